@@ -1,0 +1,1 @@
+"""The composition root: settings become wired services. Nothing else knows every adapter."""

@@ -1,0 +1,160 @@
+"""What the catalog knows at one generation, and the changes that lead to the next.
+
+``apply_change`` is the whole meaning of a change. Every catalog, in memory or in SQL, must agree
+with it: the catalog is the fold of its changes, and ``catalog verify`` checks exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import MappingProxyType
+
+from imagectl.model.channel import Channel, Move, MoveKind
+from imagectl.model.names import ChannelName, ImageName, VersionId
+from imagectl.model.version import Placement, Version, VersionRef
+
+
+class ImpossibleChange(ValueError):
+    """A change that contradicts the catalog: a version recorded twice, a move to an unknown one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The catalog at one generation. Versions are ordered oldest first."""
+
+    catalog_id: str
+    generation: int
+    versions: Mapping[VersionRef, Version] = field(default_factory=dict)
+    channels: Mapping[tuple[ImageName, ChannelName], Channel] = field(default_factory=dict)
+    placements: Mapping[VersionRef, tuple[Placement, ...]] = field(default_factory=dict)
+
+    @property
+    def images(self) -> tuple[ImageName, ...]:
+        """The images with at least one version, sorted."""
+        return tuple(sorted({ref.image for ref in self.versions}))
+
+    def of(self, image: ImageName) -> tuple[Version, ...]:
+        """The image's versions, oldest first."""
+        return tuple(self.versions[ref] for ref in sorted(self.versions) if ref.image == image)
+
+    def channel(self, image: ImageName, channel: ChannelName) -> Channel | None:
+        """The image's channel, or None where nothing has been released there yet."""
+        return self.channels.get((image, channel))
+
+    def head(self, image: ImageName, channel: ChannelName) -> VersionId | None:
+        """What the channel points to, or None where nothing has been released there yet."""
+        found = self.channels.get((image, channel))
+        return found.head.version if found else None
+
+    def placed(self, ref: VersionRef) -> tuple[Placement, ...]:
+        """The version's placements, in the order they were first recorded."""
+        return self.placements.get(ref, ())
+
+
+@dataclass(frozen=True, slots=True)
+class RecordVersion:
+    """Add a version. It must be new."""
+
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlacement:
+    """Add or renew a placement of a known version."""
+
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class MoveChannel:
+    """Append a move to a channel's history."""
+
+    image: ImageName
+    channel: ChannelName
+    to: VersionId
+    kind: MoveKind
+
+
+Operation = RecordVersion | RecordPlacement | MoveChannel
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A set of operations that happen together or not at all, and who asked for them and why.
+
+    ``key`` makes it idempotent: a change whose key is already in the catalog is not applied again.
+    ``based_on`` is the generation it was decided on; where the catalog has moved on, it is refused
+    as a conflict and never rebased.
+    """
+
+    key: str
+    based_on: int
+    actor: str
+    action: str
+    reason: str
+    at: datetime
+    operations: tuple[Operation, ...]
+
+
+def touched(change: Change) -> tuple[ImageName, ...]:
+    """The images that a change concerns, sorted."""
+    return tuple(sorted(set(_images(change.operations))))
+
+
+def _images(operations: Iterable[Operation]) -> Iterable[ImageName]:
+    for operation in operations:
+        if isinstance(operation, RecordVersion):
+            yield operation.version.image
+        elif isinstance(operation, RecordPlacement):
+            yield operation.placement.version.image
+        else:
+            yield operation.image
+
+
+def apply_change(snapshot: Snapshot, change: Change) -> Snapshot:
+    """The catalog after *change*, one generation on. Raises :class:`ImpossibleChange`."""
+    generation = snapshot.generation + 1
+    versions = dict(snapshot.versions)
+    channels = dict(snapshot.channels)
+    placements = dict(snapshot.placements)
+    if not change.operations:
+        raise ImpossibleChange("a change without operations")
+    for operation in change.operations:
+        if isinstance(operation, RecordVersion):
+            version = operation.version
+            if version.ref in versions:
+                raise ImpossibleChange(f"{version.ref} is already recorded; versions do not change")
+            versions[version.ref] = version
+        elif isinstance(operation, RecordPlacement):
+            placement = operation.placement
+            if placement.version not in versions:
+                raise ImpossibleChange(f"a placement of {placement.version}, which is not recorded")
+            known = placements.get(placement.version, ())
+            if any(each.key == placement.key for each in known):
+                known = tuple(placement if e.key == placement.key else e for e in known)
+            else:
+                known = (*known, placement)
+            placements[placement.version] = known
+        else:
+            ref = VersionRef(operation.image, operation.to)
+            if ref not in versions:
+                raise ImpossibleChange(f"{operation.channel} cannot point to {ref}: not recorded")
+            move = Move(
+                operation.to, operation.kind, change.at, change.actor, change.reason, generation
+            )
+            where = (operation.image, operation.channel)
+            before = channels.get(where)
+            channels[where] = (
+                replace(before, moves=(*before.moves, move))
+                if before
+                else Channel(operation.image, operation.channel, (move,))
+            )
+    return Snapshot(
+        snapshot.catalog_id,
+        generation,
+        MappingProxyType(versions),
+        MappingProxyType(channels),
+        MappingProxyType(placements),
+    )

@@ -1,0 +1,132 @@
+"""Versions, the artifacts they consist of, and where those have been placed.
+
+A version is immutable: it is recorded once, complete, after its artifacts are in the store and its
+tests have passed. Only placements are added to it later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from imagectl.model.names import (
+    Architecture,
+    Format,
+    ImageName,
+    LocationName,
+    Sha256,
+    VersionId,
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VersionRef:
+    """``IMAGE@VERSION``: names one version for good."""
+
+    image: ImageName
+    version: VersionId
+
+    def __str__(self) -> str:
+        return f"{self.image}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One version in one format for one architecture. ``size`` in bytes."""
+
+    format: Format
+    architecture: Architecture
+    sha256: Sha256
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The canonical tar of a version's file tree: its identity, and the base of its children.
+
+    ``sha256`` and ``size`` (bytes) are those of the tar itself; ``stored`` is the digest of the
+    compressed file that the artifact store keeps.
+    """
+
+    sha256: Sha256
+    size: int
+    stored: Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class TestSummary:
+    """What the suites said about the booted artifact. ``seconds`` is their total duration.
+
+    ``report`` and ``console`` are digests in the artifact store of the per-test results (JSON) and
+    of the console log.
+    """
+
+    __test__ = False  # not a pytest class
+
+    passed: int
+    failed: int
+    seconds: float
+    report: Sha256
+    console: Sha256
+
+    @property
+    def ok(self) -> bool:
+        """True where at least one test ran and none failed: no test proves nothing."""
+        return self.passed > 0 and self.failed == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable, complete result. ``created`` is aware, in UTC.
+
+    ``fingerprint`` is the digest of everything the build was made from (definition, playbooks,
+    suites, base, rules, tool versions): equal fingerprints mean there is nothing new to build.
+    """
+
+    ref: VersionRef
+    created: datetime
+    created_by: str
+    summary: str
+    fingerprint: Sha256
+    parent: VersionRef | None
+    tree: Tree
+    artifacts: tuple[Artifact, ...]
+    tests: TestSummary
+    required_locations: tuple[LocationName, ...]
+    tool: str
+    """The imagectl version that built it, such as ``0.1.0``."""
+    build_log: Sha256
+    seconds: float
+    """How long the build took, wall clock."""
+
+    @property
+    def image(self) -> ImageName:
+        return self.ref.image
+
+    @property
+    def id(self) -> VersionId:
+        return self.ref.version
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One artifact at one location, as the location itself last confirmed it.
+
+    ``provider_id`` is how the location names it (a path below a directory, a cloud id);
+    ``reference`` is what a consumer is given to pull it. ``verified`` is aware, in UTC.
+    """
+
+    version: VersionRef
+    format: Format
+    architecture: Architecture
+    location: LocationName
+    provider_id: str
+    reference: str
+    sha256: Sha256
+    size: int
+    verified: datetime
+
+    @property
+    def key(self) -> tuple[VersionRef, Format, Architecture, LocationName]:
+        """What identifies a placement: a later one with the same key replaces it."""
+        return (self.version, self.format, self.architecture, self.location)
