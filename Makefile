@@ -1,10 +1,72 @@
-# `make demo` and `make test` set up everything they need, on a fresh Debian 12, as root or through sudo.
+# `make demo` and `make test` set up all they need, on a fresh Debian 12, as root or through sudo.
 SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+DEBIAN := $(shell sed 's/\#.*//' requirements/debian.txt)
+PYTEST := $(BIN)/python -m pytest
 
-.PHONY: requirements
-requirements: ## Pin every Python dependency again, with hashes
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgresql --generate-hashes --python-version 3.11 \
-	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" -q -o requirements/dev.txt
+.PHONY: help setup system demo test test-long check format bench docs requirements clean
+
+help: ## This list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | column -t -s $$'\t'
+
+setup: system $(INSTALLED) ## Install everything: Debian packages, then Python's into .venv
+
+system:
+	@missing=$$(for name in $(DEBIAN); do \
+	  dpkg-query -W -f '$${Status}\n' "$$name" 2>/dev/null | grep -q '^install ok installed' || echo "$$name"; \
+	done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing" $$missing; \
+	  $(SUDO) apt-get update -q; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+$(INSTALLED): requirements/dev.txt pyproject.toml | system
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup ## Build, prove, release and resolve the example Debian image
+	$(BIN)/imagectl build debian-base
+	$(BIN)/imagectl promote stable debian-base --reason "make demo"
+	$(BIN)/imagectl list
+	$(BIN)/imagectl resolve debian-base:stable
+	$(BIN)/imagectl resolve --config examples/consumer/.imagectl.yaml
+
+test: setup ## The whole test suite, but for the cases that take too long for every run
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-long: setup ## The slow cases: both example images, built for real
+	$(PYTEST) -m long $(ARGS)
+
+check: setup ## Formatting, lint, types, layers, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m imagectl.cli.reference --check
+
+format: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup ## Write the generated pages of docs/ again
+	$(BIN)/python -m imagectl.cli.reference
+
+bench: setup ## Measure; ratios within one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+requirements: $(INSTALLED) ## Pin every Python dependency again, with hashes
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgresql --generate-hashes --upgrade \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make requirements" -q -o requirements/dev.txt
+
+clean: ## Remove what tools made here (not .imagectl: that is your catalog)
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache

@@ -8,6 +8,7 @@ A message has four parts: *what* went wrong, *where* (a file and line, a version
     ImagectlError                       exit code
     ├── Failed                          1   something that was tried did not work
     │   ├── ToolFailed                      a program ended badly; carries a command to paste
+    │   │   └── ToolTimedOut                it took longer than it may
     │   ├── ToolMissing                     a program is not there, or too old
     │   ├── NoSpace                         the disk of this machine is full
     │   ├── BuildFailed                     a stage of the build pipeline failed
@@ -70,6 +71,12 @@ class ToolFailed(Failed):
         self.command = command
         self.status = status
         self.tail = tail
+
+
+class ToolTimedOut(ToolFailed):
+    """A program took longer than it may, and was ended."""
+
+    kind = "tool-timed-out"
 
 
 class ToolMissing(Failed):

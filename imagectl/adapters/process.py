@@ -24,7 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from imagectl.errors import NoSpace, ToolFailed, ToolMissing
+from imagectl.errors import NoSpace, ToolFailed, ToolMissing, ToolTimedOut
+
+Child = subprocess.Popen[bytes]
+"""A running program, as :func:`start` yields it."""
 
 TAIL_LINES = 40
 """How many of a program's last lines a failure shows."""
@@ -84,8 +87,8 @@ def run(
 
     ``what`` begins the message of a failure ("making the file system"). ``timeout`` is in seconds.
     ``on_line`` is given each line of both streams as it comes, from another thread. Raises
-    ToolMissing, ToolFailed (unless ``check`` is false and the program only ended with a status),
-    and NoSpace where the program says that the disk is full.
+    ToolMissing, ToolTimedOut, NoSpace where the program says that the disk is full, and ToolFailed
+    where it ended with another status than 0 and ``check`` is true.
     """
     argv = [str(arg) for arg in args]
     with start(argv, cwd=cwd, env=env, stdin=input is not None, hint=hint) as child:
@@ -116,7 +119,7 @@ def run(
             status = child.wait(timeout)
         except subprocess.TimeoutExpired:
             end(child)
-            raise ToolFailed(
+            raise ToolTimedOut(
                 f"{what or argv[0]} took longer than {timeout:g} s and was ended",
                 command=pasteable(argv, cwd),
                 status=-signal.SIGKILL,
@@ -174,7 +177,7 @@ def start(
     stdout: IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
     hint: str = "",
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Child]:
     """A running program, ended with all its descendants when the block is left.
 
     Its output is in ``stdout``/``stderr`` pipes, or both go to the file ``stdout``.
@@ -201,7 +204,7 @@ def start(
                     stream.close()
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
+def end(child: Child) -> None:
     """End a child and everything in its session's process group, politely first."""
     if child.poll() is None:
         _signal(child.pid, signal.SIGTERM)

@@ -9,7 +9,8 @@ suite in ``tests/contract`` runs over all implementations of a port.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +18,23 @@ from typing import Protocol
 
 from imagectl.model.catalog import Change, Snapshot
 from imagectl.model.event import Event
-from imagectl.model.names import ImageName, LocationName, Sha256
-from imagectl.model.version import Artifact, Placement, VersionRef
+from imagectl.model.image import Image
+from imagectl.model.names import (
+    ChannelName,
+    Format,
+    ImageName,
+    LocationName,
+    Sha256,
+    VersionId,
+)
+from imagectl.model.proof import TestReport
+from imagectl.model.published import (
+    PublishedCatalog,
+    PublishedHead,
+    PublishedImage,
+    PublishedVersion,
+)
+from imagectl.model.version import Artifact, Placement, Version, VersionRef
 
 
 class Clock(Protocol):
@@ -110,6 +126,11 @@ class ArtifactStore(Protocol):
         """Keep a copy of *source* under its digest, durable on return. Idempotent, atomic."""
         ...
 
+    def adopt(self, source: Path) -> Sha256:
+        """Like ``add``, but *source* itself moves in and its old name is gone: for a finished file
+        that nobody writes to any more."""
+        ...
+
     def path(self, sha256: Sha256) -> Path:
         """Where it is kept, after a check that it exists. Raises NotFound."""
         ...
@@ -134,6 +155,30 @@ class Publisher(Protocol):
         ...
 
 
+class PublishedTree(Protocol):
+    """What a publisher has written, as a consumer reads it.
+
+    Everything but the entry is reached by digest and checked against it: Corrupt, naming the file,
+    where bytes are others or missing. CannotTell where the tree cannot be read.
+    """
+
+    def catalog(self) -> PublishedCatalog:
+        """The entry document, read anew. Raises NotFound where nothing is published."""
+        ...
+
+    def head(self, image: PublishedImage, channel: ChannelName) -> PublishedHead:
+        """What one of the image's channels points to."""
+        ...
+
+    def versions(self, image: PublishedImage) -> Mapping[VersionId, Sha256]:
+        """Every published version of the image, with the digest of its document."""
+        ...
+
+    def version(self, document: Sha256) -> PublishedVersion:
+        """The version that has that document."""
+        ...
+
+
 class Progress(Protocol):
     """Where long work tells how it is getting on. Never raises, never blocks."""
 
@@ -147,4 +192,149 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """A line that the user should see and that stays."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalTree:
+    """A file tree as its canonical tar, which is a build's identity.
+
+    ``sha256`` and ``size`` (bytes) are those of the file ``path``; ``entries`` counts its members.
+    """
+
+    path: Path
+    sha256: Sha256
+    size: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What one build may use: a private folder, removed afterwards, and a log, kept.
+
+    ``sockets`` is a second private folder with a short path, for sockets.
+    """
+
+    id: str
+    folder: Path
+    sockets: Path
+    log: Path
+
+    def sub(self, name: str) -> Path:
+        """A private folder of that name inside ``folder``, created where absent."""
+        path = self.folder / name
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+
+class Workspaces(Protocol):
+    """Gives out workspaces, one for each image at a time."""
+
+    def open(self, image: ImageName, *, wait: bool) -> AbstractContextManager[Workspace]:
+        """A workspace; what dead builds have left is ended and removed first.
+
+        While another build of *image* runs, wait for it, or raise Conflict.
+        """
+        ...
+
+    def keep_failed(self, image: ImageName, disk: Path) -> Path:
+        """Keep the disk of a build whose tests failed, replacing the one before; its new path."""
+        ...
+
+
+class Definitions(Protocol):
+    """The project's image definitions."""
+
+    def load(self, names: Collection[ImageName]) -> tuple[Image, ...]:
+        """The images named (all where empty), parents before their children.
+
+        Raises NotFound for an unknown name and BadInput, with every problem, for bad files.
+        """
+        ...
+
+    def digest(self, image: Image) -> Sha256:
+        """Over the definition and everything of the project that its build reads."""
+        ...
+
+
+class Bases(Protocol):
+    """Makes the file trees that builds begin with."""
+
+    def inputs(self, image: Image) -> Sha256:
+        """Over what the base would be made from now: changes when its result might.
+
+        Raises CannotTell where that cannot be found out.
+        """
+        ...
+
+    def make(
+        self, image: Image, parent: Version | None, work: Workspace, progress: Progress
+    ) -> CanonicalTree:
+        """The base's tree, in the workspace."""
+        ...
+
+
+class Provisioner(Protocol):
+    """Packer and Ansible."""
+
+    def provision(
+        self, image: Image, base: CanonicalTree, work: Workspace, progress: Progress
+    ) -> CanonicalTree:
+        """The finished tree: the base booted in a VM, provisioned, shut down and read back.
+
+        Raises BuildFailed, with the task and its place, or GuestUnreachable.
+        """
+        ...
+
+
+class Disks(Protocol):
+    """Writes disks from trees, the same bytes from the same tree."""
+
+    def write(
+        self, image: Image, tree: CanonicalTree, work: Workspace, progress: Progress
+    ) -> Mapping[Format, Path]:
+        """A disk of the image's size in each of its formats. Raises BuildFailed if too small."""
+        ...
+
+    def compress(self, tree: CanonicalTree, work: Workspace) -> Path:
+        """The tree in the form that the artifact store keeps."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a boot of an artifact showed. ``console`` is a file in the workspace."""
+
+    report: TestReport
+    console: Path
+    console_tail: str
+
+
+class Prover(Protocol):
+    """Boots a throw-away overlay of an artifact and runs its suites on it."""
+
+    def prove(
+        self,
+        image: Image,
+        disk: Path,
+        disk_format: Format,
+        work: Workspace,
+        progress: Progress,
+        *,
+        keep: bool = False,
+    ) -> Proof:
+        """Failing tests are a result. ``keep``: afterwards, leave the VM running and say how to get
+        in, until the user stops it. Raises GuestUnreachable where it does not come up."""
+        ...
+
+
+class Timings(Protocol):
+    """How long stages took before, in seconds. Only for display: losing it loses nothing."""
+
+    def expected(self, image: ImageName, stage: str) -> float | None:
+        """The latest duration; None where it never ran here."""
+        ...
+
+    def record(self, image: ImageName, stage: str, seconds: float) -> None:
+        """Keep a stage's duration."""
         ...

@@ -1,0 +1,168 @@
+"""A running VM as the rest of imagectl sees it: an address, a key, a console. SSH to it.
+
+All SSH goes through one multiplexed connection (OpenSSH ControlMaster), so that its handshake,
+over a second under emulation, is paid once. The keys are made for one run and are never in an
+image; they reach the guest as systemd credentials (``credentials``), see systemd.exec(5) and
+"CREDENTIALS" in systemd(1).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import shlex
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagectl.adapters import process
+from imagectl.errors import GuestUnreachable
+
+CONSOLE_TAIL_LINES = 40
+POLL_SECONDS = 0.25
+PANIC = "Kernel panic - not syncing"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key pair of one run. ``private`` is a file that only its owner may read."""
+
+    private: Path
+    public: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A VM that answers over SSH, as root, on this machine's loopback."""
+
+    port: int
+    ssh_config: Path
+    console: Path
+
+    def ssh_command(self) -> str:
+        """What a person types to get into it."""
+        return shlex.join(["ssh", "-F", str(self.ssh_config), "guest"])
+
+
+def make_keys(folder: Path) -> Keys:
+    """A fresh ed25519 key pair in *folder*."""
+    private = folder / "id_ed25519"
+    process.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "imagectl", "-f", private],
+        what="making an SSH key",
+        hint="apt-get install openssh-client",
+    )
+    return Keys(private, private.with_suffix(".pub").read_text().strip())
+
+
+def credentials(keys: Keys, folder: Path, files: dict[str, str] | None = None) -> list[str]:
+    """QEMU's arguments that hand the guest its login key, and *files* to write before sshd starts.
+
+    The credentials go through files, not through the command line, which every user can read.
+    ``files`` maps absolute guest paths to their text; they are written with mode 0600 by
+    systemd-tmpfiles (``tmpfiles.extra``).
+    """
+    values = {"ssh.authorized_keys.root": keys.public + "\n"}
+    if files:
+        lines = []
+        for path, text in files.items():
+            encoded = base64.b64encode(text.encode()).decode()
+            # `f+~`: create or truncate; the argument is Base64 (tmpfiles.d(5)).
+            lines.append(f"f+~ {path} 0600 root root - {encoded}\n")
+        values["tmpfiles.extra"] = "".join(lines)
+    arguments = []
+    for name, value in values.items():
+        encoded = base64.b64encode(value.encode()).decode()
+        file = folder / f"credential-{name}"
+        file.write_text(f"io.systemd.credential.binary:{name}={encoded}")
+        file.chmod(0o600)
+        arguments += ["-smbios", f"type=11,path={file}"]
+    return arguments
+
+
+def write_ssh_config(folder: Path, sockets: Path, keys: Keys, port: int) -> Path:
+    """An ssh_config in which ``guest`` is the VM behind *port*, through one shared connection."""
+    path = folder / "ssh_config"
+    path.write_text(
+        "Host guest\n"
+        "  HostName 127.0.0.1\n"
+        f"  Port {port}\n"
+        "  User root\n"
+        f'  IdentityFile "{keys.private}"\n'
+        "  IdentitiesOnly yes\n"
+        "  StrictHostKeyChecking accept-new\n"
+        f'  UserKnownHostsFile "{folder / "known_hosts"}"\n'
+        "  GlobalKnownHostsFile /dev/null\n"
+        "  PasswordAuthentication no\n"
+        "  ConnectTimeout 60\n"
+        "  ServerAliveInterval 15\n"
+        "  ServerAliveCountMax 8\n"
+        "  LogLevel ERROR\n"
+        "  ControlMaster auto\n"
+        f'  ControlPath "{sockets / "ssh"}"\n'
+        "  ControlPersist 600\n"
+    )
+    return path
+
+
+def wait_for_ssh(port: int, console: Path, seconds: float, alive: Callable[[], bool]) -> None:
+    """Return as soon as the guest's SSH server greets.
+
+    Raises GuestUnreachable, with the console's tail, after *seconds*, and at once where the VM has
+    ended or its kernel has panicked.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        if _greets(port):
+            return
+        why = ""
+        if not alive():
+            why = "the VM ended by itself"
+        elif PANIC in (text := console_text(console)):
+            why = text[text.index(PANIC) :].splitlines()[0]
+        elif time.monotonic() > deadline:
+            why = f"no SSH server answered within {seconds:.0f} s"
+        if why:
+            raise GuestUnreachable(
+                "the VM cannot be reached by SSH",
+                why=why,
+                tail=console_tail(console),
+                hint="the end of its console is above; `build: {boot_timeout: 10m}` in "
+                "imagectl.yaml gives it more time",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _greets(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as link:
+        # QEMU accepts at once, whether or not the guest listens; only the greeting counts.
+        link.settimeout(2)
+        return link.recv(4) == b"SSH-"
+    return False
+
+
+@contextlib.contextmanager
+def connection(guest: Guest) -> Iterator[None]:
+    """The shared connection, closed when the block is left."""
+    ssh = ["ssh", "-F", str(guest.ssh_config)]
+    process.run([*ssh, "guest", "true"], what="logging in to the VM", timeout=120)
+    try:
+        yield
+    finally:
+        process.run([*ssh, "-O", "exit", "guest"], check=False, timeout=20)
+
+
+def console_text(console: Path) -> str:
+    """What the guest has written on its serial console so far."""
+    try:
+        return console.read_bytes().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def console_tail(console: Path) -> str:
+    """The console's last lines, without the control characters of a terminal."""
+    lines = console_text(console).replace("\r", "").splitlines()[-CONSOLE_TAIL_LINES:]
+    return "\n".join("".join(c for c in line if c == "\t" or c.isprintable()) for line in lines)

@@ -1,0 +1,73 @@
+"""Boots a throw-away overlay of a finished artifact and runs its suites on it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from imagectl.adapters import guest, qemu, testinfra
+from imagectl.adapters.runs import Run
+from imagectl.model.image import Image
+from imagectl.model.names import Format
+from imagectl.services.ports import Progress, Proof, Workspace
+
+
+class QemuProver:
+    """Implements ``services.ports.Prover``. ``accelerator`` is asked once, when first needed."""
+
+    def __init__(
+        self,
+        project: Path,
+        boot_seconds: int,
+        accelerator: Callable[[Workspace], qemu.Accelerator],
+    ) -> None:
+        self._project = project
+        self._boot_seconds = boot_seconds
+        self._accelerator = accelerator
+
+    def prove(
+        self,
+        image: Image,
+        disk: Path,
+        disk_format: Format,
+        work: Workspace,
+        progress: Progress,
+        *,
+        keep: bool = False,
+    ) -> Proof:
+        run = Run(work.id, work.folder, work.sockets)
+        keys = guest.make_keys(work.sub("prove"))
+        progress.step("booting a throw-away overlay of the finished disk")
+        with (
+            work.log.open("a", encoding="utf-8") as log,
+            qemu.booted(
+                disk,
+                disk_format,
+                run=run,
+                keys=keys,
+                accelerator=self._accelerator(work),
+                memory=image.test_memory,
+                cpus=image.build_cpus,
+                seconds=self._boot_seconds,
+            ) as vm,
+        ):
+
+            def tell(test: str) -> None:
+                progress.step(test)
+                log.write(f"test {test}\n")
+
+            report = testinfra.run_suites(image.suites, self._project, vm, work.folder, tell)
+            for each in report.failures:
+                log.write(f"FAILED {each.suite}::{each.name}\n{each.said}\n")
+            if keep:
+                _wait_for_user(vm, progress)
+            return Proof(report, vm.console, guest.console_tail(vm.console))
+
+
+def _wait_for_user(vm: guest.Guest, progress: Progress) -> None:
+    progress.note(f"the VM is running; get in with:\n  {vm.ssh_command()}\nCtrl-C ends it")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)

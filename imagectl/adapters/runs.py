@@ -1,0 +1,154 @@
+"""Working folders that leave nothing behind, even after ``kill -9``.
+
+A run owns a private folder below ``.imagectl/runs`` and a short one for sockets below the system's
+temporary folder (a socket's path may have 107 bytes only, unix(7)). It holds a lock on its folder
+for as long as its process lives; the kernel drops the lock with the process. ``sweep`` therefore
+knows a dead run by a lock that it can take, ends the processes that carry the run's id in their
+environment, and removes the folders. It never looks at names, ages or process ids to decide that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagectl.adapters.namespaces import remove_tree
+
+VARIABLE = "IMAGECTL_RUN"
+"""The environment variable that marks every process of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A working folder that this process owns. ``folder`` and ``sockets`` are private (0700)."""
+
+    id: str
+    folder: Path
+    sockets: Path
+
+    def sub(self, name: str) -> Path:
+        """A folder of that name inside the run's, created where absent."""
+        path = self.folder / name
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a dead run had left: its id, and the processes that were ended."""
+
+    id: str
+    processes: tuple[int, ...]
+
+
+def _sockets(run_id: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"imagectl-{os.getuid()}-{run_id}"
+
+
+@contextlib.contextmanager
+def open_run(root: Path) -> Iterator[Run]:
+    """A run in *root*; everything of it is ended and removed when the block is left."""
+    root.mkdir(parents=True, exist_ok=True)
+    run_id = secrets.token_hex(6)
+    folder = root / run_id
+    with _serial(root):  # a sweep must never find a living run whose lock is not taken yet
+        folder.mkdir(mode=0o700)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    sockets = _sockets(run_id)
+    sockets.mkdir(mode=0o700)
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = run_id
+    try:
+        yield Run(run_id, folder.resolve(), sockets)
+    finally:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
+        _remove(folder, run_id)
+        os.close(lock)
+
+
+def sweep(root: Path) -> tuple[Swept, ...]:
+    """End and remove what dead runs have left in *root*. Living runs are not touched."""
+    if not root.is_dir():
+        return ()
+    with _serial(root):
+        return tuple(
+            swept
+            for folder in sorted(root.iterdir())
+            if folder.is_dir() and (swept := _sweep_one(folder)) is not None
+        )
+
+
+def _sweep_one(folder: Path) -> Swept | None:
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Swept(folder.name, _remove(folder, folder.name))
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _serial(root: Path) -> Iterator[None]:
+    """One process at a time creates or sweeps runs in *root*."""
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove(folder: Path, run_id: str) -> tuple[int, ...]:
+    ended = _end_processes(run_id)
+    shutil.rmtree(_sockets(run_id), ignore_errors=True)
+    for entry in folder.iterdir():
+        # The lock goes last: while anything else is there, the folder can be recognised.
+        if entry.is_dir() and not entry.is_symlink():
+            remove_tree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+    remove_tree(folder)
+    return ended
+
+
+def _end_processes(run_id: str) -> tuple[int, ...]:
+    """Kill every process whose environment carries this run's id, but not this process."""
+    mark = f"{VARIABLE}={run_id}".encode()
+    ended: list[int] = []
+    for _ in range(10):  # a process may fork between the look and the kill; look again
+        found = [pid for pid in _pids() if mark in _environment(pid)]
+        if not found:
+            break
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        ended += [pid for pid in found if pid not in ended]
+    return tuple(ended)
+
+
+def _pids() -> Iterator[int]:
+    own = os.getpid()
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != own:
+            yield int(name)
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # gone, or another user's
+        return []

@@ -1,0 +1,73 @@
+"""Workspaces on this machine: a lock for each image, a run for each build, logs that stay."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from imagectl.adapters import runs
+from imagectl.errors import Conflict
+from imagectl.model.names import ImageName
+from imagectl.services.ports import Progress, Workspace
+
+
+class LocalWorkspaces:
+    """Implements ``services.ports.Workspaces`` below the project's ``.imagectl``."""
+
+    def __init__(self, state: Path, progress: Progress, now: Callable[[], datetime]) -> None:
+        self._runs = state / "runs"
+        self._locks = state / "locks"
+        self._logs = state / "logs"
+        self._failed = state / "failed"
+        self._progress = progress
+        self._now = now
+
+    @contextlib.contextmanager
+    def open(self, image: ImageName, *, wait: bool) -> Iterator[Workspace]:
+        for swept in runs.sweep(self._runs):
+            ended = f", {len(swept.processes)} processes ended" if swept.processes else ""
+            self._progress.note(f"removed what an interrupted build had left ({swept.id}{ended})")
+        with self._locked(image, wait), runs.open_run(self._runs) as run:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            log = self._logs / f"{image}-{self._now():%Y%m%dT%H%M%SZ}-{run.id}.log"
+            log.touch(mode=0o600)
+            yield Workspace(run.id, run.folder, run.sockets, log)
+
+    @contextlib.contextmanager
+    def _locked(self, image: ImageName, wait: bool) -> Iterator[None]:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._locks / f"build-{image}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            if not wait:
+                raise Conflict(
+                    f"another build of {image} is running",
+                    where=str(self._locks / f"build-{image}.lock"),
+                    why="two builds of one image at once would make the same version twice",
+                    hint="wait for it with --wait, or look at it in .imagectl/logs",
+                ) from None
+            self._progress.note(f"waiting for another build of {image} to end")
+            lock.acquire(timeout=-1)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def failed_disk(self, image: ImageName) -> Path:
+        """Where the disk of the last build whose tests failed is kept."""
+        return self._failed / f"{image}.disk"
+
+    def keep_failed(self, image: ImageName, disk: Path) -> Path:
+        self._failed.mkdir(parents=True, exist_ok=True)
+        kept = self.failed_disk(image)
+        fresh = kept.with_name(f"{kept.name}.{os.getpid()}")
+        shutil.move(disk, fresh)
+        fresh.replace(kept)
+        return kept
