@@ -1,0 +1,5 @@
+"""``python -m imagectl``."""
+
+from imagectl.cli.main import main
+
+main()

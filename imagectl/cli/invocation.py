@@ -1,0 +1,101 @@
+"""What one run of ``imagectl`` was told on its command line, whatever the verb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from imagectl.cli.output import Output
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The flags that every verb has. Filled in while click reads the command line, then only read.
+
+    ``directory`` is where the search for the project begins.
+    """
+
+    directory: Path = field(default_factory=Path.cwd)
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def out(self) -> Output:
+        """Where this run speaks."""
+        return Output(json=self.json, quiet=self.quiet, verbose=self.verbose)
+
+
+pass_invocation = click.make_pass_decorator(Invocation)
+"""Hands the :class:`Invocation` to a verb as its first argument."""
+
+
+def project_option() -> click.Option:
+    """``-C DIR``."""
+
+    def remember(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            invocation = context.ensure_object(Invocation)
+            invocation.directory = invocation.directory / value
+
+    return click.Option(
+        ["-C", "--project"],
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        expose_value=False,
+        callback=remember,
+        help="Look for the project in DIR and its parents, not in the current folder.",
+    )
+
+
+def quiet_option() -> click.Option:
+    """``-q``."""
+
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.ensure_object(Invocation).quiet = True
+
+    return click.Option(
+        ["-q", "--quiet"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        help="No progress and no advice; only answers and errors.",
+    )
+
+
+def verbose_option() -> click.Option:
+    """``-v``."""
+
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.ensure_object(Invocation).verbose = True
+
+    return click.Option(
+        ["-v", "--verbose"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        help="Whole logs in errors, not only their last lines.",
+    )
+
+
+def json_option() -> click.Option:
+    """``--json``."""
+
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.ensure_object(Invocation).json = True
+
+    return click.Option(
+        ["--json"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        help="Answer with one JSON object on standard output, also for an error.",
+    )

@@ -1,0 +1,179 @@
+"""The command line: the table of verbs, and what every run of one has in common.
+
+Verbs are imported when they are called, so ``imagectl --help`` and shell completion stay quick.
+Each error ends here: in words, with its exit code, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from imagectl import errors
+from imagectl.cli.invocation import Invocation, project_option, quiet_option, verbose_option
+
+VERBS: Mapping[str, Mapping[str, str]] = {
+    "Projects": {
+        "init": "start a new project, with an example that builds",
+        "doctor": "check this machine, and say how to mend what is missing",
+    },
+}
+"""Each verb with what it does, in the groups that ``--help`` shows. Its code is in the module of
+the same name in this package, as ``command``."""
+
+
+class Root(click.Group):
+    """``imagectl`` itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for group in VERBS.values() for name in group]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command = importlib.import_module(f"imagectl.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in self.list_commands(ctx):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, self.list_commands(ctx), n=1)
+            raise errors.BadUsage(
+                f"there is no verb {name!r}",
+                hint=f"did you mean `imagectl {near[0]}`?"
+                if near
+                else "`imagectl --help` lists the verbs",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in self.list_commands(ctx))
+        for title, group in VERBS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), what) for name, what in group.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("More"):
+            formatter.write_text("`imagectl VERB --help` shows examples and exit codes.")
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = "imagectl",
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: object,
+    ) -> NoReturn:
+        arguments = list(sys.argv[1:] if args is None else args)
+        invocation = Invocation(json="--json" in arguments)
+        with _interruptible(invocation):
+            try:
+                status = self._run(arguments, prog_name or "imagectl", complete_var, invocation)
+            except BrokenPipeError:  # whoever read the answer has gone: nobody to tell
+                with contextlib.suppress(OSError, ValueError):  # a stream without a file
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                status = 1
+        sys.exit(status)
+
+    def _run(
+        self, arguments: list[str], name: str, complete_var: str | None, invocation: Invocation
+    ) -> int:
+        try:
+            result = super().main(
+                arguments, name, complete_var, standalone_mode=False, obj=invocation
+            )
+            return result if isinstance(result, int) else 0
+        except errors.ImagectlError as problem:
+            return _report(problem, invocation)
+        except click.exceptions.NoArgsIsHelpError as problem:
+            click.echo(problem.format_message(), err=True)
+            return problem.exit_code
+        except click.UsageError as problem:
+            return _report(_usage(problem), invocation)
+        except click.ClickException as problem:
+            return _report(errors.Failed(problem.format_message()), invocation)
+        except (click.Abort, KeyboardInterrupt):
+            return _report(errors.Interrupted("interrupted; cleaned up"), invocation)
+        except Exception as problem:
+            from imagectl.adapters.clock import SystemClock
+            from imagectl.cli.crash import internal_error
+
+            now = SystemClock().now()
+            return _report(
+                internal_error(
+                    problem,
+                    start=invocation.directory,
+                    name=f"error-{now:%Y%m%dT%H%M%SZ}.log",
+                    command=shlex.join(["imagectl", *arguments]),
+                    verbose=invocation.verbose,
+                ),
+                invocation,
+            )
+
+
+def _report(problem: errors.ImagectlError, invocation: Invocation) -> int:
+    invocation.out.error(problem)
+    return problem.exit_code
+
+
+def _usage(problem: click.UsageError) -> errors.BadUsage:
+    path = problem.ctx.command_path if problem.ctx else "imagectl"
+    message = problem.format_message()
+    return errors.BadUsage(message[:1].lower() + message[1:].rstrip("."), hint=f"`{path} --help`")
+
+
+@contextlib.contextmanager
+def _interruptible(invocation: Invocation) -> Iterator[None]:
+    """The first Ctrl-C, SIGTERM or SIGHUP ends the work through its ``finally`` blocks; the second
+    only says that this is under way, so that an impatient key does not leave a VM behind; the
+    third ends even that (the next build removes what is left, P7)."""
+    count = 0
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            invocation.out.urgent("still cleaning up; once more leaves the rest to the next build")
+            return
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.group(
+    cls=Root,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+    params=[project_option(), quiet_option(), verbose_option()],
+)
+@click.version_option(package_name="imagectl", message="imagectl %(version)s")
+def root() -> None:
+    """Build VM images reproducibly, prove them, and release them in channels."""
+
+
+def main() -> NoReturn:
+    """The ``imagectl`` program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    root.main()

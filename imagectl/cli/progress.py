@@ -1,0 +1,170 @@
+"""How long work shows its progress. Each class implements ``services.ports.Progress``.
+
+On a terminal a display that redraws itself: the stages that are done with their time, the current
+one with what it is doing now, its time so far and the time expected from earlier builds. Elsewhere
+plain lines with the time of day, which read well in a CI log. Notes stay in both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from imagectl.cli.text import clean, duration
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
+
+    from imagectl.services.ports import Clock
+
+REFRESH = 8
+"""Times a second that the live display is drawn."""
+
+
+class Silent:
+    """Says nothing: ``-q``."""
+
+    def stage(self, name: str, expected_seconds: float | None = None) -> None:
+        pass
+
+    def step(self, text: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+class Plain:
+    """A line for each stage, step and note, with the time of day in UTC."""
+
+    def __init__(self, tell: Callable[[str], None], clock: Clock) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._step = ""
+
+    def stage(self, name: str, expected_seconds: float | None = None) -> None:
+        about = f" (about {duration(expected_seconds)})" if expected_seconds else ""
+        with self._lock:
+            self._step = ""
+            self._line(f"== {name}{about}")
+
+    def step(self, text: str) -> None:
+        with self._lock:
+            if text != self._step:
+                self._step = text
+                self._line(f"   {text}")
+
+    def note(self, text: str) -> None:
+        with self._lock:
+            for line in text.splitlines():
+                self._line(f"   {line}")
+
+    def _line(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a closed pipe must not end a build
+            self._tell(f"{self._clock.now():%H:%M:%S}Z {clean(text)}")
+
+
+@dataclass(slots=True)
+class _Stage:
+    name: str
+    began: float
+    expected: float | None
+    ended: float | None = None
+    step: str = ""
+
+
+class Live:
+    """A display that redraws itself. Made by :func:`live`, which also starts and ends it."""
+
+    def __init__(self, console: Console, clock: Clock) -> None:
+        self._console = console
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._stages: list[_Stage] = []
+        self._outcome = "running"
+        self._unicode = "utf" in console.encoding.lower()
+
+    def stage(self, name: str, expected_seconds: float | None = None) -> None:
+        with self._lock:
+            now = self._clock.monotonic()
+            if self._stages and self._stages[-1].ended is None:
+                self._stages[-1].ended = now
+            self._stages.append(_Stage(name, now, expected_seconds))
+
+    def step(self, text: str) -> None:
+        with self._lock:
+            if self._stages:
+                self._stages[-1].step = " ".join(clean(text).split())
+
+    def note(self, text: str) -> None:
+        from rich.text import Text
+
+        with contextlib.suppress(OSError, ValueError):
+            self._console.print(Text(clean(text)), soft_wrap=True)
+
+    def finish(self, *, ok: bool) -> None:
+        """The work is over; the last picture stays on the screen."""
+        with self._lock:
+            self._outcome = "done" if ok else "failed"
+            if self._stages and self._stages[-1].ended is None:
+                self._stages[-1].ended = self._clock.monotonic()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with self._lock:
+            now = self._clock.monotonic()
+            width = max((len(stage.name) for stage in self._stages), default=0)
+            for index, stage in enumerate(self._stages):
+                line = self._line(stage, now, width, last=index == len(self._stages) - 1)
+                line.truncate(options.max_width, overflow="ellipsis" if self._unicode else "crop")
+                yield line
+
+    def _line(self, stage: _Stage, now: float, width: int, *, last: bool) -> Text:
+        from rich.text import Text
+
+        taken = duration((stage.ended if stage.ended is not None else now) - stage.began)
+        about, doing = "", ""
+        if last and self._outcome == "failed":
+            mark, style, doing = ("✗" if self._unicode else "x"), "bold red", "failed"
+        elif stage.ended is not None:
+            mark, style = ("✓" if self._unicode else "+"), "green"
+        else:
+            frames = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if self._unicode else "|/-\\"
+            mark, style = frames[int(now * REFRESH) % len(frames)], "bold cyan"
+            about = f" of about {duration(stage.expected)}" if stage.expected else ""
+            doing = stage.step
+        return Text.assemble(
+            (f" {mark} ", style),
+            f"{stage.name:<{width}}  {taken:>7}{about}  ",
+            (doing, style if doing == "failed" else "dim"),
+        )
+
+
+@contextlib.contextmanager
+def live(stream: TextIO, clock: Clock) -> Iterator[Live]:
+    """A live display on *stream* while the block runs. ``NO_COLOR`` is honoured by rich."""
+    from rich.console import Console
+    from rich.live import Live as Screen
+
+    console = Console(file=stream, highlight=False)
+    display = Live(console, clock)
+    with Screen(
+        get_renderable=lambda: display,
+        console=console,
+        refresh_per_second=REFRESH,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as screen:
+        try:
+            yield display
+        except BaseException:
+            display.finish(ok=False)
+            raise
+        else:
+            display.finish(ok=True)
+        finally:
+            screen.refresh()

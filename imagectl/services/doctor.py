@@ -1,0 +1,231 @@
+"""What this machine must have, and what to type where it lacks it.
+
+``adapters/host.py`` looks at the machine and says what it saw; this module only judges that. A
+finding is *ok*, *warn* (it works, but not well) or *fail* (something needed is missing), and each
+that is not ok has a fix that can be pasted.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 1 << 30
+
+BUILD_SPACE = 8 * GIB
+"""Bytes that one build needs at its widest: base, worn disk, canonical tree, artifacts, in the
+run's folder. A Debian image of 850 MB of files was measured at under 4 GB; twice that is asked."""
+
+KEEP_SPACE = 2 * GIB
+"""Bytes that a folder which keeps results should have left."""
+
+BUILD_MEMORY = 2 * GIB
+"""Bytes of memory: a build VM takes 1 GiB by default, and the tools beside it need some."""
+
+
+class Level(enum.Enum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: its name, what was found, and the fix, empty where ok."""
+
+    name: str
+    level: Level
+    what: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that imagectl runs. ``asks`` are the arguments that make it tell its version;
+    ``minimum`` is empty where any version does. ``package`` is Debian's."""
+
+    name: str
+    asks: tuple[str, ...]
+    package: str
+    why: str
+    minimum: tuple[int, ...] = ()
+    needed: bool = True
+
+
+TOOLS: tuple[Tool, ...] = (
+    Tool("packer", ("version",), "packer", "runs the build VM", (1, 6)),
+    Tool("qemu-system-x86_64", ("--version",), "qemu-system-x86", "boots images", (7, 0)),
+    Tool("qemu-img", ("--version",), "qemu-utils", "converts disks", (7, 0)),
+    Tool("mmdebstrap", ("--version",), "mmdebstrap", "makes Debian bases", (1, 3)),
+    Tool("unshare", ("--version",), "util-linux", "enters user namespaces", (2, 38)),
+    Tool("newuidmap", (), "uidmap", "maps user ids into a namespace"),
+    Tool("ssh", ("-V",), "openssh-client", "reaches the VMs", (8, 0)),
+    Tool("ssh-keygen", (), "openssh-client", "makes the key of each build"),
+    Tool("git", ("--version",), "git", "names the commit of a definition", needed=False),
+)
+"""Every program outside of the Python environment, as Debian 12 has it."""
+
+ANSIBLE = Tool(
+    "ansible-playbook", ("--version",), "", "provisions, from imagectl's own environment", (2, 17)
+)
+"""Comes with imagectl's Python environment, not from Debian."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTool:
+    """A program as it was found. ``path`` is empty where it is missing; ``said`` is its answer."""
+
+    tool: Tool
+    path: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFolder:
+    """A folder of the project. ``free`` in bytes; ``trouble`` says why it cannot be written to,
+    empty where it can. Where it does not exist yet, its nearest parent was looked at."""
+
+    name: str
+    path: Path
+    free: int
+    trouble: str
+    space_needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeenAccelerator:
+    """What executes guests: ``kvm`` or ``tcg``; empty where only a build can tell."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The machine as it was found. A trouble is in words, and empty where there is none.
+
+    ``project`` is the project's folder, None outside of one. ``memory`` is the machine's, in bytes.
+    """
+
+    imagectl: str
+    user: str
+    project: Path | None
+    project_trouble: str
+    tools: Sequence[SeenTool]
+    namespaces_trouble: str
+    namespaces_fix: str
+    mirror: str
+    mirror_trouble: str
+    accelerator: SeenAccelerator
+    folders: Sequence[SeenFolder]
+    memory: int
+
+
+def judge(seen: Seen) -> tuple[Finding, ...]:
+    """What is right and wrong with this machine, in the order in which to mend it."""
+    return tuple(_findings(seen))
+
+
+def _findings(seen: Seen) -> Iterator[Finding]:
+    yield Finding("imagectl", Level.OK, seen.imagectl)
+    if seen.project_trouble:
+        yield Finding("project", Level.FAIL, seen.project_trouble, "imagectl validate")
+    elif seen.project is None:
+        yield Finding("project", Level.WARN, "not in a project", "imagectl init DIR")
+    else:
+        yield Finding("project", Level.OK, str(seen.project))
+    for tool in seen.tools:
+        yield _tool(tool)
+    if seen.namespaces_trouble:
+        yield Finding("user namespaces", Level.FAIL, seen.namespaces_trouble, seen.namespaces_fix)
+    else:
+        yield Finding("user namespaces", Level.OK, f"may be made by {seen.user}")
+    yield _accelerator(seen.accelerator)
+    if seen.mirror_trouble:
+        yield Finding(
+            "Debian mirror",
+            Level.FAIL,
+            seen.mirror_trouble,
+            "say `mirror: http://mirror.example/debian` in imagectl.yaml",
+        )
+    else:
+        yield Finding("Debian mirror", Level.OK, seen.mirror)
+    yield _memory(seen.memory)
+    for folder in seen.folders:
+        yield _folder(folder)
+
+
+def parse_version(said: str) -> tuple[int, ...]:
+    """The first thing in *said* that looks like a version: ``(7, 2, 22)``; empty where none."""
+    match = re.search(r"(?<![0-9.])(\d+)\.(\d+)(?:\.(\d+))?", said)
+    return tuple(int(part) for part in match.groups() if part) if match else ()
+
+
+def _tool(seen: SeenTool) -> Finding:
+    tool = seen.tool
+    bad = Level.FAIL if tool.needed else Level.WARN
+    fix = f"sudo apt-get install {tool.package}" if tool.package else "make setup"
+    if not seen.path:
+        return Finding(tool.name, bad, f"missing; it {tool.why}", fix)
+    found = parse_version(seen.said)
+    if not tool.minimum:
+        return Finding(tool.name, Level.OK, ".".join(map(str, found)) or seen.path)
+    wanted = ".".join(map(str, tool.minimum))
+    if not found:
+        return Finding(
+            tool.name, bad, f"{seen.path} does not tell its version; {wanted} is needed", fix
+        )
+    got = ".".join(map(str, found))
+    if found < tool.minimum:
+        return Finding(tool.name, bad, f"{got} is too old; {wanted} is needed", fix)
+    return Finding(tool.name, Level.OK, f"{got} ({wanted} or newer)")
+
+
+def _accelerator(seen: SeenAccelerator) -> Finding:
+    if seen.name == "kvm":
+        return Finding("accelerator", Level.OK, f"kvm: {seen.reason}")
+    if not seen.name:
+        return Finding("accelerator", Level.OK, f"not probed yet: {seen.reason}")
+    fix = "sudo adduser $USER kvm, then log in again" if "opened" in seen.reason else ""
+    return Finding(
+        "accelerator",
+        Level.WARN,
+        f"{seen.name}: {seen.reason}; guests run in emulation, several times slower",
+        fix or "use a machine (or a VM with nested virtualisation) that has a working /dev/kvm",
+    )
+
+
+def _memory(memory: int) -> Finding:
+    what = f"{memory / GIB:.1f} GiB"
+    if memory < BUILD_MEMORY:
+        return Finding(
+            "memory",
+            Level.WARN,
+            f"{what}; {BUILD_MEMORY // GIB} GiB are needed for a build VM beside its tools",
+            "say a smaller `build.memory` in image.yaml, or use a machine with more",
+        )
+    return Finding("memory", Level.OK, what)
+
+
+def _folder(seen: SeenFolder) -> Finding:
+    if seen.trouble:
+        return Finding(
+            seen.name,
+            Level.FAIL,
+            f"{seen.path}: {seen.trouble}",
+            f'sudo chown -R "$USER" {seen.path}',
+        )
+    free = f"{seen.free / GIB:.1f} GiB free"
+    if seen.free < seen.space_needed:
+        return Finding(
+            seen.name,
+            Level.FAIL,
+            f"{seen.path}: {free}; {seen.space_needed // GIB} GiB are needed",
+            f"df -h {seen.path}; make room there, or move the folder to a larger disk",
+        )
+    return Finding(seen.name, Level.OK, f"{seen.path}: {free}")

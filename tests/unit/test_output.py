@@ -1,0 +1,275 @@
+"""How results, errors and progress read."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from imagectl import errors
+from imagectl.cli import documents, progress, text
+from imagectl.cli.crash import InternalError
+from imagectl.cli.output import Failure, Output, error_lines, failure
+from imagectl.errors import Problem
+from imagectl.testing.clock import FixedClock
+
+NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (timedelta(seconds=59), "just now"),
+        (timedelta(seconds=60), "1 minute ago"),
+        (timedelta(minutes=119), "1 hour ago"),
+        (timedelta(hours=47), "1 day ago"),
+        (timedelta(days=400), "400 days ago"),
+        (-timedelta(hours=3), "just now"),
+    ],
+)
+def test_ages(before: timedelta, said: str) -> None:
+    assert text.age(NOW - before, NOW) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.00 KiB"),
+        (312 << 20, "312 MiB"),
+        ((1 << 30) - 1, "1.00 GiB"),
+        (9_995 << 40, "9995 TiB"),
+    ],
+)
+def test_sizes(count: int, said: str) -> None:
+    assert text.size(count) == said
+
+
+def test_durations() -> None:
+    assert [text.duration(each) for each in (0.4, 61, 3729)] == ["0:00", "1:01", "1:02:09"]
+
+
+def test_a_table_is_aligned_and_has_no_trailing_blanks() -> None:
+    assert list(text.table(["A", "LONG"], [["alpha", "x"], ["b", ""]])) == [
+        "A      LONG",
+        "alpha  x",
+        "b",
+    ]
+
+
+def test_nothing_that_is_printed_can_steer_the_terminal() -> None:
+    hostile = "gone\x1b[2J\x07 \u202eright to left\r\nnext"
+    assert text.clean(hostile) == "gone\\x1b[2J\\x07 \\x202eright to left\nnext"
+
+
+ERRORS = [
+    errors.Failed("it broke", where="here", why="because", hint="do this"),
+    errors.ToolFailed("mke2fs failed", command="mke2fs -t ext4 x", status=1, tail="one\ntwo\n"),
+    errors.ToolTimedOut(
+        "packer took longer than 60 s", command="packer build x", status=-9, tail="one\ntwo"
+    ),
+    errors.ToolMissing("packer is not installed", hint="sudo apt-get install packer"),
+    errors.NoSpace("no space left", where="/srv"),
+    errors.BuildFailed("task 7 failed", stage="provision", log="/l/build.log", tail="fatal"),
+    errors.GuestUnreachable("no answer in 60 s", tail="Kernel panic"),
+    errors.TestsFailed(
+        "1 test failed", failures=[("base::test_x", "assert 1 == 2")], tail="login:"
+    ),
+    errors.Corrupt("the digest differs"),
+    errors.BadUsage("both a channel and a version"),
+    errors.BadInput([Problem("a.yaml", 3, 5, "unknown key 'sumary'", "did you mean 'summary'?")]),
+    errors.Refused("stable stays", reasons=["too young", "not in dc1"], hint="wait"),
+    errors.Conflict("somebody promoted"),
+    errors.CannotTell("no answer"),
+    errors.NotFound("there is no image 'x'"),
+    errors.Interrupted("interrupted; cleaned up"),
+    InternalError("internal error: KeyError", log="/l/e.log", why="a mistake", hint="report it"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.kind)
+def test_each_error_is_a_documented_json_document(error: errors.ImagectlError) -> None:
+    document = failure(error)
+    jsonschema.validate(document, documents.schema(Failure))
+    assert document["error"]["exit_code"] == error.exit_code
+    assert document["error"]["kind"] == error.kind
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.kind)
+def test_each_error_says_all_its_parts_in_words(error: errors.ImagectlError) -> None:
+    said = "\n".join(error_lines(error))
+    parts = [error.what, error.hint]
+    if not isinstance(error, errors.BadInput | errors.Refused):
+        parts += [error.where, error.why]
+    match error:
+        case errors.BadInput():
+            parts += ["a.yaml:3:5: unknown key 'sumary'", "did you mean 'summary'?"]
+        case errors.Refused():
+            parts += ["- too young", "- not in dc1"]
+        case errors.ToolFailed():
+            parts += [error.command, "| one", "| two"]
+        case errors.BuildFailed():
+            parts += [error.log, "| fatal"]
+        case errors.GuestUnreachable():
+            parts += ["| Kernel panic"]
+        case errors.TestsFailed():
+            parts += ["base::test_x", "| assert 1 == 2", "| login:"]
+        case _:
+            pass
+    assert [part for part in parts if part not in said] == []
+
+
+def test_every_kind_of_error_is_covered_here() -> None:
+    def all_below(error: type[errors.ImagectlError]) -> set[type[errors.ImagectlError]]:
+        return {error}.union(*(all_below(each) for each in error.__subclasses__()))
+
+    assert {type(error) for error in ERRORS} == all_below(errors.ImagectlError) - {
+        errors.ImagectlError
+    }
+
+
+def test_a_long_tail_is_cut_and_says_so_unless_verbose() -> None:
+    tail = "\n".join(f"line {number}" for number in range(40))
+    error = errors.GuestUnreachable("no answer", tail=tail)
+    short, long = list(error_lines(error)), list(error_lines(error, verbose=True))
+    assert "    | ... (25 more above; -v shows them)" in short
+    assert "    | line 24" not in short
+    assert "    | line 0" in long
+
+
+def test_an_error_with_json_is_on_both_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=True).error(errors.NotFound("there is no image 'x'"))
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"]["kind"] == "not-found"
+    assert said.err == "not found: there is no image 'x'\n"
+
+
+def test_quiet_leaves_warnings_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(quiet=True)
+    out.say("by the way")
+    out.warn("mind this")
+    out.error(errors.Failed("it broke"))
+    with out.progress(FixedClock(NOW)) as told:
+        told.stage("base")
+        told.note("noted")
+    assert capsys.readouterr().err == "warning: mind this\nerror: it broke\n"
+
+
+class Inner(TypedDict):
+    """Something within."""
+
+    name: Annotated[str, "its name"]
+
+
+class Outer(TypedDict):
+    """Something that holds others."""
+
+    kind: Annotated[Literal["a", "b"], "which"]
+    count: Annotated[int | None, "how many"]
+    inners: Annotated[list[Inner], "those within"]
+    extra: NotRequired[Annotated[bool, "more"]]
+
+
+def test_a_document_tells_its_fields_with_their_path() -> None:
+    assert [(field.path, field.type) for field in documents.fields(Outer)] == [
+        ("kind", "`a` or `b`"),
+        ("count", "integer or null"),
+        ("inners", "list of objects"),
+        ("inners[].name", "string"),
+        ("extra", "boolean, may be absent"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "c", "count": 1, "inners": []},
+        {"kind": "a", "count": "1", "inners": []},
+        {"kind": "a", "inners": []},
+        {"kind": "a", "count": None, "inners": [{"nom": "x"}]},
+        {"kind": "a", "count": None, "inners": [], "surprise": 1},
+    ],
+)
+def test_the_schema_of_a_document_is_strict(wrong: dict[str, object]) -> None:
+    right = {"kind": "a", "count": None, "inners": [{"name": "x"}], "extra": True}
+    jsonschema.validate(right, documents.schema(Outer))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, documents.schema(Outer))
+
+
+def test_plain_progress_has_a_line_with_the_time_for_each_thing() -> None:
+    lines: list[str] = []
+    clock = FixedClock(NOW)
+    told = progress.Plain(lines.append, clock)
+    told.stage("provision", 150)
+    clock.advance(timedelta(seconds=5))
+    told.step("docker : Install")
+    told.step("docker : Install")
+    told.note("the cache is\nempty")
+    assert lines == [
+        "06:00:00Z == provision (about 2:30)",
+        "06:00:05Z    docker : Install",
+        "06:00:05Z    the cache is",
+        "06:00:05Z    empty",
+    ]
+
+
+def test_progress_into_a_closed_pipe_does_not_end_the_work() -> None:
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    progress.Plain(gone, FixedClock(NOW)).stage("base")
+
+
+def _picture(*, fail: bool = False, encoding: str = "utf-8") -> str:
+    """The last screen of a build of three stages, as a terminal of 80 columns shows it."""
+    clock = FixedClock(NOW)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=stream, width=80, force_terminal=False, highlight=False)
+    shown = progress.Live(console, clock)
+    shown.stage("base", 60)
+    clock.advance(timedelta(seconds=58))
+    shown.stage("provision", 150)
+    shown.step("docker : Install Docker and docker-compose\nwith all of it " + "long " * 20)
+    clock.advance(timedelta(seconds=72))
+    if fail:
+        shown.finish(ok=False)
+    with console.capture() as capture:
+        console.print(shown)
+    return capture.get()
+
+
+def test_the_live_display_shows_what_is_done_and_what_is_going_on() -> None:
+    done, current = _picture().splitlines()
+    assert done.split() == ["✓", "base", "0:58"]
+    assert "provision" in current
+    assert "1:12 of about 2:30  docker : Install Docker and" in current
+    assert len(current) <= 80
+
+
+def test_the_live_display_says_failed_in_a_word() -> None:
+    assert _picture(fail=True).splitlines()[1].split() == ["✗", "provision", "1:12", "failed"]
+
+
+def test_the_live_display_needs_no_unicode() -> None:
+    assert _picture(encoding="ascii").isascii()
+
+
+def test_a_live_display_ends_failed_when_the_work_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+
+    def work() -> None:
+        with progress.live(stream, FixedClock(NOW)) as shown:
+            shown.stage("prove")
+            raise errors.Failed("it broke")
+
+    with pytest.raises(errors.Failed, match="it broke"):
+        work()
+    assert "failed" in stream.getvalue()
