@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from imagectl.adapters import process
+from imagectl.errors import NoSpace, ToolFailed, ToolMissing, ToolTimedOut
+
+
+def test_output_and_lines_arrive() -> None:
+    lines: list[str] = []
+    done = process.run(["sh", "-c", "echo one; echo two >&2"], on_line=lines.append)
+    assert done.output == "one\n"
+    assert sorted(lines) == ["one", "two"]
+    assert "two" in done.tail
+
+
+def test_a_failure_can_be_pasted(tmp_path: Path) -> None:
+    with pytest.raises(ToolFailed) as caught:
+        process.run(["sh", "-c", "echo 'no such thing' >&2; exit 3"], cwd=tmp_path, what="trying")
+    assert caught.value.what == "trying"
+    assert caught.value.status == 3
+    assert "no such thing" in caught.value.tail
+    assert caught.value.command.startswith(f"cd {tmp_path} && ")
+    assert "'echo '\"'\"'no such thing'" in caught.value.command
+
+
+def test_a_full_disk_is_told_as_such() -> None:
+    with pytest.raises(NoSpace):
+        process.run(["sh", "-c", "echo 'write: No space left on device' >&2; exit 1"])
+
+
+def test_a_missing_program_is_told() -> None:
+    with pytest.raises(ToolMissing, match="no-such-program is not installed"):
+        process.run(["no-such-program"])
+
+
+def test_input_reaches_the_program() -> None:
+    assert process.run(["cat"], input=b"x" * 200_000).output == "x" * 200_000
+
+
+def test_a_program_that_takes_too_long_ends_with_all_its_children(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    with pytest.raises(ToolTimedOut):
+        process.run(["sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"], timeout=0.5)
+    assert not alive(int(pid_file.read_text()))
+
+
+def test_leaving_the_block_ends_the_whole_group(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    with process.start(["sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"]) as child:
+        while not pid_file.exists() or not pid_file.read_text():
+            time.sleep(0.01)
+        assert os.getpgid(child.pid) == child.pid
+    assert not alive(int(pid_file.read_text()))
+
+
+def test_a_child_sees_a_fixed_language_and_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_MESSAGES", "de_DE.UTF-8")
+    monkeypatch.setenv("TZ", "America/New_York")
+    output = process.run(["env"]).output
+    assert "LC_ALL=C.UTF-8" in output
+    assert "TZ=UTC" in output
+    assert "LC_MESSAGES" not in output
+
+
+def alive(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (ProcessLookupError, FileNotFoundError):
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    return True

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from imagectl.adapters import process, runs
+
+BUILD = """
+import subprocess, sys, time
+from pathlib import Path
+from imagectl.adapters import process, runs
+with runs.open_run(Path(sys.argv[1])) as run:
+    (run.sub("vm") / "disk").write_text("half a disk")
+    with process.start(["sh", "-c", "sleep 300 & sleep 300"]) as child:
+        print(run.id, child.pid, flush=True)
+        time.sleep(300)
+"""
+
+
+def start_build(root: Path) -> tuple[subprocess.Popen[str], str, int]:
+    child = subprocess.Popen([sys.executable, "-c", BUILD, root], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    run_id, pid = child.stdout.readline().split()
+    return child, run_id, int(pid)
+
+
+def test_nothing_stays_of_a_run(tmp_path: Path) -> None:
+    with runs.open_run(tmp_path / "runs") as run:
+        run.sub("a")
+        (run.sockets / "s").touch()
+        assert run.folder.stat().st_mode & 0o077 == 0
+        assert run.sockets.stat().st_mode & 0o077 == 0
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert not run.sockets.exists()
+    assert runs.VARIABLE not in os.environ
+
+
+def test_a_killed_build_is_swept_with_its_processes(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    build, run_id, tool = start_build(root)
+    build.kill()
+    build.wait()
+    assert Path(f"/proc/{tool}").exists(), "a kill -9 does leave the tool running"
+    (swept,) = runs.sweep(root)
+    assert swept.id == run_id
+    assert tool in swept.processes
+    assert len(swept.processes) >= 2, "the tool's own child as well"
+    assert list(root.iterdir()) == []
+    assert runs.sweep(root) == ()
+    assert build.stdout is not None
+    build.stdout.close()
+
+
+def test_a_living_build_is_left_alone(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    build, run_id, tool = start_build(root)
+    try:
+        assert runs.sweep(root) == ()
+        assert Path(f"/proc/{tool}").exists()
+        assert (root / run_id / "vm" / "disk").exists()
+    finally:
+        build.send_signal(signal.SIGINT)
+        build.wait()
+        assert build.stdout is not None
+        build.stdout.close()
+    assert list(root.iterdir()) == []
+
+
+def test_a_process_of_somebody_else_is_never_ended(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    stranger = subprocess.Popen(["sleep", "60"], env={"IMAGECTL_RUN": "another"})
+    try:
+        build, _, _ = start_build(root)
+        build.kill()
+        build.wait()
+        runs.sweep(root)
+        assert stranger.poll() is None
+        assert build.stdout is not None
+        build.stdout.close()
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_nothing_to_sweep_where_nothing_ran(tmp_path: Path) -> None:
+    assert runs.sweep(tmp_path / "none") == ()
+
+
+def test_an_interrupted_run_ends_its_tools(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        runs.open_run(tmp_path) as run,
+        process.start(["sleep", "300"]) as child,
+    ):
+        raise KeyboardInterrupt
+    assert child.poll() is not None
+    assert not run.folder.exists()
+    assert time.monotonic() - started < 30
