@@ -6,7 +6,7 @@ with it: the catalog is the fold of its changes, and ``catalog verify`` checks e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -51,6 +51,16 @@ class Snapshot:
     def placed(self, ref: VersionRef) -> tuple[Placement, ...]:
         """The version's placements, in the order they were first recorded."""
         return self.placements.get(ref, ())
+
+    def only(self, images: Collection[ImageName]) -> Snapshot:
+        """The same generation with nothing but what concerns *images*."""
+        wanted = frozenset(images)
+        return replace(
+            self,
+            versions={ref: each for ref, each in self.versions.items() if ref.image in wanted},
+            channels={at: each for at, each in self.channels.items() if at[0] in wanted},
+            placements={ref: each for ref, each in self.placements.items() if ref.image in wanted},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,46 +125,78 @@ def _images(operations: Iterable[Operation]) -> Iterable[ImageName]:
 
 def apply_change(snapshot: Snapshot, change: Change) -> Snapshot:
     """The catalog after *change*, one generation on. Raises :class:`ImpossibleChange`."""
-    generation = snapshot.generation + 1
-    versions = dict(snapshot.versions)
-    channels = dict(snapshot.channels)
-    placements = dict(snapshot.placements)
-    if not change.operations:
-        raise ImpossibleChange("a change without operations")
-    for operation in change.operations:
-        if isinstance(operation, RecordVersion):
-            version = operation.version
-            if version.ref in versions:
-                raise ImpossibleChange(f"{version.ref} is already recorded; versions do not change")
-            versions[version.ref] = version
-        elif isinstance(operation, RecordPlacement):
-            placement = operation.placement
-            if placement.version not in versions:
-                raise ImpossibleChange(f"a placement of {placement.version}, which is not recorded")
-            known = placements.get(placement.version, ())
-            if any(each.key == placement.key for each in known):
-                known = tuple(placement if e.key == placement.key else e for e in known)
+    draft = _Draft(dict(snapshot.versions), dict(snapshot.channels), dict(snapshot.placements))
+    draft.apply(change, snapshot.generation + 1)
+    return draft.snapshot(snapshot.catalog_id, snapshot.generation + 1)
+
+
+def fold(catalog_id: str, changes: Iterable[Change]) -> Snapshot:
+    """The catalog that *changes* make from nothing, the first being generation 1.
+
+    The same as ``apply_change`` over and over, in time that grows with the number of changes only.
+    Raises :class:`ImpossibleChange`.
+    """
+    draft = _Draft({}, {}, {})
+    generation = 0
+    for generation, change in enumerate(changes, start=1):
+        draft.apply(change, generation)
+    return draft.snapshot(catalog_id, generation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A catalog in the making. A change that is impossible leaves it half done: throw it away."""
+
+    versions: dict[VersionRef, Version]
+    channels: dict[tuple[ImageName, ChannelName], Channel]
+    placements: dict[VersionRef, tuple[Placement, ...]]
+
+    def snapshot(self, catalog_id: str, generation: int) -> Snapshot:
+        return Snapshot(
+            catalog_id,
+            generation,
+            MappingProxyType(self.versions),
+            MappingProxyType(self.channels),
+            MappingProxyType(self.placements),
+        )
+
+    def apply(self, change: Change, generation: int) -> None:
+        if not change.operations:
+            raise ImpossibleChange("a change without operations")
+        for operation in change.operations:
+            if isinstance(operation, RecordVersion):
+                self._record(operation.version)
+            elif isinstance(operation, RecordPlacement):
+                self._place(operation.placement)
             else:
-                known = (*known, placement)
-            placements[placement.version] = known
+                self._move(operation, change, generation)
+
+    def _record(self, version: Version) -> None:
+        if version.ref in self.versions:
+            raise ImpossibleChange(f"{version.ref} is already recorded; versions do not change")
+        self.versions[version.ref] = version
+
+    def _place(self, placement: Placement) -> None:
+        if placement.version not in self.versions:
+            raise ImpossibleChange(f"a placement of {placement.version}, which is not recorded")
+        known = self.placements.get(placement.version, ())
+        if any(each.key == placement.key for each in known):
+            known = tuple(placement if each.key == placement.key else each for each in known)
         else:
-            ref = VersionRef(operation.image, operation.to)
-            if ref not in versions:
-                raise ImpossibleChange(f"{operation.channel} cannot point to {ref}: not recorded")
-            move = Move(
-                operation.to, operation.kind, change.at, change.actor, change.reason, generation
-            )
-            where = (operation.image, operation.channel)
-            before = channels.get(where)
-            channels[where] = (
-                replace(before, moves=(*before.moves, move))
-                if before
-                else Channel(operation.image, operation.channel, (move,))
-            )
-    return Snapshot(
-        snapshot.catalog_id,
-        generation,
-        MappingProxyType(versions),
-        MappingProxyType(channels),
-        MappingProxyType(placements),
-    )
+            known = (*known, placement)
+        self.placements[placement.version] = known
+
+    def _move(self, operation: MoveChannel, change: Change, generation: int) -> None:
+        ref = VersionRef(operation.image, operation.to)
+        if ref not in self.versions:
+            raise ImpossibleChange(f"{operation.channel} cannot point to {ref}: not recorded")
+        move = Move(
+            operation.to, operation.kind, change.at, change.actor, change.reason, generation
+        )
+        where = (operation.image, operation.channel)
+        before = self.channels.get(where)
+        self.channels[where] = (
+            replace(before, moves=(*before.moves, move))
+            if before
+            else Channel(operation.image, operation.channel, (move,))
+        )

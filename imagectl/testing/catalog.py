@@ -1,0 +1,65 @@
+"""A catalog in memory: nothing but the list of its events, and their fold."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator
+
+from imagectl.errors import Conflict
+from imagectl.formats.event_v1 import event_hash, make_event
+from imagectl.model.catalog import Change, Snapshot, apply_change, fold
+from imagectl.model.event import GENESIS, Event
+from imagectl.model.names import ImageName
+from imagectl.services.ports import Committed
+
+
+class MemoryCatalog:
+    """Implements ``services.ports.Catalog``. It may be used from several threads."""
+
+    def __init__(self, catalog_id: str = "00000000-0000-4000-8000-000000000000") -> None:
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._now = fold(catalog_id, ())
+
+    def snapshot(self, images: Collection[ImageName] | None = None) -> Snapshot:
+        now = self._now
+        return now if images is None else now.only(images)
+
+    def commit(self, change: Change) -> Committed:
+        with self._lock:
+            for event in self._events:
+                if event.change.key == change.key:
+                    return Committed(event.generation, replayed=True)
+            if change.based_on != self._now.generation:
+                raise Conflict(
+                    "the catalog has changed since this was decided; nothing was done",
+                    where="the catalog in memory",
+                    why=f"decided on generation {change.based_on}, "
+                    f"now it is {self._now.generation}",
+                    hint="run the command again to decide on what is there now",
+                )
+            previous = self._events[-1].hash if self._events else GENESIS
+            event = make_event(self._now.generation + 1, change, previous)
+            self._now = apply_change(self._now, change)
+            self._events.append(event)
+            return Committed(event.generation, replayed=False)
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        yield from self._events[max(after, 0) :]
+
+    def verify(self) -> tuple[str, ...]:
+        with self._lock:
+            events, now = tuple(self._events), self._now
+        findings = []
+        previous = GENESIS
+        for number, event in enumerate(events, start=1):
+            if event.generation != number:
+                findings.append(f"event {number}: it says that it is event {event.generation}")
+            if event.previous != previous:
+                findings.append(f"event {number}: it does not follow from event {number - 1}")
+            if event_hash(event.generation, event.change, event.previous) != event.hash:
+                findings.append(f"event {number}: its content is not what its hash says")
+            previous = event.hash
+        if not findings and now != fold(now.catalog_id, (event.change for event in events)):
+            findings.append("catalog: it is not what its events make")
+        return tuple(findings)

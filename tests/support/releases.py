@@ -1,0 +1,113 @@
+"""Catalogs written move by move, as facts: for tests of what is decided on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from imagectl.model.catalog import (
+    Change,
+    MoveChannel,
+    Operation,
+    RecordPlacement,
+    RecordVersion,
+    Snapshot,
+    apply_change,
+)
+from imagectl.model.channel import Channel, ChannelRule, MoveKind, ReleasePolicy
+from imagectl.model.names import ChannelName, LocationName
+from imagectl.model.version import Version
+from support.examples import BETA, NOW, STABLE, placement, ref, version
+
+LOCAL = LocationName("local")
+DC1 = LocationName("dc1")
+DAY = timedelta(days=1)
+
+POLICY = ReleasePolicy((ChannelRule(BETA, entry=True), ChannelRule(STABLE, source=BETA)))
+"""What a new project has: beta, and stable promoted from it at any time."""
+
+
+def soaking(soak: timedelta) -> ReleasePolicy:
+    """``POLICY`` with a soak for stable."""
+    return ReleasePolicy(
+        (ChannelRule(BETA, entry=True), ChannelRule(STABLE, source=BETA, soak=soak))
+    )
+
+
+class Book:
+    """The catalog at ``snapshot``, and what happened to it, in the order it is told.
+
+    ``at`` counts in days from ``NOW``; without it, everything happens at once.
+    """
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot("id", 0)
+
+    def built(
+        self,
+        text: str,
+        *,
+        at: float = 0,
+        failed: int = 0,
+        needs: Collection[LocationName] = (LOCAL,),
+        placed: Collection[LocationName] | None = None,
+        enters: bool = True,
+    ) -> Version:
+        """A build: recorded, placed where it has to be (or only in *placed*), and in beta."""
+        made = version(text)
+        made = replace(
+            made,
+            created=NOW + at * DAY,
+            required_locations=tuple(needs),
+            tests=replace(made.tests, failed=failed),
+        )
+        operations: list[Operation] = [RecordVersion(made)]
+        for location in needs if placed is None else placed:
+            operations.append(RecordPlacement(placement(text, location)))
+        if enters:
+            operations.append(MoveChannel(made.image, BETA, made.id, MoveKind.ENTRY))
+        self._append(operations, at, "")
+        return made
+
+    def moved(
+        self,
+        channel: ChannelName,
+        *texts: str,
+        kind: MoveKind = MoveKind.PROMOTE,
+        at: float = 0,
+        reason: str = "",
+    ) -> None:
+        """One change that moves the channel of each image to the version named."""
+        refs = [ref(text) for text in texts]
+        self._append(
+            [MoveChannel(each.image, channel, each.version, kind) for each in refs], at, reason
+        )
+
+    def rolled_back(
+        self, channel: ChannelName, *texts: str, at: float = 0, reason: str = ""
+    ) -> None:
+        self.moved(channel, *texts, kind=MoveKind.ROLLBACK, at=at, reason=reason)
+
+    def channel(self, text: str, channel: ChannelName) -> Channel:
+        found = self.snapshot.channel(ref(text + "@20260101.1").image, channel)
+        assert found is not None
+        return found
+
+    def _append(self, operations: list[Operation], at: float, reason: str) -> None:
+        generation = self.snapshot.generation
+        change = Change(
+            f"key-{generation}",
+            generation,
+            "alice",
+            "test",
+            reason,
+            day(at),
+            tuple(operations),
+        )
+        self.snapshot = apply_change(self.snapshot, change)
+
+
+def day(at: float) -> datetime:
+    """*at* days after ``NOW``."""
+    return NOW + at * DAY

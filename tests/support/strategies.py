@@ -1,0 +1,153 @@
+"""Hypothesis strategies over the whole model of the catalog."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+
+from imagectl.formats.event_v1 import MAX_INTEGER
+from imagectl.model.catalog import (
+    Change,
+    MoveChannel,
+    Operation,
+    RecordPlacement,
+    RecordVersion,
+)
+from imagectl.model.channel import MoveKind
+from imagectl.model.names import (
+    Architecture,
+    ChannelName,
+    Format,
+    ImageName,
+    LocationName,
+    Sha256,
+    VersionId,
+)
+from imagectl.model.version import Artifact, Placement, TestSummary, Tree, Version, VersionRef
+from support.examples import placement, version
+
+names = st.from_regex(r"[a-z](-?[a-z0-9]){0,12}", fullmatch=True)
+image_names = names.map(ImageName)
+channel_names = names.map(ChannelName)
+location_names = names.map(LocationName)
+digests = st.binary(min_size=32, max_size=32).map(lambda drawn: Sha256(drawn.hex()))
+wholes = st.integers(0, MAX_INTEGER)
+durations = st.floats(0, allow_nan=False, allow_infinity=False)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+times = st.datetimes(timezones=st.just(UTC))
+version_ids = st.builds(
+    lambda day, serial: VersionId(f"{day:%Y%m%d}", serial),
+    st.dates(min_value=datetime(2000, 1, 1, tzinfo=UTC).date()),
+    st.integers(1, 999_999),
+)
+version_refs = st.builds(VersionRef, image_names, version_ids)
+artifacts = st.builds(
+    Artifact, st.sampled_from(Format), st.sampled_from(Architecture), digests, wholes
+)
+trees = st.builds(Tree, digests, wholes, digests)
+summaries = st.builds(TestSummary, wholes, wholes, durations, digests, digests)
+versions = st.builds(
+    Version,
+    ref=version_refs,
+    created=times,
+    created_by=texts,
+    summary=texts,
+    fingerprint=digests,
+    parent=st.none() | version_refs,
+    tree=trees,
+    artifacts=st.lists(artifacts, max_size=3).map(tuple),
+    tests=summaries,
+    required_locations=st.lists(location_names, max_size=3).map(tuple),
+    tool=texts,
+    build_log=digests,
+    seconds=durations,
+)
+placements = st.builds(
+    Placement,
+    version=version_refs,
+    format=st.sampled_from(Format),
+    architecture=st.sampled_from(Architecture),
+    location=location_names,
+    provider_id=texts,
+    reference=texts,
+    sha256=digests,
+    size=wholes,
+    verified=times,
+)
+moves = st.builds(MoveChannel, image_names, channel_names, version_ids, st.sampled_from(MoveKind))
+operations: st.SearchStrategy[Operation] = st.one_of(
+    st.builds(RecordVersion, versions), st.builds(RecordPlacement, placements), moves
+)
+changes = st.builds(
+    Change,
+    key=texts.filter(bool),
+    based_on=wholes,
+    actor=texts,
+    action=texts,
+    reason=texts,
+    at=times,
+    operations=st.lists(operations, max_size=4).map(tuple),
+)
+"""Changes that can be written down. Most contradict any catalog."""
+
+_POOL = tuple(
+    VersionRef(ImageName(image), VersionId("20261120", serial))
+    for image in ("base", "ci")
+    for serial in (1, 2, 9, 10)
+)
+_FEW_LOCATIONS = st.sampled_from(["local", "dc1"])
+_FEW_CHANNELS = st.sampled_from([ChannelName("beta"), ChannelName("stable")])
+
+
+def _plain_versions(ref: VersionRef) -> st.SearchStrategy[Version]:
+    """Versions that differ in a few fields only: drawing all of each takes its time."""
+    plain = version(str(ref))
+    return st.builds(
+        lambda parent, artifacts, seconds: replace(
+            plain, parent=parent, artifacts=artifacts, seconds=seconds
+        ),
+        st.none() | st.sampled_from(_POOL),
+        st.sampled_from([(), plain.artifacts, plain.artifacts * 2]),
+        durations,
+    )
+
+
+def _plain_placements(ref: VersionRef) -> st.SearchStrategy[Placement]:
+    return st.builds(
+        lambda location, at: placement(str(ref), location, at=at), _FEW_LOCATIONS, times
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn, most: int = 8) -> list[Change]:
+    """Changes that a catalog accepts one after the other, over a few images and locations."""
+    recorded: list[VersionRef] = []
+    history: list[Change] = []
+    for generation in range(draw(st.integers(1, most))):
+        wanted: list[Operation] = []
+        for _ in range(draw(st.integers(1, 3))):
+            new = [ref for ref in _POOL if ref not in recorded]
+            if not recorded or (new and draw(st.booleans())):
+                recorded.append(draw(st.sampled_from(new)))
+                wanted.append(RecordVersion(draw(_plain_versions(recorded[-1]))))
+                continue
+            ref = draw(st.sampled_from(recorded))
+            if draw(st.booleans()):
+                wanted.append(RecordPlacement(draw(_plain_placements(ref))))
+            else:
+                kind = draw(st.sampled_from(MoveKind))
+                wanted.append(MoveChannel(ref.image, draw(_FEW_CHANNELS), ref.version, kind))
+        history.append(
+            Change(
+                key=f"key-{generation}",
+                based_on=generation,
+                actor=draw(texts),
+                action=draw(texts),
+                reason=draw(texts),
+                at=draw(times),
+                operations=tuple(wanted),
+            )
+        )
+    return history

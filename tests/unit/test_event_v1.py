@@ -1,0 +1,188 @@
+"""Events as text: what is written is read back as the same, and nothing else is accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.examples import BETA, CI, NOW, change, digest, move, place, record, version
+from support.strategies import changes, digests, wholes
+
+from imagectl.formats.event_v1 import (
+    MAX_INTEGER,
+    BadEvent,
+    NewerEvent,
+    event_hash,
+    event_text,
+    make_event,
+    parse_event,
+    text_hash,
+    write_time,
+)
+from imagectl.model.catalog import Change, ImpossibleChange, RecordVersion
+from imagectl.model.event import GENESIS
+from imagectl.model.names import ImageName, Sha256
+
+CHANGE = change("k1", 0, record("debian-ci@20261120.1"), place("debian-ci@20261120.1"))
+TEXT = event_text(1, CHANGE, GENESIS)
+
+
+@given(wholes, changes, digests)
+def test_an_event_is_read_back_as_it_was_written(
+    generation: int, change: Change, previous: Sha256
+) -> None:
+    event = make_event(generation, change, previous)
+    text = event_text(generation, change, previous)
+    assert parse_event(text, event.hash) == event
+    assert text_hash(text) == event_hash(generation, change, previous) == event.hash
+
+
+@given(wholes, changes, digests)
+def test_the_text_is_canonical_json(generation: int, change: Change, previous: Sha256) -> None:
+    text = event_text(generation, change, previous)
+    value = json.loads(text, parse_float=lambda _: pytest.fail("a float"))
+    assert text == json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert "\n" not in text
+
+
+def test_the_text_stays_what_it_is() -> None:
+    """Chains that were written by earlier releases must verify for ever."""
+    text = event_text(
+        7,
+        change("k", 6, move(CI, BETA, "20261120.1"), reason='"ü"\n'),
+        digest("before"),
+    )
+    assert text == (
+        '{"change":{"action":"promote stable","actor":"alice","at":"2026-11-20T12:00:00.000000Z",'
+        '"based_on":6,"key":"k","operations":[{"channel":"beta","image":"debian-ci",'
+        '"kind":"promote","op":"move-channel","to":"20261120.1"}],"reason":"\\"ü\\"\\n"},'
+        f'"generation":7,"previous":"{hashlib.sha256(b"before").hexdigest()}","v":1}}'
+    )
+    assert text_hash(text) == hashlib.sha256(text.encode()).hexdigest()
+    assert text_hash(TEXT) == ("9d07323a3580ee1337280ceca04174ed19da5e5340d6b6aaf3b755a3e0ae75c9")
+
+
+@given(changes, st.data())
+def test_a_damaged_text_is_refused_and_never_ends_in_a_traceback(
+    change: Change, data: st.DataObject
+) -> None:
+    text = event_text(1, change, GENESIS)
+    at = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(at, min(len(text), at + 5)))
+    damaged = text[:at] + data.draw(st.text(max_size=5)) + text[end:]
+    try:
+        event = parse_event(damaged, GENESIS)
+    except BadEvent:
+        return
+    assert event_text(event.generation, event.change, event.previous) == damaged
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
+def test_any_json_is_an_event_or_refused(value: object) -> None:
+    for whole in (value, {"v": 1, "change": value}, {"v": value}):
+        with pytest.raises(BadEvent):
+            parse_event(json.dumps(whole), GENESIS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "null",
+        "{}",
+        TEXT + " ",
+        TEXT + "\n",
+        TEXT.replace('"v":1', '"v":1.0'),
+        TEXT.replace('"v":1', '"v":true'),
+        TEXT.replace('"v":1', '"v":0'),
+        TEXT.replace('"v":1', '"v":1,"v":1'),
+        TEXT.replace('"v":1', '"v":1,"w":1'),
+        TEXT.replace('"v":1', '"v":NaN'),
+        TEXT.replace('"based_on":0', '"based_on":-1'),
+        TEXT.replace('"based_on":0', f'"based_on":{MAX_INTEGER + 1}'),
+        TEXT.replace('"based_on":0', f'"based_on":{"9" * 5000}'),
+        TEXT.replace('"key":"k1"', '"key":""'),
+        TEXT.replace('"key":"k1"', '"key":"\\u0000"'),
+        TEXT.replace('"key":"k1"', '"key":"\\ud800"'),
+        TEXT.replace('"key":"k1"', '"key":"\\u006b1"'),
+        TEXT.replace('"key":"k1"', '"key":1'),
+        TEXT.replace("debian-ci", "../debian"),
+        TEXT.replace('"148.5"', '"148.50"'),
+        TEXT.replace('"148.5"', '"nan"'),
+        TEXT.replace('"148.5"', '"-1.0"'),
+        TEXT.replace("12:00:00.000000Z", "12:00:00Z"),
+        TEXT.replace("12:00:00.000000Z", "12:00:00.000000"),
+        TEXT.replace("2026-11-20T12:00:00.000000Z", "0001-01-01T00:00:00+23:00"),
+        TEXT.replace("20261120.1", "20261320.1"),
+        TEXT.replace('"required_locations":["local"]', '"required_locations":[1]'),
+        TEXT.replace('"required_locations":["local"]', '"required_locations":"local"'),
+        TEXT.replace(GENESIS, GENESIS.replace("0", "A")),
+        TEXT.replace(GENESIS, "sha256:" + GENESIS),
+    ],
+)
+def test_only_the_one_text_is_accepted(text: str) -> None:
+    assert text != TEXT
+    with pytest.raises(BadEvent):
+        parse_event(text, GENESIS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"v":1', '"v":2'),
+        ('"op":"record-version"', '"op":"revoke-version"'),
+        ('"format":"qcow2"', '"format":"vmdk"'),
+        ('"architecture":"amd64"', '"architecture":"riscv64"'),
+    ],
+)
+def test_what_a_newer_imagectl_wrote_is_told_as_such(old: str, new: str) -> None:
+    assert old in TEXT
+    with pytest.raises(NewerEvent, match="written by a newer imagectl"):
+        parse_event(TEXT.replace(old, new), GENESIS)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        replace(CHANGE, key=""),
+        replace(CHANGE, reason="\0"),
+        replace(CHANGE, actor="\udcff"),
+        replace(CHANGE, based_on=-1),
+        replace(CHANGE, based_on=2**60),
+        replace(CHANGE, at=NOW.replace(tzinfo=None)),
+        replace(CHANGE, at=datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))),
+        replace(CHANGE, operations=(RecordVersion(replace(version("a@20261120.1"), seconds=-1)),)),
+        replace(
+            CHANGE,
+            operations=(RecordVersion(replace(version("a@20261120.1"), seconds=float("nan"))),),
+        ),
+        replace(CHANGE, operations=(move(ImageName("../etc"), BETA, "20261120.1"),)),
+        replace(CHANGE, operations=(move(CI, BETA, "20261320.1"),)),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(bad: Change) -> None:
+    with pytest.raises(ImpossibleChange, match="cannot be written down"):
+        make_event(1, bad, GENESIS)
+
+
+def test_times_of_another_zone_are_written_in_utc() -> None:
+    east = timezone(timedelta(hours=5, minutes=30))
+    assert write_time(NOW.astimezone(east)) == write_time(NOW) == "2026-11-20T12:00:00.000000Z"
+
+
+def test_each_part_of_an_event_is_in_its_hash() -> None:
+    other = {
+        event_hash(1, CHANGE, GENESIS),
+        event_hash(2, CHANGE, GENESIS),
+        event_hash(1, CHANGE, digest("x")),
+        event_hash(1, replace(CHANGE, reason="another"), GENESIS),
+        event_hash(1, replace(CHANGE, operations=CHANGE.operations[:1]), GENESIS),
+    }
+    assert len(other) == 5

@@ -1,0 +1,129 @@
+"""What changes mean: the catalog is the fold of them, and nothing in it is ever taken back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from support.examples import BASE, BETA, CI, NOW, STABLE, change, move, place, record, ref
+from support.strategies import histories
+
+from imagectl.model.catalog import (
+    Change,
+    ImpossibleChange,
+    Snapshot,
+    apply_change,
+    fold,
+    touched,
+)
+from imagectl.model.channel import MoveKind
+from imagectl.model.names import LocationName, VersionId
+
+EMPTY = Snapshot("id", 0)
+ONE = "debian-ci@20261120.1"
+TWO = "debian-ci@20261120.2"
+
+
+@given(histories())
+def test_fold_is_apply_change_over_and_over(history: list[Change]) -> None:
+    step = EMPTY
+    for each in history:
+        step = apply_change(step, each)
+    assert step == fold("id", history)
+    assert step.generation == len(history)
+
+
+@given(histories())
+def test_versions_stay_and_histories_only_grow(history: list[Change]) -> None:
+    before = EMPTY
+    for each in history:
+        after = apply_change(before, each)
+        assert before.versions.items() <= after.versions.items()
+        for where, channel in before.channels.items():
+            assert after.channels[where].moves[: len(channel.moves)] == channel.moves
+        assert all(ref_of in after.versions for ref_of in (*before.placements, *after.placements))
+        before = after
+
+
+@given(histories())
+def test_a_change_touches_no_other_image(history: list[Change]) -> None:
+    before = EMPTY
+    for each in history:
+        after = apply_change(before, each)
+        others = {*after.images} - {*touched(each)}
+        assert before.only(others).versions == after.only(others).versions
+        assert before.only(others).channels == after.only(others).channels
+        assert before.only(others).placements == after.only(others).placements
+        scoped = apply_change(before.only(touched(each)), each)
+        assert scoped == after.only(touched(each))
+        before = after
+
+
+def test_a_change_leaves_the_snapshot_that_it_was_applied_to_alone() -> None:
+    before = apply_change(EMPTY, change("a", 0, record(ONE), move(CI, BETA, "20261120.1")))
+    known = (dict(before.versions), dict(before.channels), dict(before.placements))
+    apply_change(before, change("b", 1, record(TWO), place(ONE), move(CI, BETA, "20261120.2")))
+    assert (dict(before.versions), dict(before.channels), dict(before.placements)) == known
+
+
+def test_a_move_is_recorded_with_who_when_why_and_the_generation() -> None:
+    after = apply_change(EMPTY, change("a", 0, record(ONE), reason="new"))
+    after = apply_change(
+        after, change("b", 1, move(CI, STABLE, "20261120.1", MoveKind.ROLLBACK), reason="bad")
+    )
+    channel = after.channel(CI, STABLE)
+    assert channel is not None
+    (made,) = channel.moves
+    assert (made.version, made.kind) == (VersionId("20261120", 1), MoveKind.ROLLBACK)
+    assert (made.at, made.by, made.reason, made.generation) == (NOW, "alice", "bad", 2)
+    assert after.head(CI, STABLE) == VersionId("20261120", 1)
+    assert after.head(CI, BETA) is None
+    assert after.channel(BASE, STABLE) is None
+
+
+@pytest.mark.parametrize(
+    ("impossible", "why"),
+    [
+        (change("k", 1), "without operations"),
+        (change("k", 1, record(ONE)), "already recorded"),
+        (change("k", 1, record(TWO), record(TWO)), "already recorded"),
+        (change("k", 1, place(TWO)), "not recorded"),
+        (change("k", 1, place(TWO), record(TWO)), "not recorded"),
+        (change("k", 1, move(CI, BETA, "20261120.2")), "not recorded"),
+        (change("k", 1, move(BASE, BETA, "20261120.1")), "not recorded"),
+    ],
+)
+def test_a_change_that_contradicts_the_catalog_is_impossible(impossible: Change, why: str) -> None:
+    before = apply_change(EMPTY, change("a", 0, record(ONE)))
+    with pytest.raises(ImpossibleChange, match=why):
+        apply_change(before, impossible)
+
+
+def test_a_placement_is_renewed_in_its_place() -> None:
+    later = NOW + timedelta(days=1)
+    after = fold(
+        "id",
+        [
+            change("a", 0, record(ONE), place(ONE, "dc1"), place(ONE, "local")),
+            change("b", 1, place(ONE, "dc1", at=later)),
+        ],
+    )
+    assert [(each.location, each.verified) for each in after.placed(ref(ONE))] == [
+        (LocationName("dc1"), later),
+        (LocationName("local"), NOW),
+    ]
+    assert after.placed(ref(TWO)) == ()
+
+
+def test_versions_of_an_image_come_oldest_first() -> None:
+    ids = ["20261120.10", "20261120.9", "20251231.1", "20261120.1"]
+    snapshot = fold("id", [change("a", 0, *(record(f"debian-ci@{each}") for each in ids))])
+    assert [str(version.id) for version in snapshot.of(CI)] == [
+        "20251231.1",
+        "20261120.1",
+        "20261120.9",
+        "20261120.10",
+    ]
+    assert snapshot.of(BASE) == ()
+    assert snapshot.images == (CI,)
