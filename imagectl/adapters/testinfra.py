@@ -21,7 +21,15 @@ _NO_TESTS = 5
 
 _OPTIONS = (
     *("-c", "/dev/null", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"),
-    *("--import-mode=importlib", "-o", "junit_family=xunit2", "--color=no", "--tb=short"),
+    *(
+        "--import-mode=importlib",
+        "-o",
+        "junit_family=xunit2",
+        "-o",
+        "junit_logging=all",
+        "--color=no",
+        "--tb=short",
+    ),
 )
 """The project's own pytest configuration is for its code, not for its images."""
 

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from imagectl.adapters import guest
+from imagectl.errors import GuestUnreachable
+
+
+def decoded(arguments: list[str]) -> dict[str, str]:
+    found = {}
+    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        assert option == "-smbios"
+        path = Path(value.removeprefix("type=11,path="))
+        assert path.stat().st_mode & 0o077 == 0, "other users could read the credential"
+        name, _, data = (
+            path.read_text().removeprefix("io.systemd.credential.binary:").partition("=")
+        )
+        found[name] = base64.b64decode(data).decode()
+    return found
+
+
+def test_the_key_reaches_the_guest_as_a_credential(tmp_path: Path) -> None:
+    keys = guest.make_keys(tmp_path)
+    assert keys.private.stat().st_mode & 0o077 == 0
+    credentials = decoded(guest.credentials(keys, tmp_path))
+    assert credentials == {"ssh.authorized_keys.root": keys.public + "\n"}
+
+
+def test_files_reach_the_guest_unchanged(tmp_path: Path) -> None:
+    keys = guest.make_keys(tmp_path)
+    text = "two lines %h\nand a 'quote'\n"
+    credentials = decoded(guest.credentials(keys, tmp_path, {"/etc/a b": text}))
+    line = credentials["tmpfiles.extra"]
+    assert line.startswith("f+~ /etc/a b 0600 root root - ")
+    assert base64.b64decode(line.split()[-1]).decode() == text
+
+
+def server(answer: bytes) -> tuple[socket.socket, int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        try:
+            while True:
+                link, _ = listener.accept()
+                link.sendall(answer)
+                link.close()
+        except OSError:
+            return
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener, listener.getsockname()[1]
+
+
+def test_a_greeting_is_enough(tmp_path: Path) -> None:
+    listener, port = server(b"SSH-2.0-x\r\n")
+    with listener:
+        guest.wait_for_ssh(port, tmp_path / "console", 5, lambda: True)
+
+
+def test_a_port_that_only_accepts_is_not_a_guest(tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    console.write_text("one\r\n\x1b[0;32m  OK\x1b[0m two\r\n")
+    listener, port = server(b"")
+    with listener, pytest.raises(GuestUnreachable, match="cannot be reached") as caught:
+        guest.wait_for_ssh(port, console, 0.5, lambda: True)
+    assert "within" in caught.value.why
+    assert "two" in caught.value.tail
+    assert "\x1b" not in caught.value.tail
+
+
+def test_a_panic_ends_the_waiting_at_once(tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    console.write_text("[1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\n")
+    with pytest.raises(GuestUnreachable) as caught:
+        guest.wait_for_ssh(1, console, 3600, lambda: True)
+    assert "Unable to mount root fs" in caught.value.why
+
+
+def test_a_vm_that_ended_ends_the_waiting_at_once(tmp_path: Path) -> None:
+    with pytest.raises(GuestUnreachable) as caught:
+        guest.wait_for_ssh(1, tmp_path / "none", 3600, lambda: False)
+    assert caught.value.why == "the VM ended by itself"
