@@ -1,0 +1,233 @@
+"""What a consumer gets (P6, P10).
+
+Promises: a channel that was opted into and does not exist is an error, never silently another one;
+a choice that the request leaves open is put back to the user, never made by order or by chance; and
+the answer says why it is the answer. It is decided in two steps, as a reader of the published tree
+goes: ``choose`` needs the entry document, ``resolve`` the version's document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from imagectl.errors import BadUsage, NotFound, Refused
+from imagectl.model.names import (
+    Architecture,
+    ChannelName,
+    Format,
+    ImageName,
+    LocationName,
+    Sha256,
+    VersionId,
+)
+from imagectl.model.published import (
+    PublishedCatalog,
+    PublishedHead,
+    PublishedImage,
+    PublishedPlacement,
+    PublishedVersion,
+)
+from imagectl.model.version import VersionRef
+from imagectl.policy.wording import listed, moment, nearest, span
+
+DEFAULT_CHANNEL = ChannelName("stable")
+"""What a consumer gets who opts into nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionRequest:
+    """What is asked for. A version wins over the branch's channel, that over the channel.
+
+    ``branches`` says which channel to take on some branches of the consumer's repository, and
+    ``branch`` which one it is on. Format, architecture and location may be left open where there is
+    one only.
+    """
+
+    image: ImageName
+    channel: ChannelName | None = None
+    version: VersionId | None = None
+    branches: Mapping[str, ChannelName] = field(default_factory=dict)
+    branch: str | None = None
+    max_age: timedelta | None = None
+    format: Format | None = None
+    architecture: Architecture | None = None
+    location: LocationName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The image, and either the channel to follow or the version that is pinned."""
+
+    image: PublishedImage
+    channel: ChannelName | None
+    version: VersionId | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What the consumer gets: ``reference`` is what to pull, the rest how to check it and why."""
+
+    ref: VersionRef
+    channel: ChannelName | None
+    reference: str
+    location: LocationName
+    format: Format
+    architecture: Architecture
+    sha256: Sha256
+    size: int
+    created: datetime
+    age: timedelta
+    reasons: tuple[str, ...]
+
+
+def choose(published: PublishedCatalog, request: ResolutionRequest) -> Choice:
+    """Which channel or version the request means. Raises NotFound."""
+    image = published.images.get(request.image)
+    if image is None:
+        raise NotFound(
+            f"there is no image {request.image} for consumers",
+            why=f"the published catalog has {listed(sorted(published.images))}",
+            hint=nearest(request.image, published.images),
+        )
+    if request.version is not None:
+        return Choice(image, None, request.version, f"pinned to {request.version}")
+    branch_channel = request.branches.get(request.branch) if request.branch is not None else None
+    if branch_channel is not None:
+        channel, reason = branch_channel, f"channel {branch_channel}, as on branch {request.branch}"
+    elif request.channel is not None:
+        channel, reason = request.channel, f"channel {request.channel}, as asked for"
+    else:
+        channel, reason = DEFAULT_CHANNEL, f"channel {DEFAULT_CHANNEL}, as nothing else was said"
+    if channel not in image.channels:
+        raise NotFound(
+            f"{image.name} has nothing in channel {channel}",
+            why=f"{reason}; it is in {listed(sorted(image.channels))}",
+            hint=nearest(channel, image.channels)
+            or "; ".join(f"`imagectl resolve {image.name}:{each}`" for each in image.channels),
+        )
+    return Choice(image, channel, None, reason)
+
+
+def find_document(
+    image: ImageName, version: VersionId, index: Mapping[VersionId, Sha256]
+) -> Sha256:
+    """The digest of the version's document. Raises NotFound where it is not published."""
+    found = index.get(version)
+    if found is None:
+        newest = f"its newest is {max(index)}" if index else "it has none yet"
+        raise NotFound(
+            f"there is no {image}@{version} for consumers",
+            why=f"only versions that are tested and in all their places are published; {newest}",
+            hint=nearest(str(version), [str(each) for each in index]),
+        )
+    return found
+
+
+def resolve(
+    choice: Choice,
+    head: PublishedHead | None,
+    version: PublishedVersion,
+    request: ResolutionRequest,
+    now: datetime,
+) -> Resolution:
+    """The one artifact that the request means.
+
+    Raises Refused where the version is too old, NotFound where it is not to be had in that form or
+    place, and BadUsage, with what there is, where the request fits several artifacts.
+    """
+    age = now - version.created
+    if request.max_age is not None and age > request.max_age:
+        raise Refused(
+            f"{version.ref} is too old",
+            reasons=(
+                f"built on {moment(version.created)}, {span(age)} ago; "
+                f"max_age allows {span(request.max_age)}",
+            ),
+            hint="build and promote a newer one, or ask for another channel or a longer max_age",
+        )
+    found = _placement(version, request)
+    reasons = [choice.reason]
+    if head is not None:
+        because = f": {head.reason}" if head.reason else ""
+        reasons.append(
+            f"{head.channel} points to {head.version} since {moment(head.at)} "
+            f"({head.kind.value}{because})"
+        )
+    reasons.append(f"built {span(age)} ago, {version.tests_passed} tests passed")
+    return Resolution(
+        version.ref,
+        choice.channel,
+        found.reference,
+        found.location,
+        found.format,
+        found.architecture,
+        found.sha256,
+        found.size,
+        version.created,
+        age,
+        tuple(reasons),
+    )
+
+
+def _placement(version: PublishedVersion, request: ResolutionRequest) -> PublishedPlacement:
+    asked = {
+        "location": request.location,
+        "format": request.format.value if request.format else None,
+        "architecture": request.architecture.value if request.architecture else None,
+    }
+    fitting = [
+        each
+        for each in version.placements
+        if all(wish is None or _trait(each, trait) == wish for trait, wish in asked.items())
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        wishes = [f"{trait} {wish}" for trait, wish in asked.items() if wish is not None]
+        raise NotFound(
+            f"{version.ref} is not to be had with {listed(wishes)}",
+            why=f"there is: {'; '.join(map(_described, version.placements))}",
+            hint=_nearest_wish(version.placements, asked),
+        )
+    open_traits = {
+        trait: sorted({_trait(each, trait) for each in fitting})
+        for trait, wish in asked.items()
+        if wish is None
+    }
+    options = [
+        f"--{trait} {' or '.join(values)}"
+        for trait, values in open_traits.items()
+        if len(values) > 1
+    ]
+    raise BadUsage(
+        f"{version.ref} is to be had in {len(fitting)} ways; say which",
+        why="; ".join(map(_described, fitting)),
+        hint=f"add {' and '.join(options)}",
+    )
+
+
+def _trait(placement: PublishedPlacement, trait: str) -> str:
+    match trait:
+        case "location":
+            return placement.location
+        case "format":
+            return placement.format.value
+        case _:
+            return placement.architecture.value
+
+
+def _described(placement: PublishedPlacement) -> str:
+    return f"{placement.format.value} for {placement.architecture.value} in {placement.location}"
+
+
+def _nearest_wish(
+    placements: Collection[PublishedPlacement], asked: Mapping[str, str | None]
+) -> str:
+    for trait, wish in asked.items():
+        known = {_trait(each, trait) for each in placements}
+        if wish is not None and wish not in known:
+            return nearest(wish, known)
+    return ""

@@ -1,0 +1,128 @@
+"""What a channel goes back to, and whether it can.
+
+Promises: the way back leads one good version further each time, never to one that was left; what is
+gone back to is ready (P6); images are rolled back all together or not at all; and the rollback is a
+move like any other, appended to the history.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from imagectl.errors import BadUsage, NotFound
+from imagectl.model.catalog import Snapshot
+from imagectl.model.channel import Channel, MoveKind, ReleasePolicy
+from imagectl.model.names import ImageName, VersionId
+from imagectl.model.release import Decision, ReleasePlan, RollbackRequest, Verdict
+from imagectl.model.version import VersionRef
+from imagectl.policy.promotion import check_channel, find_image, find_version, insist
+from imagectl.policy.readiness import evidence, unready
+from imagectl.policy.standing import Standing, standing
+from imagectl.policy.wording import listed, moment, span
+
+
+def plan_rollback(
+    snapshot: Snapshot, policy: ReleasePolicy, request: RollbackRequest, now: datetime
+) -> ReleasePlan:
+    """What ``rollback`` does at *now*.
+
+    Raises Refused with every reason of every image where one of them cannot go back; NotFound for
+    an unknown channel, image or version, and where the channel is empty; BadUsage for one version
+    and several images.
+    """
+    if not any(known.name == request.channel for known in snapshot.channels.values()):
+        check_channel(policy, request.channel)
+    images = _images(snapshot, request)
+    if request.to is not None:
+        if len(images) != 1:
+            raise BadUsage(
+                f"--to {request.to} is a version of one image, but this concerns {listed(images)}",
+                hint=f"`imagectl rollback {request.channel} IMAGE --to {request.to}`",
+            )
+        find_version(snapshot, VersionRef(images[0], request.to))
+    plan = ReleasePlan(
+        MoveKind.ROLLBACK,
+        request.channel,
+        tuple(_decide(snapshot, request, image, now) for image in images),
+    )
+    return insist(plan, all_or_nothing=True)
+
+
+def _images(snapshot: Snapshot, request: RollbackRequest) -> tuple[ImageName, ...]:
+    if request.images:
+        return tuple(find_image(snapshot, image) for image in sorted(set(request.images)))
+    heads = {
+        image: known.head.generation
+        for (image, name), known in snapshot.channels.items()
+        if name == request.channel
+    }
+    if not heads:
+        raise NotFound(
+            f"nothing is in {request.channel} yet",
+            hint=f"`imagectl promote {request.channel}` brings something there",
+        )
+    latest = max(heads.values())
+    return tuple(sorted(image for image, generation in heads.items() if generation == latest))
+
+
+def _decide(
+    snapshot: Snapshot, request: RollbackRequest, image: ImageName, now: datetime
+) -> Decision:
+    name = request.channel
+    channel = snapshot.channel(image, name)
+    if channel is None:
+        nothing = f"nothing of it was ever in {name}"
+        return Decision(image, name, None, request.to, Verdict.HELD_BACK, (nothing,))
+    before = channel.head.version
+    stands = standing(channel)
+    to = request.to or next(iter(stands.earlier), None)
+
+    def decided(verdict: Verdict, *reasons: str) -> Decision:
+        return Decision(image, name, before, to, verdict, reasons)
+
+    if to is None:
+        return decided(Verdict.HELD_BACK, _no_earlier(before, stands))
+    if to == before:
+        return decided(Verdict.KEEP, f"{name} points to {to} already")
+    last = next((move for move in reversed(channel.moves) if move.version == to), None)
+    if last is None:
+        never = f"{to} was never in {name}, which has had {listed(_had(channel))}"
+        return decided(Verdict.HELD_BACK, never)
+    version = snapshot.versions[VersionRef(image, to)]
+    faults = unready(version, snapshot)
+    if faults:
+        return decided(Verdict.HELD_BACK, *faults, *_others(snapshot, image, request, to, stands))
+    notes = [f"{name} has pointed to it before, from {moment(last.at)}, {span(now - last.at)} ago"]
+    if to in stands.left:
+        left = stands.left[to]
+        because = f" because: {left.reason}" if left.reason else ""
+        notes.append(f"it was rolled back from on {moment(left.at)}{because}; but it was named")
+    return decided(Verdict.MOVE, *notes, *evidence(version))
+
+
+def _no_earlier(before: VersionId, stands: Standing) -> str:
+    left = f"; rolled back from already: {listed(stands.left)}" if stands.left else ""
+    return f"there is no earlier good version than {before} to go back to{left}"
+
+
+def _had(channel: Channel) -> tuple[VersionId, ...]:
+    return tuple(sorted({move.version for move in channel.moves}))
+
+
+def _others(
+    snapshot: Snapshot,
+    image: ImageName,
+    request: RollbackRequest,
+    refused: VersionId,
+    stands: Standing,
+) -> tuple[str, ...]:
+    """What the operator can type instead, where an older version is ready."""
+    for version in stands.earlier:
+        if version != refused and not unready(
+            snapshot.versions[VersionRef(image, version)], snapshot
+        ):
+            return (
+                f"{version} would be ready: "
+                f"`imagectl rollback {request.channel} {image} --to {version}`",
+            )
+    return ()
