@@ -1,0 +1,13 @@
+"""From a disk to its file tree, from the tree to a disk: no root, no mount, the same bytes always.
+
+The canonical tar of the file tree is the identity of a version. Disks are pure functions of
+(tar, size, tool versions); nothing of a build VM's worn disk but its files gets into an image.
+
+- ``tree``: the vocabulary: entries, where they come from, the canonical tree.
+- ``rules``: what in a tree is volatile, and what becomes of it.
+- ``canonical``: any source of entries -> the canonical tar. ``archive``: a tar as a source.
+- ``ext4``: a disk as a source. ``partitions``: the table that says where in the disk.
+- ``initramfs``: rebuilds the initrds of a tree on this machine.
+- ``writer``: tree -> raw disk. ``boot``: how the disk, or a tree directly, is booted.
+- ``convert``: raw disk -> delivery formats; tree <-> its compressed form.
+"""

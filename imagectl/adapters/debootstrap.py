@@ -1,0 +1,227 @@
+"""A Debian base as a canonical tree, made by mmdebstrap without root.
+
+Promises: the tree boots (BIOS, UEFI, or directly by its kernel), takes an address by DHCP, answers
+SSH with keys of its own, grows into its disk, and can be provisioned by Ansible; root has no
+password and nobody else an account. Nothing of this machine gets in: no resolver, host name or key.
+
+The same packages and the same epoch give the same bytes. What is not a package's is in the folder
+``base`` beside this module, as the files that they will be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from imagectl.adapters.disk.archive import TarSource
+from imagectl.adapters.disk.canonical import write_tree
+from imagectl.adapters.disk.rules import RULES, Action, Rule
+from imagectl.adapters.disk.tree import CanonicalTree
+from imagectl.adapters.mirrors import Mirror
+from imagectl.adapters.mmdebstrap import Recipe, make_root
+from imagectl.errors import BuildFailed, CannotTell
+from imagectl.model.image import DebianBase
+from imagectl.model.names import Architecture, Sha256
+from imagectl.services.ports import Progress
+
+REVISION = 1
+"""Raised when a base is made in another way from the same packages."""
+
+PACKAGES = (
+    # to boot
+    "e2fsprogs",
+    "grub-efi-amd64-bin",
+    "grub-efi-amd64-signed",
+    "grub-pc-bin",
+    "initramfs-tools",
+    "linux-image-cloud-amd64",
+    "shim-signed",
+    "systemd-sysv",
+    "udev",
+    "zstd",
+    # to be reached
+    "dbus",
+    "iproute2",
+    "libpam-systemd",
+    "openssh-server",
+    "systemd-resolved",
+    # to be provisioned
+    "ca-certificates",
+    "procps",
+    "python3",
+    "python3-apt",
+    "python3-minimal",
+)
+"""What every base has beyond Debian's ``minbase``."""
+
+SUITE_PACKAGES = {"bookworm": ()}
+"""What some suites need beyond that. Since trixie, systemd-repart is a package of its own."""
+NEWER_SUITES = ("systemd-repart",)
+
+LINKS = {
+    "etc/systemd/system/multi-user.target.wants/first-boot-keys.service": (
+        "/usr/lib/systemd/system/first-boot-keys.service"
+    ),
+    "etc/systemd/system/ssh.service.requires/first-boot-keys.service": (
+        "/usr/lib/systemd/system/first-boot-keys.service"
+    ),
+    "etc/systemd/system/multi-user.target.wants/systemd-networkd.service": (
+        "/usr/lib/systemd/system/systemd-networkd.service"
+    ),
+    "etc/systemd/system/sockets.target.wants/systemd-networkd.socket": (
+        "/usr/lib/systemd/system/systemd-networkd.socket"
+    ),
+    "etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service": (
+        "/usr/lib/systemd/system/systemd-networkd-wait-online.service"
+    ),
+}
+"""The units that are enabled beyond what the packages enable themselves."""
+
+EMPTY = ("etc/machine-id", "etc/.updated", "var/.updated")
+
+BASE_RULES = (
+    *RULES,
+    Rule("etc/apt/sources.list", Action.DROP, "`sources.list.d/debian.sources` takes its place"),
+)
+
+
+def make_base(
+    base: DebianBase,
+    architecture: Architecture,
+    mirror: Mirror,
+    epoch: int,
+    work: Path,
+    out: Path,
+    progress: Progress | None = None,
+) -> CanonicalTree:
+    """Write the canonical tree of a base to *out*. ``epoch``: seconds since 1970, not before the
+    packages were made; no file in the tree is newer.
+
+    ``work``: an existing empty folder on a disk with 2 GiB to spare. Errors are those of
+    ``mmdebstrap.make_root``.
+    """
+    if architecture is not Architecture.AMD64:
+        raise BuildFailed(
+            f"a base for {architecture.value} cannot be made yet",
+            stage="base",
+            hint="set `architecture: amd64` in image.yaml",
+        )
+    files = work / "files.tar"
+    sources = work / "debian.sources"
+    packages = work / "packages.tar"
+    try:
+        files.write_bytes(base_files(epoch))
+        sources.write_text(apt_sources(base, mirror))
+        extra = SUITE_PACKAGES.get(base.suite, NEWER_SUITES)
+        recipe = Recipe(
+            suite=base.suite,
+            packages=tuple(sorted({*PACKAGES, *extra, *base.packages})),
+            components=base.components,
+            architecture=architecture.value,
+            hooks=(
+                f"--essential-hook=tar-in {files} /",
+                f"--customize-hook=copy-in {sources} /etc/apt/sources.list.d/",
+                f"--customize-hook=tar-in {files} /",
+            ),
+        )
+        make_root(
+            recipe, mirror, work, packages, env={"SOURCE_DATE_EPOCH": str(epoch)}, progress=progress
+        )
+        if progress is not None:
+            progress.step("writing the canonical tree")
+        with TarSource(packages) as source:
+            return write_tree(source, BASE_RULES, epoch, out)
+    finally:
+        for file in (files, sources, packages):
+            file.unlink(missing_ok=True)
+
+
+def base_files(epoch: int) -> bytes:
+    """A tar of the files that are not a package's."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+
+        def add(
+            path: str, kind: bytes, content: bytes = b"", mode: int = 0o644, to: str = ""
+        ) -> None:
+            member = tarfile.TarInfo(path)
+            member.type, member.mode, member.mtime, member.linkname = kind, mode, epoch, to
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+        for path, content in _files(resources.files(__package__) / "base"):
+            is_program = content.startswith(b"#!")
+            add(path, tarfile.REGTYPE, content, 0o755 if is_program else 0o644)
+        for path in EMPTY:
+            add(path, tarfile.REGTYPE, mode=0o444 if path == "etc/machine-id" else 0o644)
+        for path, target in sorted(LINKS.items()):
+            add(path, tarfile.SYMTYPE, mode=0o777, to=target)
+    return buffer.getvalue()
+
+
+def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    for child in sorted(folder.iterdir(), key=lambda child: child.name):
+        if child.is_dir():
+            yield from _files(child, f"{prefix}{child.name}/")
+        else:
+            yield f"{prefix}{child.name}", child.read_bytes()
+
+
+def apt_sources(base: DebianBase, mirror: Mirror) -> str:
+    """``/etc/apt/sources.list.d/debian.sources`` of the image."""
+    stanzas = [(mirror.archive, f"{base.suite} {base.suite}-updates")]
+    if mirror.security is not None:
+        stanzas.append((mirror.security, f"{base.suite}-security"))
+    return "\n".join(
+        f"Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: {' '.join(base.components)}\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+        for uri, suites in stanzas
+    )
+
+
+def inputs_digest(base: DebianBase, mirror: Mirror) -> Sha256:
+    """Changes when a base made now could differ from one made earlier.
+
+    A digest over the mirror's signed indexes, asked for now, the definition, and our own part of
+    it. Raises CannotTell where the mirror cannot be reached, BuildFailed where it does not have
+    the suite.
+    """
+    digest = hashlib.sha256(base_files(0))
+    definition = (REVISION, PACKAGES, NEWER_SUITES, BASE_RULES, base, mirror)
+    digest.update(repr(definition).encode())
+    suites = [(mirror.archive, base.suite), (mirror.archive, f"{base.suite}-updates")]
+    if mirror.security is not None:
+        suites.append((mirror.security, f"{base.suite}-security"))
+    for archive, suite in suites:
+        digest.update(_fetch(f"{archive}/dists/{suite}/InRelease", suite))
+    return Sha256(digest.hexdigest())
+
+
+def _fetch(url: str, suite: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            content: bytes = answer.read()
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise BuildFailed(
+                f"the mirror has no Debian suite {suite!r}",
+                stage="base",
+                where=url,
+                hint="name one that the mirror has, such as bookworm or trixie, in `base.suite`",
+            ) from None
+        raise CannotTell("the Debian mirror does not answer", where=url, why=str(error)) from None
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise CannotTell(
+            "the Debian mirror cannot be reached",
+            where=url,
+            why=str(getattr(error, "reason", error)),
+            hint="check the network, or set another `mirror` in imagectl.yaml",
+        ) from None
+    return content

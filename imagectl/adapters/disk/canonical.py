@@ -1,0 +1,144 @@
+"""Any source of entries -> the canonical tar, the identity of an image's contents (P9).
+
+The same files give the same bytes, whatever made them and in whatever order they came:
+
+- paths in byte order, a folder always before what is in it;
+- modification times in whole seconds, none before 1970 or after the epoch;
+- owners by number; extended attributes kept, sorted;
+- a hard-linked file has its content at its first path, the others link there;
+- volatile paths dropped, emptied or rewritten (``rules``).
+
+Memory holds the entries (about 1 kB each), never their content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imagectl.adapters.disk import archive
+from imagectl.adapters.disk.files import whole_file
+from imagectl.adapters.disk.rules import Action, Rule, compile_rules, rewrite
+from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, Source
+from imagectl.errors import Corrupt
+from imagectl.model.names import Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An entry as it will be in the tree.
+
+    ``source``: the entry that has the content, None where there is none. ``replaced``: content
+    that stands in for the source's. ``link_to``: the first path of a hard link.
+    """
+
+    entry: Entry
+    source: Entry | None = None
+    replaced: bytes | None = None
+    link_to: bytes | None = None
+
+
+def write_tree(source: Source, rules: Sequence[Rule], epoch: int, out: Path) -> CanonicalTree:
+    """Write the canonical tar of *source* to *out*. ``epoch`` in seconds since 1970.
+
+    Raises Corrupt where the source does not hold together: a path twice, a file whose folder is
+    missing, content that is not as long as it says.
+    """
+    digest = hashlib.sha256()
+    size = count = 0
+    with whole_file(out) as unfinished, unfinished.open("wb", buffering=1 << 20) as file:
+        for settled in settle(source, rules, epoch):
+            count += 1
+            for chunk in _encode(source, settled):
+                digest.update(chunk)
+                file.write(chunk)
+                size += len(chunk)
+        digest.update(archive.END)
+        file.write(archive.END)
+        size += len(archive.END)
+    return CanonicalTree(out, Sha256(digest.hexdigest()), size, count)
+
+
+def _encode(source: Source, settled: Settled) -> Iterator[bytes]:
+    yield archive.encode_header(settled.entry, settled.link_to)
+    yield from content_of(source, settled)
+    if settled.link_to is None:
+        yield archive.padding(settled.entry.size)
+
+
+def content_of(source: Source, settled: Settled) -> Iterator[bytes]:
+    """The content of a settled entry: exactly as many bytes as it says, or Corrupt."""
+    if settled.replaced is not None:
+        yield settled.replaced
+    elif settled.source is not None:
+        left = settled.entry.size
+        for chunk in source.content(settled.source):
+            left -= len(chunk)
+            yield chunk
+        if left:
+            raise Corrupt(
+                f"{display(settled.entry.path)} is not as long as its {settled.entry.size} bytes"
+            )
+
+
+def settle(source: Source, rules: Sequence[Rule], epoch: int) -> Iterator[Settled]:
+    """The entries of *source* in canonical order, as they will be. See ``write_tree``."""
+    rule_of = compile_rules(rules)
+    first_paths: dict[int, bytes] = {}
+    folders: set[bytes] = set()
+    dropped: set[bytes] = set()
+    before: bytes | None = None
+    for entry in sorted(source.entries(), key=lambda entry: entry.path):
+        path = entry.path
+        if path == before:
+            raise Corrupt(f"{display(path)} is there twice")
+        before = path
+        parent = path.rpartition(b"/")[0]
+        if path and parent in dropped:
+            dropped.add(path)
+            continue
+        _check_place(entry, parent, folders)
+        rule = rule_of(path) if path else None
+        if rule is not None and rule.action is Action.DROP:
+            dropped.add(path)
+            continue
+        if entry.kind is Kind.DIRECTORY:
+            folders.add(path)
+        kept = replace(
+            entry,
+            mtime=max(0, min(entry.mtime, epoch)),
+            xattrs=tuple(sorted(entry.xattrs)),
+        )
+        if entry.kind is Kind.FILE and rule is not None:
+            if rule.action is Action.EMPTY:
+                yield Settled(replace(kept, size=0, mtime=epoch))
+            else:
+                text = rewrite(rule, b"".join(source.content(entry)))
+                yield Settled(replace(kept, size=len(text)), replaced=text)
+            continue
+        if entry.kind is Kind.DIRECTORY:
+            yield Settled(kept)
+            continue
+        first = first_paths.setdefault(entry.inode, path)
+        if first != path:
+            yield Settled(kept, link_to=first)
+        else:
+            yield Settled(kept, source=entry if entry.kind is Kind.FILE else None)
+
+
+def _check_place(entry: Entry, parent: bytes, folders: set[bytes]) -> None:
+    parts = entry.path.split(b"/") if entry.path else []
+    if any(part in (b"", b".", b"..") or b"\0" in part for part in parts):
+        raise Corrupt(f"{display(entry.path)} is not a path that a file system can have")
+    if not entry.path:
+        if entry.kind is not Kind.DIRECTORY:
+            raise Corrupt("the root of the tree is not a folder")
+    elif parent not in folders:
+        raise Corrupt(f"{display(entry.path)} is not in a folder")
+
+
+def display(path: bytes) -> str:
+    """The path as people should see it, with a leading slash and odd bytes escaped."""
+    return "/" + path.decode("utf-8", "backslashreplace").replace("\n", "\\n")

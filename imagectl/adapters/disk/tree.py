@@ -1,0 +1,110 @@
+"""What a file tree is made of, and the two sides of it: where entries come from, what they become.
+
+Paths are bytes without a leading slash, as on any Linux file system; the root itself is ``b""``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from imagectl.model.names import Sha256
+
+CHUNK = 1 << 20
+"""Bytes of content that are in memory at a time."""
+
+
+class Kind(enum.Enum):
+    """What a path is."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    CHARACTER = "character device"
+    BLOCK = "block device"
+    FIFO = "fifo"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path with everything an image keeps of it.
+
+    ``inode`` is the same for the names of one hard-linked file and different for everything else;
+    only the source that made the entry knows more about it. ``mtime`` is in whole seconds since
+    1970, ``size`` in bytes (0 but for files). ``xattrs`` are sorted by name, values as
+    ``getxattr`` returns them.
+    """
+
+    path: bytes
+    kind: Kind
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    size: int = 0
+    target: bytes = b""
+    device: tuple[int, int] = (0, 0)
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    inode: int = 0
+
+
+class Source(Protocol):
+    """A file tree that can be read: a tar, a disk, or a few files in memory."""
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in any order. Raises Corrupt where the source is damaged."""
+        ...
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        """The ``entry.size`` bytes of a file, in chunks. Holes are zeros."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalTree:
+    """A canonical tar. ``sha256`` and ``size`` (bytes) are those of the file at ``path``."""
+
+    path: Path
+    sha256: Sha256
+    size: int
+    entries: int
+
+
+class MemorySource:
+    """Files that we bring ourselves."""
+
+    def __init__(self, files: Sequence[tuple[Entry, bytes]]) -> None:
+        self._entries = [
+            replace(entry, inode=number, size=len(content))
+            for number, (entry, content) in enumerate(files)
+        ]
+        self._content = [content for _, content in files]
+
+    def entries(self) -> Iterator[Entry]:
+        yield from self._entries
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        yield self._content[entry.inode]
+
+
+class LayeredSource:
+    """Two sources as one: what *above* has replaces what *below* has at the same path."""
+
+    def __init__(self, below: Source, above: Source) -> None:
+        self._layers = (below, above)
+
+    def entries(self) -> Iterator[Entry]:
+        covered = set()
+        for entry in self._layers[1].entries():
+            covered.add(entry.path)
+            yield replace(entry, inode=entry.inode * 2 + 1)
+        for entry in self._layers[0].entries():
+            if entry.path not in covered:
+                yield replace(entry, inode=entry.inode * 2)
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        layer = self._layers[entry.inode % 2]
+        return layer.content(replace(entry, inode=entry.inode // 2))

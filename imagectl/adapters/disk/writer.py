@@ -1,0 +1,296 @@
+"""The canonical tree -> a raw disk that boots by BIOS and by UEFI, the same bytes always (P9).
+
+No root, no loop device, no mount. The tools are those of the toolchain, the boot loaders those of
+the tree itself. The disk is sparse: what nothing was written to takes no space on this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from imagectl.adapters.disk import boot
+from imagectl.adapters.disk.archive import TarSource
+from imagectl.adapters.disk.boot import Identity
+from imagectl.adapters.disk.files import whole_file
+from imagectl.adapters.disk.partitions import (
+    BIOS_START,
+    ESP_START,
+    MIB,
+    ROOT_START,
+    SECTOR,
+    TAIL,
+    bios_boot_code,
+    encode_table,
+    layout,
+)
+from imagectl.adapters.disk.tree import CHUNK, CanonicalTree, Entry, Kind
+from imagectl.adapters.namespaces import Bind
+from imagectl.adapters.toolchain import Toolchain
+from imagectl.errors import BuildFailed, ToolFailed
+from imagectl.model.names import Sha256
+from imagectl.services.ports import Progress
+
+_GRUB_PC = b"usr/lib/grub/i386-pc/"
+_GRUB_MODULES = (
+    "biosdisk",
+    "ext2",
+    "fat",
+    "linux",
+    "minicmd",
+    "normal",
+    "part_gpt",
+    "reboot",
+    "search",
+    "search_fs_uuid",
+    "serial",
+    "terminal",
+    "test",
+)
+_ESP_FILES = {
+    "EFI/BOOT/BOOTX64.EFI": b"usr/lib/shim/shimx64.efi.signed",
+    "EFI/BOOT/grubx64.efi": b"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+    "EFI/BOOT/mmx64.efi": b"usr/lib/shim/mmx64.efi.signed",
+}
+_ESP_CONFIG = "EFI/debian/grub.cfg"
+_EXT4_FULL = re.compile(
+    r"Could not allocate|No space left|ext2 filesystem too small|too small", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawDisk:
+    """A raw disk. ``size`` in bytes as a machine sees it."""
+
+    path: Path
+    sha256: Sha256
+    size: int
+
+
+def write_raw(
+    tree: CanonicalTree,
+    disk_size: int,
+    epoch: int,
+    toolchain: Toolchain,
+    work: Path,
+    out: Path,
+    progress: Progress | None = None,
+) -> RawDisk:
+    """Write the disk of *tree* to *out*. ``disk_size`` in bytes; ``epoch`` as for the tree.
+
+    ``work``: an existing folder. Raises BuildFailed where the disk is too small (saying how much
+    is needed) or the tree lacks a boot loader, ToolFailed, NoSpace.
+    """
+    if disk_size % MIB or disk_size < ROOT_START + TAIL + 64 * MIB:
+        raise too_small(tree, disk_size)
+    ids = boot.identity(tree.sha256)
+    parts = work / "disk-parts"
+    parts.mkdir()
+    try:
+        _collect(tree, parts, ids, epoch)
+        with whole_file(out) as raw:
+            with raw.open("wb") as file:
+                file.truncate(disk_size)
+            _say(progress, "writing the file system")
+            _make_ext4(tree, disk_size, epoch, ids, toolchain, parts, raw)
+            _say(progress, "writing the boot loaders")
+            _make_esp(epoch, ids, toolchain, parts, raw)
+            _make_bios_boot(disk_size, ids, toolchain, parts, raw)
+            _say(progress, "hashing the disk")
+            return RawDisk(out, hash_sparse(raw), disk_size)
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def too_small(tree: CanonicalTree, disk_size: int) -> BuildFailed:
+    """The error for a disk that the tree does not fit on."""
+    needed = needed_size(tree)
+    return BuildFailed(
+        f"the disk of {disk_size // MIB} MiB is too small for the image's files",
+        stage="disk",
+        why=f"{tree.entries} files of together {tree.size // MIB} MiB need about "
+        f"{needed // MIB} MiB with the boot partitions and the file system's own data",
+        hint=f"set `disk_size: {-(-needed // (1 << 30))}GiB` or more in image.yaml",
+    )
+
+
+def needed_size(tree: CanonicalTree) -> int:
+    """An estimate, in bytes, of the smallest disk that the tree fits on with room to run."""
+    return ROOT_START + TAIL + tree.size * 5 // 4 + 192 * MIB
+
+
+def _say(progress: Progress | None, text: str) -> None:
+    if progress is not None:
+        progress.step(text)
+
+
+def _collect(tree: CanonicalTree, parts: Path, ids: Identity, epoch: int) -> None:
+    """Everything for the boot partitions, out of the tree, below *parts*: esp/ and grub/."""
+    with TarSource(tree.path) as source:
+        entries = {entry.path: entry for entry in source.entries()}
+        for name in (boot.KERNEL, boot.INITRD):
+            boot.resolve(entries, name)
+        for target, path in _ESP_FILES.items():
+            _extract(
+                source,
+                _required(entries, path, "shim-signed, grub-efi-amd64-signed"),
+                parts / "esp" / target,
+            )
+        modules = [path for path in entries if path.startswith(_GRUB_PC)]
+        _required(entries, _GRUB_PC + b"boot.img", "grub-pc-bin")
+        for path in modules:
+            if path.endswith((b".mod", b".img", b".lst")):
+                _extract(source, entries[path], parts / "grub" / path.rpartition(b"/")[2].decode())
+        arguments = boot.kernel_arguments(source, entries)
+    config = parts / "esp" / _ESP_CONFIG
+    config.parent.mkdir(parents=True)
+    config.write_text(boot.grub_config(ids, arguments))
+    (parts / "grub" / "core.cfg").write_text(boot.core_config(ids))
+    (parts / "mke2fs.conf").write_bytes((resources.files(__package__) / "mke2fs.conf").read_bytes())
+    for written in (parts / "esp").rglob("*"):
+        os.utime(written, (epoch, epoch))
+
+
+def _required(entries: dict[bytes, Entry], path: bytes, packages: str) -> Entry:
+    entry = entries.get(path)
+    if entry is None or entry.kind is not Kind.FILE:
+        raise BuildFailed(
+            f"the image has no /{path.decode()}, without which its disk cannot boot",
+            stage="disk",
+            why=f"it belongs to {packages}, which every image needs",
+            hint=f"let the playbook keep {packages} installed",
+        )
+    return entry
+
+
+def _extract(source: TarSource, entry: Entry, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with to.open("wb") as file:
+        for chunk in source.content(entry):
+            file.write(chunk)
+
+
+def _make_ext4(
+    tree: CanonicalTree,
+    disk_size: int,
+    epoch: int,
+    ids: Identity,
+    toolchain: Toolchain,
+    parts: Path,
+    raw: Path,
+) -> None:
+    size = disk_size - ROOT_START - TAIL
+    extended = ",".join(
+        (
+            f"hash_seed={ids.hash_seed}",
+            "lazy_itable_init=0",
+            "lazy_journal_init=0",
+            "root_owner=0:0",
+            "nodiscard",
+            f"offset={ROOT_START}",
+        )
+    )
+    try:
+        toolchain.run(
+            [
+                *("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1"),
+                *("-O", "^metadata_csum_seed,^orphan_file", "-U", str(ids.filesystem)),
+                *("-E", extended, "-d", "/mnt/tree.tar", "/mnt/disk.raw", f"{size // 1024}k"),
+            ],
+            binds=[
+                Bind(tree.path, "tree.tar"),
+                Bind(raw, "disk.raw"),
+                Bind(parts / "mke2fs.conf", "mke2fs.conf"),
+            ],
+            env={"SOURCE_DATE_EPOCH": str(epoch), "MKE2FS_CONFIG": "/mnt/mke2fs.conf"},
+            what="making the file system",
+        )
+    except ToolFailed as failure:
+        if _EXT4_FULL.search(failure.tail):
+            raise too_small(tree, disk_size) from failure
+        raise
+
+
+def _make_esp(epoch: int, ids: Identity, toolchain: Toolchain, parts: Path, raw: Path) -> None:
+    binds = [Bind(raw, "disk.raw"), Bind(parts / "esp", "esp")]
+    env = {"SOURCE_DATE_EPOCH": str(epoch), "MTOOLS_SKIP_CHECK": "1"}
+    toolchain.run(
+        [
+            *("mkfs.fat", "--invariant", "-i", ids.esp_volume, "-n", "ESP", "-F", "16"),
+            *("--offset", str(ESP_START // SECTOR), "/mnt/disk.raw"),
+            str((ROOT_START - ESP_START) // 1024),
+        ],
+        binds=binds,
+        env=env,
+        what="making the EFI system partition",
+    )
+    toolchain.run(
+        ["mcopy", "-s", "-m", "-i", f"/mnt/disk.raw@@{ESP_START}", "/mnt/esp/EFI", "::"],
+        binds=binds,
+        env=env,
+        what="filling the EFI system partition",
+    )
+
+
+def _make_bios_boot(
+    disk_size: int, ids: Identity, toolchain: Toolchain, parts: Path, raw: Path
+) -> None:
+    grub = parts / "grub"
+    toolchain.run(
+        [
+            *("grub-mkimage", "-O", "i386-pc", "-d", "/mnt/grub", "-p", "(,gpt15)/EFI/debian"),
+            *("-c", "/mnt/grub/core.cfg", "-o", "/mnt/grub/core.img", *_GRUB_MODULES),
+        ],
+        binds=[Bind(grub, "grub")],
+        what="making GRUB's core",
+    )
+    code, core = bios_boot_code(
+        (grub / "boot.img").read_bytes(), (grub / "core.img").read_bytes(), BIOS_START // SECTOR
+    )
+    table = encode_table(disk_size, ids.disk, layout(disk_size, ids.root, ids.bios, ids.esp))
+    with raw.open("r+b") as file:
+        file.write(code + table.head[len(code) :])
+        file.seek(BIOS_START)
+        file.write(core)
+        file.seek(disk_size - len(table.tail))
+        file.write(table.tail)
+
+
+def hash_sparse(path: Path) -> Sha256:
+    """The sha256 of a file, faster where it has holes: they are not read."""
+    digest = hashlib.sha256()
+    zeros = bytes(CHUNK)
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        position = 0
+        for start, end in data_ranges(file.fileno(), size):
+            for hole in range(position, start, CHUNK):
+                digest.update(zeros[: min(CHUNK, start - hole)])
+            file.seek(start)
+            while start < end:
+                chunk = file.read(min(CHUNK, end - start))
+                digest.update(chunk)
+                start += len(chunk)
+            position = end
+        for hole in range(position, size, CHUNK):
+            digest.update(zeros[: min(CHUNK, size - hole)])
+    return Sha256(digest.hexdigest())
+
+
+def data_ranges(descriptor: int, size: int) -> Iterable[tuple[int, int]]:
+    """Where a file has data: (start, end) in bytes. What is in between reads as zeros."""
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError:  # ENXIO: nothing but a hole up to the end
+            return
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end
+        position = end

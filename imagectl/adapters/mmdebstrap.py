@@ -1,0 +1,164 @@
+"""Runs mmdebstrap: packages from a mirror -> a tar of a root file system, without root rights.
+
+mmdebstrap runs in namespaces of ours (``namespaces``), so its work folder may be anywhere, also
+below a home folder that nobody else may enter. Ended at any moment it leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagectl.adapters import namespaces, process
+from imagectl.adapters.disk.files import whole_file
+from imagectl.adapters.mirrors import Mirror
+from imagectl.errors import BuildFailed, CannotTell, ImagectlError, ToolFailed
+from imagectl.services.ports import Progress
+
+HINT = "apt-get install mmdebstrap"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to install. ``hooks`` are mmdebstrap's options for its hooks, such as
+    ``--essential-hook=...``."""
+
+    suite: str
+    packages: tuple[str, ...]
+    components: tuple[str, ...] = ("main",)
+    architecture: str = ""
+    hooks: tuple[str, ...] = ()
+
+
+def source_lines(suite: str, components: Sequence[str], mirror: Mirror) -> list[str]:
+    """apt's lines for a suite with its updates and security fixes."""
+    what = " ".join(components)
+    lines = [f"deb {mirror.archive} {suite} {what}", f"deb {mirror.archive} {suite}-updates {what}"]
+    if mirror.security is not None:
+        lines.append(f"deb {mirror.security} {suite}-security {what}")
+    return lines
+
+
+def make_root(
+    recipe: Recipe,
+    mirror: Mirror,
+    work: Path,
+    out: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write the tar of a root file system with the recipe's packages to *out*.
+
+    ``work``: an existing folder for what is needed meanwhile (twice the size of the root).
+    Raises BuildFailed with the suite or the package that the mirror does not have, CannotTell
+    where the mirror cannot be reached, ToolMissing, NoSpace.
+    """
+    namespaces.check_namespaces()
+    program = process.find("mmdebstrap", hint=HINT)
+    scratch = work / "mmdebstrap"
+    scratch.mkdir()
+    try:
+        with whole_file(out) as unfinished:
+            command = [
+                program,
+                "--mode=unshare",
+                "--variant=minbase",
+                "--format=tar",
+                '--aptopt=APT::Install-Recommends "false"',
+                '--aptopt=Acquire::Languages "none"',
+                '--aptopt=Acquire::Retries "3"',
+                f"--include={','.join(recipe.packages)}",
+                *recipe.hooks,
+            ]
+            if recipe.architecture:
+                command.append(f"--architectures={recipe.architecture}")
+            command += [recipe.suite, str(unfinished)]
+            command += source_lines(recipe.suite, recipe.components, mirror)
+            process.run(
+                namespaces.enter(command, all_ids=True),
+                what=f"making a Debian {recipe.suite} with mmdebstrap",
+                env={"HOME": "/root", "TMPDIR": str(scratch), **(env or {})},
+                on_line=lambda line: _tell(progress, line),
+            )
+    except ToolFailed as failure:
+        raise explain(failure, recipe, mirror) from failure
+    finally:
+        namespaces.remove_tree(scratch)
+
+
+def _tell(progress: Progress | None, line: str) -> None:
+    if progress is not None and line.startswith("I: ") and line.endswith("..."):
+        progress.step(line.removeprefix("I: ").removesuffix("..."))
+
+
+def explain(failure: ToolFailed, recipe: Recipe, mirror: Mirror) -> ImagectlError:
+    """What apt's last words mean, in one sentence that names what is wrong."""
+    text = failure.tail
+    suite = recipe.suite
+    missing = re.findall(r"Unable to locate package (\S+)", text)
+    missing += re.findall(r"Package '?(\S+?)'? has no installation candidate", text)
+    missing += re.findall(r"Couldn't find any package by (?:glob|regex) '(\S+?)'", text)
+    if missing:
+        names = ", ".join(dict.fromkeys(missing))
+        return _refusal(
+            failure,
+            f"Debian {suite} has no package {names}",
+            why=f"looked in {' '.join(recipe.components)} of {mirror.archive}",
+            hint="correct `base.packages`, or add the component that has it to `base.components`",
+        )
+    signature = re.search(
+        r"(?:GPG error: (?P<url>\S+)[^:]*: (?P<why>[^\n]*))"
+        r"|(?:The repository '(?P<repository>[^']*)' is not signed)",
+        text,
+    )
+    if re.search(r"404\s+Not Found|does not have a Release file", text):
+        return _refusal(
+            failure,
+            f"the mirror has no Debian suite {suite!r}",
+            why=_apt_error(text),
+            hint="name one that the mirror has, such as bookworm or trixie, in `base.suite`",
+        )
+    if re.search(
+        r"Could not resolve|Could not connect|Connection (?:refused|timed out|failed)"
+        r"|Temporary failure resolving|Network is unreachable",
+        text,
+    ):
+        return CannotTell(
+            "the Debian mirror cannot be reached",
+            where=mirror.archive,
+            why=_apt_error(text),
+            hint="check the network, or set another `mirror` in imagectl.yaml",
+        )
+    if signature:
+        return _refusal(
+            failure,
+            f"the mirror's signature on Debian {suite} is not good",
+            why=(signature["why"] or _apt_error(text)).strip(),
+            hint="do not use this mirror; where it is a new Debian release, "
+            "`apt-get install --only-upgrade debian-archive-keyring`",
+        )
+    conflict = re.search(r"The following packages have unmet dependencies:\n((?:.*\n)+)", text)
+    if conflict:
+        return _refusal(
+            failure,
+            f"the packages do not fit together in Debian {suite}",
+            why=conflict[1].strip().splitlines()[0].strip(),
+            hint="take one of them out of `base.packages`",
+        )
+    return failure
+
+
+def _refusal(failure: ToolFailed, what: str, *, why: str, hint: str) -> BuildFailed:
+    return BuildFailed(what, stage="base", tail=failure.tail, why=why, hint=hint)
+
+
+def _apt_error(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines()]
+    for prefix in ("E: ", "Err:", "W: "):
+        for line in lines:
+            if line.startswith(prefix) and not line.startswith("E: mmdebstrap"):
+                return line.removeprefix(prefix)
+    return ""
