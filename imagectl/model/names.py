@@ -51,9 +51,10 @@ def _name(text: str, what: str) -> str:
     if len(text) > MAX_NAME:
         raise BadName(f"{what} {text[:20]!r}... has {len(text)} characters; {MAX_NAME} are allowed")
     if not _NAME.match(text):
+        article = "an" if what[0] in "aeiou" else "a"
         raise BadName(
-            f"{text!r} is not a {what}: it begins with a letter a-z and holds only a-z, 0-9 and "
-            "single hyphens in between"
+            f"{text!r} is not {article} {what}: it begins with a letter a-z and holds only a-z, "
+            "0-9 and single hyphens in between"
         )
     return text
 

@@ -1,0 +1,193 @@
+"""``catalog/channels.yaml``: how versions are released, from channel to channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from types import MappingProxyType
+from typing import NamedTuple
+
+from imagectl.formats.reading import Source, did_you_mean, read_document
+from imagectl.formats.scalars import Boolean, Choice, Duration, Integer
+from imagectl.formats.schema import (
+    Entries,
+    List,
+    Map,
+    Record,
+    Values,
+    defaulted,
+    optional,
+    required,
+)
+from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME
+from imagectl.formats.yaml_strict import load, shown
+from imagectl.model.channel import ChannelRule, Gate, ReleasePolicy
+from imagectl.model.names import ChannelName, ImageName
+
+_GATE_LIST = List(Choice(Gate), "gates")
+_WINDOW_NUMBER = Integer(1, 100)
+
+
+class _Rule(NamedTuple):
+    """A channel as it is written, before it is known whether the others fit."""
+
+    entry: bool
+    source: ChannelName | None
+    gates: tuple[Gate, ...]
+    soak: timedelta
+    rollback_window: int
+
+
+_ENTRY = defaulted("entry", Boolean(), "Builds that pass their tests arrive here.", False)
+_FROM = optional("from", CHANNEL_NAME, "The channel that versions are promoted from.")
+_GATES = defaulted("gates", _GATE_LIST, "What a version has to have passed.", ["tests"])
+_SOAK = defaulted("soak", Duration(), "How long a version has to be in `from` before.", "0s")
+_WINDOW = defaulted(
+    "rollback_window", _WINDOW_NUMBER, "How many earlier versions are kept ready to go back to.", 3
+)
+
+
+CHANNEL: Record[_Rule] = Record(
+    "A channel and the conditions for entering it.",
+    (_ENTRY, _FROM, _GATES, _SOAK, _WINDOW),
+    lambda values: _Rule(
+        values[_ENTRY], values[_FROM], values[_GATES], values[_SOAK], values[_WINDOW]
+    ),
+)
+
+
+def _check_channels(entries: Entries[ChannelName, _Rule]) -> None:
+    """One way in, and from there a way to every channel."""
+    known = entries.keys()
+    sources = {name: entries.text(name, "from") for name in known}
+    doors = [name for name in known if entries.text(name, "entry") == "true"]
+    if not doors:
+        hint = "give the channel that builds arrive in: entry: true"
+        entries.reject((), "no entry channel", hint)
+    for name in doors:
+        if name != doors[0]:
+            entries.reject((name, "entry"), f"a second entry channel, beside {doors[0]!r}")
+        if "from" in entries.keys(name):
+            entries.reject((name, "from"), "an entry channel has no 'from': builds arrive in it")
+        if "soak" in entries.keys(name):
+            entries.reject((name, "soak"), "an entry channel has no 'soak': nothing is before it")
+    for name in known:
+        source = sources[name]
+        if name in doors or (source is None and "from" in entries.keys(name)):
+            continue
+        if source is None:
+            hint = "say which channel it is promoted from, or that it is the entry"
+            entries.reject((name,), "'from' is missing", hint)
+        elif source not in known:
+            hint = did_you_mean(source, [each for each in known if each != name])
+            entries.reject((name, "from"), f"there is no channel {shown(source)}", hint)
+        elif _leads_back(name, sources):
+            entries.reject((name, "from"), f"{name!r} would be promoted from itself")
+
+
+def _leads_back(start: str, sources: Mapping[str, str | None]) -> bool:
+    seen: set[str] = set()
+    channel = sources[start]
+    while channel is not None and channel != start and channel not in seen:
+        seen.add(channel)  # a circle that does not come back to the start is others' problem
+        channel = sources.get(channel)
+    return channel == start
+
+
+class _Exception(NamedTuple):
+    """What is different for one image; None where it is not."""
+
+    gates: tuple[Gate, ...] | None
+    soak: timedelta | None
+    rollback_window: int | None
+
+
+_OTHER_GATES = optional("gates", _GATE_LIST, _GATES.meaning)
+_OTHER_SOAK = optional("soak", Duration(), _SOAK.meaning)
+_OTHER_WINDOW = optional("rollback_window", _WINDOW_NUMBER, _WINDOW.meaning)
+EXCEPTION: Record[_Exception] = Record(
+    "What is different about this channel for this image. All else is as for the others.",
+    (_OTHER_GATES, _OTHER_SOAK, _OTHER_WINDOW),
+    lambda values: _Exception(values[_OTHER_GATES], values[_OTHER_SOAK], values[_OTHER_WINDOW]),
+)
+
+_IMAGE_CHANNELS = required(
+    "channels",
+    Map(CHANNEL_NAME, EXCEPTION, "a mapping of channels"),
+    "The channels that differ for this image.",
+)
+IMAGE_EXCEPTIONS: Record[Mapping[ChannelName, _Exception]] = Record(
+    "Exceptions for one image.", (_IMAGE_CHANNELS,), lambda values: values[_IMAGE_CHANNELS]
+)
+
+_CHANNELS = required(
+    "channels",
+    Map(CHANNEL_NAME, CHANNEL, "a mapping of channels", check=_check_channels),
+    "The channels, in the order in which they are shown.",
+)
+_IMAGES = defaulted(
+    "images",
+    Map(IMAGE_NAME, IMAGE_EXCEPTIONS, "a mapping of images", may_be_empty=True),
+    "Exceptions for single images.",
+    {},
+)
+
+
+def _check_policy(values: Values) -> None:
+    known = values.keys("channels")
+    for image in values.keys("images"):
+        for channel in values.keys("images", image, "channels"):
+            path = ("images", image, "channels", channel)
+            if known and channel not in known:
+                what = f"there is no channel {shown(channel)}"
+                values.reject(path, what, did_you_mean(channel, known))
+            entry = values.text("channels", channel, "entry") == "true"
+            if entry and "soak" in values.keys(*path):
+                what = "an entry channel has no 'soak': nothing is before it"
+                values.reject((*path, "soak"), what)
+
+
+POLICY: Record[ReleasePolicy] = Record(
+    "The release policy: catalog/channels.yaml.",
+    (_CHANNELS, _IMAGES),
+    lambda values: _policy(values[_CHANNELS], values[_IMAGES]),
+    _check_policy,
+)
+"""The whole file."""
+
+
+def _policy(
+    rules: Mapping[ChannelName, _Rule],
+    images: Mapping[ImageName, Mapping[ChannelName, _Exception]],
+) -> ReleasePolicy:
+    channels = {name: ChannelRule(name, *rule) for name, rule in rules.items()}
+    exceptions = {
+        image: MappingProxyType(
+            {channel: _merged(channels[channel], other) for channel, other in different.items()}
+        )
+        for image, different in images.items()
+    }
+    return ReleasePolicy(tuple(channels.values()), MappingProxyType(exceptions))
+
+
+def _merged(rule: ChannelRule, other: _Exception) -> ChannelRule:
+    return replace(
+        rule,
+        gates=rule.gates if other.gates is None else other.gates,
+        soak=rule.soak if other.soak is None else other.soak,
+        rollback_window=(
+            rule.rollback_window if other.rollback_window is None else other.rollback_window
+        ),
+    )
+
+
+def parse_policy(data: bytes, file: str) -> ReleasePolicy:
+    """The release policy in *data*. Raises BadInput with every problem of the file."""
+    return parse_policy_with_source(data, file)[0]
+
+
+def parse_policy_with_source(data: bytes, file: str) -> tuple[ReleasePolicy, Source]:
+    """Like ``parse_policy``, with the places of the values for what is checked later."""
+    document = load(data, file)
+    return read_document(POLICY, document), Source(file, document.root)

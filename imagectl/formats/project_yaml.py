@@ -1,0 +1,185 @@
+"""``imagectl.yaml`` at a project's root: where things are kept. Everything in it has a default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple
+
+from imagectl.formats.reading import Source, Unfit, read_document
+from imagectl.formats.scalars import Choice, Text, in_python
+from imagectl.formats.schema import (
+    Entries,
+    List,
+    Map,
+    Record,
+    Typed,
+    Values,
+    defaulted,
+    optional,
+    required,
+)
+from imagectl.formats.secret_ref import SECRET
+from imagectl.formats.words import FOLDER, FOLDER_PATTERN, LOCATION_NAME, URL, parse_folder
+from imagectl.formats.yaml_strict import load, shown
+from imagectl.model.image import SecretRef
+from imagectl.model.names import LocationName
+from imagectl.model.project import (
+    Accelerator,
+    DirectoryLocation,
+    LocationSettings,
+    Mirror,
+    Project,
+)
+
+_SQLITE = "sqlite:///"
+_SQLITE_PATTERN = FOLDER_PATTERN.replace("^", f"^{_SQLITE}", 1)
+_POSTGRESQL_PATTERN = (
+    r"^postgresql\+psycopg://([A-Za-z0-9._%+-]+@)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(:[0-9]{1,5})?"
+    r"/[A-Za-z0-9._%+-]+(\?(?!(.*&)?password=)[^\u0000-\u0020\u007f#]*)?$"
+)
+
+
+def _catalog_url(text: str) -> str:
+    if text.startswith(_SQLITE):
+        parse_folder(text.removeprefix(_SQLITE) or ".")
+        return text
+    if re.match(r"[^/]*://[^/@]*:[^/@]*@", text) or "password=" in text:
+        hint = "write the URL without it, and beside it: password: {env: NAME}"
+        raise Unfit("a password in the URL", hint)
+    if text.startswith(("postgres://", "postgresql://")):
+        rest = text.partition("://")[2]
+        raise Unfit("the driver is missing", f"write postgresql+psycopg://{rest[:60]}")
+    if not re.search(in_python(_POSTGRESQL_PATTERN), text):
+        hint = "sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE"
+        raise Unfit(f"{shown(text)} is not the URL of a catalog", hint)
+    return text
+
+
+class _Catalog(NamedTuple):
+    url: str
+    password: SecretRef | None
+    publish: tuple[PurePosixPath, ...]
+
+
+_URL = defaulted(
+    "url",
+    Text(
+        _catalog_url,
+        "sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE",
+        f"({_SQLITE_PATTERN})|({_POSTGRESQL_PATTERN})",
+        300,
+    ),
+    "The catalog's database: a SQLite file, or PostgreSQL for teams. No password in it.",
+    "sqlite:///.imagectl/catalog.sqlite3",
+)
+_PASSWORD = optional("password", SECRET, "The password of the PostgreSQL user, by reference.")
+_PUBLISH = defaulted(
+    "publish",
+    List(FOLDER, "folders"),
+    "Folders that the tree for consumers is written to.",
+    ["catalog/public"],
+)
+
+
+def _check_catalog(values: Values) -> None:
+    if _URL not in values or _PASSWORD not in values:
+        return
+    if values[_URL].startswith(_SQLITE) and values[_PASSWORD] is not None:
+        values.reject(("password",), "a SQLite file has no password", "leave it out")
+
+
+CATALOG: Record[_Catalog] = Record(
+    "The catalog: the record of all versions and channels.",
+    (_URL, _PASSWORD, _PUBLISH),
+    lambda values: _Catalog(values[_URL], values[_PASSWORD], values[_PUBLISH]),
+    _check_catalog,
+)
+
+_DIRECTORY_PATH = required(
+    "path", FOLDER, "The folder, relative to the project's root or absolute."
+)
+
+LOCATION_TYPES: Mapping[str, Record[LocationSettings]] = MappingProxyType(
+    {
+        DirectoryLocation.type: Record(
+            "A folder that consumers can read, here or on a network file system.",
+            (_DIRECTORY_PATH,),
+            lambda values: DirectoryLocation(values[_DIRECTORY_PATH]),
+        ),
+    }
+)
+"""What can be written under ``locations``, by the word in ``type``."""
+
+
+def _check_locations(entries: Entries[LocationName, LocationSettings]) -> None:
+    first: dict[PurePosixPath, str] = {}
+    for name, location in entries.good.items():
+        if location.path in first:
+            what = f"the folder of location {first[location.path]!r} already"
+            entries.reject((name, "path"), what, "two locations need two folders")
+        first.setdefault(location.path, name)
+
+
+_MIRROR_DEBIAN = optional("debian", URL, "The mirror of the suites themselves.")
+_MIRROR_SECURITY = optional("security", URL, "The mirror of the security updates.")
+MIRROR: Record[Mirror] = Record(
+    "Debian mirrors, in place of those that this machine's apt is configured with.",
+    (_MIRROR_DEBIAN, _MIRROR_SECURITY),
+    lambda values: Mirror(values[_MIRROR_DEBIAN], values[_MIRROR_SECURITY]),
+)
+
+_ACCELERATOR = defaulted(
+    "accelerator",
+    Choice(Accelerator),
+    "How QEMU runs guests. auto tries whether KVM really boots a kernel, and else uses tcg.",
+    "auto",
+)
+BUILD: Record[Accelerator] = Record(
+    "How images are built on this machine.", (_ACCELERATOR,), lambda values: values[_ACCELERATOR]
+)
+
+_CATALOG = defaulted("catalog", CATALOG, CATALOG.meaning, {})
+_STORE = defaulted(
+    "store", FOLDER, "The folder of the artifacts, by their digests.", ".imagectl/store"
+)
+_INPUTS = defaulted(
+    "inputs", FOLDER, "The folder of what builds were made from, by digest.", ".imagectl/inputs"
+)
+_LOCATIONS = defaulted(
+    "locations",
+    Map(LOCATION_NAME, Typed(LOCATION_TYPES), "a mapping of locations", check=_check_locations),
+    "The places that artifacts are put in and that consumers pull from.",
+    {"local": {"type": "directory", "path": ".imagectl/locations/local"}},
+)
+_MIRROR = defaulted("mirror", MIRROR, MIRROR.meaning, {})
+_BUILD = defaulted("build", BUILD, BUILD.meaning, {})
+
+PROJECT: Record[Project] = Record(
+    "The settings of a project: imagectl.yaml.",
+    (_CATALOG, _STORE, _INPUTS, _LOCATIONS, _MIRROR, _BUILD),
+    lambda values: Project(
+        catalog_url=values[_CATALOG].url,
+        catalog_password=values[_CATALOG].password,
+        publish=values[_CATALOG].publish,
+        store=values[_STORE],
+        inputs=values[_INPUTS],
+        locations=MappingProxyType(dict(values[_LOCATIONS])),
+        mirror=values[_MIRROR],
+        accelerator=values[_BUILD],
+    ),
+)
+"""The whole file."""
+
+
+def parse_project(data: bytes, file: str) -> Project:
+    """The settings in *data*; an empty file is a project with every default. Raises BadInput."""
+    return parse_project_with_source(data, file)[0]
+
+
+def parse_project_with_source(data: bytes, file: str) -> tuple[Project, Source]:
+    """Like ``parse_project``, with the places of the values for what is checked later."""
+    document = load(data, file)
+    return read_document(PROJECT, document), Source(file, document.root)

@@ -1,0 +1,59 @@
+"""A project's settings: what ``imagectl.yaml`` says about where things are kept."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from imagectl.model.image import SecretRef
+from imagectl.model.names import LocationName
+
+
+class Accelerator(enum.Enum):
+    """How QEMU runs a guest. ``auto`` probes once whether KVM really boots a kernel."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryLocation:
+    """A location that is a folder, which consumers read. ``path`` as of :class:`Project`."""
+
+    type: ClassVar[str] = "directory"
+
+    path: PurePosixPath
+
+
+LocationSettings = DirectoryLocation
+"""The settings of one location; each further type of location is one more class here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Debian mirrors to use in place of those of this machine's apt. URLs, or None for apt's."""
+
+    debian: str | None = None
+    security: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """``imagectl.yaml``. Paths are relative to the project's root, or absolute: ``root / path``.
+
+    ``catalog_url`` is SQLAlchemy's; the path in ``sqlite:///PATH`` is one of those too. It never
+    holds a password: that is ``catalog_password``.
+    """
+
+    catalog_url: str
+    catalog_password: SecretRef | None
+    publish: tuple[PurePosixPath, ...]
+    store: PurePosixPath
+    inputs: PurePosixPath
+    locations: Mapping[LocationName, LocationSettings]
+    mirror: Mirror
+    accelerator: Accelerator
