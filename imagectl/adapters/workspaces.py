@@ -35,9 +35,10 @@ class LocalWorkspaces:
             self._progress.note(f"removed what an interrupted build had left ({swept.id}{ended})")
         with self._locked(image, wait), runs.open_run(self._runs) as run:
             self._logs.mkdir(parents=True, exist_ok=True)
-            log = self._logs / f"{image}-{self._now():%Y%m%dT%H%M%SZ}-{run.id}.log"
+            began = self._now()
+            log = self._logs / f"{image}-{began:%Y%m%dT%H%M%SZ}-{run.id}.log"
             log.touch(mode=0o600)
-            yield Workspace(run.id, run.folder, run.sockets, log)
+            yield Workspace(run.id, run.folder, run.sockets, log, int(began.timestamp()))
 
     @contextlib.contextmanager
     def _locked(self, image: ImageName, wait: bool) -> Iterator[None]:

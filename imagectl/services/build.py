@@ -1,4 +1,4 @@
-"""The pipeline: from a definition to a version that has passed its tests.
+"""The pipeline: from a definition to a version that has passed its tests, in the entry channel.
 
 A version is recorded only when everything of it exists: its tree, its disks in the artifact store,
 and the evidence that the finished artifact was booted and passed its suites. Nothing is recorded of
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from imagectl.errors import Conflict, NotFound, TestsFailed
 from imagectl.model.catalog import Change, RecordVersion, Snapshot
+from imagectl.model.channel import ReleasePolicy
 from imagectl.model.image import Image, ParentBase
 from imagectl.model.names import Format, ImageName, Sha256, VersionId
 from imagectl.model.proof import Outcome, TestReport
@@ -37,6 +38,8 @@ from imagectl.services.ports import (
     Workspace,
     Workspaces,
 )
+from imagectl.services.publish import Placed, place
+from imagectl.services.release import Released, Releasing, enter
 
 RECORD_ATTEMPTS = 20
 """Recording a version contradicts nothing, so it alone is decided again after a conflict."""
@@ -77,8 +80,38 @@ class Built:
     log: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A build that is placed, and what became of the entry channel."""
+
+    built: Built
+    placed: Placed
+    entered: Released
+
+
+def build_and_release(
+    bench: Workbench,
+    releasing: Releasing,
+    policy: ReleasePolicy,
+    image: Image,
+    request: BuildRequest,
+    progress: Progress,
+) -> Delivered:
+    """Build *image*, put it in the locations it requires, and let it enter its channel (P6).
+
+    Each step goes on where a killed build stopped: an unchanged version that was recorded, but not
+    placed or released, is placed and released now. Raises what the steps raise.
+    """
+    built = build(bench, image, request, progress)
+    if built.fresh:
+        progress.stage("release")
+    placed = place(releasing, bench.store, built.version.ref, progress=progress)
+    reason = f"built {built.version.ref}"
+    return Delivered(built, placed, enter(releasing, policy, built.version.ref, reason=reason))
+
+
 def build(bench: Workbench, image: Image, request: BuildRequest, progress: Progress) -> Built:
-    """Build *image*, prove it and record it. Placing and releasing it are ``services.publish``'s.
+    """Build *image*, prove it and record it.
 
     Raises the errors of the ports, and TestsFailed where a suite fails.
     """
@@ -235,12 +268,12 @@ def _keep(
             disk_format,
             image.architecture,
             size=disks[disk_format].stat().st_size,
-            sha256=bench.store.add(disks[disk_format]),
+            sha256=bench.store.adopt(disks[disk_format]),
         )
         for disk_format in image.formats
     )
     return _Stored(
-        Tree(tree.sha256, tree.size, stored=bench.store.add(bench.disks.compress(tree, work))),
+        Tree(tree.sha256, tree.size, stored=bench.store.adopt(bench.disks.compress(tree, work))),
         artifacts,
         summarise(bench.store, proof, work),
         bench.store.add(work.log),

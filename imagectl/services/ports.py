@@ -212,13 +212,15 @@ class CanonicalTree:
 class Workspace:
     """What one build may use: a private folder, removed afterwards, and a log, kept.
 
-    ``sockets`` is a second private folder with a short path, for sockets.
+    ``sockets`` is a second private folder with a short path, for sockets. ``epoch``, in seconds
+    since 1970, is when the build began: no file of the image is newer (SOURCE_DATE_EPOCH).
     """
 
     id: str
     folder: Path
     sockets: Path
     log: Path
+    epoch: int
 
     def sub(self, name: str) -> Path:
         """A private folder of that name inside ``folder``, created where absent."""
