@@ -113,6 +113,23 @@ def touched(change: Change) -> tuple[ImageName, ...]:
     return tuple(sorted(set(_images(change.operations))))
 
 
+def mentioned(
+    change: Change,
+) -> tuple[frozenset[VersionRef], frozenset[tuple[ImageName, ChannelName]]]:
+    """The versions and channels that a change names: ``apply_change`` looks at nothing else."""
+    refs = set()
+    channels = set()
+    for operation in change.operations:
+        if isinstance(operation, RecordVersion):
+            refs.add(operation.version.ref)
+        elif isinstance(operation, RecordPlacement):
+            refs.add(operation.placement.version)
+        else:
+            refs.add(VersionRef(operation.image, operation.to))
+            channels.add((operation.image, operation.channel))
+    return frozenset(refs), frozenset(channels)
+
+
 def _images(operations: Iterable[Operation]) -> Iterable[ImageName]:
     for operation in operations:
         if isinstance(operation, RecordVersion):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,10 +16,12 @@ from imagectl.model.catalog import (
     Snapshot,
     apply_change,
     fold,
+    mentioned,
     touched,
 )
 from imagectl.model.channel import MoveKind
-from imagectl.model.names import LocationName, VersionId
+from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
+from imagectl.model.version import VersionRef
 
 EMPTY = Snapshot("id", 0)
 ONE = "debian-ci@20261120.1"
@@ -57,6 +60,32 @@ def test_a_change_touches_no_other_image(history: list[Change]) -> None:
         assert before.only(others).placements == after.only(others).placements
         scoped = apply_change(before.only(touched(each)), each)
         assert scoped == after.only(touched(each))
+        before = after
+
+
+@given(histories())
+def test_what_a_change_mentions_is_all_that_it_depends_on(history: list[Change]) -> None:
+    before = EMPTY
+    for each in history:
+        after = apply_change(before, each)
+        refs, channels = mentioned(each)
+
+        def narrow(
+            snapshot: Snapshot,
+            refs: frozenset[VersionRef] = refs,
+            channels: frozenset[tuple[ImageName, ChannelName]] = channels,
+        ) -> Snapshot:
+            return replace(
+                snapshot,
+                versions={at: one for at, one in snapshot.versions.items() if at in refs},
+                placements={at: one for at, one in snapshot.placements.items() if at in refs},
+                channels={at: one for at, one in snapshot.channels.items() if at in channels},
+            )
+
+        assert apply_change(narrow(before), each) == narrow(after)
+        assert {**before.versions, **narrow(after).versions} == after.versions
+        assert {**before.placements, **narrow(after).placements} == after.placements
+        assert {**before.channels, **narrow(after).channels} == after.channels
         before = after
 
 

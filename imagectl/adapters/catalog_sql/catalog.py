@@ -1,0 +1,194 @@
+"""The catalog's port over SQL: ``services.ports.Catalog``.
+
+A commit is one transaction that holds the head row from its first statement to its end (P7): the
+key, the generation that the change was decided on, the model's own verdict, the rows, the event and
+the new head. What it does not do, it leaves to ``model.catalog.apply_change``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from sqlalchemy import Connection, insert, select, update
+
+from imagectl.adapters.catalog_sql import rows, schema, tables
+from imagectl.adapters.catalog_sql.audit import audit
+from imagectl.adapters.catalog_sql.database import database, make_durable
+from imagectl.adapters.catalog_sql.failures import explained
+from imagectl.errors import CannotTell, Conflict
+from imagectl.formats.event_v1 import (
+    BadEvent,
+    NewerEvent,
+    event_text,
+    parse_event,
+    text_hash,
+)
+from imagectl.model.catalog import Change, Snapshot, apply_change
+from imagectl.model.event import Event
+from imagectl.model.names import ImageName, Sha256
+from imagectl.services.ports import Committed
+
+PATIENCE = 10.0
+"""How long to wait for another process's lock, in seconds. A commit holds it for milliseconds."""
+
+PAGE = 500
+"""How many events are read at once."""
+
+VERIFY = "`imagectl catalog verify` names everything that is wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The one row that every commit takes: who the catalog is and where its chain ends."""
+
+    catalog: str
+    generation: int
+    hash: Sha256
+
+
+class SqlCatalog:
+    """An open catalog. It may be used from several threads; close it, or use it in ``with``.
+
+    *url* is ``sqlite:///PATH``, relative to *root*, or ``postgresql+psycopg://...``. Tables of an
+    older release are migrated. Where there is no catalog, one is made under the identity that
+    *new_id* gives; without *new_id* that is NotFound. Raises CannotTell for what cannot be read
+    or is no catalog, and BadUsage for an URL of another kind.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        root: Path = Path(),
+        new_id: Callable[[], str] | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._database = database(url, root, patience)
+        try:
+            with explained(self.where):
+                schema.ensure(self._database, new_id)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def where(self) -> str:
+        """The file, or the URL without its password: for messages."""
+        return self._database.where
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._database.close()
+
+    def __enter__(self) -> SqlCatalog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def snapshot(self, images: Collection[ImageName] | None = None) -> Snapshot:
+        """See :class:`imagectl.services.ports.Catalog`; so for all that follow."""
+        with explained(self.where), self._database.reading.begin() as connection:
+            scope = None if images is None else rows.of_images(images)
+            return self._read(connection, self._head(connection), scope)
+
+    def commit(self, change: Change) -> Committed:
+        with explained(self.where), self._database.writing.begin() as connection:
+            make_durable(connection, self._database.patience)
+            head = self._head(connection, lock=True)
+            made = connection.scalar(
+                select(tables.events.c.generation).where(tables.events.c.key == change.key)
+            )
+            if made is not None:
+                return Committed(made, replayed=True)
+            if change.based_on != head.generation:
+                self._conflict(connection, change.based_on, head)
+            before = self._read(connection, head, rows.of_change(change))
+            after = apply_change(before, change)
+            text = event_text(after.generation, change, head.hash)
+            rows.write(connection, before, after)
+            connection.execute(
+                insert(tables.events).values(
+                    generation=after.generation, key=change.key, hash=text_hash(text), text=text
+                )
+            )
+            connection.execute(
+                update(tables.head)
+                .where(tables.head.c.id == 1)
+                .values(generation=after.generation, hash=text_hash(text))
+            )
+        return Committed(after.generation, replayed=False)
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        while page := self._page(after):
+            yield from page
+            after = page[-1].generation
+
+    def verify(self) -> tuple[str, ...]:
+        with explained(self.where), self._database.reading.begin() as connection:
+            schema.check(connection, self.where)
+            return audit(connection, self.where)
+
+    def _head(self, connection: Connection, *, lock: bool = False) -> Head:
+        """The head row; with *lock*, nobody else commits until this transaction ends."""
+        statement = select(tables.head).where(tables.head.c.id == 1)
+        row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+        # A newer imagectl may have migrated the tables since this process opened them.
+        schema.check(connection, self.where)
+        if row is None:
+            self._unreadable("the head row is missing")
+        return Head(row.catalog, row.generation, Sha256(row.hash))
+
+    def _read(self, connection: Connection, head: Head, scope: rows.Scope | None) -> Snapshot:
+        try:
+            return rows.read(connection, head.catalog, head.generation, scope)
+        except rows.Unreadable as error:
+            self._unreadable(str(error))
+
+    def _page(self, after: int) -> list[Event]:
+        with explained(self.where), self._database.reading.begin() as connection:
+            schema.check(connection, self.where)
+            found = connection.execute(
+                select(tables.events)
+                .where(tables.events.c.generation > after)
+                .order_by(tables.events.c.generation)
+                .limit(PAGE)
+            ).all()
+        return [self._event(row.generation, row.text, row.hash) for row in found]
+
+    def _event(self, generation: int, text: str, hash: str) -> Event:
+        try:
+            return parse_event(text, Sha256(hash))
+        except NewerEvent as error:
+            raise CannotTell(
+                f"event {generation}: {error}", where=self.where, hint=schema.NEWER
+            ) from None
+        except BadEvent as error:
+            self._unreadable(f"event {generation}: {error}")
+
+    def _conflict(self, connection: Connection, based_on: int, head: Head) -> NoReturn:
+        latest = connection.execute(
+            select(tables.events).where(tables.events.c.generation == head.generation)
+        ).one_or_none()
+        why = f"it was decided on generation {based_on}, the catalog is at {head.generation}"
+        if latest is not None:
+            change = self._event(latest.generation, latest.text, latest.hash).change
+            why += f": {change.action} by {change.actor}"
+        raise Conflict(
+            "the catalog has changed since this was decided; nothing was done",
+            where=self.where,
+            why=why,
+            hint="run the command again to decide on what is there now",
+        )
+
+    def _unreadable(self, why: str) -> NoReturn:
+        raise CannotTell("the catalog cannot be read", where=self.where, why=why, hint=VERIFY)

@@ -1,0 +1,166 @@
+"""The tables of the catalog, as the newest migration leaves them.
+
+``head`` has one row, which every commit takes for writing. ``events`` is the history; all other
+tables say the same once more, in a form that can be queried, and ``catalog verify`` compares them.
+
+Times are text as in ``formats/event_v1.py``: fixed width, in UTC, sorting by age. A version's two
+parts are columns of their own, so that versions sort by age too. ``position`` counts from 1.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The newest migration's name. Names sort by age."""
+
+REVISION_TABLE = "schema_revision"
+"""Where Alembic notes the migration that the tables are at, as ``version_num`` in its one row."""
+
+WHOLE = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits on both; SQLite makes a row's number of it only under the name INTEGER."""
+
+metadata = MetaData()
+
+
+def _key(name: str) -> Column[str]:
+    return Column(name, Text, primary_key=True)
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, WHOLE, primary_key=True, autoincrement=False)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _whole(name: str) -> Column[int]:
+    return Column(name, WHOLE, nullable=False)
+
+
+def _to_version() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["image", "day", "serial"], ["versions.image", "versions.day", "versions.serial"]
+    )
+
+
+head = Table(
+    "head",
+    metadata,
+    _number("id"),
+    _text("catalog"),
+    _whole("generation"),
+    _text("hash"),
+    CheckConstraint("id = 1", name="head_is_one_row"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _number("generation"),
+    _text("key"),
+    _text("hash"),
+    _text("text"),
+    UniqueConstraint("key", name="events_key_once"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _text("created"),
+    _text("created_by"),
+    _text("summary"),
+    _text("fingerprint"),
+    Column("parent_image", Text),
+    Column("parent_day", Text),
+    Column("parent_serial", WHOLE),
+    _text("tree_sha256"),
+    _whole("tree_size"),
+    _text("tree_stored"),
+    _whole("tests_passed"),
+    _whole("tests_failed"),
+    Column("tests_seconds", Double, nullable=False),
+    _text("tests_report"),
+    _text("tests_console"),
+    _text("tool"),
+    _text("build_log"),
+    Column("seconds", Double, nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _number("position"),
+    _text("format"),
+    _text("architecture"),
+    _text("sha256"),
+    _whole("size"),
+    _to_version(),
+)
+
+required_locations = Table(
+    "required_locations",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _number("position"),
+    _text("location"),
+    _to_version(),
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _number("position"),
+    _text("format"),
+    _text("architecture"),
+    _text("location"),
+    _text("provider_id"),
+    _text("reference"),
+    _text("sha256"),
+    _whole("size"),
+    _text("verified"),
+    UniqueConstraint(
+        *("image", "day", "serial", "format", "architecture", "location"),
+        name="placements_once_for_each_location",
+    ),
+    _to_version(),
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    _key("image"),
+    _key("channel"),
+    _number("position"),
+    _text("day"),
+    _whole("serial"),
+    _text("kind"),
+    _text("at"),
+    _text("by"),
+    _text("reason"),
+    _whole("generation"),
+    _to_version(),
+)
