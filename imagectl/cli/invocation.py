@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from imagectl.cli.output import Output
+
+if TYPE_CHECKING:
+    from imagectl.bootstrap import Project
 
 
 @dataclass(slots=True)
@@ -26,6 +30,14 @@ class Invocation:
     def out(self) -> Output:
         """Where this run speaks."""
         return Output(json=self.json, quiet=self.quiet, verbose=self.verbose)
+
+    def open_project(self) -> Project:
+        """The project that this run is about, open until the run ends. Raises NotFound."""
+        from imagectl.bootstrap import open_project
+
+        project = open_project(self.directory)
+        click.get_current_context().call_on_close(project.close)
+        return project
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

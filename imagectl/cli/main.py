@@ -27,6 +27,20 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "init": "start a new project, with an example that builds",
         "doctor": "check this machine, and say how to mend what is missing",
     },
+    "The catalog": {
+        "list": "show images, channels and versions",
+        "show": "show everything about one version",
+        "history": "show who moved which channel, when and why",
+        "catalog": "check the catalog itself, or write what consumers read anew",
+    },
+    "Releases": {
+        "publish": "put a version in its locations, and verify it there",
+        "promote": "move a channel to what was proven in the one before it",
+        "rollback": "move a channel back to the version that was good before",
+    },
+    "Consumers": {
+        "resolve": "say what a consumer gets",
+    },
 }
 """Each verb with what it does, in the groups that ``--help`` shows. Its code is in the module of
 the same name in this package, as ``command``."""

@@ -1,0 +1,111 @@
+"""``imagectl catalog``: look after the catalog itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, TypedDict
+
+import click
+
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.verb import Verb
+from imagectl.policy.wording import counted
+
+
+class Verified(TypedDict):
+    """Whether the catalog is sound."""
+
+    sound: Annotated[bool, "true where nothing is wrong"]
+    generation: Annotated[int, "its generation: the number of changes that made it"]
+    versions: Annotated[int, "how many versions it has"]
+    wrong: Annotated[list[str], "everything that is wrong"]
+
+
+class PublishedTree(TypedDict):
+    """What consumers are shown now."""
+
+    generation: Annotated[int, "the catalog generation that the trees show"]
+    trees: Annotated[list[str], "the folders written"]
+
+
+@click.group("catalog")
+def command() -> None:
+    """Look after the catalog itself."""
+
+
+@command.command(
+    "verify",
+    cls=Verb,
+    answers=Verified,
+    exits={
+        0: "the catalog is sound",
+        1: "something is wrong; everything that is wrong is listed",
+        5: "cannot tell: the catalog cannot be read",
+        6: "there is no project here",
+    },
+    examples=[("imagectl catalog verify", "check every event and every table")],
+)
+@click.pass_context
+@pass_invocation
+def verify(invocation: Invocation, context: click.Context) -> None:
+    """Check that the catalog is what its history makes it.
+
+    Follows the chain of hashes from the first event to the last, makes the catalog again from the
+    events alone, and compares. Changes nothing.
+    """
+
+    project = invocation.open_project()
+    snapshot = project.catalog.snapshot()
+    wrong = project.catalog.verify()
+    invocation.out.answer(
+        Verified(
+            sound=not wrong,
+            generation=snapshot.generation,
+            versions=len(snapshot.versions),
+            wrong=list(wrong),
+        ),
+        _verdict(snapshot.generation, len(snapshot.versions), wrong),
+    )
+    if wrong:
+        invocation.out.say("change nothing until it is known how that came about; keep a copy")
+        context.exit(1)
+
+
+def _verdict(generation: int, versions: int, wrong: tuple[str, ...]) -> Iterator[str]:
+    size = f"{counted(generation, 'change')}, {counted(versions, 'version')}"
+    if not wrong:
+        yield f"sound: {size}"
+        return
+    yield f"NOT sound: {size}, {counted(len(wrong), 'problem')}"
+    for each in wrong:
+        yield f"  - {each}"
+
+
+@command.command(
+    "publish",
+    cls=Verb,
+    answers=PublishedTree,
+    exits={
+        3: "refused: a folder shows another catalog",
+        4: "conflict: another process keeps publishing",
+        5: "cannot tell: the catalog or a folder cannot be read",
+        6: "there is no project here",
+    },
+    examples=[("imagectl catalog publish", "write what consumers read anew, and repair it")],
+)
+@pass_invocation
+def publish(invocation: Invocation) -> None:
+    """Write the trees that consumers read anew.
+
+    Every command that changes a channel does this by itself. Needed where it could not, or where
+    files of a tree were lost or changed.
+    """
+    from imagectl.services.publish import publish_catalog
+
+    project = invocation.open_project()
+    generation = publish_catalog(project.catalog, project.publishers)
+    trees = [str(project.root / path) for path in project.settings.publish]
+    invocation.out.answer(
+        PublishedTree(generation=generation, trees=trees),
+        (f"{tree} shows generation {generation}" for tree in trees),
+    )

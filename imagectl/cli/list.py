@@ -1,0 +1,175 @@
+"""``imagectl list``: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+import click
+
+from imagectl.cli.arguments import IMAGE
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.text import age, size, stamp, table
+from imagectl.cli.verb import Verb
+from imagectl.errors import NotFound
+from imagectl.policy.wording import counted, listed, nearest
+
+if TYPE_CHECKING:
+    from imagectl.model.catalog import Snapshot
+    from imagectl.model.names import ChannelName, ImageName
+
+
+class ListedChannel(TypedDict):
+    """A channel of an image."""
+
+    name: Annotated[str, "the channel"]
+    version: Annotated[str | None, "what it points to; null where nothing was released there yet"]
+    since: Annotated[str | None, "since when"]
+    by: Annotated[str | None, "who moved it there"]
+
+
+class ListedVersion(TypedDict):
+    """A version of an image."""
+
+    version: Annotated[str, "the version"]
+    created: Annotated[str, "when it was built"]
+    size: Annotated[int, "bytes of all its artifacts"]
+    tests_passed: Annotated[int, "tests that passed on the booted image"]
+    tests_failed: Annotated[int, "tests that failed; no channel gets such a version"]
+    channels: Annotated[list[str], "the channels that point to it now"]
+
+
+class ListedImage(TypedDict):
+    """An image."""
+
+    name: Annotated[str, "the image"]
+    defined: Annotated[bool, "whether the project has a definition of it"]
+    channels: Annotated[list[ListedChannel], "its channels, in the order of channels.yaml"]
+    versions: Annotated[list[ListedVersion], "its versions, newest first"]
+
+
+class Listed(TypedDict):
+    """What the catalog holds."""
+
+    generation: Annotated[int, "the catalog's generation; each change makes the next"]
+    images: Annotated[list[ListedImage], "the images, by name"]
+
+
+@click.command(
+    "list",
+    cls=Verb,
+    answers=Listed,
+    exits={5: "cannot tell: the catalog cannot be read", 6: "there is no such image or project"},
+    examples=[
+        ("imagectl list", "every image and what its channels point to"),
+        ("imagectl list debian-ci", "every version of one image"),
+        ("imagectl list --json", "all of it, for a program"),
+    ],
+)
+@click.argument(
+    "images", metavar="[IMAGE]...", nargs=-1, type=IMAGE, help="Show the versions of these images."
+)
+@pass_invocation
+def command(invocation: Invocation, images: tuple[ImageName, ...]) -> None:
+    """Show images, channels and versions.
+
+    Without IMAGE, each image with what its channels point to; with IMAGE, each of its versions.
+    """
+    project = invocation.open_project()
+    snapshot = project.catalog.snapshot()
+    known = sorted({*snapshot.images, *project.image_names})
+    for image in images:
+        if image not in known:
+            raise NotFound(
+                f"there is no image {image}",
+                why=f"there is {listed(known)}",
+                hint=nearest(image, known),
+            )
+    names = sorted(set(images)) or known
+    document = Listed(
+        generation=snapshot.generation,
+        images=[
+            _image(name, snapshot, project.policy.names, defined=name in project.image_names)
+            for name in names
+        ],
+    )
+    now = project.clock.now()
+    invocation.out.answer(
+        document, _versions(document, now) if images else _channels(document, now)
+    )
+    if not names:
+        invocation.out.say("there is no image yet: imagectl init shows what one looks like")
+
+
+def _image(
+    name: ImageName, snapshot: Snapshot, order: Sequence[ChannelName], *, defined: bool
+) -> ListedImage:
+    known = [channel for image, channel in snapshot.channels if image == name]
+    channels = [*order, *sorted(each for each in known if each not in order)]
+    heads = {channel: snapshot.head(name, channel) for channel in channels}
+    return ListedImage(
+        name=name,
+        defined=defined,
+        channels=[_channel(name, channel, snapshot) for channel in channels],
+        versions=[
+            ListedVersion(
+                version=str(version.id),
+                created=stamp(version.created),
+                size=sum(artifact.size for artifact in version.artifacts),
+                tests_passed=version.tests.passed,
+                tests_failed=version.tests.failed,
+                channels=[channel for channel, head in heads.items() if head == version.id],
+            )
+            for version in reversed(snapshot.of(name))
+        ],
+    )
+
+
+def _channel(image: ImageName, name: ChannelName, snapshot: Snapshot) -> ListedChannel:
+    channel = snapshot.channel(image, name)
+    if channel is None:
+        return ListedChannel(name=name, version=None, since=None, by=None)
+    head = channel.head
+    return ListedChannel(name=name, version=str(head.version), since=stamp(head.at), by=head.by)
+
+
+def _channels(document: Listed, now: datetime) -> Iterator[str]:
+    rows = []
+    for image in document["images"]:
+        name, built = image["name"], counted(len(image["versions"]), "version")
+        for channel in image["channels"]:
+            since = channel["since"]
+            ago = age(datetime.fromisoformat(since), now) if since else ""
+            rows.append([name, built, channel["name"], channel["version"] or "-", ago])
+            name, built = "", ""
+    if rows:
+        yield from table(["IMAGE", "BUILT", "CHANNEL", "POINTS TO", "SINCE"], rows)
+
+
+def _versions(document: Listed, now: datetime) -> Iterator[str]:
+    for number, image in enumerate(document["images"]):
+        if number:
+            yield ""
+        if not image["versions"]:
+            yield f"{image['name']}: not built yet"
+            continue
+        yield f"{image['name']}"
+        yield from table(
+            ["VERSION", "BUILT", "SIZE", "TESTS", "CHANNELS"],
+            [
+                [
+                    version["version"],
+                    age(datetime.fromisoformat(version["created"]), now),
+                    size(version["size"]),
+                    _tests(version),
+                    ", ".join(version["channels"]),
+                ]
+                for version in image["versions"]
+            ],
+        )
+
+
+def _tests(version: ListedVersion) -> str:
+    failed = f", {version['tests_failed']} FAILED" if version["tests_failed"] else ""
+    return f"{version['tests_passed']} passed{failed}"

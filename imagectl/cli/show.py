@@ -1,0 +1,250 @@
+"""``imagectl show``: everything about one version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+import click
+
+from imagectl.cli.arguments import IMAGE_REF
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.text import age, duration, size, stamp
+from imagectl.cli.verb import Verb
+from imagectl.errors import BadUsage, ImagectlError, NotFound
+from imagectl.policy.wording import counted, moment
+
+if TYPE_CHECKING:
+    from imagectl.model.catalog import Snapshot
+    from imagectl.model.names import ImageRef, Sha256
+    from imagectl.model.version import Version
+    from imagectl.services.ports import ArtifactStore
+
+
+class ShownArtifact(TypedDict):
+    """A disk of the version."""
+
+    format: Annotated[str, "its format, such as `qcow2`"]
+    architecture: Annotated[str, "its architecture, such as `amd64`"]
+    sha256: Annotated[str, "its digest"]
+    size: Annotated[int, "bytes"]
+
+
+class ShownPlacement(TypedDict):
+    """An artifact at a location."""
+
+    location: Annotated[str, "the location"]
+    format: Annotated[str, "the artifact's format"]
+    architecture: Annotated[str, "the artifact's architecture"]
+    reference: Annotated[str, "what a consumer pulls"]
+    provider_id: Annotated[str, "how the location itself names it"]
+    sha256: Annotated[str, "its digest"]
+    size: Annotated[int, "bytes"]
+    verified: Annotated[str, "when the location last confirmed it"]
+
+
+class ShownTests(TypedDict):
+    """What the suites said about the booted image."""
+
+    passed: Annotated[int, "tests passed"]
+    failed: Annotated[int, "tests failed"]
+    seconds: Annotated[float, "how long they took"]
+
+
+class ShownChannel(TypedDict):
+    """A channel that points to the version."""
+
+    name: Annotated[str, "the channel"]
+    since: Annotated[str, "since when"]
+
+
+class Shown(TypedDict):
+    """One version."""
+
+    image: Annotated[str, "the image"]
+    version: Annotated[str, "the version"]
+    summary: Annotated[str, "the image's summary when it was built"]
+    created: Annotated[str, "when it was built"]
+    by: Annotated[str, "who built it"]
+    tool: Annotated[str, "the imagectl that built it"]
+    seconds: Annotated[float, "how long the build took"]
+    fingerprint: Annotated[str, "digest of everything it was made from"]
+    parent: Annotated[str | None, "IMAGE@VERSION that it was built on; null where none"]
+    channels: Annotated[list[ShownChannel], "the channels that point to it now"]
+    tests: Annotated[ShownTests, "what the suites said"]
+    tree: Annotated[str, "sha256 of its canonical file tree"]
+    tree_size: Annotated[int, "bytes of that"]
+    artifacts: Annotated[list[ShownArtifact], "its disks"]
+    placements: Annotated[list[ShownPlacement], "where they are"]
+    required_locations: Annotated[list[str], "where it has to be, for a channel to point to it"]
+    report: Annotated[str | None, "file with the result of each test; null where it is gone"]
+    console: Annotated[str | None, "file with the console of the tested VM; null where gone"]
+    log: Annotated[str | None, "file with the build log; null where gone"]
+
+
+@click.command(
+    "show",
+    cls=Verb,
+    answers=Shown,
+    exits={5: "cannot tell: the catalog cannot be read", 6: "there is no such image or version"},
+    examples=[
+        ("imagectl show debian-ci@20261120.1", "a version"),
+        ("imagectl show debian-ci:stable", "what a channel points to"),
+    ],
+)
+@click.argument(
+    "ref",
+    metavar="IMAGE@VERSION",
+    type=IMAGE_REF,
+    help="A version; or IMAGE:CHANNEL, for what the channel points to.",
+)
+@pass_invocation
+def command(invocation: Invocation, ref: ImageRef) -> None:
+    """Show everything about one version.
+
+    Where it is, what its tests said, what it was built on, and the files that are kept as evidence.
+    """
+
+    project = invocation.open_project()
+    snapshot = project.catalog.snapshot([ref.image])
+    version = _find(snapshot, ref)
+    document = _document(version, snapshot, project.store)
+    invocation.out.answer(document, _lines(document, project.clock.now()))
+
+
+def _find(snapshot: Snapshot, ref: ImageRef) -> Version:
+    from imagectl.model.version import VersionRef
+    from imagectl.policy.promotion import find_image, find_version
+
+    find_image(snapshot, ref.image)
+    version = ref.version
+    if ref.channel is not None:
+        version = snapshot.head(ref.image, ref.channel)
+        if version is None:
+            raise NotFound(
+                f"{ref} points to nothing yet", hint=f"`imagectl list {ref.image}` shows versions"
+            )
+    if version is None:
+        newest = snapshot.of(ref.image)[-1].ref
+        raise BadUsage(
+            f"which version of {ref.image}?",
+            hint=f"`imagectl show {newest}` is the newest; `imagectl list {ref.image}` has all",
+        )
+    return find_version(snapshot, VersionRef(ref.image, version))
+
+
+def _document(version: Version, snapshot: Snapshot, store: ArtifactStore) -> Shown:
+    return Shown(
+        image=version.image,
+        version=str(version.id),
+        summary=version.summary,
+        created=stamp(version.created),
+        by=version.created_by,
+        tool=version.tool,
+        seconds=version.seconds,
+        fingerprint=version.fingerprint,
+        parent=str(version.parent) if version.parent else None,
+        channels=[
+            {"name": name, "since": stamp(channel.head.at)}
+            for (image, name), channel in sorted(snapshot.channels.items())
+            if image == version.image and channel.head.version == version.id
+        ],
+        tests={
+            "passed": version.tests.passed,
+            "failed": version.tests.failed,
+            "seconds": version.tests.seconds,
+        },
+        tree=version.tree.sha256,
+        tree_size=version.tree.size,
+        artifacts=[
+            {
+                "format": each.format.value,
+                "architecture": each.architecture.value,
+                "sha256": each.sha256,
+                "size": each.size,
+            }
+            for each in version.artifacts
+        ],
+        placements=[
+            {
+                "location": each.location,
+                "format": each.format.value,
+                "architecture": each.architecture.value,
+                "reference": each.reference,
+                "provider_id": each.provider_id,
+                "sha256": each.sha256,
+                "size": each.size,
+                "verified": stamp(each.verified),
+            }
+            for each in snapshot.placed(version.ref)
+        ],
+        required_locations=list(version.required_locations),
+        report=_kept(store, version.tests.report),
+        console=_kept(store, version.tests.console),
+        log=_kept(store, version.build_log),
+    )
+
+
+def _kept(store: ArtifactStore, sha256: Sha256) -> str | None:
+    try:
+        return str(store.path(sha256))
+    except ImagectlError:
+        return None
+
+
+def _lines(shown: Shown, now: datetime) -> Iterator[str]:
+    def ago(at: str) -> str:
+        return age(datetime.fromisoformat(at), now)
+
+    yield f"{shown['image']}@{shown['version']}"
+    yield shown["summary"]
+    yield ""
+    facts: Mapping[str, str] = {
+        "built": f"{moment(datetime.fromisoformat(shown['created']))}, {ago(shown['created'])}",
+        "by": f"{shown['by']}, in {duration(shown['seconds'])}, with imagectl {shown['tool']}",
+        "on": shown["parent"] or "",
+        "channels": ", ".join(
+            f"{each['name']} ({ago(each['since'])})" for each in shown["channels"]
+        )
+        or "none points to it",
+        "tests": f"{shown['tests']['passed']} passed in {duration(shown['tests']['seconds'])}"
+        + (f", {shown['tests']['failed']} FAILED" if shown["tests"]["failed"] else ""),
+        "tree": f"{size(shown['tree_size'])}, sha256 {shown['tree'][:16]}...",
+    }
+    for name, fact in facts.items():
+        if fact:
+            yield f"{name:<9} {fact}"
+    yield ""
+    yield counted(len(shown["artifacts"]), "artifact")
+    for artifact in shown["artifacts"]:
+        yield f"  {artifact['format']} {artifact['architecture']}, {size(artifact['size'])}"
+        yield f"    sha256 {artifact['sha256']}"
+    yield ""
+    yield counted(len(shown["placements"]), "placement")
+    for placement in shown["placements"]:
+        yield (
+            f"  {placement['location']}: {placement['format']} {placement['architecture']}, "
+            f"verified {ago(placement['verified'])}"
+        )
+        yield f"    {placement['reference']}"
+    missing = set(shown["required_locations"]) - {each["location"] for each in shown["placements"]}
+    for location in sorted(missing):
+        yield f"  {location}: not there, and required"
+    yield ""
+    yield "evidence"
+    for name, path in (
+        ("tests", shown["report"]),
+        ("console", shown["console"]),
+        ("build log", shown["log"]),
+    ):
+        yield f"  {name:<9} {_near(path) if path else 'gone from the store'}"
+
+
+def _near(path: str) -> str:
+    """The path as it is shortest from here."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path

@@ -1,0 +1,85 @@
+"""A real project in a folder, with versions in its real catalog, store and location."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imagectl.adapters.scaffold import write_scaffold
+from imagectl.bootstrap import Project, open_project
+from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.names import Architecture, Format, LocationName, Sha256
+from imagectl.model.version import Artifact, TestSummary, Tree, Version, VersionRef
+from imagectl.services.publish import place
+from imagectl.services.release import enter
+from support.examples import ref
+
+BUILT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def new_project(folder: Path) -> Project:
+    """The scaffold, opened."""
+    write_scaffold(folder)
+    return open_project(folder)
+
+
+def store_text(project: Project, text: str) -> Sha256:
+    """A small file in the project's store."""
+    source = project.root / "incoming"
+    source.write_text(text)
+    return project.store.add(source)
+
+
+def record_version(
+    project: Project, text: str, *, formats: tuple[Format, ...] = (Format.QCOW2,), failed: int = 0
+) -> VersionRef:
+    """``IMAGE@VERSION`` in the catalog, with its bytes in the store, but placed nowhere yet."""
+    named = ref(text)
+    stored = store_text(project, f"tree of {text}")
+    contents = {each: f"{each.value} disk of {text}" for each in formats}
+    version = Version(
+        ref=named,
+        created=BUILT,
+        created_by="ana@build1",
+        summary="Debian 12, ready to be built upon",
+        fingerprint=Sha256(hashlib.sha256(f"inputs of {text}".encode()).hexdigest()),
+        parent=None,
+        tree=Tree(stored, 850_000_000, stored),
+        artifacts=tuple(
+            Artifact(each, Architecture.AMD64, store_text(project, content), len(content))
+            for each, content in contents.items()
+        ),
+        tests=TestSummary(
+            12,
+            failed,
+            4.25,
+            store_text(project, f"report of {text}"),
+            store_text(project, f"console of {text}"),
+        ),
+        required_locations=(LocationName("local"),),
+        tool="0.1.0",
+        build_log=store_text(project, f"log of {text}"),
+        seconds=148.5,
+    )
+    snapshot = project.catalog.snapshot(())
+    project.catalog.commit(
+        Change(
+            f"build {text}",
+            snapshot.generation,
+            "ana@build1",
+            "build",
+            f"built {text}",
+            BUILT,
+            (RecordVersion(version),),
+        )
+    )
+    return named
+
+
+def release(project: Project, text: str) -> VersionRef:
+    """``IMAGE@VERSION`` as a build leaves it: recorded, placed, and in the entry channel."""
+    named = record_version(project, text)
+    place(project.releasing, project.store, named)
+    enter(project.releasing, project.policy, named, reason=f"built {text}")
+    return named

@@ -1,0 +1,351 @@
+"""The verbs that read the catalog and move channels, on a real project in a folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import Result
+from support.projects import new_project, record_version, release
+
+from imagectl.bootstrap import Project
+from imagectl.cli.documents import schema
+from imagectl.cli.history import History
+from imagectl.cli.list import Listed
+from imagectl.cli.moves import Moved
+from imagectl.cli.output import Failure
+from imagectl.cli.publish import Published
+from imagectl.cli.resolve import Resolved
+from imagectl.cli.show import Shown
+
+Run = Callable[..., Result]
+OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
+CI = "debian-ci@20261119.1"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """Two versions of debian-base and one of debian-ci, all in beta; the current folder."""
+    made = new_project(tmp_path / "images")
+    for each in (OLD, NEW, CI):
+        release(made, each)
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("COLUMNS", "80")
+    yield made
+    made.close()
+
+
+def answer(result: Result, document: type) -> Any:
+    """The JSON document that a verb answered with, as its type declares it."""
+    said = json.loads(result.stdout)
+    jsonschema.validate(said, schema(document))
+    return said
+
+
+def test_list_shows_what_each_channel_points_to(project: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable", "debian-ci")
+    result = imagectl("list")
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["IMAGE", "BUILT", "CHANNEL", "POINTS", "TO", "SINCE"],
+        ["debian-base", "2", "versions", "beta", "20261120.1", "just", "now"],
+        ["stable", "-"],
+        ["debian-ci", "1", "version", "beta", "20261119.1", "just", "now"],
+        ["stable", "20261119.1", "just", "now"],
+    ]
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_list_of_an_image_shows_its_versions(project: Project, imagectl: Run) -> None:
+    record_version(project, "debian-base@20261121.1", failed=2)
+    lines = imagectl("list", "debian-base").stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["20261121.1", "20261120.1", "20261118.1"]
+    assert "12 passed, 2 FAILED" in lines[2]
+    assert lines[3].endswith("beta")
+
+
+def test_list_as_a_document(project: Project, imagectl: Run) -> None:
+    said = answer(imagectl("list", "--json"), Listed)
+    base = said["images"][0]
+    assert (base["name"], base["defined"]) == ("debian-base", True)
+    assert [each["version"] for each in base["versions"]] == ["20261120.1", "20261118.1"]
+    assert base["versions"][0]["channels"] == ["beta"]
+    assert base["channels"][1] == {"name": "stable", "version": None, "since": None, "by": None}
+    assert said["images"][1]["defined"] is False
+
+
+def test_list_of_a_misspelt_image(project: Project, imagectl: Run) -> None:
+    result = imagectl("list", "debian-bse")
+    assert result.exit_code == 6
+    assert "did you mean debian-base?" in result.stderr
+
+
+def test_show_tells_everything_about_a_version(project: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable")
+    said = answer(imagectl("show", NEW, "--json"), Shown)
+    assert [each["name"] for each in said["channels"]] == ["beta", "stable"]
+    assert said["tests"]["passed"] == 12
+    assert Path(said["log"]).read_text() == f"log of {NEW}"
+    text = imagectl("show", "debian-base:stable").stdout
+    for part in (NEW, said["summary"], said["artifacts"][0]["sha256"], "12 passed", "2:28"):
+        assert part in text
+    assert said["placements"][0]["reference"] in text
+
+
+def test_show_names_a_required_location_that_is_missing(project: Project, imagectl: Run) -> None:
+    record_version(project, "debian-base@20261121.1")
+    assert "local: not there, and required" in imagectl("show", "debian-base@20261121.1").stdout
+
+
+def test_show_without_a_version_says_what_to_type(project: Project, imagectl: Run) -> None:
+    result = imagectl("show", "debian-base")
+    assert result.exit_code == 2
+    assert f"`imagectl show {NEW}` is the newest" in result.stderr
+
+
+@pytest.mark.parametrize("wrong", ["debian-base@20261199.1", "../x@20261120.1", "x@1", "a@b:c"])
+def test_a_name_that_is_none_is_bad_usage(project: Project, imagectl: Run, wrong: str) -> None:
+    result = imagectl("show", wrong)
+    assert result.exit_code == 2
+    assert "is not a" in result.stderr
+
+
+def test_promote_moves_every_image_and_says_what_consumers_get(
+    project: Project, imagectl: Run
+) -> None:
+    result = imagectl("promote", "stable", "--reason", "weekly", "--json")
+    said = answer(result, Moved)
+    assert [(each["image"], each["verdict"]) for each in said["decisions"]] == [
+        ("debian-base", "move"),
+        ("debian-ci", "move"),
+    ]
+    reference = said["decisions"][0]["delivered"][0]["reference"]
+    assert Path(reference).read_text() == f"qcow2 disk of {NEW}"
+    assert imagectl("resolve", "debian-base").stdout == f"{reference}\n"
+    move = answer(imagectl("history", "stable", "--json"), History)["moves"][0]
+    assert (move["by"], move["reason"], move["before"]) == ("tester@unit", "weekly", None)
+
+
+def test_promote_again_has_nothing_to_do(project: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable")
+    result = imagectl("promote", "stable")
+    assert result.exit_code == 0
+    assert "debian-base:stable  stays at 20261120.1" in result.stdout
+
+
+def test_dry_run_changes_nothing_and_explain_says_why(project: Project, imagectl: Run) -> None:
+    before = project.catalog.snapshot().generation
+    result = imagectl("promote", "stable", "--dry-run", "--explain")
+    assert "debian-base:stable  would go nothing -> 20261120.1" in result.stdout
+    assert "    - 12 tests passed" in result.stdout
+    assert project.catalog.snapshot().generation == before
+    assert imagectl("resolve", "debian-base").exit_code == 6
+
+
+def test_a_refused_promotion_lists_every_reason(project: Project, imagectl: Run) -> None:
+    record_version(project, "debian-base@20261121.1", failed=2)
+    result = imagectl("promote", "stable", "debian-base@20261121.1", "--json")
+    assert result.exit_code == 3
+    reasons = answer(result, Failure)["error"]["reasons"]
+    assert len(reasons) == 3
+    assert [reason for reason in reasons if f"  - {reason}\n" not in result.stderr] == []
+
+
+def test_rollback_goes_back_and_keeps_the_history(project: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable", OLD)
+    imagectl("promote", "stable", "debian-base")
+    result = imagectl("rollback", "stable", "--reason", "broken DNS")
+    assert result.exit_code == 0
+    assert "debian-base:stable  back 20261120.1 -> 20261118.1" in result.stdout
+    assert "consumers now get qcow2 amd64 from local" in result.stdout
+    resolved = Path(imagectl("resolve", "debian-base").stdout.strip())
+    assert resolved.read_text() == f"qcow2 disk of {OLD}"
+    lines = imagectl("history", "stable", "--image", "debian-base").stdout.splitlines()
+    assert "20261120.1 -> 20261118.1" in lines[0]
+    assert lines[1] == "    rolled back by tester@unit: broken DNS"
+    assert len(lines) == 6
+    assert max(map(len, lines)) <= 80
+
+
+def test_rollback_with_nothing_to_go_back_to_is_refused(project: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable")
+    result = imagectl("rollback", "stable", "debian-base")
+    assert result.exit_code == 3
+    assert "there is no earlier good version" in result.stderr
+
+
+def test_rollback_to_a_lost_artifact_is_refused(project: Project, imagectl: Run) -> None:
+    """P6: the rollback target is verified, byte for byte, before anything moves."""
+    imagectl("promote", "stable", OLD)
+    gone = Path(imagectl("resolve", "debian-base").stdout.strip())
+    imagectl("promote", "stable", "debian-base")
+    gone.unlink()
+    result = imagectl("rollback", "stable", "debian-base")
+    assert result.exit_code == 3
+    assert f"`imagectl publish {OLD} --to local`" in result.stderr
+    assert imagectl("publish", OLD).exit_code == 0
+    assert imagectl("rollback", "stable", "debian-base").exit_code == 0
+
+
+def test_history_is_newest_first_and_names_channels(project: Project, imagectl: Run) -> None:
+    said = answer(imagectl("history", "--json"), History)["moves"]
+    assert [each["generation"] for each in said] == sorted(
+        (each["generation"] for each in said), reverse=True
+    )
+    assert imagectl("history", "stable").stderr == "nothing has been released there yet\n"
+    assert imagectl("history", "sable").exit_code == 6
+
+
+def test_publish_puts_a_version_in_its_locations(project: Project, imagectl: Run) -> None:
+    record_version(project, "debian-base@20261121.1")
+    said = answer(imagectl("publish", "debian-base@20261121.1", "--json"), Published)
+    assert [(each["location"], each["new"]) for each in said["placements"]] == [("local", True)]
+    again = imagectl("publish", "debian-base@20261121.1")
+    assert "was there already, verified" in again.stdout
+    assert imagectl("resolve", "debian-base@20261121.1").exit_code == 0
+
+
+def test_publish_to_an_unknown_location(project: Project, imagectl: Run) -> None:
+    result = imagectl("publish", NEW, "--to", "locla")
+    assert result.exit_code == 6
+    assert "did you mean local?" in result.stderr
+
+
+def test_resolve_prints_the_reference_and_nothing_else(project: Project, imagectl: Run) -> None:
+    result = imagectl("resolve", "debian-base:beta")
+    assert result.stderr == ""
+    assert Path(result.stdout.removesuffix("\n")).read_text() == f"qcow2 disk of {NEW}"
+
+
+def test_resolve_as_a_document_says_why(project: Project, imagectl: Run) -> None:
+    said = answer(imagectl("resolve", "debian-base:beta", "--json"), Resolved)
+    assert (said["version"], said["channel"]) == ("20261120.1", "beta")
+    assert any("beta" in reason for reason in said["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "version"),
+    [
+        ("image: debian-base\nchannel: beta\n", (), NEW),
+        ('image: debian-base\nversion: "20261118.1"\nchannel: beta\n', (), OLD),
+        ("image: debian-base\nbranches: {next: beta}\n", ("--branch", "next"), NEW),
+    ],
+)
+def test_resolve_reads_a_build_config(
+    project: Project, imagectl: Run, config: str, arguments: tuple[str, ...], version: str
+) -> None:
+    Path(".imagectl.yaml").write_text(config)
+    for way in (("--config", ".imagectl.yaml"), ()):
+        result = imagectl("resolve", *way, *arguments)
+        assert Path(result.stdout.strip()).read_text() == f"qcow2 disk of {version}"
+
+
+def test_resolve_refuses_an_image_that_is_too_old(project: Project, imagectl: Run) -> None:
+    Path(".imagectl.yaml").write_text("image: debian-base\nchannel: beta\nmax_age: 1s\n")
+    result = imagectl("resolve", "--json")
+    assert result.exit_code == 3
+    assert "max_age" in answer(result, Failure)["error"]["reasons"][0]
+
+
+def test_a_build_config_with_mistakes_names_them_all(project: Project, imagectl: Run) -> None:
+    Path(".imagectl.yaml").write_text("image: Debian\nchanel: beta\n")
+    result = imagectl("resolve")
+    assert result.exit_code == 2
+    assert ".imagectl.yaml:1:8: " in result.stderr
+    assert ".imagectl.yaml:2:1: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("debian-base", "--config", "x"), (), ("debian-base:beta", "--format", "vmdk")],
+)
+def test_resolve_with_bad_usage(
+    project: Project, imagectl: Run, arguments: tuple[str, ...]
+) -> None:
+    assert imagectl("resolve", *arguments).exit_code == 2
+
+
+def test_resolve_needs_no_project_when_it_is_told_the_catalog(
+    project: Project, imagectl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = imagectl("resolve", "debian-base:beta")
+    assert result.exit_code == 2
+    assert "--catalog DIR" in result.stderr
+    public = project.root / "catalog" / "public"
+    assert imagectl("resolve", "debian-base:beta", "--catalog", str(public)).exit_code == 0
+    monkeypatch.setenv("IMAGECTL_CATALOG", str(public))
+    assert imagectl("resolve", "debian-base:beta").exit_code == 0
+
+
+def test_resolve_imports_no_database_and_no_display(project: Project) -> None:
+    heavy = ("sqlalchemy", "alembic", "rich", "jinja2", "ansible", "ansible_runner", "pytest")
+    code = (
+        "import sys\nfrom imagectl.cli.main import root\n"
+        "try:\n root.main(['resolve', 'debian-base:beta'])\n"
+        f"finally: print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_catalog_verify_and_publish(project: Project, imagectl: Run) -> None:
+    result = imagectl("catalog", "verify")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("sound: ")
+    entry = project.root / "catalog" / "public" / "catalog.json"
+    before = entry.read_bytes()
+    entry.unlink()
+    assert imagectl("resolve", "debian-base:beta").exit_code == 6
+    assert imagectl("catalog", "publish").exit_code == 0
+    assert entry.read_bytes() == before
+
+
+def test_catalog_verify_finds_what_was_changed_behind_its_back(
+    project: Project, imagectl: Run
+) -> None:
+    import sqlite3
+
+    project.close()
+    with sqlite3.connect(project.root / ".imagectl" / "catalog.sqlite3") as database:
+        database.execute("UPDATE versions SET summary = 'another'")
+    database.close()
+    result = imagectl("catalog", "verify")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("NOT sound: ")
+
+
+def test_outside_of_a_project(imagectl: Run, tmp_path: Path) -> None:
+    result = imagectl("-C", str(tmp_path), "list")
+    assert result.exit_code == 6
+    assert "imagectl init" in result.stderr
+
+
+def test_completion_offers_channels_images_and_versions(project: Project) -> None:
+    def offered(words: str, position: int) -> list[str]:
+        done = subprocess.run(
+            [Path(sys.executable).with_name("imagectl")],
+            env={
+                "PATH": "/usr/bin:/bin",
+                "_IMAGECTL_COMPLETE": "bash_complete",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(position),
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [line.removeprefix("plain,") for line in done.stdout.splitlines()]
+
+    assert offered("imagectl promote st", 2) == ["stable"]
+    assert offered("imagectl resolve debian-c", 2) == [
+        "debian-ci",
+        "debian-ci:beta",
+        "debian-ci@20261119.1",
+    ]
+    assert offered("imagectl history --image d", 3) == ["debian-base"]
