@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from hypothesis import strategies as st
+
 from imagectl.model.catalog import (
     Change,
     MoveChannel,
@@ -18,7 +20,7 @@ from imagectl.model.catalog import (
 from imagectl.model.channel import Channel, ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, LocationName
 from imagectl.model.version import Version
-from support.examples import BETA, NOW, STABLE, placement, ref, version
+from support.examples import BASE, BETA, CI, NOW, STABLE, placement, ref, version
 
 LOCAL = LocationName("local")
 DC1 = LocationName("dc1")
@@ -111,3 +113,29 @@ class Book:
 def day(at: float) -> datetime:
     """*at* days after ``NOW``."""
     return NOW + at * DAY
+
+
+@st.composite
+def catalogs(draw: st.DrawFn) -> Snapshot:
+    """Catalogs of two images with every kind of history, good and bad versions."""
+    book = Book()
+    serials = {BASE: 0, CI: 0}
+    now = 0.0
+    for _ in range(draw(st.integers(0, 14))):
+        now += draw(st.sampled_from([0, 0.5, 1]))
+        image = draw(st.sampled_from([BASE, CI]))
+        known = book.snapshot.of(image)
+        if not known or draw(st.booleans()):
+            serials[image] += 1
+            book.built(
+                f"{image}@20261120.{serials[image]}",
+                at=now,
+                failed=draw(st.sampled_from([0, 0, 0, 1])),
+                placed=draw(st.sampled_from([(LOCAL,), (LOCAL,), ()])),
+                enters=draw(st.booleans()),
+            )
+        else:
+            to = draw(st.sampled_from(known))
+            kind = draw(st.sampled_from([MoveKind.PROMOTE, MoveKind.ROLLBACK]))
+            book.moved(draw(st.sampled_from([BETA, STABLE])), str(to.ref), kind=kind, at=now)
+    return book.snapshot

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import BASE, BETA, CI, NOW, STABLE, ref
-from support.releases import DAY, DC1, LOCAL, POLICY, Book, day, soaking
+from support.releases import DAY, DC1, LOCAL, POLICY, Book, catalogs, day, soaking
 
 from imagectl.errors import BadUsage, NotFound, Refused
 from imagectl.model.catalog import Snapshot
-from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
+from imagectl.model.channel import ChannelRule, ReleasePolicy
 from imagectl.model.names import ChannelName, parse_image_ref
 from imagectl.model.release import Decision, PromotionRequest, ReleasePlan, Verdict
 from imagectl.policy.promotion import plan_entry, plan_promotion
@@ -326,32 +326,6 @@ def test_entering_twice_is_once_and_never_undoes_a_rollback() -> None:
     kept = only(plan_entry(book.snapshot, POLICY, ref(TWO)))
     assert kept.verdict is Verdict.KEEP
     assert "no network" in kept.reasons[0]
-
-
-@st.composite
-def catalogs(draw: st.DrawFn) -> Snapshot:
-    """Catalogs of two images with every kind of history, good and bad versions."""
-    book = Book()
-    serials = {BASE: 0, CI: 0}
-    now = 0.0
-    for _ in range(draw(st.integers(0, 14))):
-        now += draw(st.sampled_from([0, 0.5, 1]))
-        image = draw(st.sampled_from([BASE, CI]))
-        known = book.snapshot.of(image)
-        if not known or draw(st.booleans()):
-            serials[image] += 1
-            book.built(
-                f"{image}@20261120.{serials[image]}",
-                at=now,
-                failed=draw(st.sampled_from([0, 0, 0, 1])),
-                placed=draw(st.sampled_from([(LOCAL,), (LOCAL,), ()])),
-                enters=draw(st.booleans()),
-            )
-        else:
-            to = draw(st.sampled_from(known))
-            kind = draw(st.sampled_from([MoveKind.PROMOTE, MoveKind.ROLLBACK]))
-            book.moved(draw(st.sampled_from([BETA, STABLE])), str(to.ref), kind=kind, at=now)
-    return book.snapshot
 
 
 @given(catalogs(), st.sampled_from([0, 1, 3]), st.integers(0, 20))

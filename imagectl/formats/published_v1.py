@@ -1,0 +1,353 @@
+"""The tree that consumers read, version 1: its documents and where they are.
+
+::
+
+    catalog.json                                    the entry: catalog, generation, and by image the
+                                                    digests of the documents below
+    images/IMAGE/DIGEST.index.json                  every published version: its document's digest
+    images/IMAGE/channels/DIGEST.CHANNEL.json       what the channel points to, since when, why
+    versions/sha256/AB/ABCD....json                 one version: what it is and where to get it
+
+Every document but the entry has the digest of its bytes in its name, and is reached by that digest
+from the entry. So replacing ``catalog.json`` switches a reader from one whole state to the next
+(P7), and nothing but that file has to be trusted or fetched again (P10). The names are those that
+TUF gives to targets, which are to be the indexes and the channel documents; its metadata then takes
+the place of the entry.
+
+What one promotion changes is small: a channel document for each image that moves, and the entry.
+Only versions that are ready are in the tree (P6). Parsing ignores keys that it does not know, so
+that they can be added; anything else that is not as it has to be is Corrupt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from imagectl.errors import CannotTell, Corrupt, Refused
+from imagectl.model.catalog import Snapshot
+from imagectl.model.channel import Channel, MoveKind
+from imagectl.model.names import (
+    Architecture,
+    ChannelName,
+    Format,
+    ImageName,
+    Sha256,
+    VersionId,
+    parse_channel_name,
+    parse_image_name,
+    parse_location_name,
+    parse_sha256,
+    parse_version_id,
+)
+from imagectl.model.published import (
+    PublishedCatalog,
+    PublishedHead,
+    PublishedImage,
+    PublishedPlacement,
+    PublishedVersion,
+)
+from imagectl.model.version import Placement, Version, VersionRef
+from imagectl.policy.readiness import unready
+
+FORMAT = "imagectl-published-1"
+
+ENTRY = "catalog.json"
+"""The one file of the tree that is ever replaced."""
+
+T = TypeVar("T")
+
+
+def index_path(image: ImageName, digest: Sha256) -> str:
+    """Where an image's index is, below the tree."""
+    return f"images/{image}/{digest}.index.json"
+
+
+def channel_path(image: ImageName, channel: ChannelName, digest: Sha256) -> str:
+    """Where a channel's document is, below the tree."""
+    return f"images/{image}/channels/{digest}.{channel}.json"
+
+
+def version_path(digest: Sha256) -> str:
+    """Where a version's document is, below the tree."""
+    return f"versions/sha256/{digest[:2]}/{digest}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A whole tree: the entry, and every other document by its path."""
+
+    entry: bytes
+    documents: Mapping[str, bytes]
+
+
+def render(snapshot: Snapshot) -> Tree:
+    """The tree that shows *snapshot*: a pure function of it, so the same bytes each time.
+
+    Raises Refused where a channel points to a version that is not ready (P6): then consumers keep
+    what they have.
+    """
+    versions: dict[VersionRef, tuple[Sha256, bytes]] = {}
+    for ref in sorted(snapshot.versions):
+        version = snapshot.versions[ref]
+        if not unready(version, snapshot):
+            versions[ref] = _document(_version(version, snapshot.placed(ref)))
+    documents = {version_path(digest): data for digest, data in versions.values()}
+
+    indexes: dict[ImageName, dict[str, str]] = {}
+    for ref, (digest, _) in versions.items():
+        indexes.setdefault(ref.image, {})[str(ref.version)] = digest
+    images: dict[str, Any] = {}
+    for image, index in indexes.items():
+        digest, data = _document({"format": FORMAT, "image": image, "versions": index})
+        documents[index_path(image, digest)] = data
+        images[image] = {"index": digest, "channels": {}}
+    for (image, name), channel in sorted(snapshot.channels.items()):
+        ref = VersionRef(image, channel.head.version)
+        if ref not in versions:
+            raise Refused(
+                f"{name} of {image} cannot be published",
+                reasons=unready(snapshot.versions[ref], snapshot),
+                where=str(ref),
+                hint=f"`imagectl publish {ref}`, or `imagectl rollback {name} {image}`",
+            )
+        digest, data = _document(_channel(channel, versions[ref][0]))
+        documents[channel_path(image, name, digest)] = data
+        images[image]["channels"][name] = digest
+    entry = {
+        "format": FORMAT,
+        "catalog": snapshot.catalog_id,
+        "generation": snapshot.generation,
+        "images": images,
+    }
+    return Tree(_encoded(entry), documents)
+
+
+def _channel(channel: Channel, document: Sha256) -> dict[str, Any]:
+    head = channel.head
+    return {
+        "format": FORMAT,
+        "image": channel.image,
+        "channel": channel.name,
+        "version": str(head.version),
+        "document": document,
+        "kind": head.kind.value,
+        "at": _time(head.at),
+        "reason": head.reason,
+        "generation": head.generation,
+    }
+
+
+def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, Any]:
+    # When a placement was last verified is left out: it changes daily, the document does not.
+    return {
+        "format": FORMAT,
+        "image": version.image,
+        "version": str(version.id),
+        "created": _time(version.created),
+        "summary": version.summary,
+        "parent": {"image": version.parent.image, "version": str(version.parent.version)}
+        if version.parent
+        else None,
+        "tree": version.tree.sha256,
+        "tests_passed": version.tests.passed,
+        "tool": version.tool,
+        "placements": [
+            {
+                "location": each.location,
+                "format": each.format.value,
+                "architecture": each.architecture.value,
+                "reference": each.reference,
+                "provider_id": each.provider_id,
+                "sha256": each.sha256,
+                "size": each.size,
+            }
+            for each in placements
+        ],
+    }
+
+
+def _document(content: Mapping[str, Any]) -> tuple[Sha256, bytes]:
+    data = _encoded(content)
+    return Sha256(hashlib.sha256(data).hexdigest()), data
+
+
+def _encoded(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode() + b"\n"
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+class TreeReader:
+    """``services.ports.PublishedTree`` over anything that can fetch a file of the tree.
+
+    *fetch* gets a path below the tree and returns the file's bytes. *root* names the tree in
+    messages.
+    """
+
+    def __init__(self, root: str, fetch: Callable[[str], bytes]) -> None:
+        self._root = root
+        self._fetch = fetch
+
+    def catalog(self) -> PublishedCatalog:
+        return parse_entry(self._fetch(ENTRY), self._where(ENTRY))
+
+    def head(self, image: PublishedImage, channel: ChannelName) -> PublishedHead:
+        digest = image.channels[channel]
+        path = channel_path(image.name, channel, digest)
+        return parse_channel(self._fetch(path), digest, self._where(path))
+
+    def versions(self, image: PublishedImage) -> Mapping[VersionId, Sha256]:
+        path = index_path(image.name, image.index)
+        return parse_index(self._fetch(path), image.index, self._where(path))
+
+    def version(self, document: Sha256) -> PublishedVersion:
+        path = version_path(document)
+        return parse_version(self._fetch(path), document, self._where(path))
+
+    def _where(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+
+def parse_entry(data: bytes, where: str) -> PublishedCatalog:
+    """The entry document. *where* names the file in messages, here and below."""
+
+    def build(content: Any) -> PublishedCatalog:
+        images = {}
+        for name, documents in content["images"].items():
+            image = parse_image_name(name)
+            channels = {
+                parse_channel_name(channel): parse_sha256(digest)
+                for channel, digest in documents["channels"].items()
+            }
+            images[image] = PublishedImage(image, parse_sha256(documents["index"]), channels)
+        return PublishedCatalog(_text(content["catalog"]), _number(content["generation"]), images)
+
+    return _parsed(data, where, build)
+
+
+def parse_channel(data: bytes, digest: Sha256, where: str) -> PublishedHead:
+    """A channel's document, whose bytes must have that digest (P10)."""
+
+    def build(content: Any) -> PublishedHead:
+        return PublishedHead(
+            parse_image_name(content["image"]),
+            parse_channel_name(content["channel"]),
+            parse_version_id(content["version"]),
+            parse_sha256(content["document"]),
+            MoveKind(content["kind"]),
+            _parsed_time(content["at"]),
+            _text(content["reason"]),
+            _number(content["generation"]),
+        )
+
+    return _parsed(_checked(data, digest, where), where, build)
+
+
+def parse_index(data: bytes, digest: Sha256, where: str) -> dict[VersionId, Sha256]:
+    """An image's index, whose bytes must have that digest (P10)."""
+
+    def build(content: Any) -> dict[VersionId, Sha256]:
+        return {
+            parse_version_id(version): parse_sha256(document)
+            for version, document in content["versions"].items()
+        }
+
+    return _parsed(_checked(data, digest, where), where, build)
+
+
+def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:
+    """A version's document, whose bytes must have that digest (P10)."""
+
+    def build(content: Any) -> PublishedVersion:
+        parent = content["parent"]
+        return PublishedVersion(
+            _ref(content),
+            _parsed_time(content["created"]),
+            _text(content["summary"]),
+            _ref(parent) if parent is not None else None,
+            parse_sha256(content["tree"]),
+            _number(content["tests_passed"]),
+            _text(content["tool"]),
+            tuple(
+                PublishedPlacement(
+                    parse_location_name(each["location"]),
+                    Format(each["format"]),
+                    Architecture(each["architecture"]),
+                    _text(each["reference"]),
+                    _text(each["provider_id"]),
+                    parse_sha256(each["sha256"]),
+                    _number(each["size"]),
+                )
+                for each in content["placements"]
+            ),
+        )
+
+    return _parsed(_checked(data, digest, where), where, build)
+
+
+def _checked(data: bytes, digest: Sha256, where: str) -> bytes:
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise Corrupt(
+            f"{where} was changed after it was published",
+            where=where,
+            why=f"its sha256 is {found}, and {digest} was published",
+            hint="`imagectl catalog publish` writes it again",
+        )
+    return data
+
+
+def _parsed(data: bytes, where: str, build: Callable[[Any], T]) -> T:
+    try:
+        content = json.loads(data)
+        if not isinstance(content, dict) or not isinstance(content.get("format"), str):
+            raise ValueError("it is not a document of a published catalog")
+        if content["format"] != FORMAT:
+            raise CannotTell(
+                f"{where} is in a format that this imagectl does not know",
+                where=where,
+                why=f"it says {content['format'][:80]!r}; {FORMAT!r} is known",
+                hint="a newer imagectl may know it",
+            )
+        return build(content)
+    except KeyError as error:
+        why = f"{error} is missing"
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        why = str(error)
+    raise Corrupt(
+        f"{where} is not a document of a published catalog",
+        where=where,
+        why=why,
+        hint="remove it, and `imagectl catalog publish` writes it again",
+    )
+
+
+def _ref(content: Any) -> VersionRef:
+    return VersionRef(parse_image_name(content["image"]), parse_version_id(content["version"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"text is expected, not {value!r:.80}")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"a whole number is expected, not {value!r:.80}")
+    return value
+
+
+def _parsed_time(value: Any) -> datetime:
+    at = datetime.fromisoformat(_text(value))
+    if at.tzinfo is None:
+        raise ValueError(f"{value} has no time zone")
+    return at.astimezone(UTC)

@@ -1,0 +1,44 @@
+"""A published tree in memory."""
+
+from __future__ import annotations
+
+from imagectl.errors import Corrupt, NotFound, Refused
+from imagectl.formats.published_v1 import ENTRY, TreeReader, parse_entry, render
+from imagectl.model.catalog import Snapshot
+
+
+class MemoryPublisher:
+    """Implements ``services.ports.Publisher``; ``files`` is the tree, for tests to damage."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def publish(self, snapshot: Snapshot) -> None:
+        tree = render(snapshot)
+        if ENTRY in self.files:
+            shown = parse_entry(self.files[ENTRY], ENTRY)
+            if shown.catalog_id != snapshot.catalog_id:
+                raise Refused(
+                    "the tree in memory shows another catalog",
+                    reasons=(f"it has catalog {shown.catalog_id}, not {snapshot.catalog_id}",),
+                )
+            if shown.generation > snapshot.generation:
+                return
+        self.files.update(tree.documents)
+        self.files[ENTRY] = tree.entry
+
+    def published_generation(self) -> int | None:
+        if ENTRY not in self.files:
+            return None
+        return parse_entry(self.files[ENTRY], ENTRY).generation
+
+    def tree(self) -> TreeReader:
+        """The same tree, for reading."""
+        return TreeReader("memory", self._fetch)
+
+    def _fetch(self, path: str) -> bytes:
+        if path in self.files:
+            return self.files[path]
+        if path == ENTRY:
+            raise NotFound("nothing is published in memory yet")
+        raise Corrupt(f"{path} is missing", where=f"memory/{path}")

@@ -1,0 +1,258 @@
+"""The documents that consumers read: what is in them, and that nothing else is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.examples import BASE, BETA, CI, STABLE, digest, ref
+from support.releases import DC1, LOCAL, Book, catalogs
+
+from imagectl.errors import CannotTell, Corrupt, Refused
+from imagectl.formats.published_v1 import (
+    ENTRY,
+    FORMAT,
+    Tree,
+    TreeReader,
+    channel_path,
+    index_path,
+    parse_channel,
+    parse_entry,
+    parse_index,
+    parse_version,
+    render,
+    version_path,
+)
+from imagectl.model.catalog import Snapshot
+from imagectl.model.names import ChannelName, ImageName, Sha256
+from imagectl.model.version import VersionRef
+from imagectl.policy.readiness import unready
+
+ONE = "debian-ci@20261120.1"
+TWO = "debian-ci@20261120.2"
+
+
+def reader(tree: Tree) -> TreeReader:
+    return TreeReader("tree", lambda path: {**tree.documents, ENTRY: tree.entry}[path])
+
+
+def released() -> Book:
+    book = Book()
+    book.built(ONE, needs=(LOCAL, DC1))
+    book.built(TWO)
+    book.moved(STABLE, ONE, reason="all good")
+    return book
+
+
+def test_what_is_published_is_what_is_read() -> None:
+    book = released()
+    tree = reader(render(book.snapshot))
+    catalog = tree.catalog()
+    assert (catalog.catalog_id, catalog.generation) == ("id", 3)
+    image = catalog.images[CI]
+    assert set(image.channels) == {BETA, STABLE}
+    head = tree.head(image, STABLE)
+    move = book.channel(CI, STABLE).head
+    assert (head.version, head.kind, head.at, head.reason, head.generation) == (
+        move.version,
+        move.kind,
+        move.at,
+        "all good",
+        3,
+    )
+    assert tree.versions(image)[move.version] == head.document
+    version = tree.version(head.document)
+    recorded = book.snapshot.versions[ref(ONE)]
+    assert (version.ref, version.created, version.summary, version.tree, version.tool) == (
+        recorded.ref,
+        recorded.created,
+        recorded.summary,
+        recorded.tree.sha256,
+        recorded.tool,
+    )
+    assert [(each.location, each.reference, each.sha256) for each in version.placements] == [
+        (each.location, each.reference, each.sha256) for each in book.snapshot.placed(ref(ONE))
+    ]
+
+
+def test_who_did_it_is_not_published() -> None:
+    tree = render(released().snapshot)
+    assert not any(b"alice" in data for data in (tree.entry, *tree.documents.values()))
+
+
+def test_a_promotion_changes_one_channel_document_and_the_entry() -> None:
+    book = released()
+    before = render(book.snapshot)
+    book.moved(STABLE, TWO)
+    after = render(book.snapshot)
+    new = after.documents.keys() - before.documents.keys()
+    assert [path.split("/")[:3] for path in new] == [["images", "debian-ci", "channels"]]
+    assert after.entry != before.entry
+
+
+def test_verifying_a_placement_again_changes_no_document() -> None:
+    book = released()
+    placed = book.snapshot.placements[ref(ONE)]
+    later = tuple(replace(each, verified=each.verified.replace(year=2027)) for each in placed)
+    again = replace(book.snapshot, placements={**book.snapshot.placements, ref(ONE): later})
+    assert render(again).documents == render(book.snapshot).documents
+
+
+def test_versions_that_are_not_ready_are_not_published() -> None:
+    book = released()
+    book.built("debian-ci@20261120.3", failed=1, enters=False)
+    book.built("debian-ci@20261120.4", placed=(), enters=False)
+    book.built("debian-base@20261120.1", failed=1, enters=False)
+    tree = reader(render(book.snapshot))
+    assert set(tree.catalog().images) == {CI}
+    assert {str(each) for each in tree.versions(tree.catalog().images[CI])} == {
+        "20261120.1",
+        "20261120.2",
+    }
+
+
+def test_a_channel_on_a_version_that_is_not_ready_is_never_published() -> None:
+    book = Book()
+    book.built("debian-base@20261120.1", failed=1)
+    with pytest.raises(Refused, match="beta of debian-base cannot be published") as caught:
+        render(book.snapshot)
+    assert caught.value.reasons == ("20261120.1: 1 of 13 tests failed",)
+    assert BASE in caught.value.where
+
+
+@given(catalogs())
+def test_a_catalog_is_published_whole_or_not_at_all(snapshot: Snapshot) -> None:
+    ready = {each for each, made in snapshot.versions.items() if not unready(made, snapshot)}
+    heads = {at: channel.head for at, channel in snapshot.channels.items()}
+    if any(VersionRef(image, head.version) not in ready for (image, _), head in heads.items()):
+        with pytest.raises(Refused):
+            render(snapshot)
+        return
+    tree = reader(render(snapshot))
+    catalog = tree.catalog()
+    documents = [
+        document for image in catalog.images.values() for document in tree.versions(image).values()
+    ]
+    assert sorted(tree.version(document).ref for document in documents) == sorted(ready)
+    assert {
+        (image.name, channel): tree.head(image, channel).version
+        for image in catalog.images.values()
+        for channel in image.channels
+    } == {at: head.version for at, head in heads.items()}
+
+
+def paths(tree: Tree) -> dict[str, tuple[Sha256, Callable[[bytes, Sha256, str], Any]]]:
+    image = parse_entry(tree.entry, ENTRY).images[CI]
+    head = reader(tree).head(image, STABLE)
+    return {
+        index_path(CI, image.index): (image.index, parse_index),
+        channel_path(CI, STABLE, image.channels[STABLE]): (image.channels[STABLE], parse_channel),
+        version_path(head.document): (head.document, parse_version),
+    }
+
+
+def test_a_changed_byte_is_found_in_every_document() -> None:
+    tree = render(released().snapshot)
+    for path, (sha256, parse) in paths(tree).items():
+        data = tree.documents[path]
+        parse(data, sha256, path)
+        with pytest.raises(Corrupt, match="was changed after it was published") as caught:
+            parse(data.replace(b"20261120", b"20261121"), sha256, path)
+        assert caught.value.where == path
+
+
+def test_unknown_keys_are_passed_over() -> None:
+    tree = render(released().snapshot)
+    content = json.loads(tree.entry)
+    content["signed_by"] = "somebody"
+    assert parse_entry(json.dumps(content).encode(), ENTRY) == parse_entry(tree.entry, ENTRY)
+
+
+def test_a_later_format_is_not_guessed_at() -> None:
+    with pytest.raises(CannotTell, match="format that this imagectl does not know"):
+        parse_entry(b'{"format": "imagectl-published-2"}', ENTRY)
+
+
+def entry(**changes: Any) -> bytes:
+    content = {"format": FORMAT, "catalog": "id", "generation": 1, "images": {}, **changes}
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b"null",
+        b"[" * 100_000,
+        entry(generation="1"),
+        entry(generation=True),
+        entry(catalog=None),
+        entry(images=[]),
+        entry(images={"../x": {}}),
+        entry(images={"x": {"index": "00", "channels": {}}}),
+        entry(images={"x": {"index": digest("x"), "channels": {"Stable": digest("x")}}}),
+        entry(images={"x": None}),
+    ],
+)
+def test_anything_else_is_corrupt_and_names_the_file(data: bytes) -> None:
+    with pytest.raises(Corrupt, match=ENTRY) as caught:
+        parse_entry(data, ENTRY)
+    assert caught.value.why
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["images", "index", "channels", "a"]), inner, max_size=3
+            )
+        ),
+        max_leaves=10,
+    )
+)
+def test_no_entry_ever_ends_in_anything_but_a_catalog_or_corrupt(images: Any) -> None:
+    try:
+        found = parse_entry(entry(images=images), ENTRY)
+    except Corrupt:
+        return
+    assert set(found.images) <= {ImageName(each) for each in images}
+
+
+def test_times_are_in_utc() -> None:
+    tree = render(released().snapshot)
+    head = reader(tree).head(parse_entry(tree.entry, ENTRY).images[CI], STABLE)
+    assert head.at.tzinfo is UTC
+    path = channel_path(CI, STABLE, parse_entry(tree.entry, ENTRY).images[CI].channels[STABLE])
+    assert json.loads(tree.documents[path])["at"] == "2026-11-20T12:00:00Z"
+
+
+def test_rendering_is_a_pure_function() -> None:
+    snapshot = released().snapshot
+    backwards = Snapshot(
+        snapshot.catalog_id,
+        snapshot.generation,
+        dict(reversed(list(snapshot.versions.items()))),
+        dict(reversed(list(snapshot.channels.items()))),
+        dict(reversed(list(snapshot.placements.items()))),
+    )
+    assert render(backwards) == render(snapshot)
+
+
+def test_paths_hold_nothing_but_names_and_digests() -> None:
+    sha256 = digest("x")
+    assert channel_path(CI, ChannelName("beta"), sha256) == (
+        f"images/debian-ci/channels/{sha256}.beta.json"
+    )
+    assert index_path(CI, sha256) == f"images/debian-ci/{sha256}.index.json"
+    assert version_path(sha256) == f"versions/sha256/{sha256[:2]}/{sha256}.json"
