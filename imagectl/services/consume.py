@@ -1,0 +1,48 @@
+"""What a consumer gets: three small documents of the published tree, and a decision (P10).
+
+No catalog, no server and no location is asked, so resolving works while all of them are down.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from imagectl.errors import Corrupt
+from imagectl.model.version import VersionRef
+from imagectl.policy.resolution import (
+    Resolution,
+    ResolutionRequest,
+    choose,
+    find_document,
+)
+from imagectl.policy.resolution import resolve as decide
+from imagectl.services.ports import PublishedTree
+
+
+def resolve(tree: PublishedTree, request: ResolutionRequest, now: datetime) -> Resolution:
+    """Read what *request* needs and decide. Raises what the tree and the decision raise."""
+    choice = choose(tree.catalog(), request)
+    image = choice.image
+    if choice.version is not None:
+        head = None
+        ref = VersionRef(image.name, choice.version)
+        document = find_document(image.name, choice.version, tree.versions(image))
+    else:
+        assert choice.channel is not None
+        head = tree.head(image, choice.channel)
+        ref = VersionRef(head.image, head.version)
+        document = head.document
+        if (head.image, head.channel) != (image.name, choice.channel):
+            raise _mixed_up(f"{head.channel} of {head.image}", f"{choice.channel} of {image.name}")
+    version = tree.version(document)
+    if version.ref != ref:
+        raise _mixed_up(str(version.ref), str(ref))
+    return decide(choice, head, version, request, now)
+
+
+def _mixed_up(found: str, wanted: str) -> Corrupt:
+    return Corrupt(
+        f"the published catalog gives {found} for {wanted}",
+        why="its documents were put together wrongly",
+        hint="`imagectl catalog publish` writes them again",
+    )

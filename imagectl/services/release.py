@@ -1,0 +1,308 @@
+"""Promote, roll back, and let a build arrive in the entry channel.
+
+Promises: what a channel is moved to was just verified, byte for byte, in every location that it
+requires (P6); what was decided is what is done, or it is a conflict; all that one command moves is
+one change of the catalog, so a kill or a race leaves it before or after (P7). Consumers are shown
+the change right after. Where that step is lost to a kill, ``catch_up`` makes it good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, ImagectlError, NotFound
+from imagectl.model.catalog import Change, MoveChannel, Operation, RecordPlacement, Snapshot
+from imagectl.model.channel import ReleasePolicy
+from imagectl.model.names import ImageName, LocationName
+from imagectl.model.release import (
+    Decision,
+    Delivery,
+    PromotionRequest,
+    ReleasePlan,
+    RollbackRequest,
+)
+from imagectl.model.version import Placement, VersionRef
+from imagectl.policy.promotion import insist, plan_entry, plan_promotion
+from imagectl.policy.rollback import plan_rollback
+from imagectl.policy.wording import listed
+from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
+
+ENTRY_ATTEMPTS = 5
+"""How often an arrival is decided anew because another build was recorded meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Releasing:
+    """What a release needs of the outside world.
+
+    ``actor`` is who is asking. ``new_key`` gives a new idempotency key for each change.
+    """
+
+    catalog: Catalog
+    locations: Mapping[LocationName, Location]
+    publishers: Sequence[Publisher]
+    clock: Clock
+    actor: str
+    new_key: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a command did, or with ``dry_run`` would do.
+
+    ``generation`` is the one that it made; None where nothing was changed. ``delivered`` says for
+    each image that moved what consumers of the channel now get.
+    """
+
+    plan: ReleasePlan
+    reason: str
+    dry_run: bool
+    generation: int | None
+    delivered: Mapping[ImageName, tuple[Delivery, ...]]
+
+
+def promote(
+    releasing: Releasing,
+    policy: ReleasePolicy,
+    request: PromotionRequest,
+    *,
+    reason: str = "",
+    dry_run: bool = False,
+) -> Released:
+    """Promote as ``policy.promotion`` decides.
+
+    Raises what that raises; Refused where a placement turns out missing or corrupt; CannotTell
+    where a location cannot be read; Conflict where the catalog changed so that the decision is
+    another. Nothing is done in all these cases. Failed, after the fact, says that the channel has
+    moved. ``dry_run`` reads and verifies all the same, and writes nothing.
+    """
+    return _release(
+        releasing,
+        lambda snapshot, now: plan_promotion(snapshot, policy, request, now),
+        all_or_nothing=bool(request.targets),
+        reason=reason,
+        dry_run=dry_run,
+    )
+
+
+def rollback(
+    releasing: Releasing,
+    policy: ReleasePolicy,
+    request: RollbackRequest,
+    *,
+    reason: str = "",
+    dry_run: bool = False,
+) -> Released:
+    """Roll back as ``policy.rollback`` decides. Raises as ``promote`` does.
+
+    ``dry_run`` is the answer to "would it work?": it verifies all that a rollback needs.
+    """
+    return _release(
+        releasing,
+        lambda snapshot, now: plan_rollback(snapshot, policy, request, now),
+        all_or_nothing=True,
+        reason=reason,
+        dry_run=dry_run,
+    )
+
+
+def enter(
+    releasing: Releasing, policy: ReleasePolicy, ref: VersionRef, *, reason: str = ""
+) -> Released:
+    """Point the entry channel to a build that is recorded and placed (P6), and show consumers.
+
+    Idempotent. Its placements were verified when they were made, just before. Builds may end at the
+    same time: a conflict with another one is decided anew.
+    """
+    for attempt in range(ENTRY_ATTEMPTS):
+        snapshot = releasing.catalog.snapshot((ref.image,))
+        plan = plan_entry(snapshot, policy, ref)
+        try:
+            return _carry_out(releasing, plan, snapshot, (), reason)
+        except Conflict:
+            if attempt + 1 == ENTRY_ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
+    """Show consumers what the catalog has and a killed process did not publish any more.
+
+    How many trees were behind. Cheap where none is. Every tree is tried before an error is raised:
+    CannotTell where one shows a later generation than the catalog has.
+    """
+    behind = 0
+    first_error: ImagectlError | None = None
+    for publisher in publishers:
+        try:
+            # In this order: a tree read first cannot be ahead of a catalog read later.
+            shown = publisher.published_generation()
+            generation = catalog.snapshot(()).generation
+            if shown is not None and shown > generation:
+                raise CannotTell(
+                    f"consumers are shown generation {shown}, and the catalog is only at "
+                    f"{generation}",
+                    why="the catalog was restored from an older copy, or the published tree "
+                    "belongs to another one",
+                    hint="bring back the newer catalog, or remove the published tree and type "
+                    "`imagectl catalog publish`",
+                )
+            if shown != generation:
+                publisher.publish(catalog.snapshot())
+                behind += 1
+        except ImagectlError as error:
+            first_error = first_error or error
+    if first_error is not None:
+        raise first_error
+    return behind
+
+
+def commit(catalog: Catalog, change: Change) -> Committed:
+    """Commit, once more where the answer was lost: the key makes that safe."""
+    try:
+        return catalog.commit(change)
+    except CannotTell:
+        return catalog.commit(change)
+
+
+def _release(
+    releasing: Releasing,
+    decide: Callable[[Snapshot, datetime], ReleasePlan],
+    *,
+    all_or_nothing: bool,
+    reason: str,
+    dry_run: bool,
+) -> Released:
+    now = releasing.clock.now()
+    first = releasing.catalog.snapshot()
+    decided = decide(first, now)
+    verified, failures = _verify_live(releasing, decided.moves, first)
+    plan = insist(decided.holding_back(failures), all_or_nothing=all_or_nothing)
+    if dry_run:
+        return Released(plan, reason, True, None, _delivered(plan, first, verified))
+
+    # Verifying takes as long as reading the artifacts does. Decide again on what is there now.
+    fresh = releasing.catalog.snapshot()
+    if fresh.generation != first.generation:
+        again = decide(fresh, now)
+        if again.steps != decided.steps or not all(_still(each, fresh) for each in verified):
+            raise Conflict(
+                "the catalog was changed meanwhile, and the decision is another now",
+                why=f"it was decided on generation {first.generation}; "
+                f"now it is {fresh.generation}",
+                hint="nothing was done; type the command again",
+            )
+    moving = {each.target for each in plan.moves}
+    renewed = tuple(each for each in verified if each.version in moving)
+    return _carry_out(releasing, plan, fresh, renewed, reason)
+
+
+def _verify_live(
+    releasing: Releasing, moves: Sequence[Decision], snapshot: Snapshot
+) -> tuple[tuple[Placement, ...], dict[ImageName, tuple[str, ...]]]:
+    """The placements that each move requires, verified again, and what is wrong by image (P6)."""
+    verified: list[Placement] = []
+    failures: dict[ImageName, tuple[str, ...]] = {}
+    for move in moves:
+        wrong: list[str] = []
+        for placement in _required(snapshot, move.target):
+            location = releasing.locations.get(placement.location)
+            again = f"`imagectl publish {move.target} --to {placement.location}` puts it there"
+            if location is None:
+                wrong.append(
+                    f"{move.target} has to be in {placement.location}, "
+                    "which is not among the locations of imagectl.yaml"
+                )
+                continue
+            try:
+                verified.append(location.verify(placement, releasing.clock.now()))
+            except NotFound:
+                wrong.append(
+                    f"{move.target} is gone from {placement.location} "
+                    f"({placement.provider_id}); {again}"
+                )
+            except Corrupt as error:
+                wrong.append(
+                    f"{move.target} is corrupt in {placement.location} ({placement.provider_id}): "
+                    f"{error.why}; {again} once it is moved away"
+                )
+        if wrong:
+            failures[move.image] = tuple(wrong)
+    return tuple(verified), failures
+
+
+def _required(snapshot: Snapshot, ref: VersionRef) -> tuple[Placement, ...]:
+    """The placements without which no channel may point to the version."""
+    required = snapshot.versions[ref].required_locations
+    return tuple(each for each in snapshot.placed(ref) if each.location in required)
+
+
+def _still(placement: Placement, snapshot: Snapshot) -> bool:
+    """Whether the catalog still has what was verified, but for when and how it is reached."""
+    return any(
+        replace(known, verified=placement.verified, reference=placement.reference) == placement
+        for known in snapshot.placed(placement.version)
+    )
+
+
+def _carry_out(
+    releasing: Releasing,
+    plan: ReleasePlan,
+    snapshot: Snapshot,
+    renewed: Sequence[Placement],
+    reason: str,
+) -> Released:
+    delivered = _delivered(plan, snapshot, renewed)
+    if not plan.moves:
+        return Released(plan, reason, False, None, delivered)
+    operations: tuple[Operation, ...] = (
+        *(RecordPlacement(each) for each in renewed),
+        *(
+            MoveChannel(each.image, each.channel, each.target.version, plan.kind)
+            for each in plan.moves
+        ),
+    )
+    committed = commit(
+        releasing.catalog,
+        Change(
+            releasing.new_key(),
+            snapshot.generation,
+            releasing.actor,
+            plan.kind.value,
+            reason,
+            releasing.clock.now(),
+            operations,
+        ),
+    )
+    try:
+        catch_up(releasing.catalog, releasing.publishers)
+    except ImagectlError as error:
+        moved = listed(f"{each.image} to {each.to}" for each in plan.moves)
+        raise Failed(
+            f"{plan.channel} HAS moved ({moved}), but consumers do not see it yet",
+            where=error.where,
+            why=f"{error.what}{f': {error.why}' if error.why else ''}",
+            hint="put that right, then `imagectl catalog publish`",
+        ) from error
+    return Released(plan, reason, False, committed.generation, delivered)
+
+
+def _delivered(
+    plan: ReleasePlan, snapshot: Snapshot, renewed: Sequence[Placement]
+) -> dict[ImageName, tuple[Delivery, ...]]:
+    newer = {each.key: each for each in renewed}
+    return {
+        move.image: tuple(
+            Delivery(
+                each.location,
+                each.format,
+                each.architecture,
+                newer.get(each.key, each).reference,
+                each.sha256,
+            )
+            for each in snapshot.placed(move.target)
+        )
+        for move in plan.moves
+    }

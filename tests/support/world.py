@@ -1,0 +1,107 @@
+"""A small project wired by hand: what the services are given, and short words for using them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.channel import Channel, ReleasePolicy
+from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId, parse_image_ref
+from imagectl.model.release import PromotionRequest, RollbackRequest
+from imagectl.model.version import Version, VersionRef
+from imagectl.services import publish, release
+from imagectl.services.ports import ArtifactStore, Catalog, Location, Publisher
+from imagectl.services.release import Released, Releasing
+from imagectl.testing.clock import FixedClock
+from support.examples import NOW, version
+from support.releases import LOCAL, POLICY
+
+
+class World:
+    """Artifacts are small texts, kept in *sources* until they are in the store."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        locations: Sequence[Location],
+        publishers: Sequence[Publisher],
+        store: ArtifactStore,
+        sources: Path,
+        policy: ReleasePolicy = POLICY,
+    ) -> None:
+        self.clock = FixedClock(NOW)
+        self.store = store
+        self.policy = policy
+        self._sources = sources
+        keys = count(1)
+        self.releasing = Releasing(
+            catalog,
+            {each.name: each for each in locations},
+            publishers,
+            self.clock,
+            "alice",
+            lambda: f"key-{next(keys)}",
+        )
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.releasing.catalog
+
+    def recorded(
+        self, text: str, *, failed: int = 0, needs: Collection[LocationName] = (LOCAL,)
+    ) -> Version:
+        """A build that has ended: its artifact is in the store, its version in the catalog."""
+        data = f"the disk of {text}".encode()
+        source = self._sources / hashlib.sha256(data).hexdigest()
+        source.write_bytes(data)
+        made = version(text)
+        made = replace(
+            made,
+            created=self.clock.now(),
+            required_locations=tuple(needs),
+            artifacts=(replace(made.artifacts[0], sha256=self.store.add(source), size=len(data)),),
+            tests=replace(made.tests, failed=failed),
+        )
+        change = Change(
+            self.releasing.new_key(),
+            self.catalog.snapshot(()).generation,
+            "alice",
+            "build",
+            "",
+            self.clock.now(),
+            (RecordVersion(made),),
+        )
+        self.catalog.commit(change)
+        return made
+
+    def place(self, made: VersionRef, *to: LocationName) -> publish.Placed:
+        return publish.place(self.releasing, self.store, made, to)
+
+    def enter(self, made: VersionRef) -> Released:
+        return release.enter(self.releasing, self.policy, made)
+
+    def built(self, text: str, *, needs: Collection[LocationName] = (LOCAL,)) -> Version:
+        """A whole build: recorded, placed, and in the entry channel."""
+        made = self.recorded(text, needs=needs)
+        self.place(made.ref)
+        self.enter(made.ref)
+        return made
+
+    def promote(
+        self, channel: str, *targets: str, reason: str = "", dry_run: bool = False
+    ) -> Released:
+        request = PromotionRequest(ChannelName(channel), tuple(map(parse_image_ref, targets)))
+        return release.promote(self.releasing, self.policy, request, reason=reason, dry_run=dry_run)
+
+    def rollback(
+        self, channel: str, *images: ImageName, to: VersionId | None = None, dry_run: bool = False
+    ) -> Released:
+        request = RollbackRequest(ChannelName(channel), images, to)
+        return release.rollback(self.releasing, self.policy, request, dry_run=dry_run)
+
+    def channel(self, image: ImageName, channel: ChannelName) -> Channel | None:
+        return self.catalog.snapshot().channel(image, channel)

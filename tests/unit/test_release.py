@@ -1,0 +1,555 @@
+"""Promote, roll back, publish and resolve, on ports in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from support.examples import BASE, BETA, CI, NOW, STABLE, ref
+from support.releases import DC1, LOCAL, soaking
+from support.world import World
+
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
+from imagectl.formats.published_v1 import ENTRY
+from imagectl.model.catalog import Change, MoveChannel, RecordPlacement, Snapshot
+from imagectl.model.channel import MoveKind
+from imagectl.model.names import ChannelName, LocationName, VersionId
+from imagectl.model.version import Placement
+from imagectl.policy.resolution import Resolution, ResolutionRequest
+from imagectl.services.consume import resolve
+from imagectl.services.ports import Committed
+from imagectl.services.publish import publish_catalog
+from imagectl.services.release import catch_up
+from imagectl.testing.catalog import MemoryCatalog
+from imagectl.testing.locations import MemoryLocation
+from imagectl.testing.published import MemoryPublisher
+from imagectl.testing.store import MemoryStore
+
+ONE = "debian-ci@20261120.1"
+TWO = "debian-ci@20261120.2"
+BASE_ONE = "debian-base@20261120.1"
+
+
+class Busy(MemoryCatalog):
+    """A catalog that others use too: ``meanwhile`` is done, once, before the next commit.
+
+    ``loses_answer``: the connection breaks, once, after the next commit.
+    """
+
+    meanwhile: Callable[[], object] | None = None
+    loses_answer = False
+
+    def commit(self, change: Change) -> Committed:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        done = super().commit(change)
+        if self.loses_answer:
+            self.loses_answer = False
+            raise CannotTell("the connection broke before the answer came")
+        return done
+
+
+class Meddled(MemoryLocation):
+    """A location during whose verification something else happens, once."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def verify(self, placement: Placement, now: datetime) -> Placement:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return super().verify(placement, now)
+
+
+class FullDisk(MemoryPublisher):
+    """A publisher that fails while it is ``full``."""
+
+    full = False
+
+    def publish(self, snapshot: Snapshot) -> None:
+        if self.full:
+            raise Failed("publishing the catalog: no space left", where="/srv/public")
+        super().publish(snapshot)
+
+
+@pytest.fixture
+def catalog() -> Busy:
+    return Busy()
+
+
+@pytest.fixture
+def local() -> Meddled:
+    return Meddled(LOCAL)
+
+
+@pytest.fixture
+def dc1() -> MemoryLocation:
+    return MemoryLocation(DC1)
+
+
+@pytest.fixture
+def public() -> FullDisk:
+    return FullDisk()
+
+
+@pytest.fixture
+def mirror() -> MemoryPublisher:
+    return MemoryPublisher()
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path,
+    catalog: Busy,
+    local: Meddled,
+    dc1: MemoryLocation,
+    public: FullDisk,
+    mirror: MemoryPublisher,
+) -> World:
+    (tmp_path / "store").mkdir()
+    store = MemoryStore(tmp_path / "store")
+    return World(catalog, [local, dc1], [public, mirror], store, tmp_path)
+
+
+@pytest.fixture
+def untouched(world: World, public: FullDisk) -> Iterator[Callable[[], None]]:
+    """Remember everything; afterwards check that nothing of it has changed."""
+    remembered: list[object] = []
+
+    def now() -> list[object]:
+        return [world.catalog.snapshot(), list(world.catalog.events()), dict(public.files)]
+
+    def remember() -> None:
+        remembered.extend(now())
+
+    yield remember
+    assert remembered == now()
+
+
+def placement(world: World, text: str, location: LocationName = LOCAL) -> Placement:
+    return next(
+        each for each in world.catalog.snapshot().placed(ref(text)) if each.location == location
+    )
+
+
+def got(
+    public: MemoryPublisher,
+    *,
+    channel: ChannelName | None = None,
+    version: VersionId | None = None,
+    location: LocationName | None = None,
+) -> Resolution:
+    request = ResolutionRequest(CI, channel, version, location=location)
+    return resolve(public.tree(), request, NOW)
+
+
+def test_a_build_arrives_in_beta_and_consumers_can_have_it(
+    world: World, public: FullDisk, mirror: MemoryPublisher
+) -> None:
+    world.built(ONE)
+    assert got(public, channel=BETA).ref == ref(ONE)
+    assert got(mirror, version=ref(ONE).version).ref == ref(ONE)
+    with pytest.raises(NotFound, match="nothing in channel stable"):
+        got(public)
+
+
+def test_promote_moves_stable_and_says_what_consumers_get(world: World, public: FullDisk) -> None:
+    world.built(ONE, needs=(LOCAL, DC1))
+    done = world.promote("stable", reason="it works")
+    (move,) = done.plan.moves
+    assert (move.before, move.target, done.dry_run) == (None, ref(ONE), False)
+    assert done.generation == world.catalog.snapshot().generation
+    assert [(each.location, each.reference) for each in done.delivered[CI]] == [
+        (each.location, each.reference) for each in world.catalog.snapshot().placed(ref(ONE))
+    ]
+    channel = world.channel(CI, STABLE)
+    assert channel is not None
+    assert (channel.head.kind, channel.head.by, channel.head.reason) == (
+        MoveKind.PROMOTE,
+        "alice",
+        "it works",
+    )
+    assert got(public, location=DC1).ref == ref(ONE)
+
+
+def test_all_that_one_promotion_moves_is_one_change(world: World) -> None:
+    world.built(ONE)
+    world.built(BASE_ONE)
+    world.clock.advance(timedelta(hours=1))
+    world.promote("stable")
+    change = list(world.catalog.events())[-1].change
+    assert change.action == "promote"
+    assert [type(each) for each in change.operations] == [
+        RecordPlacement,
+        RecordPlacement,
+        MoveChannel,
+        MoveChannel,
+    ]
+    renewed = {placement(world, text).verified for text in (ONE, BASE_ONE)}
+    assert renewed == {NOW + timedelta(hours=1)}
+
+
+def test_nothing_to_do_changes_nothing(world: World, untouched: Callable[[], None]) -> None:
+    world.built(ONE)
+    world.promote("stable")
+    untouched()
+    done = world.promote("stable")
+    assert (done.generation, len(done.plan.kept)) == (None, 1)
+
+
+def test_a_dry_run_verifies_and_changes_nothing(
+    world: World, local: Meddled, untouched: Callable[[], None]
+) -> None:
+    world.built(ONE)
+    world.clock.advance(timedelta(hours=1))
+    untouched()
+    done = world.promote("stable", dry_run=True)
+    assert (done.generation, done.dry_run) == (None, True)
+    assert done.delivered[CI][0].reference == placement(world, ONE).reference
+    local.damage(placement(world, ONE))
+    with pytest.raises(Refused, match="stable was not moved"):
+        world.promote("stable", dry_run=True)
+
+
+def test_what_is_gone_from_a_location_is_not_promoted(
+    world: World, dc1: MemoryLocation, untouched: Callable[[], None]
+) -> None:
+    """P6: the catalog alone is not believed."""
+    world.built(ONE, needs=(LOCAL, DC1))
+    dc1.lose(placement(world, ONE, DC1))
+    untouched()
+    with pytest.raises(Refused, match="stable was not moved") as caught:
+        world.promote("stable")
+    (reason,) = caught.value.reasons
+    assert "debian-ci@20261120.1 is gone from dc1" in reason
+    assert "`imagectl publish debian-ci@20261120.1 --to dc1` puts it there" in reason
+
+
+def test_what_is_corrupt_is_not_promoted_and_every_fault_is_listed(
+    world: World, local: Meddled, dc1: MemoryLocation, untouched: Callable[[], None]
+) -> None:
+    world.built(ONE, needs=(LOCAL, DC1))
+    local.damage(placement(world, ONE))
+    dc1.lose(placement(world, ONE, DC1))
+    untouched()
+    with pytest.raises(Refused) as caught:
+        world.promote("stable", "debian-ci")
+    assert "is corrupt in local" in caught.value.reasons[0]
+    assert "is gone from dc1" in caught.value.reasons[1]
+
+
+def test_a_location_that_does_not_answer_stops_everything(
+    world: World, dc1: MemoryLocation, untouched: Callable[[], None]
+) -> None:
+    """P3: no decision from a partial view, also for the image that could be verified."""
+    world.built(BASE_ONE)
+    world.built(ONE, needs=(LOCAL, DC1))
+    untouched()
+    with dc1.unreadable(), pytest.raises(CannotTell, match="dc1 cannot be read"):
+        world.promote("stable")
+
+
+def test_a_location_that_the_project_has_no_more_is_a_reason(
+    world: World, local: Meddled, untouched: Callable[[], None]
+) -> None:
+    world.built(ONE, needs=(LOCAL, DC1))
+    untouched()
+    world.releasing = replace(world.releasing, locations={LOCAL: local})
+    with pytest.raises(Refused, match="stable was not moved") as caught:
+        world.promote("stable")
+    assert "not among the locations of imagectl.yaml" in caught.value.reasons[0]
+
+
+def test_an_image_that_fails_live_is_held_back_and_the_others_move(
+    world: World, local: Meddled, public: FullDisk
+) -> None:
+    world.built(BASE_ONE)
+    world.built(ONE)
+    local.lose(placement(world, ONE))
+    done = world.promote("stable")
+    assert [each.image for each in done.plan.moves] == [BASE]
+    assert [each.image for each in done.plan.held_back] == [CI]
+    assert set(done.delivered) == {BASE}
+    assert world.channel(CI, STABLE) is None
+
+
+def test_a_change_meanwhile_that_alters_the_decision_is_a_conflict(
+    world: World, local: Meddled
+) -> None:
+    world.built(ONE)
+    local.meanwhile = lambda: world.built(TWO)
+    with pytest.raises(Conflict, match="the decision is another now"):
+        world.promote("stable")
+    assert world.channel(CI, STABLE) is None
+    assert world.promote("stable").plan.moves[0].target == ref(TWO)
+
+
+def test_a_change_meanwhile_that_does_not_matter_is_let_be(world: World, local: Meddled) -> None:
+    world.built(ONE)
+    local.meanwhile = lambda: world.recorded(BASE_ONE)
+    assert world.promote("stable").plan.moves[0].target == ref(ONE)
+
+
+def test_a_placement_that_is_another_meanwhile_was_not_verified(
+    world: World, local: Meddled
+) -> None:
+    world.built(ONE)
+    other = replace(placement(world, ONE), provider_id="memory-other")
+
+    def meddle() -> None:
+        generation = world.catalog.snapshot(()).generation
+        change = Change("x", generation, "bob", "publish", "", NOW, (RecordPlacement(other),))
+        world.catalog.commit(change)
+
+    local.meanwhile = meddle
+    with pytest.raises(Conflict, match="the decision is another now"):
+        world.promote("stable")
+    assert world.channel(CI, STABLE) is None
+
+
+def test_a_change_just_before_the_commit_is_a_conflict_and_is_not_retried(
+    world: World, catalog: Busy
+) -> None:
+    world.built(ONE)
+    catalog.meanwhile = lambda: world.recorded(BASE_ONE)
+    with pytest.raises(Conflict, match="has changed since this was decided"):
+        world.promote("stable")
+    assert world.channel(CI, STABLE) is None
+
+
+def test_a_failed_publication_says_that_the_channel_has_moved(
+    world: World, public: FullDisk, mirror: MemoryPublisher
+) -> None:
+    world.built(ONE)
+    public.full = True
+    with pytest.raises(Failed, match="stable HAS moved") as caught:
+        world.promote("stable")
+    assert caught.value.what == (
+        "stable HAS moved (debian-ci to 20261120.1), but consumers do not see it yet"
+    )
+    assert caught.value.hint == "put that right, then `imagectl catalog publish`"
+    assert got(mirror).ref == ref(ONE), "the other tree is shown all the same"
+    public.full = False
+    assert catch_up(world.catalog, [public, mirror]) == 1
+    assert got(public).ref == ref(ONE)
+
+
+def test_what_a_killed_process_did_not_publish_is_made_good(
+    world: World, public: FullDisk, mirror: MemoryPublisher
+) -> None:
+    world.built(ONE)
+    shown = dict(public.files)
+    world.promote("stable")
+    public.files = shown
+    with pytest.raises(NotFound):
+        got(public)
+    assert catch_up(world.catalog, [public, mirror]) == 1
+    assert got(public).ref == ref(ONE)
+    assert catch_up(world.catalog, [public, mirror]) == 0
+
+
+def test_a_tree_ahead_of_its_catalog_is_never_passed_over(
+    world: World, public: FullDisk, mirror: MemoryPublisher
+) -> None:
+    world.built(ONE)
+    older = MemoryCatalog()
+    with pytest.raises(CannotTell, match="the catalog is only at 0"):
+        catch_up(older, [public])
+    assert got(public, channel=BETA).ref == ref(ONE)
+
+
+def test_publish_catalog_repairs_trees(world: World, public: FullDisk) -> None:
+    world.built(ONE)
+    (document,) = [path for path in public.files if path.startswith("versions/")]
+    del public.files[document]
+    assert catch_up(world.catalog, [public]) == 0
+    assert publish_catalog(world.catalog, [public]) == world.catalog.snapshot().generation
+    assert got(public, channel=BETA).ref == ref(ONE)
+
+
+def test_a_lost_answer_is_asked_for_again_and_nothing_is_done_twice(
+    world: World, catalog: Busy
+) -> None:
+    """P7: the caller cannot know whether the commit happened. The key makes asking again safe."""
+    world.built(ONE)
+    catalog.loses_answer = True
+    assert world.promote("stable").generation == catalog.snapshot().generation
+    assert not catalog.loses_answer
+    channel = world.channel(CI, STABLE)
+    assert channel is not None
+    assert len(channel.moves) == 1
+
+
+def test_rollback_appends_and_consumers_get_the_version_before(
+    world: World, public: FullDisk
+) -> None:
+    for text in (ONE, TWO):
+        world.built(text)
+        world.promote("stable")
+    assert got(public).ref == ref(TWO)
+    done = world.rollback("stable")
+    assert done.plan.moves[0].target == ref(ONE)
+    assert done.delivered[CI][0].sha256 == placement(world, ONE).sha256
+    channel = world.channel(CI, STABLE)
+    assert channel is not None
+    assert [move.kind for move in channel.moves] == [
+        MoveKind.PROMOTE,
+        MoveKind.PROMOTE,
+        MoveKind.ROLLBACK,
+    ]
+    assert got(public).ref == ref(ONE)
+    with pytest.raises(Refused, match="stable was not moved"):
+        world.promote("stable")
+    assert world.promote("stable", TWO).generation
+
+
+def test_rollback_refuses_a_target_that_is_not_there_any_more(
+    world: World, local: Meddled, untouched: Callable[[], None]
+) -> None:
+    for text in (ONE, TWO):
+        world.built(text)
+        world.promote("stable")
+    local.lose(placement(world, ONE))
+    untouched()
+    for dry_run in (True, False):
+        with pytest.raises(Refused, match="stable was not rolled back") as caught:
+            world.rollback("stable", dry_run=dry_run)
+        assert "debian-ci@20261120.1 is gone from local" in caught.value.reasons[0]
+
+
+def test_rollback_of_several_images_is_all_or_nothing_also_live(
+    world: World, local: Meddled, untouched: Callable[[], None]
+) -> None:
+    for serial in (1, 2):
+        world.built(f"debian-base@20261120.{serial}")
+        world.built(f"debian-ci@20261120.{serial}")
+        world.promote("stable")
+    local.lose(placement(world, BASE_ONE))
+    untouched()
+    with pytest.raises(Refused) as caught:
+        world.rollback("stable")
+    assert caught.value.hint == "without debian-base it would work: name only debian-ci"
+
+
+def test_a_soak_is_kept_to_by_the_clock(world: World) -> None:
+    world.policy = soaking(timedelta(days=3))
+    world.built(ONE)
+    with pytest.raises(Refused, match="stable was not moved"):
+        world.promote("stable")
+    world.clock.advance(timedelta(days=3))
+    assert world.promote("stable").plan.moves
+
+
+def test_a_build_that_is_not_in_all_its_places_does_not_enter(
+    world: World, untouched: Callable[[], None]
+) -> None:
+    """P6."""
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    untouched()
+    with pytest.raises(Refused, match="beta was not moved"):
+        world.enter(made.ref)
+
+
+def test_a_build_whose_tests_failed_does_not_enter(world: World) -> None:
+    made = world.recorded(ONE, failed=1)
+    world.place(made.ref)
+    with pytest.raises(Refused, match="beta was not moved"):
+        world.enter(made.ref)
+
+
+def test_builds_that_end_at_the_same_time_both_enter(world: World, catalog: Busy) -> None:
+    made = world.recorded(ONE)
+    world.place(made.ref)
+    catalog.meanwhile = lambda: world.built(BASE_ONE)
+    assert world.enter(made.ref).plan.moves
+    assert world.catalog.snapshot().head(BASE, BETA)
+
+
+def test_entering_again_changes_nothing(world: World, untouched: Callable[[], None]) -> None:
+    made = world.built(ONE)
+    untouched()
+    assert world.enter(made.ref).generation is None
+
+
+def test_placing_puts_a_version_where_it_has_to_be_and_where_it_was_asked_for(
+    world: World,
+) -> None:
+    made = world.recorded(ONE)
+    done = world.place(made.ref, DC1)
+    assert [each.location for each in done.placements] == [LOCAL, DC1]
+    assert done.new == done.placements
+    assert world.catalog.snapshot().placed(made.ref) == done.placements
+
+
+def test_placing_again_only_renews(world: World) -> None:
+    made = world.recorded(ONE)
+    first = world.place(made.ref)
+    world.clock.advance(timedelta(hours=1))
+    again = world.place(made.ref)
+    assert again.new == ()
+    assert again.placements == tuple(
+        replace(each, verified=NOW + timedelta(hours=1)) for each in first.placements
+    )
+
+
+def test_placing_goes_on_where_it_stopped(world: World, dc1: MemoryLocation) -> None:
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    with dc1.unreadable(), pytest.raises(CannotTell):
+        world.place(made.ref)
+    assert [each.location for each in world.catalog.snapshot().placed(made.ref)] == [LOCAL]
+    assert [each.location for each in world.place(made.ref).new] == [DC1]
+
+
+def test_placing_puts_back_what_is_gone_but_never_over_something_else(
+    world: World, local: Meddled
+) -> None:
+    made = world.built(ONE)
+    local.lose(placement(world, ONE))
+    world.place(made.ref)
+    assert local.verify(placement(world, ONE), NOW)
+    local.damage(placement(world, ONE))
+    with pytest.raises(Corrupt):
+        world.place(made.ref)
+
+
+def test_placing_is_recorded_on_top_of_other_changes(world: World, catalog: Busy) -> None:
+    made = world.recorded(ONE)
+    catalog.meanwhile = lambda: world.recorded(BASE_ONE)
+    world.place(made.ref)
+    assert world.catalog.snapshot().placed(made.ref)
+
+
+def test_unknown_versions_and_locations_are_not_found(world: World) -> None:
+    made = world.recorded(ONE)
+    with pytest.raises(NotFound, match="no location dc2") as caught:
+        world.place(made.ref, LocationName("dc2"))
+    assert caught.value.hint == "did you mean dc1?"
+    with pytest.raises(NotFound, match="has no debian-ci@20261120"):
+        world.place(ref(TWO))
+
+
+def test_documents_put_together_wrongly_are_corrupt(world: World, public: FullDisk) -> None:
+    """The entry alone is not protected by a digest: what it leads to must fit what was asked."""
+    world.built(ONE)
+    world.built(BASE_ONE)
+    world.promote("stable")
+    tree = public.tree()
+    images = tree.catalog().images
+    entry = public.files[ENTRY].decode()
+    base, ci = images[BASE], images[CI]
+    swapped = entry.replace(ci.channels[STABLE], base.channels[STABLE])
+    path = f"images/debian-base/channels/{base.channels[STABLE]}.stable.json"
+    public.files[path.replace("debian-base", "debian-ci")] = public.files[path]
+    public.files[ENTRY] = swapped.encode()
+    with pytest.raises(Corrupt, match="gives stable of debian-base for stable of debian-ci"):
+        got(public)
+    public.files[ENTRY] = entry.encode()
+    index = f"images/debian-base/{base.index}.index.json"
+    public.files[index.replace("debian-base", "debian-ci")] = public.files[index]
+    public.files[ENTRY] = entry.replace(ci.index, base.index).encode()
+    with pytest.raises(Corrupt, match=r"gives debian-base@.* for debian-ci@"):
+        got(public, version=VersionId("20261120", 1))
