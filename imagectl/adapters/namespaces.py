@@ -26,6 +26,7 @@ SUBIDS = 65536
 _INSIDE = """
 set -e
 trap 'exit 143' TERM INT HUP
+exec 3<&0
 root=$1; proc=$2; shift 2
 if [ "$proc" = proc ]; then mount -t proc proc "${root%/}/proc"; fi
 if [ "$root" != / ]; then
@@ -41,13 +42,14 @@ if [ "$root" != / ]; then
     shift 2
   done
   shift
-  chroot "$root" "$@" <&0 &
+  chroot "$root" "$@" <&3 3<&- &
 else
   shift
-  "$@" <&0 &
+  "$@" <&3 3<&- &
 fi
 wait $!
 """
+# A shell gives what runs in the background an empty standard input, unless told another.
 # The shell stays as the first process of the namespace: it can be ended by a signal (a first
 # process without a handler ignores them), and the kernel then ends everything else in there.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from imagectl.adapters.disk.tree import CHUNK, Entry, Kind
+from imagectl.adapters.disk.tree import CHUNK, Entry, Kind, zeros
 from imagectl.errors import Corrupt
 
 BLOCK = 512
@@ -172,14 +172,14 @@ class TarSource:
         runs = sparse if sparse is not None else [(0, member.size)]
         position, stored = 0, member.offset_data
         for offset, length in runs:
-            yield from _zeros(offset - position)
+            yield from zeros(offset - position)
             for start in range(stored, stored + length, CHUNK):
                 chunk = os.pread(self._file.fileno(), min(CHUNK, stored + length - start), start)
                 if not chunk:
                     raise Corrupt("the tar ends early", where=str(self._path))
                 yield chunk
             position, stored = offset + length, stored + length
-        yield from _zeros(entry.size - position)
+        yield from zeros(entry.size - position)
 
     def _linked(self, path: bytes, member: tarfile.TarInfo, found: dict[bytes, Entry]) -> Entry:
         first = found.get(_path(member.linkname))
@@ -234,9 +234,3 @@ def _entry(path: bytes, member: tarfile.TarInfo, number: int) -> Entry:
         xattrs=tuple(xattrs),
         inode=number,
     )
-
-
-def _zeros(length: int) -> Iterator[bytes]:
-    while length > 0:
-        yield bytes(min(length, CHUNK))
-        length -= CHUNK

@@ -21,7 +21,7 @@ from pathlib import Path
 from imagectl.adapters.disk import archive
 from imagectl.adapters.disk.files import whole_file
 from imagectl.adapters.disk.rules import Action, Rule, compile_rules, rewrite
-from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, Source
+from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, Source, display
 from imagectl.errors import Corrupt
 from imagectl.model.names import Sha256
 
@@ -31,7 +31,7 @@ class Settled:
     """An entry as it will be in the tree.
 
     ``source``: the entry that has the content, None where there is none. ``replaced``: content
-    that stands in for the source's. ``link_to``: the first path of a hard link.
+    that stands in for the source's. ``link_to``: the first path of this hard-linked file.
     """
 
     entry: Entry
@@ -61,10 +61,19 @@ def write_tree(source: Source, rules: Sequence[Rule], epoch: int, out: Path) -> 
     return CanonicalTree(out, Sha256(digest.hexdigest()), size, count)
 
 
+def describe_tree(path: Path) -> CanonicalTree:
+    """A canonical tar that is already there. Raises Corrupt where it is not a tar."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with archive.TarSource(path) as source:
+        count = sum(1 for _ in source.entries())
+    return CanonicalTree(path, Sha256(digest), path.stat().st_size, count)
+
+
 def _encode(source: Source, settled: Settled) -> Iterator[bytes]:
     yield archive.encode_header(settled.entry, settled.link_to)
-    yield from content_of(source, settled)
     if settled.link_to is None:
+        yield from content_of(source, settled)
         yield archive.padding(settled.entry.size)
 
 
@@ -122,10 +131,11 @@ def settle(source: Source, rules: Sequence[Rule], epoch: int) -> Iterator[Settle
             yield Settled(kept)
             continue
         first = first_paths.setdefault(entry.inode, path)
-        if first != path:
-            yield Settled(kept, link_to=first)
-        else:
-            yield Settled(kept, source=entry if entry.kind is Kind.FILE else None)
+        yield Settled(
+            kept,
+            source=entry if entry.kind is Kind.FILE else None,
+            link_to=first if first != path else None,
+        )
 
 
 def _check_place(entry: Entry, parent: bytes, folders: set[bytes]) -> None:
@@ -137,8 +147,3 @@ def _check_place(entry: Entry, parent: bytes, folders: set[bytes]) -> None:
             raise Corrupt("the root of the tree is not a folder")
     elif parent not in folders:
         raise Corrupt(f"{display(entry.path)} is not in a folder")
-
-
-def display(path: bytes) -> str:
-    """The path as people should see it, with a leading slash and odd bytes escaped."""
-    return "/" + path.decode("utf-8", "backslashreplace").replace("\n", "\\n")

@@ -21,8 +21,13 @@ ENTRIES = 128
 ENTRY_SIZE = 128
 TABLE_SECTORS = ENTRIES * ENTRY_SIZE // SECTOR
 
+TABLE_BYTES = (2 + TABLE_SECTORS) * SECTOR
+"""What is read from the start of a disk to know its partitions."""
+
 ROOT_X86_64 = UUID("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
 """The root partition of an x86-64 system, by which systemd-repart recognises it."""
+LINUX_DATA = UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
+"""Any Linux file system; what the root partition is called where nobody was more exact."""
 BIOS_BOOT = UUID("21686148-6449-6e6f-744e-656564454649")
 EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 
@@ -137,7 +142,7 @@ def _protective_mbr(sectors: int) -> bytes:
 
 
 def decode_table(head: bytes) -> tuple[Partition, ...]:
-    """The partitions in the first 17408 bytes of a disk. Raises Corrupt where there is no GPT."""
+    """The partitions in the first TABLE_BYTES of a disk. Raises Corrupt where there is no GPT."""
     if head[SECTOR : SECTOR + 8] != b"EFI PART":
         raise Corrupt("the disk has no GPT partition table")
     fields = _HEADER.unpack_from(head, SECTOR)

@@ -76,6 +76,7 @@ RULES: tuple[Rule, ...] = (
         Action.DROP,
         "the network that the image was built in",
         "etc/resolv.conf",
+        "etc/.resolv.conf.systemd-resolved.bak",
         "var/lib/dhcp/*",
         "var/lib/dhcpcd/*",
         "var/lib/NetworkManager/*",
@@ -136,6 +137,7 @@ RULES: tuple[Rule, ...] = (
         "var/lib/dpkg/*-old",
         "var/lib/dpkg/{lock,lock-frontend}",
         "var/lib/dpkg/triggers/Lock",
+        "var/backups/*",
     ),
     *_each(
         Action.DROP,

@@ -8,10 +8,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
-from imagectl.model.names import Sha256
+from imagectl.services.ports import CanonicalTree as CanonicalTree
 
 CHUNK = 1 << 20
 """Bytes of content that are in memory at a time."""
@@ -63,14 +62,16 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CanonicalTree:
-    """A canonical tar. ``sha256`` and ``size`` (bytes) are those of the file at ``path``."""
+def display(path: bytes) -> str:
+    """The path as people should see it: with a leading slash, odd bytes escaped."""
+    return "/" + path.decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
-    path: Path
-    sha256: Sha256
-    size: int
-    entries: int
+
+def zeros(length: int) -> Iterator[bytes]:
+    """*length* zero bytes, in chunks."""
+    while length > 0:
+        yield bytes(min(length, CHUNK))
+        length -= CHUNK
 
 
 class MemorySource:

@@ -18,6 +18,7 @@ from pathlib import Path
 from imagectl.adapters.disk import boot
 from imagectl.adapters.disk.archive import TarSource
 from imagectl.adapters.disk.boot import Identity
+from imagectl.adapters.disk.ext4 import DiskSource
 from imagectl.adapters.disk.files import whole_file
 from imagectl.adapters.disk.partitions import (
     BIOS_START,
@@ -30,7 +31,7 @@ from imagectl.adapters.disk.partitions import (
     encode_table,
     layout,
 )
-from imagectl.adapters.disk.tree import CHUNK, CanonicalTree, Entry, Kind
+from imagectl.adapters.disk.tree import CHUNK, CanonicalTree, Entry, Kind, display
 from imagectl.adapters.namespaces import Bind
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import BuildFailed, ToolFailed
@@ -93,15 +94,17 @@ def write_raw(
     parts = work / "disk-parts"
     parts.mkdir()
     try:
-        _collect(tree, parts, ids, epoch)
+        attributed = _collect(tree, parts, ids, epoch)
         with whole_file(out) as raw:
             with raw.open("wb") as file:
                 file.truncate(disk_size)
             _say(progress, "writing the file system")
+            _write_table(disk_size, ids, raw)
             _make_ext4(tree, disk_size, epoch, ids, toolchain, parts, raw)
+            _set_xattrs(attributed, epoch, toolchain, parts, raw)
             _say(progress, "writing the boot loaders")
             _make_esp(epoch, ids, toolchain, parts, raw)
-            _make_bios_boot(disk_size, ids, toolchain, parts, raw)
+            _make_bios_boot(toolchain, parts, raw)
             _say(progress, "hashing the disk")
             return RawDisk(out, hash_sparse(raw), disk_size)
     finally:
@@ -130,8 +133,11 @@ def _say(progress: Progress | None, text: str) -> None:
         progress.step(text)
 
 
-def _collect(tree: CanonicalTree, parts: Path, ids: Identity, epoch: int) -> None:
-    """Everything for the boot partitions, out of the tree, below *parts*: esp/ and grub/."""
+def _collect(tree: CanonicalTree, parts: Path, ids: Identity, epoch: int) -> list[Entry]:
+    """Everything for the boot partitions, out of the tree, below *parts*: esp/ and grub/.
+
+    Returns the entries whose extended attributes mke2fs does not write.
+    """
     with TarSource(tree.path) as source:
         entries = {entry.path: entry for entry in source.entries()}
         for name in (boot.KERNEL, boot.INITRD):
@@ -155,6 +161,7 @@ def _collect(tree: CanonicalTree, parts: Path, ids: Identity, epoch: int) -> Non
     (parts / "mke2fs.conf").write_bytes((resources.files(__package__) / "mke2fs.conf").read_bytes())
     for written in (parts / "esp").rglob("*"):
         os.utime(written, (epoch, epoch))
+    return [entry for entry in entries.values() if _other_xattrs(entry)]
 
 
 def _required(entries: dict[bytes, Entry], path: bytes, packages: str) -> Entry:
@@ -217,6 +224,46 @@ def _make_ext4(
         raise
 
 
+def _other_xattrs(entry: Entry) -> list[tuple[bytes, bytes]]:
+    """mke2fs 1.47.2 takes ``security.capability`` from a tar and no other attribute."""
+    return [(name, value) for name, value in entry.xattrs if name != b"security.capability"]
+
+
+def _set_xattrs(
+    entries: list[Entry], epoch: int, toolchain: Toolchain, parts: Path, raw: Path
+) -> None:
+    """Add what mke2fs left out: ACLs, ``user.*``. By inode number: debugfs cannot take any path."""
+    if not entries:
+        return
+    values = parts / "xattrs"
+    values.mkdir()
+    commands: list[str] = []
+    with DiskSource(raw) as disk:
+        inodes = {disk.entry(entry.path).inode: entry for entry in entries}
+    for inode, entry in inodes.items():
+        for name, value in _other_xattrs(entry):
+            file = values / str(len(commands))
+            file.write_bytes(value)
+            quoted = os.fsdecode(name).replace('"', '""')
+            commands.append(f'ea_set -f /mnt/xattrs/{file.name} <{inode}> "{quoted}"\n')
+    result = toolchain.run(
+        ["debugfs", "-w", "-f", "-", f"/mnt/disk.raw?offset={ROOT_START}"],
+        binds=[Bind(raw, "disk.raw"), Bind(values, "xattrs")],
+        env={"SOURCE_DATE_EPOCH": str(epoch)},
+        input="".join(commands).encode("utf-8", "surrogateescape"),
+        what="writing the extended attributes",
+    )
+    with DiskSource(raw) as disk:  # debugfs ends with status 0 whatever happened
+        for entry in entries:
+            if disk.entry(entry.path).xattrs != entry.xattrs:
+                raise BuildFailed(
+                    f"the extended attributes of {display(entry.path)} could not be written",
+                    stage="disk",
+                    why=", ".join(os.fsdecode(name) for name, _ in entry.xattrs),
+                    tail=result.tail,
+                )
+
+
 def _make_esp(epoch: int, ids: Identity, toolchain: Toolchain, parts: Path, raw: Path) -> None:
     binds = [Bind(raw, "disk.raw"), Bind(parts / "esp", "esp")]
     env = {"SOURCE_DATE_EPOCH": str(epoch), "MTOOLS_SKIP_CHECK": "1"}
@@ -238,9 +285,7 @@ def _make_esp(epoch: int, ids: Identity, toolchain: Toolchain, parts: Path, raw:
     )
 
 
-def _make_bios_boot(
-    disk_size: int, ids: Identity, toolchain: Toolchain, parts: Path, raw: Path
-) -> None:
+def _make_bios_boot(toolchain: Toolchain, parts: Path, raw: Path) -> None:
     grub = parts / "grub"
     toolchain.run(
         [
@@ -253,11 +298,16 @@ def _make_bios_boot(
     code, core = bios_boot_code(
         (grub / "boot.img").read_bytes(), (grub / "core.img").read_bytes(), BIOS_START // SECTOR
     )
-    table = encode_table(disk_size, ids.disk, layout(disk_size, ids.root, ids.bios, ids.esp))
     with raw.open("r+b") as file:
-        file.write(code + table.head[len(code) :])
+        file.write(code)
         file.seek(BIOS_START)
         file.write(core)
+
+
+def _write_table(disk_size: int, ids: Identity, raw: Path) -> None:
+    table = encode_table(disk_size, ids.disk, layout(disk_size, ids.root, ids.bios, ids.esp))
+    with raw.open("r+b") as file:
+        file.write(table.head)
         file.seek(disk_size - len(table.tail))
         file.write(table.tail)
 

@@ -1,0 +1,72 @@
+"""A raw disk -> the formats it is delivered in; a tree <-> its compressed form in the store.
+
+Each is the same bytes for the same input and the same toolchain (P9).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagectl.adapters import process
+from imagectl.adapters.disk.canonical import describe_tree
+from imagectl.adapters.disk.files import whole_file
+from imagectl.adapters.disk.tree import CanonicalTree
+from imagectl.adapters.namespaces import Bind
+from imagectl.adapters.toolchain import Toolchain
+from imagectl.errors import Corrupt, ToolFailed
+from imagectl.model.names import Format, Sha256
+
+
+def convert(raw: Path, format: Format, toolchain: Toolchain, out: Path) -> None:
+    """Write the raw disk *raw* to *out* in another format. Raises ToolFailed, NoSpace."""
+    with whole_file(out) as unfinished:
+        match format:
+            case Format.RAW:
+                process.run(
+                    ["cp", "--reflink=auto", "--sparse=always", "--", str(raw), str(unfinished)],
+                    what="copying the disk",
+                )
+            case Format.QCOW2:
+                # Without -W: it writes clusters as they get ready, each time in another order.
+                toolchain.run(
+                    [
+                        *("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c"),
+                        *("-o", "compression_type=zstd"),
+                        *("/mnt/disk.raw", f"/mnt/out/{unfinished.name}"),
+                    ],
+                    binds=[Bind(raw, "disk.raw"), Bind(out.parent, "out")],
+                    what="converting the disk to qcow2",
+                )
+
+
+def compress_tree(tree: CanonicalTree, toolchain: Toolchain, out: Path) -> None:
+    """Write the tree to *out*, compressed. The number of processors does not change the bytes."""
+    with whole_file(out) as unfinished:
+        toolchain.run(
+            ["zstd", "-q", "-3", "-T0", "/mnt/tree.tar", "-o", f"/mnt/out/{unfinished.name}"],
+            binds=[Bind(tree.path, "tree.tar"), Bind(out.parent, "out")],
+            what="compressing the tree",
+        )
+
+
+def expand_tree(file: Path, sha256: Sha256, toolchain: Toolchain, out: Path) -> CanonicalTree:
+    """The tree again, from its compressed form. Raises Corrupt where it is not *sha256*."""
+    with whole_file(out) as unfinished:
+        try:
+            toolchain.run(
+                ["zstd", "-q", "-d", "/mnt/tree.tar.zst", "-o", f"/mnt/out/{unfinished.name}"],
+                binds=[Bind(file, "tree.tar.zst"), Bind(out.parent, "out")],
+                what="expanding the tree",
+            )
+        except ToolFailed as failure:
+            raise Corrupt(
+                "a stored tree cannot be expanded", where=str(file), why=failure.tail.strip()
+            ) from failure
+        tree = describe_tree(unfinished)
+        if tree.sha256 != sha256:
+            raise Corrupt(
+                "a stored tree is not what was recorded",
+                where=str(file),
+                why=f"its sha256 is {tree.sha256}, recorded is {sha256}",
+            )
+        return CanonicalTree(out, tree.sha256, tree.size, tree.entries)

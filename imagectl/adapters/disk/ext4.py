@@ -1,0 +1,301 @@
+"""A disk as a source of entries: its ext4 root file system, read without mounting it.
+
+``dissect.extfs`` knows the structures on the disk. Folders, times and ACLs are decoded here: it
+skips a folder's last entry in some layouts and takes times before 1970 for the far future.
+
+Nothing is lost in silence: a file system that was not unmounted, or has features that the reader
+does not know, is refused, and at the end as many inodes must have been seen as are in use.
+Sockets are left out: they mean nothing without the process that made them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dissect.extfs import ExtFS
+from dissect.extfs.exceptions import Error as ExtError
+from dissect.util.stream import RangeStream
+
+from imagectl.adapters.disk.partitions import (
+    LINUX_DATA,
+    ROOT_X86_64,
+    TABLE_BYTES,
+    Partition,
+    decode_table,
+)
+from imagectl.adapters.disk.tree import CHUNK, Entry, Kind, display, zeros
+from imagectl.errors import Corrupt, Failed
+
+ROOT_INODE = 2
+RESERVED_INODES = 10
+"""Inodes 1 to 10 are ext4's own; the root folder is one of them."""
+
+_NEEDS_RECOVERY = 0x4
+_KNOWN_FEATURES = {
+    0x2: "filetype",
+    0x40: "extents",
+    0x80: "64bit",
+    0x200: "flex_bg",
+    0x2000: "metadata_csum_seed",
+    0x4000: "large_dir",
+}
+_COMPAT_ORPHAN_FILE = 0x1000
+_STATE_CLEAN, _STATE_ERRORS = 1, 2
+
+_KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIRECTORY,
+    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFCHR: Kind.CHARACTER,
+    stat.S_IFBLK: Kind.BLOCK,
+    stat.S_IFIFO: Kind.FIFO,
+}
+_FOLDER_ENTRY = struct.Struct("<IHBB")
+_NO_ID = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Where bytes are: runs of (first block, or None for a hole; number of blocks)."""
+
+    runs: tuple[tuple[int | None, int], ...]
+    size: int
+
+
+class DiskSource:
+    """The root file system of a raw disk. A context manager: it holds the file open.
+
+    Raises Corrupt where the disk or the file system is damaged, Failed where it was not unmounted
+    or is of a kind that cannot be read.
+    """
+
+    def __init__(self, raw: Path) -> None:
+        self._raw = raw
+        self._contents: dict[int, _Content] = {}
+        self._file = raw.open("rb", buffering=0)
+        try:
+            head = os.pread(self._file.fileno(), TABLE_BYTES, 0)
+            self._partition = find_root(decode_table(head), raw)
+            self._filesystem = self._open()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> DiskSource:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def entries(self) -> Iterator[Entry]:
+        seen = {ROOT_INODE}
+        folders = [(b"", ROOT_INODE)]
+        try:
+            root = self._entry(b"", ROOT_INODE)
+            assert root is not None
+            yield root
+            while folders:
+                folder, number = folders.pop()
+                for name, child in self._names(number):
+                    path = folder + b"/" + name if folder else name
+                    entry = self._entry(path, child)
+                    seen.add(child)
+                    if entry is None:
+                        continue
+                    if entry.kind is Kind.DIRECTORY:
+                        folders.append((path, child))
+                    yield entry
+        except (ExtError, EOFError, struct.error) as error:
+            raise self._corrupt(str(error) or type(error).__name__) from error
+        self._check_complete(len(seen))
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        return self._read(self._contents[entry.inode])
+
+    def entry(self, path: bytes) -> Entry:
+        """The entry of one path. Raises Corrupt where it is not there."""
+        number = ROOT_INODE
+        for part in path.split(b"/") if path else ():
+            found = [child for name, child in self._names(number) if name == part]
+            if not found:
+                raise self._corrupt(f"there is no {display(path)}")
+            number = found[0]
+        entry = self._entry(path, number)
+        if entry is None:
+            raise self._corrupt(f"{display(path)} is a socket")
+        return entry
+
+    def _open(self) -> Any:
+        logging.getLogger("dissect.extfs").setLevel(logging.CRITICAL)
+        part = self._partition
+        try:
+            filesystem = ExtFS(RangeStream(self._file, part.offset, part.size))
+        except (ExtError, NotImplementedError, EOFError) as error:
+            raise self._corrupt(str(error)) from None
+        superblock = filesystem.sb
+        clean = superblock.s_state & _STATE_CLEAN
+        if superblock.s_feature_incompat & _NEEDS_RECOVERY or not clean:
+            raise Failed(
+                "the disk's file system was not unmounted",
+                where=str(self._raw),
+                why="its journal holds changes that are not in their place yet",
+                hint="the machine must be shut down (`systemctl poweroff`), not just stopped",
+            )
+        if superblock.s_state & _STATE_ERRORS:
+            raise self._corrupt("the kernel has found errors in it and marked it")
+        unknown = superblock.s_feature_incompat & ~sum(_KNOWN_FEATURES)
+        if unknown:
+            raise self._unreadable(f"it has the incompatible features {unknown:#x}")
+        if superblock.s_inode_size != 256:
+            raise self._unreadable(f"its inodes have {superblock.s_inode_size} bytes, not 256")
+        return filesystem
+
+    def _unreadable(self, why: str) -> Failed:
+        return Failed(
+            "the disk's file system is of a kind that cannot be read",
+            where=str(self._raw),
+            why=why,
+            hint=f"of ext4's incompatible features, {', '.join(_KNOWN_FEATURES.values())} are known",
+        )
+
+    def _corrupt(self, why: str) -> Corrupt:
+        return Corrupt("the disk's file system is damaged", where=str(self._raw), why=why)
+
+    def _check_complete(self, seen: int) -> None:
+        """P3: what was read is all there is, or it is an error."""
+        superblock = self._filesystem.sb
+        used = superblock.s_inodes_count - superblock.s_free_inodes_count
+        hidden = RESERVED_INODES - 1
+        if superblock.s_feature_compat & _COMPAT_ORPHAN_FILE:
+            hidden += 1
+        if seen + hidden != used:
+            raise self._corrupt(f"{used - hidden} inodes are in use, but {seen} have a name")
+
+    def _names(self, number: int) -> Iterator[tuple[bytes, int]]:
+        """What is in a folder. A block's checksum and its index look like unused entries."""
+        node = self._filesystem.get_inode(number)
+        data = b"".join(self._read(_Content(tuple(node.dataruns()), node.size)))
+        size = self._filesystem.block_size
+        for start in range(0, len(data), size):
+            offset = start
+            while offset < start + size:
+                inode, length, name_length, _ = _FOLDER_ENTRY.unpack_from(data, offset)
+                if length < 8 or offset + length > start + size or name_length > length - 8:
+                    raise self._corrupt(f"the folder of inode {number} has a broken entry")
+                name = data[offset + 8 : offset + 8 + name_length]
+                if inode and name not in (b".", b".."):
+                    yield name, inode
+                offset += length
+
+    def _entry(self, path: bytes, number: int) -> Entry | None:
+        node = self._filesystem.get_inode(number)
+        inode = node.inode
+        kind = _KINDS.get(stat.S_IFMT(inode.i_mode))
+        if kind is None:
+            if stat.S_ISSOCK(inode.i_mode):
+                return None
+            raise self._corrupt(f"inode {number} is of no known kind ({inode.i_mode:#o})")
+        target = b""
+        if kind is Kind.FILE:
+            self._contents[number] = _Content(tuple(node.dataruns()), node.size)
+        elif kind is Kind.SYMLINK:
+            target = bytes(node.open().read())
+        is_device = kind in (Kind.CHARACTER, Kind.BLOCK)
+        return Entry(
+            path=path,
+            kind=kind,
+            mode=inode.i_mode & 0o7777,
+            uid=inode.i_uid | inode.i_uid_high << 16,
+            gid=inode.i_gid | inode.i_gid_high << 16,
+            mtime=seconds(inode.i_mtime, inode.i_mtime_extra),
+            size=node.size if kind is Kind.FILE else 0,
+            target=target,
+            device=device_number(inode.i_block) if is_device else (0, 0),
+            xattrs=tuple(
+                sorted(
+                    (name, acl_value(value) if name.startswith(b"system.posix_acl_") else value)
+                    for attribute in node.xattr
+                    for name, value in [(os.fsencode(attribute.name), bytes(attribute.value))]
+                )
+            ),
+            inode=number,
+        )
+
+    def _read(self, content: _Content) -> Iterator[bytes]:
+        block = self._filesystem.block_size
+        left = content.size
+        for first, count in content.runs:
+            length = min(count * block, left)
+            left -= length
+            if first is None:
+                yield from zeros(length)
+                continue
+            start = self._partition.offset + first * block
+            while length:
+                chunk = os.pread(self._file.fileno(), min(CHUNK, length), start)
+                if not chunk:
+                    raise self._corrupt(f"block {first} is beyond the end of the disk")
+                yield chunk
+                start += len(chunk)
+                length -= len(chunk)
+        yield from zeros(left)
+
+
+def find_root(partitions: tuple[Partition, ...], raw: Path) -> Partition:
+    """The partition with the root file system: by its type, or the only one for Linux data."""
+    exact = [partition for partition in partitions if partition.type == ROOT_X86_64]
+    found = exact or [partition for partition in partitions if partition.type == LINUX_DATA]
+    if len(found) == 1:
+        return found[0]
+    raise Failed(
+        "the disk's root partition cannot be told",
+        where=str(raw),
+        why=f"{len(found)} of its {len(partitions)} partitions are for Linux files "
+        f"(type {ROOT_X86_64} or {LINUX_DATA}); exactly one is expected",
+    )
+
+
+def seconds(low: int, extra: int) -> int:
+    """An ext4 time in whole seconds since 1970: 32 signed bits, and 2 more in *extra*."""
+    signed = low - (1 << 32) if low & 1 << 31 else low
+    return signed + ((extra & 0b11) << 32)
+
+
+def device_number(blocks: bytes) -> tuple[int, int]:
+    """Major and minor of a device inode: 16 bits in the first word, or 32 in the second."""
+    old, new = struct.unpack_from("<II", blocks)
+    if old:
+        return old >> 8 & 0xFF, old & 0xFF
+    return new >> 8 & 0xFFF, new & 0xFF | new >> 12 & 0xFFF00
+
+
+def acl_value(stored: bytes) -> bytes:
+    """An ACL as ``getxattr`` returns it (version 2), from ext4's shorter form (version 1).
+
+    The forms are those of fs/ext4/acl.c and include/uapi/linux/posix_acl_xattr.h. Only entries of
+    a named user (tag 2) or group (8) have an id on the disk. Raises Corrupt.
+    """
+    try:
+        (version,) = struct.unpack_from("<I", stored)
+        if version != 1:
+            raise Corrupt(f"an ACL of the unknown version {version}")
+        parts = [struct.pack("<I", 2)]
+        offset = 4
+        while offset < len(stored):
+            tag, permissions = struct.unpack_from("<HH", stored, offset)
+            offset += 4
+            identity = _NO_ID
+            if tag in (0x02, 0x08):
+                (identity,) = struct.unpack_from("<I", stored, offset)
+                offset += 4
+            parts.append(struct.pack("<HHI", tag, permissions, identity))
+    except struct.error:
+        raise Corrupt("an ACL ends early") from None
+    return b"".join(parts)
