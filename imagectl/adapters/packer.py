@@ -24,7 +24,7 @@ MINIMUM = (1, 6, 0)
 
 INSTALL = "apt-get install packer, or https://developer.hashicorp.com/packer/install"
 
-_MESSAGE = re.compile(r"^\s*build: ")
+_MESSAGE = re.compile(r"^(?:==> |\s+)?build: ?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +220,7 @@ def messages(line: str) -> list[str]:
     if parsed is None:
         return [line] if line.strip() else []
     if parsed.type == "ui" and len(parsed.data) > 1 and parsed.data[0] != "machine":
-        return [
-            _MESSAGE.sub("", text).removeprefix("==> build: ").rstrip()
-            for text in parsed.data[1].splitlines()
-        ]
+        return [_MESSAGE.sub("", text).rstrip() for text in parsed.data[1].splitlines()]
     return []
 
 

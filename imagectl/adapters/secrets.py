@@ -48,7 +48,7 @@ def _from_keyring(ref: SecretRef) -> str:
             hint="pip install 'imagectl[keyring]'",
         ) from None
     service, _, user = ref.name.partition("/")
-    value = keyring.get_password(service, user)
+    value: str | None = keyring.get_password(service, user)
     if value is None:
         raise NotFound(
             f"the secret {ref} is not in the keyring", hint=f"keyring set {service} {user}"

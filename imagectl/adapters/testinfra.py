@@ -19,6 +19,9 @@ from imagectl.model.proof import Outcome, TestReport, TestResult
 _NO_TESTS = 5
 """pytest's exit status where nothing was collected."""
 
+_ON_GUEST = "[ssh://guest]"
+"""What Testinfra adds to the name of each test: every one of ours runs on this one host."""
+
 _OPTIONS = (
     *("-c", "/dev/null", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"),
     *(
@@ -75,8 +78,8 @@ def run_suites(
     ]
 
     def follow(line: str) -> None:
-        name, separator, rest = line.partition(" ")
-        if separator and "::" in name and rest.startswith(("PASSED", "FAILED", "ERROR", "SKIPPED")):
+        name, _, rest = line.replace(_ON_GUEST, "").partition(" ")
+        if "::" in name and rest.startswith(("PASSED", "FAILED", "ERROR", "SKIPPED")):
             on_test(f"{name.rpartition('/')[2]} {rest.split()[0].lower()}")
 
     done = process.run(
@@ -113,7 +116,7 @@ def _results(xml: Path) -> list[TestResult]:
         output = "\n".join(
             (child.text or "").strip() for child in case if child.tag.startswith("system-")
         )
-        name = case.get("name", "?").replace("[ssh://guest]", "")
+        name = case.get("name", "?").replace(_ON_GUEST, "")
         suite = case.get("classname", "").rpartition(".")[2]
         results.append(
             TestResult(suite, name, outcome, float(case.get("time", "0")), said.strip(), output)

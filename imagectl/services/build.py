@@ -27,6 +27,7 @@ from imagectl.services.ports import (
     Bases,
     CanonicalTree,
     Catalog,
+    Checks,
     Clock,
     Definitions,
     Disks,
@@ -52,6 +53,7 @@ class Workbench:
     catalog: Catalog
     store: ArtifactStore
     definitions: Definitions
+    checks: Checks
     workspaces: Workspaces
     bases: Bases
     provisioner: Provisioner
@@ -125,6 +127,8 @@ def build(bench: Workbench, image: Image, request: BuildRequest, progress: Progr
         known = unchanged(snapshot, image, fingerprint)
         if known is not None and not request.force:
             return Built(known, fresh=False)
+        with stages("check"):
+            bench.checks.check(image, progress)
         with stages("base"):
             base = bench.bases.make(image, parent, work, progress)
         with stages("provision"):
@@ -138,7 +142,7 @@ def build(bench: Workbench, image: Image, request: BuildRequest, progress: Progr
             kept = bench.workspaces.keep_failed(image.name, disks[disk_format])
             raise tests_failed(image.name, proof, kept, work.log)
         with stages("keep"):
-            stored = _keep(bench, image, tree, disks, proof, work)
+            stored = _keep(bench, image, tree, disks, proof, work, progress)
         version = _record(
             bench,
             image,
@@ -261,6 +265,7 @@ def _keep(
     disks: Mapping[Format, Path],
     proof: Proof,
     work: Workspace,
+    progress: Progress,
 ) -> _Stored:
     """Put everything of the version into the artifact store."""
     artifacts = tuple(
@@ -273,7 +278,11 @@ def _keep(
         for disk_format in image.formats
     )
     return _Stored(
-        Tree(tree.sha256, tree.size, stored=bench.store.adopt(bench.disks.compress(tree, work))),
+        Tree(
+            tree.sha256,
+            tree.size,
+            stored=bench.store.adopt(bench.disks.compress(tree, work, progress)),
+        ),
         artifacts,
         summarise(bench.store, proof, work),
         bench.store.add(work.log),

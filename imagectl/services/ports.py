@@ -259,6 +259,17 @@ class Definitions(Protocol):
         ...
 
 
+class Checks(Protocol):
+    """Finds out what is wrong with a definition before anything long is begun."""
+
+    def check(self, image: Image, progress: Progress) -> None:
+        """The playbook's syntax, that each suite has tests, and the rendered Packer template.
+
+        Raises BadInput with every problem, ToolMissing.
+        """
+        ...
+
+
 class Bases(Protocol):
     """Makes the file trees that builds begin with."""
 
@@ -298,7 +309,7 @@ class Disks(Protocol):
         """A disk of the image's size in each of its formats. Raises BuildFailed if too small."""
         ...
 
-    def compress(self, tree: CanonicalTree, work: Workspace) -> Path:
+    def compress(self, tree: CanonicalTree, work: Workspace, progress: Progress) -> Path:
         """The tree in the form that the artifact store keeps."""
         ...
 

@@ -54,6 +54,17 @@ class MemoryDefinitions:
         return _sha256(repr(image))
 
 
+class MemoryChecks:
+    """Implements ``services.ports.Checks``. Raises ``failure`` where one is set."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+
+    def check(self, image: Image, progress: Progress) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
 class MemoryBases:
     """Implements ``services.ports.Bases``. ``upstream`` stands for what the mirror has now."""
 
@@ -106,7 +117,7 @@ class MemoryDisks:
             disks[disk_format].write_text(f"{disk_format.value} of {tree.sha256}")
         return disks
 
-    def compress(self, tree: CanonicalTree, work: Workspace) -> Path:
+    def compress(self, tree: CanonicalTree, work: Workspace, progress: Progress) -> Path:
         out = work.folder / "tree.compressed"
         out.write_bytes(tree.path.read_bytes())
         return out

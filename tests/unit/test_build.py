@@ -31,6 +31,7 @@ from imagectl.services.build import (
 from imagectl.services.release import Releasing
 from imagectl.testing.build import (
     MemoryBases,
+    MemoryChecks,
     MemoryDefinitions,
     MemoryDisks,
     MemoryProver,
@@ -97,6 +98,7 @@ def shop(tmp_path: Path) -> Shop:
         catalog,
         store,
         MemoryDefinitions(IMAGE, CHILD),
+        MemoryChecks(),
         workspaces,
         bases,
         provisioner,
@@ -142,7 +144,7 @@ def test_a_version_holds_everything_of_its_build(shop: Shop) -> None:
         shop.bench.store.verify(sha256)
     assert shop.catalog.snapshot().versions[version.ref] == version
     assert shop.catalog.verify() == ()
-    assert shop.progress.stages == ["inputs", "base", "provision", "disk", "prove", "keep"]
+    assert shop.progress.stages == ["inputs", "check", "base", "provision", "disk", "prove", "keep"]
 
 
 def test_unchanged_inputs_build_nothing(shop: Shop) -> None:

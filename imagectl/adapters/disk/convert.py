@@ -39,6 +39,20 @@ def convert(raw: Path, format: Format, toolchain: Toolchain, out: Path) -> None:
                 )
 
 
+def to_raw(disk: Path, toolchain: Toolchain, out: Path) -> None:
+    """Write a disk in any format that QEMU knows to *out*, raw.
+
+    The format is found out from the disk itself. That a disk may name a backing file is no danger:
+    the toolchain sees none of this machine's files. Raises ToolFailed, NoSpace.
+    """
+    with whole_file(out) as unfinished:
+        toolchain.run(
+            ["qemu-img", "convert", "-O", "raw", "/mnt/given", f"/mnt/out/{unfinished.name}"],
+            binds=[Bind(disk, "given"), Bind(out.parent, "out")],
+            what="converting the base disk to raw",
+        )
+
+
 def compress_tree(tree: CanonicalTree, toolchain: Toolchain, out: Path) -> None:
     """Write the tree to *out*, compressed. The number of processors does not change the bytes."""
     with whole_file(out) as unfinished:

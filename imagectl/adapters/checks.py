@@ -1,0 +1,70 @@
+"""What can be found wrong with a definition in seconds, by the tools themselves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from imagectl.adapters import ansible, guest, packer, qemu, testinfra
+from imagectl.errors import BadInput, BuildFailed, Problem
+from imagectl.model.image import Image
+from imagectl.services.ports import Progress
+
+
+class ToolChecks:
+    """Implements ``services.ports.Checks`` with ansible-playbook, pytest and Packer."""
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+
+    def check(self, image: Image, progress: Progress) -> None:
+        where = f"images/{image.name}/image.yaml"
+        problems: list[Problem] = []
+        with tempfile.TemporaryDirectory(prefix="imagectl-") as folder:
+            work = Path(folder)
+            checks: tuple[tuple[str, Callable[[], None]], ...] = (
+                (
+                    "the playbook's syntax",
+                    lambda: ansible.check_syntax(image.provision, self._project, work, where),
+                ),
+                ("the suites", lambda: testinfra.collect(image.suites, self._project, image.name)),
+                ("the Packer template", lambda: check_template(image, work, where)),
+            )
+            for what, check in checks:
+                progress.step(f"checking {what} of {image.name}")
+                try:
+                    check()
+                except BadInput as bad:
+                    problems += bad.problems
+        if problems:
+            raise BadInput(problems)
+
+
+def check_template(image: Image, work: Path, where: str) -> None:
+    """Let Packer check the template that a build of *image* would render. Raises BadInput."""
+    keys = guest.make_keys(work)
+    disk, playbook, template = (work / name for name in ("build.disk", "play.yml", "packer.json"))
+    disk.touch()
+    playbook.write_text("[]\n")
+    template.write_text(
+        packer.render(
+            packer.BuildVm(
+                disk=disk,
+                output=work / "output",
+                qemu=qemu.system_binary(image.architecture),
+                accelerator=qemu.Accelerator.TCG.value,
+                cpus=image.build_cpus,
+                memory=image.build_memory,
+                private_key=keys.private,
+                ssh_seconds=1,
+                qemu_arguments=(),
+                ansible_command=Path("/bin/true"),
+                playbook=playbook,
+            )
+        )
+    )
+    try:
+        packer.validate(template, work, work)
+    except BuildFailed as problem:
+        raise BadInput([Problem(where, 0, 0, f"packer validate: {problem.why}")]) from problem

@@ -1,0 +1,90 @@
+"""Boot an artifact again and run its image's suites on it. Nothing is recorded or moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagectl.errors import NotFound, TestsFailed
+from imagectl.model.image import Image
+from imagectl.model.names import Format
+from imagectl.model.proof import TestReport
+from imagectl.model.version import VersionRef
+from imagectl.services.build import Workbench
+from imagectl.services.ports import Progress, Proof, Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What the suites said. ``what`` names the disk: ``IMAGE@VERSION``, or the kept one."""
+
+    what: str
+    report: TestReport
+    log: Path
+
+
+def prove_version(
+    bench: Workbench, ref: VersionRef, progress: Progress, *, keep: bool = False
+) -> Proved:
+    """Boot *ref* from the artifact store, after hashing it, and run the suites of its definition.
+
+    ``keep`` leaves the VM running until the user stops it. Raises NotFound for an unknown version
+    or a lost artifact, Corrupt for a changed one, and TestsFailed.
+    """
+    (image,) = bench.definitions.load([ref.image])
+    version = bench.catalog.snapshot([ref.image]).versions.get(ref)
+    if version is None:
+        raise NotFound(
+            f"there is no version {ref}", where="the catalog", hint=f"imagectl list {ref.image}"
+        )
+    artifact = version.artifacts[0]
+    with bench.workspaces.open(ref.image, wait=True) as work:
+        progress.stage("verify")
+        disk = bench.store.verify(artifact.sha256)
+        return _prove(bench, image, str(ref), disk, artifact.format, work, progress, keep=keep)
+
+
+def prove_failed(
+    bench: Workbench, image: Image, disk: Path, progress: Progress, *, keep: bool = False
+) -> Proved:
+    """The same for *disk*, which a build left whose tests failed."""
+    if not disk.exists():
+        raise NotFound(
+            f"no build of {image.name} whose tests failed is kept",
+            where=str(disk),
+            hint=f"imagectl build {image.name}",
+        )
+    what = f"the last build of {image.name} whose tests failed"
+    with bench.workspaces.open(image.name, wait=True) as work:
+        return _prove(bench, image, what, disk, image.formats[0], work, progress, keep=keep)
+
+
+def _prove(
+    bench: Workbench,
+    image: Image,
+    what: str,
+    disk: Path,
+    disk_format: Format,
+    work: Workspace,
+    progress: Progress,
+    *,
+    keep: bool,
+) -> Proved:
+    progress.stage("prove", bench.timings.expected(image.name, "prove"))
+    proof = bench.prover.prove(image, disk, disk_format, work, progress, keep=keep)
+    if proof.report.failures:
+        raise failed(what, proof, work)
+    return Proved(what, proof.report, work.log)
+
+
+def failed(what: str, proof: Proof, work: Workspace) -> TestsFailed:
+    """The error for suites that failed on an artifact."""
+    failures = proof.report.failures
+    count = len(failures)
+    return TestsFailed(
+        f"{count} test{'s' if count != 1 else ''} failed on {what}",
+        failures=[(f"{each.suite}::{each.name}", each.said) for each in failures],
+        tail=proof.console_tail,
+        where=str(work.log),
+        hint="type the same command with --keep to get into that VM",
+    )
