@@ -9,27 +9,45 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.errors import BadUsage, NotFound
+from imagectl.errors import BadUsage, ImagectlError, NotFound
 
 if TYPE_CHECKING:
     from imagectl.adapters.catalog_sql import SqlCatalog
+    from imagectl.adapters.mirrors import Mirror
+    from imagectl.adapters.qemu import Accelerator
+    from imagectl.adapters.toolchain import Toolchain
+    from imagectl.adapters.workspaces import LocalWorkspaces
     from imagectl.model.channel import ReleasePolicy
-    from imagectl.model.names import ImageName, LocationName
+    from imagectl.model.image import Image
+    from imagectl.model.names import ImageName, LocationName, Sha256
     from imagectl.model.project import Project as Settings
+    from imagectl.services.build import Workbench
     from imagectl.services.doctor import Finding, SeenAccelerator
-    from imagectl.services.ports import ArtifactStore, Location, PublishedTree, Publisher
+    from imagectl.services.ports import (
+        ArtifactStore,
+        Checks,
+        Definitions,
+        Location,
+        Progress,
+        PublishedTree,
+        Publisher,
+    )
     from imagectl.services.release import Releasing
 
 STATE = ".imagectl"
 """The folder of a project that holds what imagectl makes: catalog, store, logs, runs."""
 
 ACCELERATOR_CACHE = "accelerator.json"
+
+BOOT_SECONDS = 300
+"""How long a guest may take to greet over SSH. Emulated, 15 to 30 s were measured on an idle
+machine; a busy one takes several times that."""
 
 
 class Project:
@@ -38,6 +56,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.clock = SystemClock()
+        self._made_toolchain: Toolchain | None = None
 
     @property
     def state(self) -> Path:
@@ -130,6 +149,119 @@ class Project:
             lambda: str(uuid.uuid4()),
         )
 
+    @cached_property
+    def definitions(self) -> Definitions:
+        """The image definitions."""
+        return _FileDefinitions(self.root)
+
+    @cached_property
+    def checks(self) -> Checks:
+        """What the tools themselves find wrong with a definition."""
+        from imagectl.adapters.checks import ToolChecks
+
+        return ToolChecks(self.root)
+
+    def workbench(self, progress: Progress) -> Workbench:
+        """What a build or a test needs; its adapters tell *progress* what they are doing."""
+        from imagectl.adapters.bases import LocalBases
+        from imagectl.adapters.disks import LocalDisks
+        from imagectl.adapters.prove import QemuProver
+        from imagectl.adapters.provision import PackerProvisioner
+        from imagectl.adapters.provision import Settings as ProvisionerSettings
+        from imagectl.adapters.timings import FileTimings
+        from imagectl.services.build import Workbench
+
+        accelerator = _Accelerators(self, progress)
+        return Workbench(
+            catalog=self.catalog,
+            store=self.store,
+            definitions=self.definitions,
+            checks=self.checks,
+            workspaces=self.workspaces(progress),
+            bases=LocalBases(self.root, self.mirror, self.store, self._toolchain),
+            provisioner=PackerProvisioner(
+                ProvisionerSettings(self.root, BOOT_SECONDS, accelerator.find), self._toolchain
+            ),
+            disks=LocalDisks(self._toolchain),
+            prover=QemuProver(
+                self.root, BOOT_SECONDS, lambda work: accelerator.find(None, work.folder)
+            ),
+            timings=FileTimings(self.state / "timings.json"),
+            clock=self.clock,
+        )
+
+    def workspaces(self, progress: Progress) -> LocalWorkspaces:
+        """Where builds work, and where the disk of one whose tests failed is kept."""
+        from imagectl.adapters.workspaces import LocalWorkspaces
+
+        return LocalWorkspaces(self.state, progress, self.clock.now)
+
+    def mirror(self) -> Mirror:
+        """The Debian mirror: that of the settings, else that of this machine. Raises NotFound."""
+        from imagectl.adapters.mirrors import Mirror, host_mirror
+
+        said = self.settings.mirror
+        if said.debian is not None:
+            return Mirror(said.debian.rstrip("/"), said.security and said.security.rstrip("/"))
+        found = host_mirror()
+        return Mirror(found.archive, said.security or found.security)
+
+    def _toolchain(self, progress: Progress) -> Toolchain:
+        from imagectl.adapters.toolchain import make_toolchain
+
+        if self._made_toolchain is None:
+            self._made_toolchain = make_toolchain(self.mirror(), self.state / "toolchain", progress)
+        return self._made_toolchain
+
+
+class _FileDefinitions:
+    """Implements ``services.ports.Definitions`` on the project's files."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def load(self, names: Collection[ImageName]) -> tuple[Image, ...]:
+        from imagectl.adapters import project_files
+        from imagectl.policy.ancestry import build_order
+
+        if not names:
+            return project_files.load_all(self._root)
+        return build_order(project_files.load_image(self._root, name) for name in set(names))
+
+    def digest(self, image: Image) -> Sha256:
+        from imagectl.adapters.definition_digest import definition_digest
+
+        return definition_digest(self._root, image)
+
+
+class _Accelerators:
+    """Which accelerator guests get: what the settings say, else what was seen to work."""
+
+    def __init__(self, project: Project, progress: Progress) -> None:
+        self._project = project
+        self._progress = progress
+        self._told = False
+
+    def find(self, kernel: Path | None, work: Path) -> Accelerator:
+        """Given a kernel to try with, if there is one, and a folder to work in."""
+        from imagectl.adapters import host, qemu
+
+        cache = self._project.state / ACCELERATOR_CACHE
+        said = self._project.settings.accelerator.value
+        if said != "auto":
+            return qemu.Accelerator(said)
+        found = qemu.cached_accelerator(cache)
+        if found is None:
+            kernel = kernel or host.boot_kernel()
+            if kernel is None and host.has_kvm():
+                # Emulation always works; the next build has a kernel to try KVM with.
+                return qemu.Accelerator.TCG
+            found = qemu.find_accelerator(kernel or Path(os.devnull), cache, work)
+        if found.accelerator is qemu.Accelerator.TCG and not self._told:
+            self._told = True
+            self._progress.note(f"guests are emulated, which is slow: {found.reason}")
+        return found.accelerator
+
 
 def open_project(start: Path) -> Project:
     """The project around *start*. Raises NotFound."""
@@ -172,53 +304,73 @@ def actor(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def examine(start: Path) -> tuple[Finding, ...]:
-    """What this machine and the project around *start* have and lack. Changes nothing."""
-    from imagectl.adapters import host, mirrors, namespaces, project_files
-    from imagectl.errors import ImagectlError
+    """What this machine and the project around *start* have and lack.
+
+    Changes nothing but what it remembers of the accelerator.
+    """
+    from imagectl.adapters import host, namespaces
     from imagectl.services import doctor
 
-    root: Path | None = None
-    project_trouble = ""
+    project, project_trouble = None, ""
     with contextlib.suppress(NotFound):
-        root = project_files.find_project(start)
-    state = (root or start) / STATE
-    try:
-        namespaces.check_namespaces()
-        namespaces_trouble, namespaces_fix = "", ""
-    except ImagectlError as problem:
-        why = f": {problem.why}" if problem.why else ""
-        namespaces_trouble, namespaces_fix = f"{problem.what}{why}", problem.hint
-    try:
-        mirror, mirror_trouble = mirrors.host_mirror().archive, ""
-    except ImagectlError as problem:
-        mirror, mirror_trouble = "", f"{problem.what}: {problem.why}"
-    folders = [("state", state, doctor.BUILD_SPACE)]
+        project = open_project(start)
+        project_trouble = _trouble(lambda: (project.settings, project.policy))[0]
+    usable = project if project is not None and not project_trouble else None
+    mirror: list[str] = []
+    mirror_trouble, mirror_fix = _trouble(lambda: mirror.append(_mirror(usable).archive))
+    namespaces_trouble, namespaces_fix = _trouble(namespaces.check_namespaces)
+    state = (project.root if project else start) / STATE
+    folders = [("builds", state, doctor.BUILD_SPACE)]
+    if usable is not None:
+        settings = usable.settings
+        folders.append(("store", usable.root / settings.store, doctor.KEEP_SPACE))
+        for name, each in settings.locations.items():
+            folders.append((f"location {name}", usable.root / each.path, doctor.KEEP_SPACE))
+        for path in settings.publish:
+            folders.append(("published catalog", usable.root / path, doctor.SMALL_SPACE))
     return doctor.judge(
         doctor.Seen(
             imagectl=f"{tool_version()} on Python {host.python()}",
             user=host.user(),
-            project=root,
+            project=project.root if project else None,
             project_trouble=project_trouble,
             tools=host.see_tools(),
             namespaces_trouble=namespaces_trouble,
             namespaces_fix=namespaces_fix,
-            mirror=mirror,
+            mirror="".join(mirror),
             mirror_trouble=mirror_trouble,
-            accelerator=_accelerator(state),
+            mirror_fix=mirror_fix,
+            accelerator=_accelerator(usable, state),
             folders=host.see_folders(folders),
             memory=host.memory(),
         )
     )
 
 
-def _accelerator(state: Path) -> SeenAccelerator:
-    """What executes guests here: as an earlier build found out, else by booting a kernel now."""
+def _trouble(attempt: Callable[[], object]) -> tuple[str, str]:
+    """What *attempt* fails with, in one line, and its hint; both empty where it works."""
+    try:
+        attempt()
+    except ImagectlError as problem:
+        return f"{problem.what}{f': {problem.why}' if problem.why else ''}", problem.hint
+    return "", ""
+
+
+def _mirror(project: Project | None) -> Mirror:
+    from imagectl.adapters.mirrors import host_mirror
+
+    return project.mirror() if project is not None else host_mirror()
+
+
+def _accelerator(project: Project | None, state: Path) -> SeenAccelerator:
+    """What executes guests here: as settings say or a build found out, else tried out now."""
     import tempfile
 
     from imagectl.adapters import host, qemu
-    from imagectl.errors import ImagectlError
     from imagectl.services.doctor import SeenAccelerator
 
+    if project is not None and project.settings.accelerator.value != "auto":
+        return SeenAccelerator(project.settings.accelerator.value, "as imagectl.yaml says")
     try:
         known = qemu.cached_accelerator(state / ACCELERATOR_CACHE)
         if known is None:

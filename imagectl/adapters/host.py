@@ -42,8 +42,8 @@ def _see(tool: Tool, path: str) -> SeenTool:
         return SeenTool(tool, path, "")
     try:
         done = process.run([path, *tool.asks], check=False, timeout=ANSWER_SECONDS)
-    except (ToolFailed, OSError) as failure:  # hangs, or is not a program of this machine
-        return SeenTool(tool, path, str(failure))
+    except (ToolFailed, OSError):  # it hangs, or is not a program of this machine
+        return SeenTool(tool, path, "")
     return SeenTool(tool, path, done.output or done.tail)
 
 

@@ -40,9 +40,8 @@ class Examined(TypedDict):
         ("imagectl doctor --json", "the same for a program, or for a report"),
     ],
 )
-@click.pass_context
 @pass_invocation
-def command(invocation: Invocation, context: click.Context) -> None:
+def command(invocation: Invocation) -> int:
     """Check this machine, and say how to mend what is missing.
 
     Looks at each tool and its version, whether virtual machines can be accelerated, user
@@ -67,7 +66,8 @@ def command(invocation: Invocation, context: click.Context) -> None:
         invocation.out.say(
             f"{len(failed)} of {len(findings)} checks failed: mend them from top to bottom"
         )
-        context.exit(1)
+        return 1
+    return 0
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:

@@ -25,7 +25,12 @@ from imagectl.cli.invocation import Invocation, project_option, quiet_option, ve
 VERBS: Mapping[str, Mapping[str, str]] = {
     "Projects": {
         "init": "start a new project, with an example that builds",
+        "validate": "check definitions, playbooks, suites and the Packer template",
         "doctor": "check this machine, and say how to mend what is missing",
+    },
+    "Images": {
+        "build": "build and test images, and let what passes enter its channel",
+        "test": "boot a version again and run its suites",
     },
     "The catalog": {
         "list": "show images, channels and versions",

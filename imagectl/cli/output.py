@@ -107,9 +107,13 @@ class Output:
         self._tell(f"{self._paint(_YELLOW, 'warning:')} {clean(text)}")
 
     def error(self, error: errors.ImagectlError) -> None:
-        """What went wrong, where, why, and what to type next."""
+        """The end of the run: what went wrong, where, why, and what to type next."""
         if self.json:
             print(json.dumps(failure(error), indent=2, ensure_ascii=False), flush=True)
+        self.tell_error(error)
+
+    def tell_error(self, error: errors.ImagectlError) -> None:
+        """The same in words alone, for an error after which the run goes on."""
         first, *rest = error_lines(error, verbose=self.verbose)
         label, _, what = first.partition(": ")
         self._tell(f"{self._paint(_RED, f'{label}:')} {what}" if what else label)
@@ -121,17 +125,20 @@ class Output:
             self._tell(line)
 
     @contextlib.contextmanager
-    def progress(self, clock: Clock) -> Iterator[Progress]:
-        """Where long work tells how it is getting on: live on a terminal, else in plain lines."""
+    def progress(self, clock: Clock, title: str = "") -> Iterator[Progress]:
+        """Where long work tells how it is getting on: live on a terminal, else in plain lines.
+
+        *title* says what the work is on, such as the image.
+        """
         from imagectl.cli import progress
 
         with contextlib.ExitStack() as stack:
             if self.quiet:
                 yield progress.Silent()
             elif live(sys.stderr):
-                yield stack.enter_context(progress.live(sys.stderr, clock))
+                yield stack.enter_context(progress.live(sys.stderr, clock, title))
             else:
-                yield progress.Plain(self._tell, clock)
+                yield progress.Plain(self._tell, clock, title)
 
     def urgent(self, text: str) -> None:
         """Talk from a signal handler, where the streams may be in the middle of a write."""

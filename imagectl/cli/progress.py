@@ -41,8 +41,9 @@ class Silent:
 class Plain:
     """A line for each stage, step and note, with the time of day in UTC."""
 
-    def __init__(self, tell: Callable[[str], None], clock: Clock) -> None:
+    def __init__(self, tell: Callable[[str], None], clock: Clock, title: str = "") -> None:
         self._tell = tell
+        self._title = f"{title}: " if title else ""
         self._clock = clock
         self._lock = threading.Lock()
         self._step = ""
@@ -51,7 +52,7 @@ class Plain:
         about = f" (about {duration(expected_seconds)})" if expected_seconds else ""
         with self._lock:
             self._step = ""
-            self._line(f"== {name}{about}")
+            self._line(f"== {self._title}{name}{about}")
 
     def step(self, text: str) -> None:
         with self._lock:
@@ -81,8 +82,9 @@ class _Stage:
 class Live:
     """A display that redraws itself. Made by :func:`live`, which also starts and ends it."""
 
-    def __init__(self, console: Console, clock: Clock) -> None:
+    def __init__(self, console: Console, clock: Clock, title: str = "") -> None:
         self._console = console
+        self._title = title
         self._clock = clock
         self._lock = threading.Lock()
         self._stages: list[_Stage] = []
@@ -115,8 +117,12 @@ class Live:
                 self._stages[-1].ended = self._clock.monotonic()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
         with self._lock:
             now = self._clock.monotonic()
+            if self._title and self._stages:
+                yield Text(self._title, "bold")
             width = max((len(stage.name) for stage in self._stages), default=0)
             for index, stage in enumerate(self._stages):
                 line = self._line(stage, now, width, last=index == len(self._stages) - 1)
@@ -145,13 +151,13 @@ class Live:
 
 
 @contextlib.contextmanager
-def live(stream: TextIO, clock: Clock) -> Iterator[Live]:
+def live(stream: TextIO, clock: Clock, title: str = "") -> Iterator[Live]:
     """A live display on *stream* while the block runs. ``NO_COLOR`` is honoured by rich."""
     from rich.console import Console
     from rich.live import Live as Screen
 
     console = Console(file=stream, highlight=False)
-    display = Live(console, clock)
+    display = Live(console, clock, title)
     with Screen(
         get_renderable=lambda: display,
         console=console,

@@ -11,9 +11,10 @@ import click
 
 from imagectl.cli.arguments import IMAGE_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.refs import head_of
 from imagectl.cli.text import age, duration, size, stamp
 from imagectl.cli.verb import Verb
-from imagectl.errors import BadUsage, ImagectlError, NotFound
+from imagectl.errors import BadUsage, ImagectlError
 from imagectl.policy.wording import counted, moment
 
 if TYPE_CHECKING:
@@ -119,13 +120,7 @@ def _find(snapshot: Snapshot, ref: ImageRef) -> Version:
     from imagectl.policy.promotion import find_image, find_version
 
     find_image(snapshot, ref.image)
-    version = ref.version
-    if ref.channel is not None:
-        version = snapshot.head(ref.image, ref.channel)
-        if version is None:
-            raise NotFound(
-                f"{ref} points to nothing yet", hint=f"`imagectl list {ref.image}` shows versions"
-            )
+    version = head_of(snapshot, ref) if ref.channel is not None else ref.version
     if version is None:
         newest = snapshot.of(ref.image)[-1].ref
         raise BadUsage(

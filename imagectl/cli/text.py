@@ -40,7 +40,7 @@ def size(count: int) -> str:
 
 def duration(seconds: float) -> str:
     """``0:42``, ``12:05``, ``1:02:09``."""
-    whole = max(0, round(seconds))
+    whole = max(0, int(seconds))
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -22,6 +22,9 @@ run's folder. A Debian image of 850 MB of files was measured at under 4 GB; twic
 KEEP_SPACE = 2 * GIB
 """Bytes that a folder which keeps results should have left."""
 
+SMALL_SPACE = 1 << 26
+"""Bytes for a folder of small documents."""
+
 BUILD_MEMORY = 2 * GIB
 """Bytes of memory: a build VM takes 1 GiB by default, and the tools beside it need some."""
 
@@ -66,7 +69,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("newuidmap", (), "uidmap", "maps user ids into a namespace"),
     Tool("ssh", ("-V",), "openssh-client", "reaches the VMs", (8, 0)),
     Tool("ssh-keygen", (), "openssh-client", "makes the key of each build"),
-    Tool("git", ("--version",), "git", "names the commit of a definition", needed=False),
+    Tool("git", ("--version",), "git", "keeps the history of the definitions", needed=False),
 )
 """Every program outside of the Python environment, as Debian 12 has it."""
 
@@ -121,6 +124,7 @@ class Seen:
     namespaces_fix: str
     mirror: str
     mirror_trouble: str
+    mirror_fix: str
     accelerator: SeenAccelerator
     folders: Sequence[SeenFolder]
     memory: int
@@ -151,7 +155,7 @@ def _findings(seen: Seen) -> Iterator[Finding]:
             "Debian mirror",
             Level.FAIL,
             seen.mirror_trouble,
-            "say `mirror: http://mirror.example/debian` in imagectl.yaml",
+            seen.mirror_fix,
         )
     else:
         yield Finding("Debian mirror", Level.OK, seen.mirror)
@@ -225,7 +229,7 @@ def _folder(seen: SeenFolder) -> Finding:
         return Finding(
             seen.name,
             Level.FAIL,
-            f"{seen.path}: {free}; {seen.space_needed // GIB} GiB are needed",
+            f"{seen.path}: {free}; {seen.space_needed / GIB:.1f} GiB are needed",
             f"df -h {seen.path}; make room there, or move the folder to a larger disk",
         )
     return Finding(seen.name, Level.OK, f"{seen.path}: {free}")

@@ -1,0 +1,173 @@
+"""``imagectl build``: from a definition to a tested version in the entry channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+
+import click
+
+from imagectl.cli.arguments import IMAGE
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.moves import Moved, moved_document, moved_lines
+from imagectl.cli.output import ErrorDocument, failure
+from imagectl.cli.text import duration
+from imagectl.cli.verb import Verb
+from imagectl.errors import ImagectlError, Interrupted
+from imagectl.policy.wording import counted
+
+if TYPE_CHECKING:
+    from imagectl.bootstrap import Project
+    from imagectl.model.image import Image
+    from imagectl.model.names import ImageName
+    from imagectl.services.build import BuildRequest, Delivered
+
+
+class BuildDocument(TypedDict):
+    """What became of one image."""
+
+    image: Annotated[str, "the image"]
+    outcome: Annotated[
+        Literal["built", "unchanged", "failed"],
+        "`unchanged`: the newest version was made from the same, so nothing was built",
+    ]
+    version: Annotated[str | None, "the version; null where the build failed"]
+    seconds: Annotated[float | None, "how long that version's build took; null where it failed"]
+    tests_passed: Annotated[int | None, "tests that passed on it; null where it failed"]
+    log: Annotated[str | None, "the build log; null where nothing was built"]
+    entered: Annotated[Moved | None, "the entry channel; null where the build failed"]
+    error: Annotated[ErrorDocument | None, "what went wrong; null where nothing did"]
+
+
+class Built(TypedDict):
+    """What became of each image, parents before children."""
+
+    builds: Annotated[list[BuildDocument], "one for each image"]
+
+
+@click.command(
+    "build",
+    cls=Verb,
+    answers=Built,
+    exits={
+        0: "every image is built, tested and in the entry channel",
+        1: "a build or a test failed; nothing of that image was released",
+        3: "refused: a version may not enter its channel; every reason is listed",
+        4: "conflict: another build of the image is running (--wait waits for it)",
+        5: "cannot tell: the catalog, a location or the mirror cannot be read",
+        6: "there is no such image, or not the parent version it is built on",
+    },
+    examples=[
+        ("imagectl build", "every image of the project, parents first"),
+        ("imagectl build debian-ci", "one image"),
+        ("imagectl build debian-ci --force", "again, although nothing has changed"),
+    ],
+)
+@click.argument(
+    "images",
+    metavar="[IMAGE]...",
+    nargs=-1,
+    type=IMAGE,
+    help="Build these; every image where none is named.",
+)
+@click.option("--force", is_flag=True, help="Build also where nothing has changed.")
+@click.option("--wait", is_flag=True, help="Wait for another build of the same image to end.")
+@pass_invocation
+def command(invocation: Invocation, images: tuple[ImageName, ...], force: bool, wait: bool) -> int:
+    """Build images, boot and test each one, and let what passes enter its channel.
+
+    Makes the base, provisions it with Packer and Ansible, writes the disks, boots a throw-away copy
+    of the finished disk and runs its tests. A version is recorded only when all of them pass. Where
+    nothing has changed since the newest version, nothing is built. One image that fails does not
+    keep the others from being built.
+    """
+    from imagectl.bootstrap import actor, tool_version
+    from imagectl.services.build import BuildRequest
+
+    project = invocation.open_project()
+    request = BuildRequest(actor(), tool_version(), force=force, wait=wait)
+    wanted = project.definitions.load(images)
+    built: list[BuildDocument] = []
+    lines: list[str] = []
+    codes: list[int] = []
+    for image in wanted:
+        try:
+            delivered = _build(invocation, project, image, request)
+        except Interrupted:
+            raise
+        except ImagectlError as problem:
+            if len(wanted) == 1:
+                raise
+            invocation.out.tell_error(problem)
+            codes.append(problem.exit_code)
+            built.append(_failed(image, problem))
+            lines.append(f"{image.name}  FAILED: {problem.what}")
+        else:
+            built.append(_document(delivered))
+            lines += _lines(delivered)
+    if not wanted:
+        invocation.out.say("there is no image to build: `imagectl init` shows what one looks like")
+    invocation.out.answer(Built(builds=built), lines)
+    if any(each["entered"] and each["entered"]["generation"] for each in built):
+        entry = project.policy.entry
+        for rule in project.policy.channels:
+            if rule.source == entry:
+                invocation.out.say(f"next: imagectl promote {rule.name}")
+    if codes:
+        invocation.out.warn(f"{counted(len(codes), 'image')} of {len(wanted)} failed, see above")
+        return codes[0]
+    return 0
+
+
+def _build(
+    invocation: Invocation, project: Project, image: Image, request: BuildRequest
+) -> Delivered:
+    from imagectl.services.build import build_and_release
+
+    with invocation.out.progress(project.clock, image.name) as progress:
+        return build_and_release(
+            project.workbench(progress),
+            project.releasing,
+            project.policy,
+            image,
+            request,
+            progress,
+        )
+
+
+def _document(delivered: Delivered) -> BuildDocument:
+    built = delivered.built
+    return BuildDocument(
+        image=built.version.image,
+        outcome="built" if built.fresh else "unchanged",
+        version=str(built.version.id),
+        seconds=built.version.seconds,
+        tests_passed=built.version.tests.passed,
+        log=str(built.log) if built.log else None,
+        entered=moved_document(delivered.entered),
+        error=None,
+    )
+
+
+def _failed(image: Image, problem: ImagectlError) -> BuildDocument:
+    return BuildDocument(
+        image=image.name,
+        outcome="failed",
+        version=None,
+        seconds=None,
+        tests_passed=None,
+        log=None,
+        entered=None,
+        error=failure(problem)["error"],
+    )
+
+
+def _lines(delivered: Delivered) -> Iterator[str]:
+    version = delivered.built.version
+    if delivered.built.fresh:
+        passed = counted(version.tests.passed, "test")
+        yield f"{version.ref}  built in {duration(version.seconds)}, {passed} passed"
+    else:
+        yield f"{version.ref}  unchanged: it was made from the same, so nothing was built"
+    if delivered.entered.plan.moves or delivered.entered.plan.held_back:
+        yield from moved_lines(delivered.entered, explain=False)

@@ -1,0 +1,199 @@
+"""What ``imagectl doctor`` says of machines, good and bad."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import Result
+
+from imagectl.adapters import host
+from imagectl.cli.doctor import Examined
+from imagectl.cli.documents import schema
+from imagectl.services.doctor import (
+    BUILD_SPACE,
+    GIB,
+    TOOLS,
+    Finding,
+    Level,
+    Seen,
+    SeenAccelerator,
+    SeenFolder,
+    SeenTool,
+    Tool,
+    judge,
+    parse_version,
+)
+
+Run = Callable[..., Result]
+
+PACKER = Tool("packer", ("version",), "packer", "runs the build VM", (1, 6))
+GIT = Tool("git", ("--version",), "git", "names commits", needed=False)
+GOOD = Seen(
+    imagectl="0.1.0 on Python 3.11.7",
+    user="ana",
+    project=Path("/p"),
+    project_trouble="",
+    tools=(SeenTool(PACKER, "/usr/bin/packer", "Packer v1.6.6\n"),),
+    namespaces_trouble="",
+    namespaces_fix="",
+    mirror="http://mirror.example/debian",
+    mirror_trouble="",
+    mirror_fix="",
+    accelerator=SeenAccelerator("kvm", "a kernel was booted with it"),
+    folders=(SeenFolder("store", Path("/p/.imagectl/store"), 90 * GIB, "", 2 * GIB),),
+    memory=8 * GIB,
+)
+
+
+def test_nothing_is_wrong_with_a_good_machine() -> None:
+    findings = judge(GOOD)
+    assert {each.level for each in findings} == {Level.OK}
+    assert [each.name for each in findings] == [
+        "imagectl",
+        "project",
+        "packer",
+        "user namespaces",
+        "accelerator",
+        "Debian mirror",
+        "memory",
+        "store",
+    ]
+
+
+def _only_bad(seen: Seen) -> Finding:
+    (bad,) = (each for each in judge(seen) if each.level is not Level.OK)
+    return bad
+
+
+def _tool(tool: Tool, path: str, said: str) -> Seen:
+    return replace(GOOD, tools=(SeenTool(tool, path, said),))
+
+
+def _folder(free: int, trouble: str) -> Seen:
+    return replace(GOOD, folders=(SeenFolder("store", Path("/s"), free, trouble, BUILD_SPACE),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "level", "what", "fix"),
+    [
+        (_tool(PACKER, "", ""), Level.FAIL, "missing", "sudo apt-get install packer"),
+        (_tool(PACKER, "/p", "Packer v1.3.4"), Level.FAIL, "1.3.4 is too old; 1.6", "apt-get"),
+        (_tool(PACKER, "/p", "cracklib"), Level.FAIL, "does not tell its version", "apt-get"),
+        (_tool(GIT, "", ""), Level.WARN, "missing", "sudo apt-get install git"),
+        (replace(GOOD, project=None), Level.WARN, "not in a project", "imagectl init"),
+        (replace(GOOD, project_trouble="2 problems"), Level.FAIL, "2 problems", "validate"),
+        (
+            replace(GOOD, namespaces_trouble="not allowed", namespaces_fix="sudo sysctl -w x=1"),
+            Level.FAIL,
+            "not allowed",
+            "sudo sysctl -w x=1",
+        ),
+        (
+            replace(GOOD, mirror_trouble="none found", mirror_fix="name one"),
+            Level.FAIL,
+            "none found",
+            "name one",
+        ),
+        (
+            replace(GOOD, accelerator=SeenAccelerator("tcg", "it may not be opened by ana")),
+            Level.WARN,
+            "tcg: it may not be opened",
+            "sudo adduser $USER kvm",
+        ),
+        (
+            replace(GOOD, accelerator=SeenAccelerator("tcg", "there is no /dev/kvm")),
+            Level.WARN,
+            "there is no /dev/kvm",
+            "a working /dev/kvm",
+        ),
+        (replace(GOOD, memory=GIB), Level.WARN, "1.0 GiB", "image.yaml"),
+        (_folder(GIB, ""), Level.FAIL, "1.0 GiB free; 8.0 GiB are needed", "df -h /s"),
+        (_folder(0, "cannot be written to"), Level.FAIL, "cannot be written", "chown"),
+    ],
+)
+def test_each_thing_that_is_wrong_has_its_fix(
+    seen: Seen, level: Level, what: str, fix: str
+) -> None:
+    bad = _only_bad(seen)
+    assert bad.level is level
+    assert what in bad.what
+    assert fix in bad.fix
+
+
+def test_an_accelerator_that_cannot_be_probed_yet_is_not_wrong() -> None:
+    seen = replace(GOOD, accelerator=SeenAccelerator("", "no kernel to try it with"))
+    assert {each.level for each in judge(seen)} == {Level.OK}
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("Packer v1.6.6\n", (1, 6, 6)),
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)", (7, 2, 22)),
+        ("OpenSSH_9.2p1 Debian-2+deb12u6, OpenSSL 3.0.19 27 Jan 2026", (9, 2)),
+        ("ansible-playbook [core 2.19.14]\n  python version = 3.11.7", (2, 19, 14)),
+        ("mmdebstrap 1.3.5", (1, 3, 5)),
+        ("no version here", ()),
+    ],
+)
+def test_versions_are_found_in_what_tools_say(said: str, version: tuple[int, ...]) -> None:
+    assert parse_version(said) == version
+
+
+def test_every_tool_that_is_needed_is_installed_by_make_setup() -> None:
+    listed = Path(__file__).parents[2] / "requirements" / "debian.txt"
+    packages = {line.partition("#")[0].strip() for line in listed.read_text().splitlines()}
+    essential = {"util-linux"}  # every Debian has it
+    assert {tool.package for tool in TOOLS if tool.needed} - essential - packages == set()
+
+
+def test_a_tool_that_hangs_or_breaks_is_only_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (("packer", "#!/bin/sh\nsleep 60\n"), ("qemu-img", "not a program")):
+        program = tmp_path / name
+        program.write_text(script)
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(host, "ANSWER_SECONDS", 0.2)
+    seen = {each.tool.name: each for each in host.see_tools()}
+    assert parse_version(seen["packer"].said) == ()
+    assert parse_version(seen["qemu-img"].said) == ()
+
+
+def test_a_folder_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
+    (seen,) = host.see_folders([("store", tmp_path / "a" / "b", GIB)])
+    assert seen.trouble == ""
+    assert seen.free > 0
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_below_a_file_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (seen,) = host.see_folders([("store", tmp_path / "file" / "b", GIB)])
+    assert "not a folder" in seen.trouble
+
+
+def test_the_verb_ends_with_1_where_something_needed_is_missing(
+    imagectl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "imagectl.services.doctor.judge", lambda _: (Finding("x", Level.FAIL, "gone", "get it"),)
+    )
+    result = imagectl("-C", str(tmp_path), "doctor")
+    assert result.exit_code == 1
+    assert result.stdout == "fail  x  gone\n         fix: get it\n"
+
+
+def test_the_verb_looks_at_this_machine(imagectl: Run, tmp_path: Path) -> None:
+    result = imagectl("-C", str(tmp_path), "doctor", "--json")
+    said = json.loads(result.stdout)
+    jsonschema.validate(said, schema(Examined))
+    named = {each["name"] for each in said["findings"]}
+    assert {"packer", "ansible-playbook", "user namespaces", "memory", "builds"} <= named
+    assert said["ok"] is (result.exit_code == 0)
