@@ -162,7 +162,7 @@ class DiskSource:
             "the disk's file system is of a kind that cannot be read",
             where=str(self._raw),
             why=why,
-            hint=f"of ext4's incompatible features, {', '.join(_KNOWN_FEATURES.values())} are known",
+            hint=f"known features are {', '.join(_KNOWN_FEATURES.values())}",
         )
 
     def _corrupt(self, why: str) -> Corrupt:

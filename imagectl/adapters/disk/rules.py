@@ -124,10 +124,10 @@ RULES: tuple[Rule, ...] = (
         "`apt-get update` gets them",
         "var/lib/apt/lists/*_*",
         "var/lib/apt/lists/{lock,auxfiles}",
-        "var/lib/apt/lists/partial/*",
+        "var/lib/apt/lists/partial",
         "var/lib/apt/{periodic/*,daily_lock}",
         "var/cache/apt/archives/{*.deb,lock}",
-        "var/cache/apt/archives/partial/*",
+        "var/cache/apt/archives/partial",
     ),
     *_each(
         Action.DROP,
