@@ -74,7 +74,10 @@ def command(invocation: Invocation, ref: ImageRef, failed: bool, keep: bool) -> 
     from imagectl.services import prove
 
     if failed and (ref.version is not None or ref.channel is not None):
-        raise BadUsage(f"--failed is about a build that became no version; {ref} is one")
+        raise BadUsage(
+            f"--failed is about a build that became no version; {ref} is one",
+            hint=f"`imagectl test {ref.image} --failed`, or `imagectl test {ref}`",
+        )
     if not failed and ref.version is None and ref.channel is None:
         raise BadUsage(
             f"which version of {ref.image}?",
