@@ -163,6 +163,7 @@ class Project:
 
     def workbench(self, progress: Progress) -> Workbench:
         """What a build or a test needs; its adapters tell *progress* what they are doing."""
+        from imagectl.adapters.base_cache import BaseCache
         from imagectl.adapters.bases import LocalBases
         from imagectl.adapters.disks import LocalDisks
         from imagectl.adapters.prove import QemuProver
@@ -178,7 +179,9 @@ class Project:
             definitions=self.definitions,
             checks=self.checks,
             workspaces=self.workspaces(progress),
-            bases=LocalBases(self.root, self.mirror, self.store, self._toolchain),
+            bases=LocalBases(
+                self.root, self.mirror, self.store, self._toolchain, BaseCache(self.state / "bases")
+            ),
             provisioner=PackerProvisioner(
                 ProvisionerSettings(self.root, BOOT_SECONDS, accelerator.find), self._toolchain
             ),

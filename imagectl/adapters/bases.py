@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagectl.adapters import debootstrap
+from imagectl.adapters.base_cache import BaseCache
 from imagectl.adapters.disk import convert
 from imagectl.adapters.disk.capture import read_back
 from imagectl.adapters.mirrors import Mirror
@@ -34,7 +35,9 @@ class LocalBases:
         mirror: Callable[[], Mirror],
         store: ArtifactStore,
         toolchain: Callable[[Progress], Toolchain],
+        cache: BaseCache,
     ) -> None:
+        self._cache = cache
         self._project = project
         self._mirror = mirror
         self._store = store
@@ -55,15 +58,7 @@ class LocalBases:
         out = work.folder / "base.tar"
         match image.base:
             case DebianBase():
-                return debootstrap.make_base(
-                    image.base,
-                    image.architecture,
-                    self._mirror(),
-                    work.epoch,
-                    work.sub("debootstrap"),
-                    out,
-                    progress,
-                )
+                return self._from_packages(image, image.base, work, progress, out)
             case ParentBase():
                 assert parent is not None
                 progress.step(f"unpacking the tree of {parent.ref}")
@@ -72,6 +67,27 @@ class LocalBases:
                 return convert.expand_tree(stored, parent.tree.sha256, toolchain, out)
             case DiskBase():
                 return self._from_disk(image, image.base, work, progress, out)
+
+    def _from_packages(
+        self, image: Image, base: DebianBase, work: Workspace, progress: Progress, out: Path
+    ) -> CanonicalTree:
+        toolchain = self._toolchain(progress)
+        inputs = self.inputs(image)
+        kept = self._cache.get(inputs, toolchain, out)
+        if kept is not None:
+            progress.note("the mirror's packages are those of an earlier build: its base is reused")
+            return kept
+        made = debootstrap.make_base(
+            base,
+            image.architecture,
+            self._mirror(),
+            work.epoch,
+            work.sub("debootstrap"),
+            out,
+            progress,
+        )
+        self._cache.put(inputs, made, toolchain)
+        return made
 
     def _from_disk(
         self, image: Image, base: DiskBase, work: Workspace, progress: Progress, out: Path
