@@ -43,6 +43,7 @@ class Published(TypedDict):
     cls=Verb,
     answers=Published,
     exits={
+        3: "refused: a published tree shows another catalog",
         4: "conflict: others kept changing the catalog; type it again",
         5: "cannot tell: a location or the catalog cannot be read",
         6: "there is no such version or location",
