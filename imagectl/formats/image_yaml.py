@@ -10,7 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from imagectl.formats.reading import Source, Unfit, did_you_mean, read_document
+from imagectl.formats.reading import Source, Unfit, read_document
 from imagectl.formats.scalars import Choice, Free, Integer, Size, Text, in_python
 from imagectl.formats.schema import (
     As,
@@ -44,6 +44,7 @@ from imagectl.model.names import (
     LocationName,
     parse_image_ref,
 )
+from imagectl.policy.wording import nearest
 
 KNOWN_SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable")
 """Suites that a near miss is compared with. Others are let through: a mirror may have its own."""
@@ -73,10 +74,9 @@ def _matching(pattern: str, what: str, hint: str = "") -> Text[str]:
 def _suite(text: str) -> str:
     if not re.search(in_python(_SUITE_PATTERN), text):
         raise Unfit(f"{shown(text)} is not a Debian suite", "such as bookworm")
-    if text not in KNOWN_SUITES:
-        hint = did_you_mean(text, KNOWN_SUITES)
-        if hint.startswith("did"):
-            raise Unfit(f"{shown(text)} is not a Debian suite", hint)
+    hint = "" if text in KNOWN_SUITES else nearest(text, KNOWN_SUITES)
+    if hint:
+        raise Unfit(f"{shown(text)} is not a Debian suite", hint)
     return text
 
 
@@ -91,7 +91,7 @@ def _parent(text: str) -> ImageRef:
 
 
 def _disk_source(text: str) -> str:
-    return parse_url(text) if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) else str(parse_path(text))
+    return parse_url(text) if "://" in text else str(parse_path(text))
 
 
 def _playbook(text: str) -> PurePosixPath:

@@ -23,6 +23,7 @@ from imagectl.formats.yaml_strict import (
     Scalar,
     shown,
 )
+from imagectl.policy.wording import nearest
 
 if TYPE_CHECKING:
     from imagectl.model.image import JsonValue
@@ -99,7 +100,8 @@ class Reading:
 
 
 class Inner(NamedTuple):
-    """A part of a kind, for the reference: ``default`` as it would be written, "" where none."""
+    """A part of a kind, for the reference. ``name`` is "" for one of several forms of the kind;
+    ``default`` is in Markdown, "" where there is none."""
 
     name: str
     kind: Kind[Any]
@@ -195,13 +197,7 @@ def did_you_mean(text: str, known: Sequence[str]) -> str:
     """A hint that names the likeliest of the known words, or else all of them."""
     if not known:
         return ""
-    import difflib  # 3 ms that only a mistake has to pay
-
-    lowered = {word.lower(): word for word in known}
-    close = difflib.get_close_matches(text[:100].lower(), list(lowered), n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {lowered[close[0]]!r}?"
-    return f"known: {', '.join(known)}"
+    return nearest(text[:100].lower(), known) or f"known: {', '.join(known)}"
 
 
 def _dotted(path: Path) -> str:

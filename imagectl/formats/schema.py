@@ -250,8 +250,7 @@ class Record(Generic[T_co]):
     def json_schema(self) -> JsonSchema:
         properties: JsonSchema = {}
         for each in self.fields:
-            properties[each.key] = {"description": each.meaning, **each.kind.json_schema()}
-            properties[each.key]["description"] = each.meaning
+            properties[each.key] = {**each.kind.json_schema(), "description": each.meaning}
             if not isinstance(each.default, _No):
                 properties[each.key]["default"] = each.default
         return {
@@ -370,7 +369,7 @@ class Typed(Generic[T_co]):
 
     def inner(self) -> tuple[Inner, ...]:
         return tuple(
-            Inner(f"(type: {name})", record, record.meaning, "")
+            Inner("", record, f"With `type: {name}`. {record.meaning}", "")
             for name, record in self.table.items()
         )
 

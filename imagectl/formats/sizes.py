@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-SIZE_PATTERN = r"^[0-9]{1,15}([KMGT](i?B)?|B)?$"
+SIZE_PATTERN = r"^[0-9]{1,16}([KMGT](i?B)?|B)?$"
 """What a size looks like, as a regular expression that Python and JSON Schema read alike."""
 
-DURATION_PATTERN = r"^[0-9]{1,9}[smhdw]$"
+DURATION_PATTERN = r"^[0-9]{1,10}[smhdw]$"
 """What a duration looks like."""
 
 MAX_SIZE = 1 << 50
@@ -22,8 +22,8 @@ MAX_SIZE = 1 << 50
 MAX_DURATION = timedelta(days=36500)
 """A hundred years: any longer, and a date minus the duration may not exist."""
 
-_SIZE = re.compile(r"([0-9]{1,15})(?:([KMGT])(?:i?B)?|B)?\Z")
-_DURATION = re.compile(r"([0-9]{1,9})([smhdw])\Z")
+_SIZE = re.compile(r"([0-9]{1,16})(?:([KMGT])(?:i?B)?|B)?\Z")
+_DURATION = re.compile(r"([0-9]{1,10})([smhdw])\Z")
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 

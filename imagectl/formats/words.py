@@ -61,8 +61,9 @@ def _refuse_odd_path(text: str) -> None:
         raise Unfit(f"{shown(text)} begins with ~, which only a shell understands")
     if ".." in text.split("/"):
         raise Unfit(f"{shown(text)} leads upwards", "'..' is not allowed in a path")
-    if text != str(PurePosixPath(text)):
-        raise Unfit(f"{shown(text)} has another spelling", f"write {str(PurePosixPath(text))!r}")
+    normal = str(PurePosixPath(text)).replace("//", "/")
+    if text != normal:
+        raise Unfit(f"{shown(text)} has a simpler spelling", f"write {normal!r}")
     if text == ".":
         raise Unfit("the project itself cannot be meant")
 

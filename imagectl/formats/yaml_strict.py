@@ -281,6 +281,8 @@ class _Reader:
         what, hint = _PLAIN_WORDS.get(said, (f"not YAML: {said}", ""))
         if begun is not None and said == "found unexpected end of stream":
             mark, what, hint = begun, "this quote is never closed", ""
+        elif begun is not None and said == "could not find expected ':'":
+            mark = begun
         elif begun is not None and said in (
             "did not find expected ',' or ']'",
             "did not find expected ',' or '}'",
@@ -332,7 +334,8 @@ class _Reader:
                 else:
                     entries[key.text] = (key, value)
             elif not isinstance(key, Broken):
-                self._report(event, "a list or mapping as a key", "a key is a single word")
+                hint = "a key is a single word; a template is a text in quotes: '{{ x }}'"
+                self._report(event, "a list or mapping as a key", hint)
         return tuple(entries.values())
 
     def _refuse_marks(self, event: Event) -> None:
@@ -345,7 +348,7 @@ class _Reader:
         tag = getattr(event, "tag", None)
         if tag is not None:
             hint = "secrets go under 'secrets', by reference" if "vault" in tag else "leave it out"
-            self._report(event, f"a tag ({tag[:40]})", hint)
+            self._report(event, f"the tag {shown(tag)}", hint)
 
     def _pass_over(self, event: Event) -> None:
         """Read up to the end of the value that *event* begins, keeping nothing of it."""

@@ -1,0 +1,475 @@
+"""One description, two readers: what imagectl accepts is what the JSON Schema says, and back.
+
+The generated documents go through both. Where imagectl alone refuses one, it must be for a rule
+that JSON Schema has no words for, and those are listed here.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import example, given, note, settings
+from hypothesis import strategies as st
+
+from imagectl.errors import BadInput
+from imagectl.formats import schemas
+from imagectl.formats.build_config import parse_build_config
+from imagectl.formats.channels_yaml import parse_policy
+from imagectl.formats.image_yaml import parse_image
+from imagectl.formats.project_yaml import parse_project
+from imagectl.formats.reading import read_document
+from imagectl.formats.scalars import Boolean, Free, Integer, Text, in_python
+from imagectl.formats.schema import List, Record, Values, defaulted, optional, required
+from imagectl.formats.schemas import DIALECT, FILES, Described, json_schema, reference_page
+from imagectl.formats.words import CHANNEL_NAME, FOLDER, IMAGE_NAME, LOCATION_NAME, PATH, URL
+from imagectl.formats.yaml_strict import load
+from imagectl.model.names import ImageName
+
+JsonSchema = dict[str, Any]
+
+PARSERS: dict[str, Callable[[bytes], object]] = {
+    "image": lambda data: parse_image(data, "f", ImageName("x")),
+    "project": lambda data: parse_project(data, "f"),
+    "channels": lambda data: parse_policy(data, "f"),
+    "build-config": lambda data: parse_build_config(data, ".imagectl.yaml"),
+}
+
+SCHEMAS = {described.name: json_schema(described) for described in FILES}
+
+ONLY_IMAGECTL_CAN_SAY = re.compile(
+    "looks like a secret|a private key|is under 'vars' too|is under 'required' too"
+    "|'~' may mean|has no value|too long to be one|is not a key|NUL"
+    "|is not a Debian suite|is (less|more|larger) than|is not a whole number of MiB"
+    "|is not a day|is longer than a hundred years|would refuse every image"
+    "|already \\(two locations|a SQLite file has no password|has a simpler spelling"
+    "|no entry channel|a second entry channel|an entry channel has no|'from' is missing"
+    "|there is no channel|would be promoted from itself|a second time"
+)
+"""The messages of rules between values, or within a text, that JSON Schema cannot express."""
+
+
+def _ecma(_: object, pattern: str, text: object, __: object) -> Any:
+    """``pattern`` as ECMA-262 means it: in Python, ``$`` matches before a last line break too."""
+    if isinstance(text, str) and not re.search(in_python(pattern), text):
+        yield jsonschema.ValidationError(f"{text!r} does not match {pattern!r}")
+
+
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _ecma})
+
+
+def as_yaml(document: object) -> bytes:
+    """JSON is YAML; what is invisible is escaped, as a person would have to."""
+    text = json.dumps(document, ensure_ascii=False)
+    unwanted = "[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]"
+    return re.sub(unwanted, lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+
+
+WORDS = (
+    *("debian-base", "local", "stable", "beta", "a", "A", "a--b", "-a", "a\n", "é", "", " "),
+    *("debian-base:stable", "debian-base@20261120.1", "debian-base@20261131.1", "20261120.1"),
+    *("bookworm", "bookwrom", "main", "sudo", "g++", "baseline", "amd64", "qcow2", "tests"),
+    *("4G", "1G", "512M", "4", "3d", "0s", "99999999w", "3 d", "true", "null", "~", "3.10"),
+    *("playbooks/a.yml", "playbooks/../a.yml", "playbooks/a.txt", "a.yml", "tests/x.py"),
+    *("/srv/x", "../x", "a/./b", "a//b", "a/", "~/x", "a\\b", "a\x00b", "x:y", "/", ".", ".."),
+    *("sqlite:///x.db", "sqlite:////srv/x.db", "sqlite:///../x", "sqlite://x"),
+    *("postgresql+psycopg://me@db.example/x", "postgresql+psycopg://me:pw@db.example/x"),
+    *("postgresql://me@db.example/x", "postgresql+psycopg:///x?password=y", "auto", "kvm"),
+    *("postgresql+psycopg://me@db.example:5432/x?sslmode=require", "directory", "gce"),
+    *("https://mirror.example/debian", "http://mirror.example", "ftp://mirror.example/x"),
+    *("https://u:p@mirror.example/", "a" * 64, "sha256:" + "0" * 64, "0" * 63, "g" * 64),
+    *("NAME", "A-B", "service/user", "/user", "release/1.x", "release/*", "a..b", "x" * 201),
+)
+
+
+@functools.cache
+def fitting(pattern: str, longest: int) -> tuple[str, ...]:
+    """The words that a pattern lets through."""
+    return tuple(
+        word for word in WORDS if re.search(in_python(pattern), word) and len(word) <= longest
+    )
+
+
+class Writer:
+    """Writes documents for a schema, right by its rules but for *mistakes* of a thousand places.
+
+    Hypothesis only draws the seed: drawing every value by itself is twenty times as slow.
+    """
+
+    def __init__(self, seed: int, mistakes: int) -> None:
+        self._random = random.Random(seed)
+        self._mistakes = mistakes
+
+    def document(self, schema: JsonSchema) -> Any:
+        if self._slips():
+            return self._anything(2)
+        for several in ("anyOf", "oneOf"):
+            if several in schema:
+                return self.document(self._random.choice(schema[several]))
+        if "enum" in schema:
+            return self._random.choice(schema["enum"])
+        if "const" in schema:
+            return schema["const"]
+        kind = schema.get("type")
+        match self._random.choice(kind) if isinstance(kind, list) else kind:
+            case "object":
+                return self._object(schema)
+            case "array":
+                count = max(schema["minItems"], self._random.randint(0, 2))
+                return [self.document(schema["items"]) for _ in range(count)]
+            case "integer":
+                number = schema["minimum"] + schema.get("multipleOf", 1) * self._random.randint(
+                    0, 3
+                )
+                return number - 1 if self._slips() else number
+            case "boolean":
+                return self._random.random() < 0.5
+            case "string":
+                words = fitting(schema["pattern"], schema.get("maxLength", 1000))
+                return self._random.choice(WORDS if self._slips() else words)
+            case _:
+                return self._anything(2)
+
+    def _object(self, schema: JsonSchema) -> dict[str, Any]:
+        known: JsonSchema = schema.get("properties", {})
+        if schema.get("maxProperties") == 1:
+            names = [self._random.choice(sorted(known))]
+        else:
+            needed = schema.get("required", ())
+            names = [name for name in known if name in needed or self._random.random() < 0.5]
+        found = {name: self.document(known[name]) for name in names}
+        more = schema.get("additionalProperties")
+        if isinstance(more, dict):
+            for _ in range(max(schema["minProperties"], self._random.randint(0, 2))):
+                key = self.document({"type": "string", **schema["propertyNames"]})
+                found[str(key)] = self.document(more)
+        if self._slips():
+            found[self._random.choice(WORDS)] = self._anything(1)
+        if found and self._slips():
+            del found[self._random.choice(sorted(found))]
+        return found
+
+    def _anything(self, depth: int) -> Any:
+        pick = self._random.randrange(9 if depth else 6)
+        if pick < 5:
+            return (None, True, 1.5, self._random.randint(-5, 5000), "x")[pick]
+        if pick == 5:
+            return self._random.choice(WORDS)
+        inner = [self._anything(depth - 1) for _ in range(self._random.randint(0, 2))]
+        return inner if pick == 6 else {self._random.choice(WORDS): value for value in inner}
+
+    def _slips(self) -> bool:
+        return self._random.randrange(1000) < self._mistakes
+
+
+def refusals(name: str, document: object) -> tuple[str, ...]:
+    try:
+        PARSERS[name](as_yaml(document))
+    except BadInput as error:
+        return tuple(str(problem) for problem in error.problems)
+    return ()
+
+
+def typed_without_quotes(error: jsonschema.ValidationError) -> bool:
+    """A number or a boolean where a text is asked for, which is the text it was typed as to us."""
+    if error.context:
+        alternatives: dict[object, list[jsonschema.ValidationError]] = {}
+        for below in error.context:
+            alternatives.setdefault(below.schema_path[0], []).append(below)
+        return any(all(map(typed_without_quotes, errors)) for errors in alternatives.values())
+    scalar = isinstance(error.instance, (bool, int, float))
+    return error.validator in ("type", "enum", "const") and scalar
+
+
+@pytest.mark.parametrize("described", FILES, ids=lambda described: described.name)
+@settings(max_examples=400, deadline=None)
+@given(seed=st.integers(0, 2**32), mistakes=st.sampled_from([0, 10, 30, 100]))
+def test_imagectl_and_the_json_schema_accept_the_same(
+    described: Described, seed: int, mistakes: int
+) -> None:
+    schema = SCHEMAS[described.name]
+    document = Writer(seed, mistakes).document(schema)
+    errors = list(Validator(schema).iter_errors(document))
+    refused = refusals(described.name, document)
+    note(f"{document}\n{errors}\n{refused}")
+    if not errors:
+        assert [said for said in refused if not ONLY_IMAGECTL_CAN_SAY.search(said)] == []
+    if not refused:
+        assert all(map(typed_without_quotes, errors))
+
+
+@pytest.mark.parametrize("described", FILES, ids=lambda described: described.name)
+def test_the_documents_above_are_of_all_sorts(described: Described) -> None:
+    """Else the test above would prove little: enough are accepted, enough refused, by both."""
+    schema = SCHEMAS[described.name]
+    accepted = refused = 0
+    for seed in range(600):
+        document = Writer(seed, 15).document(schema)
+        if not Validator(schema).is_valid(document):
+            refused += 1
+        elif not refusals(described.name, document):
+            accepted += 1
+    assert accepted >= 10
+    assert refused >= 10
+
+
+TEXT_KINDS: dict[str, Text[Any]] = {
+    "image name": IMAGE_NAME,
+    "channel name": CHANNEL_NAME,
+    "location name": LOCATION_NAME,
+    "path": PATH,
+    "folder": FOLDER,
+    "url": URL,
+}
+ODD_TEXTS = (
+    st.lists(
+        st.sampled_from(
+            [*"ab09-_.:/~@?*#%=\\ \n\0\x85\u2028Aé\u0430", "..", "//", "https://", "http://", "./"]
+        ),
+        max_size=12,
+    ).map("".join)
+    | st.sampled_from(WORDS)
+    | st.text(max_size=50)
+)
+
+
+@pytest.mark.parametrize("name", TEXT_KINDS)
+@settings(max_examples=500, deadline=None)
+@given(text=ODD_TEXTS)
+@example("a" * 40)
+@example("a" * 41)
+def test_a_parser_and_the_pattern_beside_it_accept_the_same(name: str, text: str) -> None:
+    kind = TEXT_KINDS[name]
+    try:
+        kind.parse(text)
+        parsed = True
+    except ValueError:
+        parsed = False
+    matches = bool(re.search(in_python(kind.pattern), text)) and len(text) <= kind.longest
+    assert (parsed and len(text) <= kind.longest) is matches
+
+
+@pytest.mark.parametrize("described", FILES, ids=lambda described: described.name)
+def test_the_shipped_schemas_are_those_that_would_be_written_now(
+    described: Described, tmp_path: Path
+) -> None:
+    schemas.write_all(tmp_path)
+    shipped = Path(schemas.__file__).parent / described.schema_file
+    hint = 'python -c "from imagectl.formats import schemas as s; s.write_all(...)"'
+    assert shipped.read_text() == (tmp_path / described.schema_file).read_text(), hint
+
+
+def test_nothing_is_shipped_that_is_not_written(tmp_path: Path) -> None:
+    written = {path.name for path in schemas.write_all(tmp_path)}
+    assert {path.name for path in Path(schemas.__file__).parent.glob("*.json")} == written
+
+
+@pytest.mark.parametrize("described", FILES, ids=lambda described: described.name)
+def test_a_schema_is_one_and_describes_every_key(described: Described) -> None:
+    schema = SCHEMAS[described.name]
+    assert schema["$schema"] == DIALECT
+    jsonschema.Draft202012Validator.check_schema(schema)
+    pending: list[Any] = [schema]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            for key in part.get("properties", {}).values():
+                assert key["description"].endswith("."), key
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+
+
+@pytest.mark.parametrize("described", FILES, ids=lambda described: described.name)
+def test_every_default_is_itself_right(described: Described) -> None:
+    pending: list[Any] = [SCHEMAS[described.name]]
+    seen = 0
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            if "default" in part:
+                Validator({k: v for k, v in part.items() if k != "default"}).validate(
+                    part["default"]
+                )
+                seen += 1
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+    assert seen
+
+
+@pytest.mark.parametrize("described", FILES, ids=lambda described: described.name)
+def test_the_reference_has_a_row_for_every_key_of_the_schema(described: Described) -> None:
+    page = reference_page(described.record, described.file)
+    rows = re.findall(r"^\| `([^`]+)` \|", page, flags=re.M)
+
+    def keys(schema: JsonSchema, path: str) -> set[str]:
+        found: set[str] = set()
+        for name, below in schema.get("properties", {}).items():
+            if "const" not in below:
+                found |= {f"{path}{name}", *keys(below, f"{path}{name}.")}
+        for below in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+            found |= keys(below, path)
+        if isinstance(schema.get("additionalProperties"), dict):
+            found |= {f"{path}<name>", *keys(schema["additionalProperties"], f"{path}<name>.")}
+        return found
+
+    assert set(rows) == keys(SCHEMAS[described.name], "")
+    assert all(line.count("|") - line.count("\\|") == 5 for line in page.splitlines()[4:])
+
+
+# --- the kinds, one by one ---------------------------------------------------------------------
+
+COUNT = defaulted("count", Integer(1, 5), "How many.", 2)
+ON = optional("on", Boolean(), "Whether.")
+NAMES = required("names", List(IMAGE_NAME, "names"), "Who.")
+FREE = defaulted("free", Free(), "Anything.", {})
+
+
+def _both(values: Values) -> None:
+    if ON in values and COUNT in values and values[ON] and values[COUNT] == 5:
+        values.reject(("count",), "5 is too many when on")
+
+
+EXAMPLE: Record[tuple[int, bool | None, tuple[str, ...], object]] = Record(
+    "An example.",
+    (COUNT, ON, NAMES, FREE),
+    lambda values: (values[COUNT], values[ON], values[NAMES], values[FREE]),
+    _both,
+)
+
+
+def said_of(text: str) -> list[str]:
+    with pytest.raises(BadInput) as caught:
+        read_document(EXAMPLE, load(text.encode(), "f"))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def read(text: str) -> tuple[int, bool | None, tuple[str, ...], object]:
+    return read_document(EXAMPLE, load(text.encode(), "f"))
+
+
+def test_what_is_left_out_is_its_default_or_none() -> None:
+    assert read("names: [a]") == (2, None, ("a",), {})
+    assert read("names: [a]\ncount: 3\non: false") == (3, False, ("a",), {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        *(
+            (word, word)
+            for word in ("3.10", "yes", "on", "1e3", "0o17", "010", "-0", "True", "1_0")
+        ),
+        *((word, word) for word in ("2026-11-21", "+1", ".5", "a b", "Null", "NULL", "1.")),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("0", 0),
+        ("-12", -12),
+        ("900", 900),
+        ("'true'", "true"),
+        ('"900"', "900"),
+        ("''", ""),
+        ("|\n    text\n", "text\n"),
+        ("'{{ x }}'", "{{ x }}"),
+        ("[1, [a, {b: null}]]", [1, ["a", {"b": None}]]),
+        ("{a: {on: yes}}", {"a": {"on": "yes"}}),
+    ],
+)
+def test_free_values_are_text_but_for_three_words_and_whole_numbers(
+    typed: str, value: object
+) -> None:
+    found = read(f"names: [a]\nfree:\n  key: {typed}")[3]
+    assert found == {"key": value}
+    assert isinstance(found, dict)
+    assert type(found["key"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("", "f:3:7: free.key: has no value (write null, or '' or '~' in quotes)"),
+        (
+            "~",
+            "f:3:8: free.key: '~' may mean nothing or a home directory"
+            " (write null, or '' or '~' in quotes)",
+        ),
+        ("9" * 19, "f:3:8: free.key: a number too long to be one (put it in quotes)"),
+        ('"a\\0b"', "f:3:8: free.key: holds a NUL character"),
+        ("{~: 1}", "f:3:9: free.key.~: this is not a key (put it in quotes)"),
+        ("[a, *x]", "f:3:12: an alias (*x) (write the value itself)"),
+    ],
+)
+def test_free_values_that_could_be_misread_are_refused(typed: str, said: str) -> None:
+    assert said_of(f"names: [a]\nfree:\n  key: {typed}") == [said]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("count: '2'", "f:1:8: count: '2' is text (leave out the quotes)"),
+        ("count: 6", "f:1:8: count: 6 is not a whole number from 1 to 5"),
+        ("count: 0x2", "f:1:8: count: '0x2' is not a whole number from 1 to 5"),
+        ("count: 02", "f:1:8: count: '02' is not a whole number from 1 to 5"),
+        ("count: [2]", "f:1:8: count: a list where a whole number from 1 to 5 is expected"),
+        (
+            "count: null",
+            "f:1:8: count: is null (write a whole number from 1 to 5, or leave the key out)",
+        ),
+        ("count:", "f:1:7: count: has no value"),
+        ("count: ''", "f:1:8: count: has no value"),
+        ("on: yes", "f:1:5: on: 'yes' is neither true nor false"),
+        ("on: 'true'", "f:1:5: on: 'true' is text (leave out the quotes)"),
+        ("cuont: 2", "f:1:1: unknown key 'cuont' (did you mean count?)"),
+        ("zzz: 2", "f:1:1: unknown key 'zzz' (known: count, on, names, free)"),
+        ("Count: 2", "f:1:1: unknown key 'Count' (did you mean count?)"),
+    ],
+)
+def test_a_wrong_value_is_said_in_plain_words(text: str, said: str) -> None:
+    (found,) = said_of(f"{text}\nnames: [a]")
+    assert found.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "f:1:1: 'names' is missing (a list of names)"),
+        ("names: []", "f:1:8: names: is empty; at least one is needed"),
+        ("names: a", "f:1:8: names: 'a' where a list of names is expected (write [a])"),
+        ("names: {a: b}", "f:1:8: names: a mapping where a list of names is expected"),
+        ("names: [a, b, a]", "f:1:15: names[2]: 'a' a second time (first on line 1)"),
+        ("names: [a, [b]]", "f:1:12: names[1]: a list where an image name is expected"),
+        (
+            f"names: [{', '.join('abcdefghij'[int(d)] for n in range(1001) for d in '1')}]",
+            "f:1:8: names: 1001 items; 1000 are allowed",
+        ),
+    ],
+)
+def test_a_wrong_list_is_said_in_plain_words(text: str, said: str) -> None:
+    assert said_of(text) == [said]
+
+
+def test_problems_of_values_between_values_and_of_the_yaml_itself_come_together() -> None:
+    assert said_of("count: 5\non: true\nnames: [A]\nfree: &x 1\nnmaes: []") == [
+        "f:1:8: count: 5 is too many when on",
+        "f:3:9: names[0]: 'A' is not an image name: it begins with a letter a-z and holds only"
+        " a-z, 0-9 and single hyphens in between",
+        "f:4:7: an anchor (&x) (write the value where it is used)",
+        "f:5:1: unknown key 'nmaes' (did you mean names?)",
+    ]
+
+
+def test_messages_stay_on_one_short_line_whatever_the_file_says() -> None:
+    odd = '"' + "\\n\\e[31m" + "x" * 500 + '"'
+    for text in (f"{odd}: 1", f"names: [{odd}]", f"free: {{{odd}: {{{odd}: }}}}"):
+        for said in said_of(text):
+            assert said.isprintable()
+            assert len(said) < 300
