@@ -11,7 +11,7 @@ credentials, and the rules for volatile paths drop what they leave there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -60,80 +60,91 @@ class PackerProvisioner:
         progress.step("writing the disk of the build VM")
         disk = work.folder / "build.disk"
         writer.write_raw(base, image.disk_size, work.epoch, toolchain, work.folder, disk, progress)
-        worn = self._run_packer(image, base, disk, work, progress)
-        disk.unlink()
-        progress.step("reading the disk back")
-        finished = read_back(
-            worn, work.epoch, work.folder, work.folder / "finished.tar", progress=progress
-        )
-        worn.unlink()
-        return finished
-
-    def _run_packer(
-        self,
-        image: Image,
-        base: CanonicalTree,
-        disk: Path,
-        work: Workspace,
-        progress: Progress,
-    ) -> Path:
-        """Boot, provision and shut down; the worn disk, raw."""
-        project = self._settings.project
-        folder = work.sub("packer")
-        files = boot.boot_files(base, work.sub("boot"))
-        accelerator = self._settings.accelerator(files.kernel, folder)
-        keys = guest.make_keys(folder)
-        host_keys = guest.make_keys(work.sub("host-key"))
-        (folder / "known_hosts").write_text(f"{ansible.HOST_KEY_ALIAS} {host_keys.public}\n")
-        console = folder / "console.log"
-        output = folder / "output"
-        playbook = folder / "playbook.yml"
-        playbook.write_text(ansible.playbook_text(image.provision, project))
-        settings = folder / "ansible.json"
-        failure = folder / "failure.json"
-        ansible.Settings(
-            folder=str(work.sub("ansible")),
-            failure=str(failure),
-            environment=ansible.environment(project, folder, work.sockets),
-            variables=image.provision.variables,
-            secrets={
-                name: read_secret(ref, project) for name, ref in image.provision.secrets.items()
-            },
-        ).write(settings)
-        credentials = guest.credentials(
-            keys, folder, {SSH_HOST_KEY: host_keys.private.read_text(), **BUILD_FILES}
-        )
-        template = folder / "template.json"
-        template.write_text(
-            packer.render(
-                packer.BuildVm(
-                    disk=disk,
-                    output=output,
-                    qemu=qemu.system_binary(image.architecture),
-                    accelerator=accelerator.value,
-                    cpus=image.build_cpus,
-                    memory=image.build_memory,
-                    private_key=keys.private,
-                    ssh_seconds=self._settings.boot_seconds,
-                    qemu_arguments=qemu_arguments(accelerator, files, console, credentials),
-                    ansible_command=ansible.write_command(folder / "ansible-command"),
-                    playbook=playbook,
-                )
-            )
-        )
+        prepared = prepare(image, base, disk, work, self._settings)
         with work.log.open("a", encoding="utf-8") as log:
             try:
                 packer.build(
-                    template,
-                    folder,
+                    prepared.template,
+                    prepared.folder,
                     work.sockets,
                     Narrator(progress, log).tell,
-                    {ansible.SETTINGS: str(settings)},
+                    prepared.environment,
                 )
             except BuildFailed as problem:
-                log.write(f"\n--- console ---\n{guest.console_text(console)}")
-                raise explain(problem, image, failure, console, work.log) from problem
-        return output / "disk.raw"
+                log.write(f"\n--- console ---\n{guest.console_text(prepared.console)}")
+                raise explain(problem, image, prepared, work.log) from problem
+        disk.unlink()
+        progress.step("reading the disk back")
+        finished = read_back(
+            prepared.worn, work.epoch, work.folder, work.folder / "finished.tar", progress=progress
+        )
+        prepared.worn.unlink()
+        return finished
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that Packer needs to run, written down: ``packer build TEMPLATE`` with ``environment``
+    does the same. ``worn`` is the disk that it leaves, ``failure`` what Ansible says of a task."""
+
+    template: Path
+    folder: Path
+    environment: Mapping[str, str]
+    worn: Path
+    console: Path
+    failure: Path
+
+
+def prepare(
+    image: Image, base: CanonicalTree, disk: Path, work: Workspace, settings: Settings
+) -> Prepared:
+    """Write everything that provisioning *disk*, which was written from *base*, needs."""
+    project = settings.project
+    folder = work.sub("packer")
+    files = boot.boot_files(base, work.sub("boot"))
+    accelerator = settings.accelerator(files.kernel, folder)
+    keys = guest.make_keys(folder)
+    host_keys = guest.make_keys(work.sub("host-key"))
+    (folder / "known_hosts").write_text(f"{ansible.HOST_KEY_ALIAS} {host_keys.public}\n")
+    playbook = folder / "playbook.yml"
+    playbook.write_text(ansible.playbook_text(image.provision, project))
+    provision = image.provision
+    prepared = Prepared(
+        template=folder / "template.json",
+        folder=folder,
+        environment={ansible.SETTINGS: str(folder / "ansible.json")},
+        worn=folder / "output" / "disk.raw",
+        console=folder / "console.log",
+        failure=folder / "failure.json",
+    )
+    ansible.Settings(
+        folder=str(work.sub("ansible")),
+        failure=str(prepared.failure),
+        environment=ansible.environment(project, folder, work.sockets),
+        variables=provision.variables,
+        secrets={name: read_secret(ref, project) for name, ref in provision.secrets.items()},
+    ).write(folder / "ansible.json")
+    credentials = guest.credentials(
+        keys, folder, {SSH_HOST_KEY: host_keys.private.read_text(), **BUILD_FILES}
+    )
+    prepared.template.write_text(
+        packer.render(
+            packer.BuildVm(
+                disk=disk,
+                output=prepared.worn.parent,
+                qemu=qemu.system_binary(image.architecture),
+                accelerator=accelerator.value,
+                cpus=image.build_cpus,
+                memory=image.build_memory,
+                private_key=keys.private,
+                ssh_seconds=settings.boot_seconds,
+                qemu_arguments=qemu_arguments(accelerator, files, prepared.console, credentials),
+                ansible_command=ansible.write_command(folder / "ansible-command"),
+                playbook=playbook,
+            )
+        )
+    )
+    return prepared
 
 
 def qemu_arguments(
@@ -149,7 +160,9 @@ def qemu_arguments(
         # Packer's own would listen on every address of this machine.
         *("-netdev", "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"),
         *("-device", "virtio-net,netdev=user.0", "-device", "virtio-rng-pci"),
-        *("-display", "none", "-serial", packer.escape(f"file:{console}")),
+        # A screen without a password would let any user of this machine type into the guest.
+        *("-display", "none", "-vnc", "none"),
+        *("-serial", packer.escape(f"file:{console}")),
         *("-kernel", packer.escape(str(files.kernel))),
         *("-initrd", packer.escape(str(files.initrd))),
         *("-append", packer.escape(f"{files.root_argument} {files.kernel_arguments}")),
@@ -177,10 +190,10 @@ class Narrator:
 
 
 def explain(
-    problem: BuildFailed, image: Image, failure: Path, console: Path, log: Path
+    problem: BuildFailed, image: Image, prepared: Prepared, log: Path
 ) -> BuildFailed | GuestUnreachable:
     """What Packer's failure means: a task that failed, a guest that never answered, or as told."""
-    task = ansible.read_failure(failure)
+    task = ansible.read_failure(prepared.failure)
     if task is not None:
         return BuildFailed(
             f"task {task.number} of {image.name}, {task.task!r}, failed",
@@ -190,11 +203,13 @@ def explain(
             log=str(log),
             hint="mend it, then build again; no VM and no version is left of this build",
         )
-    if "Timeout waiting for SSH" in problem.tail or guest.PANIC in guest.console_text(console):
+    if "Timeout waiting for SSH" in problem.tail or guest.PANIC in guest.console_text(
+        prepared.console
+    ):
         return GuestUnreachable(
             f"the build VM of {image.name} cannot be reached by SSH",
             why=problem.why,
-            tail=guest.console_tail(console),
+            tail=guest.console_tail(prepared.console),
             where=str(log),
             hint="the end of its console is above; `build: {boot_timeout: 10m}` in "
             "imagectl.yaml gives it more time",

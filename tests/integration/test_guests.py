@@ -1,0 +1,49 @@
+"""Real QEMU: a guest that never answers, and what it leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imagectl.adapters import guest, qemu, runs
+from imagectl.errors import Failed, GuestUnreachable
+from imagectl.model.names import Format
+
+pytestmark = pytest.mark.integration
+
+
+def boot(disk: Path, folder: Path, seconds: float) -> None:
+    with (
+        runs.open_run(folder / "runs") as run,
+        qemu.booted(
+            disk,
+            Format.RAW,
+            run=run,
+            keys=guest.make_keys(run.folder),
+            accelerator=qemu.Accelerator.TCG,
+            memory=128 << 20,
+            cpus=1,
+            seconds=seconds,
+        ),
+    ):
+        raise AssertionError("an empty disk cannot boot")
+
+
+def test_a_guest_that_never_answers_is_told_with_its_console(tmp_path: Path) -> None:
+    disk = tmp_path / "empty, with a comma.raw"
+    disk.touch()
+    with disk.open("r+b") as file:
+        file.truncate(64 << 20)
+    with pytest.raises(GuestUnreachable, match="cannot be reached") as caught:
+        boot(disk, tmp_path, 4)
+    assert caught.value.why == "no SSH server answered within 4 s"
+    assert "boot_timeout" in caught.value.hint
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_disk_that_qemu_refuses_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="QEMU did not start") as caught:
+        boot(tmp_path / "no-such-disk", tmp_path, 60)
+    assert "No such file" in caught.value.why
+    assert list((tmp_path / "runs").iterdir()) == []
