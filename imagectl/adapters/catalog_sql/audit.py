@@ -74,21 +74,22 @@ class _History:
     def _changes(self) -> Iterator[Change]:
         """The changes, as long as every one so far could be read."""
         statement = select(tables.events).order_by(tables.events.c.generation)
-        for row in self._connection.execute(statement.execution_options(yield_per=PAGE)):
-            if row.generation != self.generation + 1:
-                self._whole = False
-                self.findings.append(
-                    f"event {self.generation + 1}: missing; the next is {row.generation}"
-                )
-            before, self.hash = self.hash, Sha256(row.hash)
-            self.generation = row.generation
-            event = self._read(row)
-            if event is None:
-                self._whole = False
-                continue
-            self._check(event, row.key, before)
-            if self._whole:
-                yield event.change
+        with self._connection.execute(statement.execution_options(yield_per=PAGE)) as found:
+            for row in found:
+                if row.generation != self.generation + 1:
+                    self._whole = False
+                    self.findings.append(
+                        f"event {self.generation + 1}: missing; the next is {row.generation}"
+                    )
+                before, self.hash = self.hash, Sha256(row.hash)
+                self.generation = row.generation
+                event = self._read(row)
+                if event is None:
+                    self._whole = False
+                    continue
+                self._check(event, row.key, before)
+                if self._whole:
+                    yield event.change
 
     def _read(self, row: Row[Any]) -> Event | None:
         actual = text_hash(row.text)

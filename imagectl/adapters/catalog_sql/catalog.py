@@ -67,7 +67,7 @@ class SqlCatalog:
         new_id: Callable[[], str] | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        self._database = database(url, root, patience)
+        self._database = database(url, root=root, patience=patience)
         try:
             with explained(self.where):
                 schema.ensure(self._database, new_id)

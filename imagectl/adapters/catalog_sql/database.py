@@ -41,7 +41,7 @@ class Database:
         self.reading.dispose()
 
 
-def database(url: str, root: Path, patience: float) -> Database:
+def database(url: str, *, root: Path = Path(), patience: float) -> Database:
     """The database that *url* names; a relative SQLite path is below *root*. Connects to nothing.
 
     Raises BadUsage for an URL of another kind, ToolMissing where the driver is not installed.

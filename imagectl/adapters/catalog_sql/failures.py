@@ -62,14 +62,12 @@ def _full(where: str, why: str) -> ImagectlError:
     )
 
 
-def _denied(where: str, why: str) -> ImagectlError:
+def _denied(where: str, why: str, hint: str) -> ImagectlError:
     return Failed(
         "the catalog may not be written by this user; nothing was done",
         where=where,
         why=why,
-        hint="SQLite writes to the file and to the folder that it is in: check both"
-        if os.path.isabs(where)
-        else "check what the database role is granted, and that this is not a standby",
+        hint=hint,
     )
 
 
@@ -86,18 +84,19 @@ def _sqlite(error: sqlite3.Error, where: str) -> ImagectlError:
             return CannotTell(
                 "the catalog's file is not a SQLite database", where=where, why=why, hint=RESTORE
             )
-        case ["CORRUPT"]:
+        case ["CORRUPT"] | []:  # nameless: text in it is no UTF-8
             return CannotTell("the catalog's file is damaged", where=where, why=why, hint=RESTORE)
-        case ["READONLY" | "PERM" | "AUTH"]:
-            return _denied(where, why)
+        case ["READONLY"] if name == "SQLITE_READONLY":
+            return _denied(where, why, "let this user write to the file, or ask its owner")
         case ["IOERR"] if _no_room(Path(where)):
             return _full(where, why)
-        case ["CANTOPEN" | "IOERR" | "PROTOCOL"]:
+        case ["CANTOPEN" | "IOERR" | "PROTOCOL" | "PERM" | "READONLY"]:
             return CannotTell(
                 "the catalog's file cannot be read",
                 where=where,
                 why=f"{why} ({name})",
-                hint="check the permissions of the file and its folder, and the disk",
+                hint="check the disk, and who may write to the file and its folder: SQLite keeps "
+                "two more files there, even to read",
             )
         case _:
             return _unforeseen(where, why)
@@ -121,7 +120,9 @@ def _postgresql(error: BaseException | None, where: str) -> ImagectlError:
         case _, "53100":
             return _full(where, why)
         case _, "42501" | "25006":
-            return _denied(where, why)
+            return _denied(
+                where, why, "check what the role is granted, and that this is not a standby"
+            )
         case (("" | "08" | "28" | "3D" | "53" | "57"), _):
             return CannotTell(
                 "the catalog's database cannot be reached",
