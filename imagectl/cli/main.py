@@ -7,9 +7,11 @@ Each error ends here: in words, with its exit code, never as a traceback.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import io
 import os
+import select
 import shlex
 import signal
 import sys
@@ -90,6 +92,15 @@ class Root(click.Group):
         with formatter.section("More"):
             formatter.write_text("`imagectl VERB --help` shows examples and exit codes.")
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as problem:
+            if _reader_is_gone():
+                raise
+            # click would end in silence, as is right only where our own reader has gone.
+            raise RuntimeError("the pipe to a program broke") from problem
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -128,21 +139,50 @@ class Root(click.Group):
             return _report(errors.Failed(problem.format_message()), invocation)
         except (click.Abort, KeyboardInterrupt):
             return _report(errors.Interrupted("interrupted; cleaned up"), invocation)
+        except OSError as problem:
+            known = _by_this_machine(problem)
+            return _report(known or _mistake(problem, arguments, invocation), invocation)
         except Exception as problem:
-            from imagectl.adapters.clock import SystemClock
-            from imagectl.cli.crash import internal_error
+            return _report(_mistake(problem, arguments, invocation), invocation)
 
-            now = SystemClock().now()
-            return _report(
-                internal_error(
-                    problem,
-                    start=invocation.directory,
-                    name=f"error-{now:%Y%m%dT%H%M%SZ}.log",
-                    command=shlex.join(["imagectl", *arguments]),
-                    verbose=invocation.verbose,
-                ),
-                invocation,
-            )
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads our standard output any more (poll(2), POLLERR)."""
+    waiting = select.poll()
+    try:
+        waiting.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):  # a stream without a file
+        return False
+    return any(events & select.POLLERR for _, events in waiting.poll(0))
+
+
+def _mistake(
+    problem: Exception, arguments: list[str], invocation: Invocation
+) -> errors.ImagectlError:
+    """What nobody expected: a mistake of ours."""
+    from imagectl.adapters.clock import SystemClock
+    from imagectl.cli.crash import internal_error
+
+    return internal_error(
+        problem,
+        start=invocation.directory,
+        name=f"error-{SystemClock().now():%Y%m%dT%H%M%SZ}.log",
+        command=shlex.join(["imagectl", *arguments]),
+        verbose=invocation.verbose,
+    )
+
+
+def _by_this_machine(problem: OSError) -> errors.ImagectlError | None:
+    """A full disk or a missing right is no mistake of ours, wherever it shows."""
+    where = str(problem.filename or "")
+    hint = "`imagectl doctor` looks at each folder that imagectl writes to"
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.NoSpace("no space left", where=where, why=problem.strerror or "", hint=hint)
+    if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return errors.Failed(
+            "this user may not do that", where=where, why=problem.strerror or "", hint=hint
+        )
+    return None
 
 
 def _report(problem: errors.ImagectlError, invocation: Invocation) -> int:

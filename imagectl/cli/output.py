@@ -87,7 +87,7 @@ class Output:
     def answer(self, document: Document, lines: Iterable[str]) -> None:
         """The verb's answer: *document* with ``--json``, else *lines*."""
         if self.json:
-            print(json.dumps(document, indent=2, ensure_ascii=False))
+            print(json.dumps(document, indent=2))
         else:
             for line in lines:
                 print(clean(line))
@@ -109,7 +109,7 @@ class Output:
     def error(self, error: errors.ImagectlError) -> None:
         """The end of the run: what went wrong, where, why, and what to type next."""
         if self.json:
-            print(json.dumps(failure(error), indent=2, ensure_ascii=False), flush=True)
+            print(json.dumps(failure(error), indent=2), flush=True)
         self.tell_error(error)
 
     def tell_error(self, error: errors.ImagectlError) -> None:
