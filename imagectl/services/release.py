@@ -8,7 +8,7 @@ the change right after. Where that step is lost to a kill, ``catch_up`` makes it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -113,14 +113,18 @@ def enter(
 ) -> Released:
     """Point the entry channel to a build that is recorded and placed (P6), and show consumers.
 
-    Idempotent. Its placements were verified when they were made, just before. Builds may end at the
-    same time: a conflict with another one is decided anew.
+    Idempotent. Raises as ``promote`` does, but builds may end at the same time: a conflict with
+    another one is decided anew.
     """
     for attempt in range(ENTRY_ATTEMPTS):
-        snapshot = releasing.catalog.snapshot((ref.image,))
-        plan = plan_entry(snapshot, policy, ref)
         try:
-            return _carry_out(releasing, plan, snapshot, (), reason)
+            return _release(
+                releasing,
+                lambda snapshot, _: plan_entry(snapshot, policy, ref),
+                images=(ref.image,),
+                all_or_nothing=True,
+                reason=reason,
+            )
         except Conflict:
             if attempt + 1 == ENTRY_ATTEMPTS:
                 raise
@@ -173,10 +177,12 @@ def _release(
     *,
     all_or_nothing: bool,
     reason: str,
-    dry_run: bool,
+    dry_run: bool = False,
+    images: Collection[ImageName] | None = None,
 ) -> Released:
+    """Decide, verify live, decide again, and do it. *images*: those that the decision is about."""
     now = releasing.clock.now()
-    first = releasing.catalog.snapshot()
+    first = releasing.catalog.snapshot(images)
     decided = decide(first, now)
     verified, failures = _verify_live(releasing, decided.moves, first)
     plan = insist(decided.holding_back(failures), all_or_nothing=all_or_nothing)
@@ -184,7 +190,7 @@ def _release(
         return Released(plan, reason, True, None, _delivered(plan, first, verified))
 
     # Verifying takes as long as reading the artifacts does. Decide again on what is there now.
-    fresh = releasing.catalog.snapshot()
+    fresh = releasing.catalog.snapshot(images)
     if fresh.generation != first.generation:
         again = decide(fresh, now)
         if again.steps != decided.steps or not all(_still(each, fresh) for each in verified):

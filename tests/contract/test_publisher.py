@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
 import stat
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from support.examples import BASE, BETA, CI, STABLE
-from support.processes import end, fork, kill_after
+from support.processes import Killer
 from support.releases import Book
 
 from imagectl.adapters.published import KEPT_DOCUMENTS, DirectoryPublisher, open_tree
@@ -259,8 +257,7 @@ def test_old_states_are_thinned_out_but_not_those_of_others(tmp_path: Path, book
 
 
 def test_killed_at_any_moment_readers_find_the_state_before_or_after(tmp_path: Path) -> None:
-    """P7. 60 kills of a publication that moves two images and brings 30 new versions."""
-    chance = random.Random(4)
+    """P7. 60 kills of a publication that brings two new versions and moves both images."""
     book = Book()
     texts = [f"debian-{name}@20261120.1" for name in ("base", "ci")]
     for text in texts:
@@ -280,26 +277,27 @@ def test_killed_at_any_moment_readers_find_the_state_before_or_after(tmp_path: P
             found.add(head.version)
         return found
 
-    killed = before = 0
-    whole = 0.5
+    killer: Killer | None = None
+    before = 0
     for serial in range(2, 62):
         texts = [f"debian-{name}@20261120.{serial}" for name in ("base", "ci")]
         for text in texts:
             book.built(text)
         book.moved(STABLE, *texts)
-        began = time.monotonic()
-        if serial % 10 == 2:
-            assert end(fork(lambda: publisher.publish(book.snapshot))) == 0
-            whole = time.monotonic() - began
-        else:
-            killed += kill_after(
-                chance.uniform(0, 1.1 * whole), lambda: publisher.publish(book.snapshot)
-            )
-            (shown,) = both()
-            assert shown.serial <= serial
-            before += shown.serial < serial
+
+        def publish() -> None:
             publisher.publish(book.snapshot)
+
+        if killer is None:
+            killer = Killer(4, publish)
+        else:
+            killer.kill(publish)
+        (shown,) = both()
+        assert serial - 1 <= shown.serial <= serial
+        before += shown.serial < serial
+        publish()
         assert both() == {VersionId("20261120", serial)}
-    assert killed >= 15, "the kills came too late to prove anything"
+    assert killer is not None
+    assert killer.killed >= 20, "the kills came too late to prove anything"
     assert before >= 5
     assert not list((root / ".partial").iterdir())

@@ -7,6 +7,7 @@ what one start of Python does.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 import traceback
@@ -34,9 +35,32 @@ def end(child: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def kill_after(seconds: float, action: Callable[[], object]) -> bool:
-    """Kill a child running *action* after that time. Whether it was still running."""
-    child = fork(action)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    return end(child) == -signal.SIGKILL
+class Killer:
+    """Kills children at random moments of their lives.
+
+    How long they live depends on what else the machine does, so it is learnt all the time: the
+    moments are chosen such that about three of four children are killed before their end.
+    """
+
+    def __init__(self, seed: int, first: Callable[[], object]) -> None:
+        """*first* is run once, to its end."""
+        self._chance = random.Random(seed)
+        self.killed = 0
+        began = time.monotonic()
+        if end(fork(first)) != 0:
+            raise AssertionError("the child failed without being killed")
+        self._life = time.monotonic() - began
+
+    def kill(self, action: Callable[[], object]) -> None:
+        """Run *action* in a child, and kill it at some moment."""
+        child = fork(action)
+        time.sleep(self._chance.uniform(0, self._life))
+        os.kill(child, signal.SIGKILL)
+        status = end(child)
+        if status == -signal.SIGKILL:
+            self.killed += 1
+            self._life *= 1.03
+        elif status == 0:
+            self._life *= 0.9
+        else:
+            raise AssertionError("the child failed by itself")

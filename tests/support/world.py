@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -32,6 +32,7 @@ class World:
         store: ArtifactStore,
         sources: Path,
         policy: ReleasePolicy = POLICY,
+        new_key: Callable[[], str] | None = None,
     ) -> None:
         self.clock = FixedClock(NOW)
         self.store = store
@@ -44,7 +45,7 @@ class World:
             publishers,
             self.clock,
             "alice",
-            lambda: f"key-{next(keys)}",
+            new_key or (lambda: f"key-{next(keys)}"),
         )
 
     @property

@@ -454,6 +454,16 @@ def test_a_build_that_is_not_in_all_its_places_does_not_enter(
         world.enter(made.ref)
 
 
+def test_a_build_that_was_damaged_before_it_enters_does_not_enter(
+    world: World, local: Meddled
+) -> None:
+    made = world.recorded(ONE)
+    (placed,) = world.place(made.ref).placements
+    local.damage(placed)
+    with pytest.raises(Refused, match="beta was not moved"):
+        world.enter(made.ref)
+
+
 def test_a_build_whose_tests_failed_does_not_enter(world: World) -> None:
     made = world.recorded(ONE, failed=1)
     world.place(made.ref)
