@@ -60,9 +60,10 @@ CHANNEL: Record[_Rule] = Record(
 def _check_channels(entries: Entries[ChannelName, _Rule]) -> None:
     """One way in, and from there a way to every channel."""
     known = entries.keys()
-    sources = {name: entries.text(name, "from") for name in known}
-    doors = [name for name in known if entries.text(name, "entry") == "true"]
-    if not doors:
+    said = {name: entries.text(name, "entry") for name in known}
+    doors = [name for name in known if said[name] == "true"]
+    unclear = [name for name in known if said[name] not in (None, "true", "false")]
+    if not doors and not unclear:
         hint = "give the channel that builds arrive in: entry: true"
         entries.reject((), "no entry channel", hint)
     for name in doors:
@@ -72,14 +73,13 @@ def _check_channels(entries: Entries[ChannelName, _Rule]) -> None:
             entries.reject((name, "from"), "an entry channel has no 'from': builds arrive in it")
         if "soak" in entries.keys(name):
             entries.reject((name, "soak"), "an entry channel has no 'soak': nothing is before it")
-    for name in known:
-        source = sources[name]
-        if name in doors or (source is None and "from" in entries.keys(name)):
-            continue
-        if source is None:
+    others = [name for name in known if name not in doors and name not in unclear]
+    sources = {name: entries.text(name, "from") for name in others}
+    for name, source in sources.items():
+        if source is None and "from" not in entries.keys(name):
             hint = "say which channel it is promoted from, or that it is the entry"
             entries.reject((name,), "'from' is missing", hint)
-        elif source not in known:
+        elif source is not None and source not in known:
             hint = did_you_mean(source, [each for each in known if each != name])
             entries.reject((name, "from"), f"there is no channel {shown(source)}", hint)
         elif _leads_back(name, sources):

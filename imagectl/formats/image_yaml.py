@@ -10,6 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from imagectl.formats.paths import PATH_PATTERN, URL_PATTERN, parse_path, parse_url
 from imagectl.formats.reading import Source, Unfit, read_document
 from imagectl.formats.scalars import Choice, Free, Integer, Size, Text, in_python
 from imagectl.formats.schema import (
@@ -26,14 +27,7 @@ from imagectl.formats.schema import (
     required,
 )
 from imagectl.formats.secret_ref import SECRET, refuse_literal
-from imagectl.formats.words import (
-    LOCATION_NAME,
-    PATH_PATTERN,
-    SHA256,
-    URL_PATTERN,
-    parse_path,
-    parse_url,
-)
+from imagectl.formats.words import LOCATION_NAME, SHA256
 from imagectl.formats.yaml_strict import load, shown
 from imagectl.model.image import Base, DebianBase, DiskBase, Image, ParentBase, Provision
 from imagectl.model.names import (
@@ -187,10 +181,9 @@ _SECRETS = defaulted(
 
 
 def _check_provision(values: Values) -> None:
-    if _VARS in values and _SECRETS in values:
-        for name in values[_SECRETS]:
-            if name in values[_VARS]:
-                values.reject(("secrets", name), "is under 'vars' too", "keep one of them")
+    for name in values.keys("secrets"):
+        if name in values.keys("vars"):
+            values.reject(("secrets", name), "is under 'vars' too", "keep one of them")
 
 
 PROVISION: Record[Provision] = Record(
@@ -222,10 +215,10 @@ _OPTIONAL = defaulted(
 
 
 def _check_locations(values: Values) -> None:
-    if _REQUIRED in values and _OPTIONAL in values:
-        for index, name in enumerate(values[_OPTIONAL]):
-            if name in values[_REQUIRED]:
-                values.reject(("optional", index), f"{name!r} is under 'required' too")
+    needed = values.texts("required")
+    for index, name in enumerate(values.texts("optional")):
+        if name is not None and name in needed:
+            values.reject(("optional", index), f"{shown(name)} is under 'required' too")
 
 
 LOCATIONS: Record[Locations] = Record(

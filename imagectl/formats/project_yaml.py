@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import NamedTuple
 
+from imagectl.formats.paths import FOLDER, FOLDER_PATTERN, URL, parse_folder
 from imagectl.formats.reading import Source, Unfit, read_document
 from imagectl.formats.scalars import Choice, Text, in_python
 from imagectl.formats.schema import (
@@ -22,7 +23,7 @@ from imagectl.formats.schema import (
     required,
 )
 from imagectl.formats.secret_ref import SECRET
-from imagectl.formats.words import FOLDER, FOLDER_PATTERN, LOCATION_NAME, URL, parse_folder
+from imagectl.formats.words import LOCATION_NAME
 from imagectl.formats.yaml_strict import load, shown
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName

@@ -102,6 +102,12 @@ class AsTyped:
         node = self._below(path)
         return node.text if isinstance(node, Scalar) else None
 
+    def texts(self, *path: str) -> tuple[str | None, ...]:
+        """The items of the list at *path*, None for what is no single value; none without one."""
+        node = self._below(path)
+        items = node.items if isinstance(node, ListNode) else ()
+        return tuple(item.text if isinstance(item, Scalar) else None for item in items)
+
     def reject(self, path: Path, what: str, hint: str = "") -> None:
         """Report a problem at *path*, or at the nearest thing around it that is written."""
         self._reading.reject(self._node, path, what, hint)

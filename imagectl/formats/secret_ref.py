@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
+from imagectl.formats.paths import FOLDER_PATTERN, parse_folder
 from imagectl.formats.reading import Kind, Reading, Unfit, says_nothing
 from imagectl.formats.scalars import Text, in_python
 from imagectl.formats.schema import As, OneOf
-from imagectl.formats.words import FOLDER_PATTERN, parse_folder
 from imagectl.formats.yaml_strict import Scalar, shown
 from imagectl.model.image import SecretKind, SecretRef
 

@@ -1,17 +1,12 @@
-"""The texts that several of our files share: names, paths and addresses, as kinds.
+"""The names that several of our files use, as kinds.
 
-The parsers of names are those of ``model/names.py``; the patterns beside them are the same rules in
-words that an editor understands (a test generates texts and finds no difference).
+Their parsers are those of ``model/names.py``; the pattern beside them is the same rule in words
+that an editor understands (a test generates texts and finds no difference).
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
-
-from imagectl.formats.reading import Unfit
-from imagectl.formats.scalars import Text, in_python
-from imagectl.formats.yaml_strict import shown
+from imagectl.formats.scalars import Text
 from imagectl.model.names import (
     MAX_NAME,
     parse_channel_name,
@@ -21,61 +16,8 @@ from imagectl.model.names import (
 )
 
 NAME_PATTERN = r"^[a-z](-?[a-z0-9])*$"
-_NO_ODD_PARTS = r"(?!~)(?!(.*/)?\.{1,2}(/|$))(?!.*//)(?!.+/$)"
-_NO_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
-PATH_PATTERN = rf"^(?!/){_NO_ODD_PARTS}[^{_NO_CONTROLS}\\]+$"
-FOLDER_PATTERN = rf"^{_NO_ODD_PARTS}[^{_NO_CONTROLS}\\:]+$"
-URL_PATTERN = r"^https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~!\u0024&'()*+,;=:@%/?\-]*)?$"
 
 IMAGE_NAME = Text(parse_image_name, "an image name", NAME_PATTERN, MAX_NAME)
 CHANNEL_NAME = Text(parse_channel_name, "a channel name", NAME_PATTERN, MAX_NAME)
 LOCATION_NAME = Text(parse_location_name, "a location name", NAME_PATTERN, MAX_NAME)
 SHA256 = Text(parse_sha256, "a sha256", r"^(sha256:)?[0-9a-f]{64}$", 71)
-
-_URL = re.compile(in_python(URL_PATTERN))
-
-
-def parse_path(text: str) -> PurePosixPath:
-    """A path inside the project, relative to its root, in its one normal spelling."""
-    _refuse_odd_path(text)
-    if text.startswith("/"):
-        hint = "paths are relative to the folder of imagectl.yaml"
-        raise Unfit(f"{shown(text)} is an absolute path", hint)
-    return PurePosixPath(text)
-
-
-def parse_folder(text: str) -> PurePosixPath:
-    """A folder on this machine: relative to the project's root, or absolute."""
-    if ":" in text:
-        raise Unfit(f"{shown(text)} is not a folder", "only folders of this machine are known here")
-    _refuse_odd_path(text)
-    return PurePosixPath(text)
-
-
-def _refuse_odd_path(text: str) -> None:
-    if "\\" in text:
-        raise Unfit(f"{shown(text)} holds a backslash", "write / between folders")
-    if re.search(f"[{_NO_CONTROLS}]", text):
-        raise Unfit(f"{shown(text)} holds a control character")
-    if text.startswith("~"):
-        raise Unfit(f"{shown(text)} begins with ~, which only a shell understands")
-    if ".." in text.split("/"):
-        raise Unfit(f"{shown(text)} leads upwards", "'..' is not allowed in a path")
-    normal = str(PurePosixPath(text)).replace("//", "/")
-    if text != normal:
-        raise Unfit(f"{shown(text)} has a simpler spelling", f"write {normal!r}")
-    if text == ".":
-        raise Unfit("the project itself cannot be meant")
-
-
-def parse_url(text: str) -> str:
-    """An http or https URL without a user, a password or a fragment."""
-    if not _URL.match(text):
-        hint = "secrets do not belong into a URL" if "@" in text.partition("?")[0] else ""
-        raise Unfit(f"{shown(text)} is not a URL such as https://mirror.example/debian", hint)
-    return text
-
-
-PATH = Text(parse_path, "a path inside the project", PATH_PATTERN)
-FOLDER = Text(parse_folder, "a folder", FOLDER_PATTERN)
-URL = Text(parse_url, "an http or https URL", URL_PATTERN, 1000)

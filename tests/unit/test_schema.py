@@ -24,12 +24,13 @@ from imagectl.formats import schemas
 from imagectl.formats.build_config import parse_build_config
 from imagectl.formats.channels_yaml import parse_policy
 from imagectl.formats.image_yaml import parse_image
+from imagectl.formats.paths import FOLDER, PATH, URL
 from imagectl.formats.project_yaml import parse_project
 from imagectl.formats.reading import read_document
 from imagectl.formats.scalars import Boolean, Free, Integer, Text, in_python
 from imagectl.formats.schema import List, Record, Values, defaulted, optional, required
 from imagectl.formats.schemas import DIALECT, FILES, Described, json_schema, reference_page
-from imagectl.formats.words import CHANNEL_NAME, FOLDER, IMAGE_NAME, LOCATION_NAME, PATH, URL
+from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME, LOCATION_NAME
 from imagectl.formats.yaml_strict import load
 from imagectl.model.names import ImageName
 

@@ -1,0 +1,205 @@
+"""``imagectl.yaml``: its defaults, what it can say, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagectl.errors import BadInput
+from imagectl.formats.project_yaml import parse_project
+from imagectl.model.image import SecretKind, SecretRef
+from imagectl.model.names import LocationName
+from imagectl.model.project import Accelerator, DirectoryLocation, Mirror, Project
+
+DEFAULT = Project(
+    catalog_url="sqlite:///.imagectl/catalog.sqlite3",
+    catalog_password=None,
+    publish=(PurePosixPath("catalog/public"),),
+    store=PurePosixPath(".imagectl/store"),
+    inputs=PurePosixPath(".imagectl/inputs"),
+    locations={
+        LocationName("local"): DirectoryLocation(PurePosixPath(".imagectl/locations/local"))
+    },
+    mirror=Mirror(None, None),
+    accelerator=Accelerator.AUTO,
+)
+
+
+def read(text: str) -> Project:
+    return parse_project(text.encode(), "imagectl.yaml")
+
+
+def said_of(text: str) -> list[str]:
+    with pytest.raises(BadInput) as caught:
+        read(text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "catalog: {}\nmirror: {}\nbuild: {}\n"])
+def test_a_project_that_says_nothing_has_every_default(text: str) -> None:
+    assert read(text) == DEFAULT
+
+
+def test_a_project_that_says_everything() -> None:
+    project = read(
+        """\
+catalog:
+  url: postgresql+psycopg://imagectl@db.example:5432/catalog?sslmode=require
+  password: {env: CATALOG_PASSWORD}
+  publish: [catalog/public, /srv/www/images]
+store: /srv/imagectl/store
+inputs: inputs
+locations:
+  local: {type: directory, path: out}
+  share: {type: directory, path: /mnt/images}
+mirror: {debian: "http://mirror.example/debian", security: "https://mirror.example/security"}
+build: {accelerator: tcg}
+"""
+    )
+    assert project == Project(
+        catalog_url="postgresql+psycopg://imagectl@db.example:5432/catalog?sslmode=require",
+        catalog_password=SecretRef(SecretKind.ENV, "CATALOG_PASSWORD"),
+        publish=(PurePosixPath("catalog/public"), PurePosixPath("/srv/www/images")),
+        store=PurePosixPath("/srv/imagectl/store"),
+        inputs=PurePosixPath("inputs"),
+        locations={
+            LocationName("local"): DirectoryLocation(PurePosixPath("out")),
+            LocationName("share"): DirectoryLocation(PurePosixPath("/mnt/images")),
+        },
+        mirror=Mirror("http://mirror.example/debian", "https://mirror.example/security"),
+        accelerator=Accelerator.TCG,
+    )
+
+
+def test_one_mirror_may_be_set_without_the_other() -> None:
+    project = read("mirror: {debian: https://mirror.example/debian}")
+    assert project.mirror == Mirror("https://mirror.example/debian", None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///catalog.sqlite3",
+        "sqlite:////srv/imagectl/catalog.sqlite3",
+        "postgresql+psycopg://db.example/catalog",
+        "postgresql+psycopg:///catalog",
+        "postgresql+psycopg://me@[::1]:5432/catalog",
+    ],
+)
+def test_a_catalog_is_a_sqlite_file_or_postgresql(url: str) -> None:
+    assert read(f"catalog: {{url: '{url}'}}").catalog_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me:hunter2@db.example/catalog",
+        "postgresql+psycopg://:hunter2@db.example/catalog",
+        "postgresql://me:hunter2@db.example/catalog",
+        "postgresql+psycopg://me@db.example/catalog?password=hunter2",
+        "postgresql+psycopg://db.example/catalog?user=me&password=hunter2",
+        "mysql://me:hunter2@db.example/catalog",
+    ],
+)
+def test_a_password_is_never_written_down(url: str) -> None:
+    """Nor is it repeated in the message, which ends in logs."""
+    assert said_of(f"catalog:\n  url: {url}\n") == [
+        "imagectl.yaml:2:8: catalog.url: a password in the URL"
+        " (write the URL without it, and beside it: password: {env: NAME})"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql://me@db.example/catalog",
+            "the driver is missing (write postgresql+psycopg://me@db.example/catalog)",
+        ),
+        ("sqlite:///../catalog.sqlite3", "'../catalog.sqlite3' leads upwards"),
+        ("sqlite:///", "the project itself cannot be meant"),
+        ("sqlite://", "'sqlite://' is not the URL of a catalog"),
+        ("sqlite:///:memory:", "':memory:' is not a folder"),
+        ("catalog.sqlite3", "'catalog.sqlite3' is not the URL of a catalog"),
+        ("mysql://db.example/catalog", "'mysql://db.example/catalog' is not the URL of a catalog"),
+        ("postgresql+psycopg://db.example", "is not the URL of a catalog"),
+    ],
+)
+def test_another_database_is_refused(url: str, said: str) -> None:
+    (found,) = said_of(f"catalog: {{url: '{url}'}}")
+    assert said in found
+
+
+def test_a_sqlite_file_has_no_password() -> None:
+    assert said_of("catalog: {password: {env: X}}") == [
+        "imagectl.yaml:1:11: catalog.password: a SQLite file has no password (leave it out)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("store: ../store", "1:8: store: '../store' leads upwards ('..' is not allowed in a path)"),
+        ("store: ~/store", "1:8: store: '~/store' begins with ~, which only a shell understands"),
+        ("store: .", "1:8: store: the project itself cannot be meant"),
+        (
+            "catalog: {publish: ['s3://acme']}",
+            "1:21: catalog.publish[0]: 's3://acme' is not a folder"
+            " (only folders of this machine are known here)",
+        ),
+        ("catalog: {publish: []}", "1:20: catalog.publish: is empty; at least one is needed"),
+        ("locations: {}", "1:12: locations: is empty; at least one is needed"),
+        (
+            "locations: {a: {path: x}}",
+            "1:16: locations.a: 'type' is missing (known: directory)",
+        ),
+        (
+            "locations: {a: {type: gce, project: x}}",
+            "1:23: locations.a.type: 'gce' is not known (known: directory)",
+        ),
+        (
+            "locations: {a: {type: [directory]}}",
+            "1:23: locations.a.type: a list where a word is expected",
+        ),
+        ("locations: {a: {type: directory}}", "1:16: locations.a: 'path' is missing (a folder)"),
+        (
+            "locations: {a: x}",
+            "1:16: locations.a: 'x' where a mapping with a `type`: `directory` is expected",
+        ),
+        (
+            "locations: {a: {type: directory, path: x}, b: {type: directory, path: x}}",
+            "1:71: locations.b.path: the folder of location 'a' already"
+            " (two locations need two folders)",
+        ),
+        (
+            "build: {accelerator: kmv}",
+            "1:22: build.accelerator: 'kmv' is not known here (did you mean kvm?)",
+        ),
+        (
+            "mirror: {debian: 'http://me:pw@mirror.example/'}",
+            "1:18: mirror.debian: 'http://me:pw@mirror.example/' is not a URL such as"
+            " https://mirror.example/debian (secrets do not belong into a URL)",
+        ),
+        (
+            "mirror: http://mirror.example/debian",
+            "1:9: mirror: 'http://mirror.example/debian' where a mapping with `debian` and"
+            " `security` is expected",
+        ),
+        ("catalogue: {}", "1:1: unknown key 'catalogue' (did you mean catalog?)"),
+    ],
+)
+def test_a_wrong_setting_is_reported_where_it_stands(line: str, said: str) -> None:
+    assert said_of(line) == [f"imagectl.yaml:{said}"]
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_raise_nothing_but_bad_input(data: bytes) -> None:
+    for prefix in (b"", b"catalog: {url: ", b"locations: {a: {"):
+        try:
+            parse_project(prefix + data, "f")
+        except BadInput as error:
+            said = str(error)
+            assert said.endswith("f")
