@@ -47,6 +47,9 @@ class Events:
     def _keep(self, data: Mapping[str, Any]) -> None:
         result = data.get("res", {})
         said = [str(result.get(key, "")).strip() for key in ("msg", "stderr", "stdout")]
+        if command := result.get("cmd"):
+            text = command if isinstance(command, str) else shlex.join(map(str, command))
+            said.append(f"the command was: {text}")
         failure = {
             "task": data.get("task", "?"),
             "number": self._tasks,
