@@ -36,11 +36,12 @@ def build_order(images: Iterable[Image]) -> tuple[Image, ...]:
     while waiting:
         ready = [name for name in waiting if parents[name] not in waiting]
         if not ready:
-            raise BadInput([_own_ancestor(name, parents) for name in waiting])
+            lines = [line for name in waiting if (line := circle(name, parents))]
+            raise BadInput([_own_ancestor(line) for line in lines])
         ordered.extend(waiting.pop(name) for name in ready)
     return tuple(ordered)
 
 
-def _own_ancestor(name: ImageName, parents: Mapping[ImageName, ImageName | None]) -> Problem:
-    line = " -> ".join(circle(name, parents)) or f"{name} -> {parents[name]}"
-    return Problem(f"images/{name}/image.yaml", 0, 0, f"parents in a circle: {line}")
+def _own_ancestor(line: tuple[ImageName, ...]) -> Problem:
+    what = f"parents in a circle: {' -> '.join(line)}"
+    return Problem(f"images/{line[0]}/image.yaml", 0, 0, what)
