@@ -11,9 +11,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from imagectl.cli.text import clean, duration
+from imagectl.errors import Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -88,7 +89,7 @@ class Live:
         self._clock = clock
         self._lock = threading.Lock()
         self._stages: list[_Stage] = []
-        self._outcome = "running"
+        self._outcome: Literal["running", "done", "failed", "stopped"] = "running"
         self._unicode = "utf" in console.encoding.lower()
 
     def stage(self, name: str, expected_seconds: float | None = None) -> None:
@@ -109,10 +110,10 @@ class Live:
         with contextlib.suppress(OSError, ValueError):
             self._console.print(Text(clean(text)), soft_wrap=True)
 
-    def finish(self, *, ok: bool) -> None:
+    def finish(self, outcome: Literal["done", "failed", "stopped"]) -> None:
         """The work is over; the last picture stays on the screen."""
         with self._lock:
-            self._outcome = "done" if ok else "failed"
+            self._outcome = outcome
             if self._stages and self._stages[-1].ended is None:
                 self._stages[-1].ended = self._clock.monotonic()
 
@@ -134,8 +135,8 @@ class Live:
 
         taken = duration((stage.ended if stage.ended is not None else now) - stage.began)
         about, doing = "", ""
-        if last and self._outcome == "failed":
-            mark, style, doing = ("✗" if self._unicode else "x"), "bold red", "failed"
+        if last and self._outcome in ("failed", "stopped"):
+            mark, style, doing = ("✗" if self._unicode else "x"), "bold red", self._outcome
         elif stage.ended is not None:
             mark, style = ("✓" if self._unicode else "+"), "green"
         else:
@@ -146,7 +147,7 @@ class Live:
         return Text.assemble(
             (f" {mark} ", style),
             f"{stage.name:<{width}}  {taken:>7}{about}  ",
-            (doing, style if doing == "failed" else "dim"),
+            (doing, style if doing == self._outcome else "dim"),
         )
 
 
@@ -167,10 +168,13 @@ def live(stream: TextIO, clock: Clock, title: str = "") -> Iterator[Live]:
     ) as screen:
         try:
             yield display
+        except (KeyboardInterrupt, Interrupted):
+            display.finish("stopped")
+            raise
         except BaseException:
-            display.finish(ok=False)
+            display.finish("failed")
             raise
         else:
-            display.finish(ok=True)
+            display.finish("done")
         finally:
             screen.refresh()
