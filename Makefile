@@ -61,7 +61,7 @@ docs: setup ## Write the generated pages of docs/ again
 	$(BIN)/python -m imagectl.cli.reference
 
 bench: setup ## Measure; ratios within one run
-	$(BIN)/python -m benchmarks $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 requirements: $(INSTALLED) ## Pin every Python dependency again, with hashes
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgresql --generate-hashes --upgrade \

@@ -180,12 +180,12 @@ class Project:
             checks=self.checks,
             workspaces=self.workspaces(progress),
             bases=LocalBases(
-                self.root, self.mirror, self.store, self._toolchain, BaseCache(self.state / "bases")
+                self.root, self.mirror, self.store, self.toolchain, BaseCache(self.state / "bases")
             ),
             provisioner=PackerProvisioner(
-                ProvisionerSettings(self.root, BOOT_SECONDS, accelerator.find), self._toolchain
+                ProvisionerSettings(self.root, BOOT_SECONDS, accelerator.find), self.toolchain
             ),
-            disks=LocalDisks(self._toolchain),
+            disks=LocalDisks(self.toolchain),
             prover=QemuProver(
                 self.root, BOOT_SECONDS, lambda work: accelerator.find(None, work.folder)
             ),
@@ -209,7 +209,7 @@ class Project:
         found = host_mirror()
         return Mirror(found.archive, said.security or found.security)
 
-    def _toolchain(self, progress: Progress) -> Toolchain:
+    def toolchain(self, progress: Progress) -> Toolchain:
         from imagectl.adapters.toolchain import make_toolchain
 
         if self._made_toolchain is None:
