@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-from imagectl.model.channel import MoveKind
 from imagectl.model.release import Verdict
 
 if TYPE_CHECKING:
@@ -99,8 +98,7 @@ def _what(decision: Decision, released: Released) -> str:
     if decision.verdict is Verdict.HELD_BACK:
         return f"held back at {decision.before or 'nothing'}"
     would = "would go " if released.dry_run else ""
-    back = "back " if released.plan.kind is MoveKind.ROLLBACK else ""
-    return f"{would}{back}{decision.before or 'nothing'} -> {decision.to}"
+    return f"{would}{decision.before or 'nothing'} -> {decision.to}"
 
 
 def _get(released: Released) -> str:

@@ -162,7 +162,7 @@ def test_rollback_goes_back_and_keeps_the_history(project: Project, imagectl: Ru
     imagectl("promote", "stable", "debian-base")
     result = imagectl("rollback", "stable", "--reason", "broken DNS")
     assert result.exit_code == 0
-    assert "debian-base:stable  back 20261120.1 -> 20261118.1" in result.stdout
+    assert "debian-base:stable  20261120.1 -> 20261118.1" in result.stdout
     assert "consumers now get qcow2 amd64 from local" in result.stdout
     resolved = Path(imagectl("resolve", "debian-base").stdout.strip())
     assert resolved.read_text() == f"qcow2 disk of {OLD}"
