@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from imagectl import errors
+from imagectl.adapters.disk.rules import RULES
 from imagectl.cli.crash import InternalError
 from imagectl.cli.documents import fields
 from imagectl.cli.main import VERBS, root
@@ -30,6 +31,7 @@ def pages() -> dict[str, str]:
         "reference/json.md": _json(),
         "reference/exit-codes.md": _exit_codes(),
         "reference/errors.md": _errors(),
+        "reference/volatile-paths.md": _volatile_paths(),
     }
     texts = {path: "\n".join(lines).rstrip() + "\n" for path, lines in bodies.items()}
     for file in schemas.FILES:
@@ -214,6 +216,20 @@ def _tree(error: type[errors.ImagectlError]) -> Iterator[type[errors.ImagectlErr
         if below.__module__ == errors.__name__:
             yield below
             yield from _tree(below)
+
+
+def _volatile_paths() -> Iterator[str]:
+    yield "# Volatile paths"
+    yield ""
+    yield "What a running system writes that must not be in an image. The first rule that matches a"
+    yield "path counts. `*` and `?` stop at a slash, `**` does not, `{a,b}` is either. *drop*: it is"
+    yield "not in the image, a folder with all that is in it; *empty*: the file stays, with its owner"
+    yield "and mode, and holds nothing; *rewrite*: a part of its text is replaced."
+    yield ""
+    yield "| path | | why |"
+    yield "|---|---|---|"
+    for rule in RULES:
+        yield f"| `/{_cell(rule.pattern)}` | {rule.action.value} | {_cell(rule.reason)} |"
 
 
 def _in_markdown(docstring: str) -> str:
