@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.errors import BadUsage, ImagectlError, NotFound
+from imagectl.errors import BadInput, BadUsage, ImagectlError, NotFound, Problem
 
 if TYPE_CHECKING:
     from imagectl.adapters.catalog_sql import SqlCatalog
@@ -210,6 +210,7 @@ class Project:
         return Mirror(found.archive, said.security or found.security)
 
     def toolchain(self, progress: Progress) -> Toolchain:
+        """The tools that write bytes, made where they are not there yet."""
         from imagectl.adapters.toolchain import make_toolchain
 
         if self._made_toolchain is None:
@@ -229,7 +230,16 @@ class _FileDefinitions:
 
         if not names:
             return project_files.load_all(self._root)
-        return build_order(project_files.load_image(self._root, name) for name in set(names))
+        images: list[Image] = []
+        problems: list[Problem] = []
+        for name in sorted(set(names)):
+            try:
+                images.append(project_files.load_image(self._root, name))
+            except BadInput as bad:
+                problems += bad.problems
+        if problems:
+            raise BadInput(sorted(set(problems)))
+        return build_order(images)
 
     def digest(self, image: Image) -> Sha256:
         from imagectl.adapters.definition_digest import definition_digest
@@ -381,7 +391,7 @@ def _accelerator(project: Project | None, state: Path) -> SeenAccelerator:
             if kernel is None and host.has_kvm():
                 return SeenAccelerator("", "no kernel in /boot to try /dev/kvm with; a build will")
             with tempfile.TemporaryDirectory() as work:
-                cache = state if state.is_dir() else Path(work)
+                cache = state if os.access(state, os.W_OK) else Path(work)
                 known = qemu.find_accelerator(
                     kernel or Path(os.devnull), cache / ACCELERATOR_CACHE, Path(work)
                 )
