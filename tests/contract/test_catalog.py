@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -288,10 +289,15 @@ def test_threads_that_race_are_applied_once_or_told(catalog: Catalog) -> None:
                 made.append(catalog.commit(change(key, based_on, move(CI, BETA, to))).generation)
 
     threads = [threading.Thread(target=race, args=(name,)) for name in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # else each of them is through before the next one's turn
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
     assert len(made) >= 20  # each round has a winner
     assert sorted(made) == list(range(2, len(made) + 2))
     assert catalog.snapshot([]).generation == 1 + len(made) == len(list(catalog.events()))

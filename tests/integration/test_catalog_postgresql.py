@@ -120,6 +120,7 @@ def test_a_server_that_is_not_there(url: str) -> None:
         "postgresql://u:secret@127.0.0.1:1/db",
         url.replace("postgres?", "nosuchdatabase?"),
         url.replace("//postgres@", "//nosuchrole:secret@"),
+        url.replace("//postgres@", "//nosuchrole@") + "&password=secret",
     ):
         with pytest.raises(CannotTell, match="cannot be reached") as caught:
             SqlCatalog(bad, new_id=new_id)
@@ -139,9 +140,22 @@ def test_a_role_that_may_only_read(url: str, role: str) -> None:
         assert "granted" in caught.value.hint
 
 
+def test_a_database_that_does_not_know_unicode(postgresql: Server) -> None:
+    """What PostgreSQL makes where the machine's language is C."""
+    with psycopg.connect(postgresql.dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE plain ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    url = postgresql.schema().replace("/postgres?", "/plain?").partition("&options")[0]
+    with SqlCatalog(url, new_id=new_id) as catalog:
+        wanted = change("clé", 0, record(ONE), reason="schön \U0001f600")
+        catalog.commit(wanted)
+        assert [event.change for event in catalog.events()] == [wanted]
+        assert catalog.verify() == ()
+
+
 # --- locks and durability ---
 
 
+@pytest.mark.timeout(60)
 def test_a_lock_that_is_held_for_long_is_no_conflict(url: str) -> None:
     engine = create_engine(url, poolclass=NullPool)
     with SqlCatalog(url, patience=0.2) as catalog:
@@ -247,6 +261,11 @@ def test_a_server_that_crashes_and_comes_back(url: str, postgresql: Server) -> N
         assert catalog.snapshot() == before
         assert catalog.commit(release("key-2", 2)).generation == 3
         assert catalog.verify() == ()
+        # Nobody who asks only afterwards notices that it was away.
+        postgresql.stop(signal.SIGQUIT)
+        postgresql.start()
+        assert catalog.commit(release("key-3", 3)).generation == 4
+        assert catalog.snapshot().generation == 4
 
 
 def test_a_connection_that_breaks_within_a_commit(url: str, tmp_path: Path) -> None:

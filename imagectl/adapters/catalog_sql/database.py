@@ -5,7 +5,7 @@
   Taking only the channel's row instead was measured to leave a channel pointing to a deleted
   version 1,231 times in 20,342 transactions.
 - A commit that returned is on the disk, whatever the server's defaults are.
-- Nobody waits for a lock longer than *patience*, in seconds.
+- No commit waits for a lock longer than *patience*, in seconds.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def database(url: str, *, root: Path = Path(), patience: float) -> Database:
         case other:
             raise BadUsage(
                 f"catalog.url names a kind of database that imagectl does not know: {other}",
-                where=parsed.render_as_string(hide_password=True),
+                where=_shown(parsed),
                 hint=f"write {KNOWN}",
             )
 
@@ -99,7 +99,11 @@ def sqlite_file(path: Path, patience: float) -> Database:
 
 
 def _postgresql(url: URL, patience: float) -> Database:
-    options = {"connect_timeout": CONNECT_SECONDS, "application_name": "imagectl"}
+    options = {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "imagectl",
+        "client_encoding": "utf8",  # else text comes back as bytes from a database in SQL_ASCII
+    }
     try:
         engine = create_engine(
             url,
@@ -113,12 +117,16 @@ def _postgresql(url: URL, patience: float) -> Database:
             hint="pip install 'imagectl[postgresql]'",
         ) from None
     return Database(
-        url.render_as_string(hide_password=True),
+        _shown(url),
         None,
         engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
         engine.execution_options(isolation_level="READ COMMITTED"),
         patience,
     )
+
+
+def _shown(url: URL) -> str:
+    return url.difference_update_query(["password", "sslpassword"]).render_as_string()
 
 
 def make_durable(connection: Connection, patience: float) -> None:

@@ -34,6 +34,8 @@ def explained(where: str) -> Iterator[None]:
         if isinstance(cause, sqlite3.Error):
             raise _sqlite(cause, where) from error
         raise _postgresql(cause, where) from error
+    except sqlite3.Error as error:
+        raise _sqlite(error, where) from error
     except TimeoutError as error:
         raise _busy(where, "all connections of this process are in use") from error
     except OSError as error:
