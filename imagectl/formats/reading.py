@@ -194,10 +194,11 @@ def says_nothing(node: Scalar) -> bool:
 
 
 def did_you_mean(text: str, known: Sequence[str]) -> str:
-    """A hint that names the likeliest of the known words, or else all of them."""
+    """A hint that names the likeliest of the known words, or else the first dozen of them."""
     if not known:
         return ""
-    return nearest(text[:100].lower(), known) or f"known: {', '.join(known)}"
+    some = ", ".join([*known[:12], *(["..."] if len(known) > 12 else [])])
+    return nearest(text[:100].lower(), known) or f"known: {some}"
 
 
 def _dotted(path: Path) -> str:

@@ -231,7 +231,7 @@ def test_a_path_has_no_control_characters(path: str) -> None:
 )
 def test_a_playbook_is_below_playbooks_so_that_its_changes_are_noticed(playbook: str) -> None:
     (said,) = said_of(SMALL + f"provision: {{playbook: {playbook}}}\n")
-    assert f"'{playbook}' is not a playbook" in said
+    assert f"'{playbook}' is not a playbook (playbooks are .yml files below playbooks/" in said
 
 
 @pytest.mark.parametrize("role", ["../x", "a/b", ".hidden", "-x", "a b", "é"])
@@ -339,6 +339,15 @@ def test_a_variable_has_a_name_that_ansible_can_use(name: str) -> None:
 )
 def test_a_wrong_value_is_reported_where_it_stands(line: str, said: str) -> None:
     assert said_of(SMALL + line + "\n") == [f"{FILE}:{said}"]
+
+
+def test_a_summary_is_one_short_line() -> None:
+    assert read(SMALL.replace("summary: x", f"summary: {'x' * 120}")).summary == "x" * 120
+    assert said_of(SMALL.replace("summary: x", f"summary: {'x' * 121}")) == [
+        f"{FILE}:1:10: summary: 121 characters; 120 are allowed"
+    ]
+    (said,) = said_of(SMALL.replace("summary: x", 'summary: "a\\nb"'))
+    assert said == f"{FILE}:1:10: summary: 'a\\nb' is not one line of text"
 
 
 def test_an_image_without_tests_is_refused() -> None:

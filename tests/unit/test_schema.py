@@ -26,12 +26,12 @@ from imagectl.formats.channels_yaml import parse_policy
 from imagectl.formats.image_yaml import parse_image
 from imagectl.formats.paths import FOLDER, PATH, URL
 from imagectl.formats.project_yaml import parse_project
-from imagectl.formats.reading import read_document
+from imagectl.formats.reading import did_you_mean, read_document
 from imagectl.formats.scalars import Boolean, Free, Integer, Text, in_python
 from imagectl.formats.schema import List, Record, Values, defaulted, optional, required
 from imagectl.formats.schemas import DIALECT, FILES, Described, json_schema, reference_page
 from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME, LOCATION_NAME
-from imagectl.formats.yaml_strict import load
+from imagectl.formats.yaml_strict import MAX_PROBLEMS, load
 from imagectl.model.names import ImageName
 
 JsonSchema = dict[str, Any]
@@ -458,6 +458,13 @@ def test_a_wrong_list_is_said_in_plain_words(text: str, said: str) -> None:
     assert said_of(text) == [said]
 
 
+def test_a_hint_names_the_likeliest_word_or_some_of_all() -> None:
+    assert did_you_mean("Stabel", ["beta", "stable"]) == "did you mean stable?"
+    assert did_you_mean("x", ["beta", "stable"]) == "known: beta, stable"
+    assert did_you_mean("x" * 10**6, [f"w{i}" for i in range(99)]).endswith("w10, w11, ...")
+    assert did_you_mean("x", []) == ""
+
+
 def test_problems_of_values_between_values_and_of_the_yaml_itself_come_together() -> None:
     assert said_of("count: 5\non: true\nnames: [A]\nfree: &x 1\nnmaes: []") == [
         "f:1:8: count: 5 is too many when on",
@@ -469,8 +476,12 @@ def test_problems_of_values_between_values_and_of_the_yaml_itself_come_together(
 
 
 def test_messages_stay_on_one_short_line_whatever_the_file_says() -> None:
-    odd = '"' + "\\n\\e[31m" + "x" * 500 + '"'
-    for text in (f"{odd}: 1", f"names: [{odd}]", f"free: {{{odd}: {{{odd}: }}}}"):
-        for said in said_of(text):
-            assert said.isprintable()
-            assert len(said) < 300
+    for odd in ('"\\n\\e[31m"', '"' + "\\n\\e[31m" + "x" * 500 + '"'):
+        for text in (f"{odd}: 1", f"names: [{odd}]", f"free: {{{odd}: {{{odd}: }}}}"):
+            for said in said_of(text):
+                assert said.isprintable()
+                assert len(said) < 300
+
+
+def test_reading_ends_where_nobody_would_read_on() -> None:
+    assert len(said_of("\n".join(f"key{i}: 1" for i in range(10_000)))) == MAX_PROBLEMS
