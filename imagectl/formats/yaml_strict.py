@@ -209,7 +209,6 @@ class _Reader:
 
     def __init__(self, text: str, file: str) -> None:
         self._file = file
-        self._text = text
         self._problems: list[Problem] = []
         try:
             from yaml._yaml import CParser
