@@ -19,9 +19,6 @@ from imagectl.model.proof import Outcome, TestReport, TestResult
 _NO_TESTS = 5
 """pytest's exit status where nothing was collected."""
 
-_ON_GUEST = "[ssh://guest]"
-"""What Testinfra adds to the name of each test: every one of ours runs on this one host."""
-
 _OPTIONS = (
     *("-c", "/dev/null", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"),
     *(
@@ -78,7 +75,7 @@ def run_suites(
     ]
 
     def follow(line: str) -> None:
-        name, _, rest = line.replace(_ON_GUEST, "").partition(" ")
+        name, _, rest = _on_guest(line).partition(" ")
         if "::" in name and rest.startswith(("PASSED", "FAILED", "ERROR", "SKIPPED")):
             on_test(f"{name.rpartition('/')[2]} {rest.split()[0].lower()}")
 
@@ -116,9 +113,14 @@ def _results(xml: Path) -> list[TestResult]:
         output = "\n".join(
             (child.text or "").strip() for child in case if child.tag.startswith("system-")
         )
-        name = case.get("name", "?").replace(_ON_GUEST, "")
+        name = _on_guest(case.get("name", "?"))
         suite = case.get("classname", "").rpartition(".")[2]
         results.append(
             TestResult(suite, name, outcome, float(case.get("time", "0")), said.strip(), output)
         )
     return results
+
+
+def _on_guest(name: str) -> str:
+    """A test's name without what Testinfra adds to it: all run on this one host."""
+    return name.replace("[ssh://guest]", "").replace("[ssh://guest-", "[")

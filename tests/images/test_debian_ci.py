@@ -15,18 +15,29 @@ def test_docker_answers_to_the_build_user(host):
     assert host.check_output("runuser -u %s -- docker info --format '{{.ServerVersion}}'", USER)
 
 
+COMPOSE = """
+set -e
+rm -rf /tmp/compose
+mkdir -p /tmp/compose/root
+cd /tmp/compose
+cp --parents -L /usr/bin/echo $(ldd /usr/bin/echo | grep -o '/lib[^ ]*') root
+tar -C root -c . | docker import - local/echo
+cat > docker-compose.yml <<EOF
+version: "3"
+services:
+  hello:
+    image: local/echo
+    network_mode: none
+    command: ["/usr/bin/echo", "it runs"]
+EOF
+"""
+
+
 def test_docker_compose_starts_a_container(host):
-    """Without any registry: the container's file system is made of the guest's own busybox."""
-    host.check_output(
-        "rm -rf /tmp/compose && mkdir -p /tmp/compose/root/bin && cd /tmp/compose && "
-        "cp --parents $(ldd /usr/bin/busybox | grep -o '/lib[^ ]*') root && "
-        "cp /usr/bin/busybox root/bin/ && tar -C root -c . | docker import - local/busybox && "
-        "printf 'version: \"3\"\\nservices:\\n  hello:\\n    image: local/busybox\\n"
-        "    network_mode: none\\n    command: [\"/bin/busybox\", \"echo\", \"it runs\"]\\n' "
-        "> docker-compose.yml && chown -R %s .",
-        USER,
-    )
-    done = host.run("cd /tmp/compose && runuser -u %s -- docker-compose up --no-color", USER)
+    """Without any registry: the container's file system is the guest's own ``echo``."""
+    made = host.run(COMPOSE)
+    assert made.rc == 0, made.stderr
+    done = host.run(f"cd /tmp/compose && runuser -u {USER} -- docker-compose up --no-color")
     assert done.rc == 0, done.stderr
     assert "it runs" in done.stdout
 

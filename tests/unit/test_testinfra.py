@@ -79,5 +79,21 @@ def test_a_suite_that_cannot_be_imported_is_told(tmp_path: Path) -> None:
     assert "SyntaxError" in told[1]
 
 
+def test_names_are_those_of_the_suite(tmp_path: Path) -> None:
+    """Testinfra's ``host`` puts the guest's address into each name; nobody wants to read that."""
+    seen: list[str] = []
+    text = (
+        "import pytest\n"
+        "@pytest.mark.parametrize('n', ['one', 'two'])\n"
+        "def test_many(host, n): pass\n"
+        "def test_single(host): pass\n"
+    )
+    suites = [suite(tmp_path, text)]
+    report = testinfra.run_suites(suites, tmp_path, some_guest(tmp_path), tmp_path, seen.append)
+    names = ["test_many[one]", "test_many[two]", "test_single"]
+    assert [each.name for each in report.results] == names
+    assert seen == [f"test_here.py::{name} passed" for name in names]
+
+
 def test_good_suites_are_collected(tmp_path: Path) -> None:
     testinfra.collect([suite(tmp_path, HERE)], tmp_path, "debian")
