@@ -239,8 +239,9 @@ def test_old_states_are_thinned_out_but_not_those_of_others(tmp_path: Path, book
     on_disk = OnDisk(tmp_path)
     book.built("debian-base@20261120.1")
     on_disk.publisher.publish(book.snapshot)
-    mine = tmp_path / "images" / CI / "channels" / "notes.json"
-    mine.write_text("somebody's own file")
+    others = [tmp_path / "images" / CI / "channels" / name for name in ("x.json", "x.beta.json")]
+    for other in others:
+        other.write_text("somebody's own file")
     first = open_tree(tmp_path).catalog()
     for serial in range(2, 16):
         book.built(f"debian-ci@20261120.{serial}")
@@ -249,9 +250,9 @@ def test_old_states_are_thinned_out_but_not_those_of_others(tmp_path: Path, book
             open_tree(tmp_path).head(first.images[CI], BETA)  # one that reads slowly
     folder = tmp_path / "images" / CI
     assert len(list(folder.glob("*.index.json"))) == KEPT_DOCUMENTS
-    assert len(list(folder.glob("channels/*.beta.json"))) == KEPT_DOCUMENTS
+    assert len(list(folder.glob("channels/*.beta.json"))) == KEPT_DOCUMENTS + 1
     assert len(list(folder.glob("channels/*.stable.json"))) == 1
-    assert mine.exists()
+    assert all(other.exists() for other in others)
     assert stable(on_disk.tree) == FIRST
     assert on_disk.tree.catalog().images[BASE] == first.images[BASE]
 

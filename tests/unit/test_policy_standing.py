@@ -61,6 +61,16 @@ def test_a_version_that_comes_back_stands_from_then_on() -> None:
     assert not stands.left
 
 
+def test_only_a_rollback_speaks_against_a_version() -> None:
+    """A history that something else wrote may go down without one."""
+    book = Book()
+    for serial in (2, 1):
+        book.built(f"debian-ci@20261120.{serial}")
+    stands = standing(book.channel("debian-ci", BETA))
+    assert set(stands.since) == {ONE}
+    assert not stands.left
+
+
 @given(st.lists(moves, min_size=1, max_size=12))
 def test_the_head_stands_last_and_what_stands_rises(history: list[Move]) -> None:
     stands = standing(Channel(CI, STABLE, tuple(history)))

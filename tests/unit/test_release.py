@@ -321,6 +321,22 @@ def test_a_change_just_before_the_commit_is_a_conflict_and_is_not_retried(
     assert world.channel(CI, STABLE) is None
 
 
+def test_a_change_is_based_on_what_was_decided_on(world: World) -> None:
+    """Not on whatever generation there is when the change is put together."""
+    world.built(ONE)
+    plain = world.releasing
+
+    def meddling_key() -> str:
+        world.releasing = plain
+        world.recorded(BASE_ONE)
+        return "a key"
+
+    world.releasing = replace(plain, new_key=meddling_key)
+    with pytest.raises(Conflict, match="has changed since this was decided"):
+        world.promote("stable")
+    assert world.channel(CI, STABLE) is None
+
+
 def test_a_failed_publication_says_that_the_channel_has_moved(
     world: World, public: FullDisk, mirror: MemoryPublisher
 ) -> None:
