@@ -60,6 +60,13 @@ def make_root(
     program = process.find("mmdebstrap", hint=HINT)
     scratch = work / "mmdebstrap"
     scratch.mkdir()
+    said: list[str] = []
+
+    def hear(line: str) -> None:
+        said.append(line)
+        if progress is not None and line.startswith("I: ") and line.endswith("..."):
+            progress.step(line.removeprefix("I: ").removesuffix("..."))
+
     try:
         with whole_file(out) as unfinished:
             command = [
@@ -70,9 +77,10 @@ def make_root(
                 '--aptopt=APT::Install-Recommends "false"',
                 '--aptopt=Acquire::Languages "none"',
                 '--aptopt=Acquire::Retries "3"',
-                f"--include={','.join(recipe.packages)}",
                 *recipe.hooks,
             ]
+            if recipe.packages:
+                command.append(f"--include={','.join(recipe.packages)}")
             if recipe.architecture:
                 command.append(f"--architectures={recipe.architecture}")
             command += [recipe.suite, str(unfinished)]
@@ -81,22 +89,16 @@ def make_root(
                 namespaces.enter(command, all_ids=True),
                 what=f"making a Debian {recipe.suite} with mmdebstrap",
                 env={"HOME": "/root", "TMPDIR": str(scratch), **(env or {})},
-                on_line=lambda line: _tell(progress, line),
+                on_line=hear,
             )
     except ToolFailed as failure:
-        raise explain(failure, recipe, mirror) from failure
+        raise explain(failure, "\n".join(said), recipe, mirror) from failure
     finally:
         namespaces.remove_tree(scratch)
 
 
-def _tell(progress: Progress | None, line: str) -> None:
-    if progress is not None and line.startswith("I: ") and line.endswith("..."):
-        progress.step(line.removeprefix("I: ").removesuffix("..."))
-
-
-def explain(failure: ToolFailed, recipe: Recipe, mirror: Mirror) -> ImagectlError:
-    """What apt's last words mean, in one sentence that names what is wrong."""
-    text = failure.tail
+def explain(failure: ToolFailed, text: str, recipe: Recipe, mirror: Mirror) -> ImagectlError:
+    """What mmdebstrap and apt have said (*text*), in one sentence that names what is wrong."""
     suite = recipe.suite
     missing = re.findall(r"Unable to locate package (\S+)", text)
     missing += re.findall(r"Package '?(\S+?)'? has no installation candidate", text)
@@ -139,6 +141,15 @@ def explain(failure: ToolFailed, recipe: Recipe, mirror: Mirror) -> ImagectlErro
             why=(signature["why"] or _apt_error(text)).strip(),
             hint="do not use this mirror; where it is a new Debian release, "
             "`apt-get install --only-upgrade debian-archive-keyring`",
+        )
+    outdated = re.search(r"Release file for (\S+) is (expired|not valid yet)[^\n]*", text)
+    if outdated:
+        return _refusal(
+            failure,
+            f"the mirror's index of Debian {suite} is {outdated[2]}",
+            why=outdated[0],
+            hint="is the clock of this machine right? If so, the mirror is no longer kept up: "
+            "set another `mirror` in imagectl.yaml",
         )
     conflict = re.search(r"The following packages have unmet dependencies:\n((?:.*\n)+)", text)
     if conflict:

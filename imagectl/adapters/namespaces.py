@@ -4,8 +4,8 @@ Promises: nothing is mounted on the machine itself; whatever the program starts 
 ordinary user needs neither sudo nor set-uid programs, except ``newuidmap`` where more than one
 user id is needed inside. Root needs no user namespace (and often has no entry in /etc/subuid).
 
-A program in another root sees no network, a ``/dev`` of five harmless nodes, its own process ids,
-and below ``/mnt`` exactly what was bound there.
+In there the machine is called ``localhost``. A program in another root sees no network, a ``/dev``
+of five harmless nodes, its own processes, and below ``/mnt`` exactly what was bound there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _INSIDE = """
 set -e
 trap 'exit 143' TERM INT HUP
 exec 3<&0
+hostname localhost
 root=$1; proc=$2; shift 2
 if [ "$proc" = proc ]; then mount -t proc proc "${root%/}/proc"; fi
 if [ "$root" != / ]; then
@@ -85,9 +86,9 @@ def enter(
         command += ["--user", "--map-root-user"]
         if all_ids:
             command.append("--map-auto")
-    command += ["--mount", "--pid", "--fork", "--kill-child"]
+    command += ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
     if root is not None:
-        command += ["--net", "--uts", "--ipc"]
+        command.append("--net")
     command += ["sh", "-c", _INSIDE, "sh"]
     command += [str(root) if root is not None else "/", "proc" if proc else "-"]
     if root is not None:

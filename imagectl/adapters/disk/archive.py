@@ -60,7 +60,7 @@ def encode_header(entry: Entry, link_to: bytes | None = None) -> bytes:
             records[keyword] = b"%d" % number
     if link_to is None:
         for attribute, value in entry.xattrs:
-            records[_XATTR.encode() + attribute] = value
+            records[_XATTR.encode() + _escape(attribute)] = value
     header = _ustar(
         name[:100],
         entry.mode,
@@ -82,6 +82,15 @@ def encode_header(entry: Entry, link_to: bytes | None = None) -> bytes:
 def padding(size: int) -> bytes:
     """The zeros that follow *size* bytes of content."""
     return bytes(-size % BLOCK)
+
+
+def _escape(attribute: bytes) -> bytes:
+    """A name that may stand before a ``=``, as GNU tar writes it."""
+    return attribute.replace(b"%", b"%25").replace(b"=", b"%3D")
+
+
+def _unescape(attribute: bytes) -> bytes:
+    return attribute.replace(b"%3D", b"=").replace(b"%25", b"%")
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -162,8 +171,13 @@ class TarSource:
                         continue
                     self._members[number] = member
                     found[path] = _entry(path, member, number)
+                end = os.pread(self._file.fileno(), BLOCK, archive.offset)
         except tarfile.TarError as error:
             raise Corrupt("the tar cannot be read", where=str(self._path), why=str(error)) from None
+        if end != bytes(BLOCK):  # tarfile takes a broken header for the end
+            raise Corrupt(
+                "the tar is damaged", where=str(self._path), why=f"after {len(found)} entries"
+            )
         yield from found.values()
 
     def content(self, entry: Entry) -> Iterator[bytes]:
@@ -172,6 +186,8 @@ class TarSource:
         runs = sparse if sparse is not None else [(0, member.size)]
         position, stored = 0, member.offset_data
         for offset, length in runs:
+            if not length:
+                continue  # GNU's table is filled up with empty runs
             yield from zeros(offset - position)
             for start in range(stored, stored + length, CHUNK):
                 chunk = os.pread(self._file.fileno(), min(CHUNK, stored + length - start), start)
@@ -214,7 +230,7 @@ def _entry(path: bytes, member: tarfile.TarInfo, number: int) -> Entry:
         raise Corrupt(f"{member.name} is of the unknown kind {member.type!r}")
     xattrs = sorted(
         (
-            keyword.removeprefix(_XATTR).encode("utf-8", "surrogateescape"),
+            _unescape(keyword.removeprefix(_XATTR).encode("utf-8", "surrogateescape")),
             value.encode("utf-8", "surrogateescape"),
         )
         for keyword, value in member.pax_headers.items()

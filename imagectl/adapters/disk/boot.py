@@ -22,6 +22,8 @@ from imagectl.model.names import Sha256
 KERNEL = b"vmlinuz"
 INITRD = b"initrd.img"
 CMDLINE = b"etc/kernel/cmdline"
+DEFAULT_CMDLINE = "console=tty0 console=ttyS0,115200n8"
+"""For trees that say nothing: without a serial console nobody sees why a machine does not boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,9 @@ def root_argument(ids: Identity) -> str:
 def kernel_arguments(source: TarSource, entries: dict[bytes, Entry]) -> str:
     """The tree's own kernel arguments, on one line."""
     entry = entries.get(CMDLINE)
-    if entry is None or entry.kind is not Kind.FILE:
-        return "ro"
-    text = b"".join(source.content(entry)).decode("utf-8", "replace")
+    text = DEFAULT_CMDLINE
+    if entry is not None and entry.kind is Kind.FILE:
+        text = b"".join(source.content(entry)).decode("utf-8", "replace")
     return " ".join(["ro", *_words(text.splitlines())])
 
 

@@ -31,14 +31,39 @@ class Rule:
     """What becomes of the paths that match, and why.
 
     ``pattern`` has no leading slash; ``*`` and ``?`` stop at a slash, ``**`` does not, and
-    ``{a,b}`` is either. ``find`` (a regular expression, line by line) and ``put`` are for REWRITE.
+    ``{a,b}`` is either. ``edits`` are for REWRITE: regular expressions, applied line by line in
+    their order, and what takes the place of what they match.
     """
 
     pattern: str
     action: Action
     reason: str
-    find: str = ""
-    put: str = ""
+    edits: tuple[tuple[str, str], ...] = ()
+
+
+UPDATE_INITRAMFS_CONF = """\
+#
+# Configuration file for update-initramfs(8)
+#
+
+#
+# update_initramfs [ yes | all | no ]
+#
+# Default is yes
+# If set to all update-initramfs will update all initramfs
+# If set to no disables any update to initramfs beside kernel upgrade
+update_initramfs=no
+
+#
+# backup_initramfs [ yes | no ]
+#
+# Default is no
+# If set to no leaves no .bak backup files.
+
+backup_initramfs=no
+"""
+"""Debian's own file (the same since 2014) with a *no*, for build VMs. With the rule for it below,
+an image has Debian's file again, to the byte, so no upgrade of the package asks about it."""
 
 
 def _each(action: Action, reason: str, *patterns: str) -> tuple[Rule, ...]:
@@ -172,8 +197,17 @@ RULES: tuple[Rule, ...] = (
         Action.REWRITE,
         "the initrds are not rebuilt in the build VM, where it is slow, but once at its end; "
         "machines made from the image rebuild theirs as ever",
-        find=r"^\s*update_initramfs=.*$",
-        put="update_initramfs=yes",
+        edits=((r"^\s*update_initramfs=.*$", "update_initramfs=yes"),),
+    ),
+    Rule(
+        "etc/fstab",
+        Action.REWRITE,
+        "partitions are named by what they are for: disks are written anew, with ids of their own",
+        edits=(
+            (r"^(?:PART)?UUID=\S+(\s+/\s)", r"PARTLABEL=root\1"),
+            (r"^(?:PART)?UUID=\S+(\s+/boot/efi\s)", r"PARTLABEL=esp\1"),
+            (r"^(?:PART)?UUID=\S+\s+(?:none|swap)\s+swap\s.*\n?", ""),
+        ),
     ),
 )
 """The rules of every image, the first that matches counts."""
@@ -224,4 +258,6 @@ _TOKENS = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", ",": "|", "}": ")"
 
 def rewrite(rule: Rule, content: bytes) -> bytes:
     """The text of a file after a REWRITE rule. Nothing else of it changes."""
-    return re.sub(rule.find.encode(), rule.put.encode(), content, flags=re.MULTILINE)
+    for find, put in rule.edits:
+        content = re.sub(find.encode(), put.encode(), content, flags=re.MULTILINE)
+    return content

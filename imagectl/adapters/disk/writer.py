@@ -88,7 +88,14 @@ def write_raw(
     ``work``: an existing folder. Raises BuildFailed where the disk is too small (saying how much
     is needed) or the tree lacks a boot loader, ToolFailed, NoSpace.
     """
-    if disk_size % MIB or disk_size < ROOT_START + TAIL + 64 * MIB:
+    if disk_size % MIB:
+        raise BuildFailed(
+            f"a disk of {disk_size} bytes cannot be",
+            stage="disk",
+            why="it is not a whole number of MiB",
+            hint="correct `disk_size` in image.yaml",
+        )
+    if disk_size < ROOT_START + TAIL + 64 * MIB:
         raise too_small(tree, disk_size)
     ids = boot.identity(tree.sha256)
     parts = work / "disk-parts"

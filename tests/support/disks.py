@@ -1,0 +1,88 @@
+"""Small disks for tests, made with this machine's own e2fsprogs."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+from imagectl.adapters import process
+from imagectl.adapters.disk.partitions import (
+    MIB,
+    ROOT_START,
+    TAIL,
+    Partition,
+    encode_table,
+    layout,
+)
+
+SIZE = ROOT_START + 24 * MIB + TAIL
+IDS = [UUID(int=number << 64 | 0x4000 << 48 | number) for number in range(1, 5)]
+SUPERBLOCK = ROOT_START + 1024
+
+FEATURE_COMPAT, FEATURE_INCOMPAT = 0x5C, 0x60
+STATE = 0x3A
+FREE_INODES = 0x10
+INODE_SIZE = 0x58
+
+
+def make_disk(
+    out: Path,
+    tree: Path,
+    *,
+    commands: Sequence[str] = (),
+    options: Sequence[str] = (),
+    partitions: Sequence[Partition] | None = None,
+) -> Path:
+    """A disk of 153 MiB with the files of *tree*, then changed by debugfs' *commands*: what only
+    root may make in a folder (owners, devices, capabilities) anybody may make in an image."""
+    table = encode_table(SIZE, IDS[0], partitions or layout(SIZE, *IDS[1:]))
+    with out.open("wb") as file:
+        file.write(table.head)
+        file.truncate(SIZE)
+        file.seek(SIZE - len(table.tail))
+        file.write(table.tail)
+    run(
+        *("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-d", str(tree)),
+        *("-E", f"offset={ROOT_START},root_owner=0:0", "-O", "^orphan_file", *options),
+        *(str(out), "24M"),
+    )
+    if commands:
+        text = "".join(f"{command}\n" for command in commands)
+        done = subprocess.run(
+            [process.find("debugfs"), "-w", "-f", "/dev/stdin", f"{out}?offset={ROOT_START}"],
+            input=text.encode("latin-1"),
+            capture_output=True,
+            check=True,
+        )
+        complaints = done.stderr.decode().splitlines()[1:]  # after its version
+        assert not complaints, complaints
+    return out
+
+
+def run(program: str, *arguments: str) -> None:
+    subprocess.run([process.find(program), *arguments], check=True, capture_output=True)
+
+
+def peek(disk: Path, field: int, form: str) -> int:
+    """A number of the superblock."""
+    with disk.open("rb") as file:
+        file.seek(SUPERBLOCK + field)
+        (number,) = struct.unpack(form, file.read(struct.calcsize(form)))
+    return int(number)
+
+
+def poke(disk: Path, field: int, form: str, number: int) -> None:
+    """Change a number of the superblock. Its checksum is not mended: the reader does not ask."""
+    with disk.open("r+b") as file:
+        file.seek(SUPERBLOCK + field)
+        file.write(struct.pack(form, number))
+
+
+def content(size: int) -> bytes:
+    """Bytes that no two blocks have in common."""
+    seed = b"".join(struct.pack("<I", zlib.crc32(struct.pack("<I", n))) for n in range(size // 4))
+    return seed.ljust(size, b".")

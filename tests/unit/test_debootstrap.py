@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from imagectl.adapters.debootstrap import apt_sources, base_files, inputs_digest, make_base
+from imagectl.adapters.mirrors import Mirror, host_mirror
+from imagectl.errors import BuildFailed, CannotTell
+from imagectl.model.image import DebianBase
+from imagectl.model.names import Architecture
+
+BASE = DebianBase("bookworm", ("curl",))
+MIRROR = Mirror("http://mirror.example/debian", "http://mirror.example/debian-security")
+
+
+@contextmanager
+def mirror(files: dict[str, bytes]) -> Iterator[Mirror]:
+    """A mirror with these files, on this machine only."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = files.get(self.path)
+            if content is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield Mirror(f"{url}/debian", f"{url}/security")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def indexes() -> dict[str, bytes]:
+    return {
+        "/debian/dists/bookworm/InRelease": b"signed",
+        "/debian/dists/bookworm-updates/InRelease": b"signed too",
+        "/security/dists/bookworm-security/InRelease": b"signed as well",
+    }
+
+
+def test_the_digest_is_the_same_while_nothing_changes() -> None:
+    with mirror(indexes()) as ours:
+        assert inputs_digest(BASE, ours) == inputs_digest(BASE, ours)
+
+
+@pytest.mark.parametrize("path", indexes())
+def test_the_digest_changes_with_every_index(path: str) -> None:
+    files = indexes()
+    with mirror(files) as ours:
+        before = inputs_digest(BASE, ours)
+        files[path] += b", changed"
+        assert inputs_digest(BASE, ours) != before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [replace(BASE, packages=("wget",)), replace(BASE, components=("main", "contrib"))],
+)
+def test_the_digest_changes_with_the_definition(changed: DebianBase) -> None:
+    with mirror(indexes()) as ours:
+        assert inputs_digest(BASE, ours) != inputs_digest(changed, ours)
+
+
+def test_a_suite_that_the_mirror_does_not_have() -> None:
+    with mirror(indexes()) as ours, pytest.raises(BuildFailed, match="no Debian suite 'bookwurm'"):
+        inputs_digest(DebianBase("bookwurm"), ours)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/debian", "http://no.invalid/debian", "x:/"])
+def test_a_mirror_that_cannot_be_reached(url: str) -> None:
+    with pytest.raises(CannotTell, match="cannot be reached"):
+        inputs_digest(BASE, Mirror(url, None))
+
+
+def test_apt_in_the_image_uses_the_same_mirror() -> None:
+    text = apt_sources(replace(BASE, components=("main", "contrib")), MIRROR)
+    assert (
+        text
+        == """\
+Types: deb
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main contrib
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: http://mirror.example/debian-security
+Suites: bookworm-security
+Components: main contrib
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+    )
+
+
+def test_what_is_written_for_apt_is_read_as_the_mirror(tmp_path: Path) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list.d/debian.sources").write_text(apt_sources(BASE, MIRROR))
+    assert host_mirror(tmp_path, tmp_path / "gone") == MIRROR
+
+
+def files(epoch: int) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(base_files(epoch))) as archive:
+        return {member.name: member for member in archive}
+
+
+def test_our_own_files() -> None:
+    found = files(1000)
+    assert found["etc/machine-id"].size == 0
+    assert found["usr/lib/imagectl/first-boot-keys"].mode == 0o755
+    assert found["etc/fstab"].mode == 0o644
+    assert {member.mtime for member in found.values()} == {1000}
+    assert {(member.uid, member.gid) for member in found.values()} == {(0, 0)}
+    assert base_files(1000) == base_files(1000)
+
+
+def test_every_unit_that_is_enabled_is_ours_or_systemds() -> None:
+    found = files(1000)
+    targets = {member.linkname for member in found.values() if member.issym()}
+    assert targets
+    for target in targets:
+        ours = target.removeprefix("/") in found
+        assert ours or target.rpartition("/")[2].startswith("systemd-"), target
+
+
+def test_other_architectures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match="arm64"):
+        make_base(BASE, Architecture.ARM64, MIRROR, 1000, tmp_path, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
