@@ -175,9 +175,11 @@ def test_what_a_link_leads_to_counts_even_outside_of_playbooks(root: Path) -> No
     linked = definition_digest(root, IMAGE)
     (root / "shared/file").write_text("two")
     changed = definition_digest(root, IMAGE)
-    (root / "playbooks/files").unlink()
-    os.symlink("../tests", root / "playbooks/files")
-    assert len({linked, changed, definition_digest(root, IMAGE)}) == 3
+    os.rename(root / "playbooks/files", root / "playbooks/templates")
+    renamed = definition_digest(root, IMAGE)
+    (root / "playbooks/templates").unlink()
+    os.symlink("../tests", root / "playbooks/templates")
+    assert len({linked, changed, renamed, definition_digest(root, IMAGE)}) == 4
 
 
 def test_links_in_a_circle_end(root: Path) -> None:
