@@ -265,7 +265,7 @@ TestInMemory = ReleaseMachine.TestCase
 TestInMemory.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestOnSqlite = SqlReleaseMachine.TestCase
 TestOnSqlite.settings = settings(
-    max_examples=30,
+    max_examples=18,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
