@@ -52,13 +52,16 @@ check: setup ## Formatting, lint, types, layers, generated docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m imagectl.cli.reference --check
+	$(PYTEST) -q tests/unit/test_docs.py
 
 format: setup ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: setup ## Write the generated pages of docs/ again
+docs: setup ## Write the generated pages of docs/, and the JSON Schemas, again
 	$(BIN)/python -m imagectl.cli.reference
+	$(BIN)/python -c 'from pathlib import Path; from imagectl.formats import schemas; \
+	  schemas.write_all(Path(schemas.__file__).parent)'
 
 bench: setup ## Measure; ratios within one run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)

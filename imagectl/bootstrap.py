@@ -45,10 +45,6 @@ STATE = ".imagectl"
 
 ACCELERATOR_CACHE = "accelerator.json"
 
-BOOT_SECONDS = 300
-"""How long a guest may take to greet over SSH. Emulated, 15 to 30 s were measured on an idle
-machine; a busy one takes several times that."""
-
 
 class Project:
     """One project and its services, each wired when it is first asked for."""
@@ -173,6 +169,7 @@ class Project:
         from imagectl.services.build import Workbench
 
         accelerator = _Accelerators(self, progress)
+        boot_seconds = int(self.settings.build.boot_timeout.total_seconds())
         return Workbench(
             catalog=self.catalog,
             store=self.store,
@@ -183,11 +180,11 @@ class Project:
                 self.root, self.mirror, self.store, self.toolchain, BaseCache(self.state / "bases")
             ),
             provisioner=PackerProvisioner(
-                ProvisionerSettings(self.root, BOOT_SECONDS, accelerator.find), self.toolchain
+                ProvisionerSettings(self.root, boot_seconds, accelerator.find), self.toolchain
             ),
             disks=LocalDisks(self.toolchain),
             prover=QemuProver(
-                self.root, BOOT_SECONDS, lambda work: accelerator.find(None, work.folder)
+                self.root, boot_seconds, lambda work: accelerator.find(None, work.folder)
             ),
             timings=FileTimings(self.state / "timings.json"),
             clock=self.clock,
@@ -260,7 +257,7 @@ class _Accelerators:
         from imagectl.adapters import host, qemu
 
         cache = self._project.state / ACCELERATOR_CACHE
-        said = self._project.settings.accelerator.value
+        said = self._project.settings.build.accelerator.value
         if said != "auto":
             return qemu.Accelerator(said)
         found = qemu.cached_accelerator(cache)
@@ -382,8 +379,8 @@ def _accelerator(project: Project | None, state: Path) -> SeenAccelerator:
     from imagectl.adapters import host, qemu
     from imagectl.services.doctor import SeenAccelerator
 
-    if project is not None and project.settings.accelerator.value != "auto":
-        return SeenAccelerator(project.settings.accelerator.value, "as imagectl.yaml says")
+    if project is not None and project.settings.build.accelerator.value != "auto":
+        return SeenAccelerator(project.settings.build.accelerator.value, "as imagectl.yaml says")
     try:
         known = qemu.cached_accelerator(state / ACCELERATOR_CACHE)
         if known is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from imagectl.formats.paths import FOLDER, FOLDER_PATTERN, URL, parse_folder
 from imagectl.formats.reading import Source, Unfit, read_document
-from imagectl.formats.scalars import Choice, Text, in_python
+from imagectl.formats.scalars import Choice, Duration, Text, in_python
 from imagectl.formats.schema import (
     Entries,
     List,
@@ -29,6 +29,7 @@ from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.project import (
     Accelerator,
+    BuildSettings,
     DirectoryLocation,
     LocationSettings,
     Mirror,
@@ -138,8 +139,13 @@ _ACCELERATOR = defaulted(
     "How QEMU runs guests. auto tries whether KVM really boots a kernel, and else uses tcg.",
     "auto",
 )
-BUILD: Record[Accelerator] = Record(
-    "How images are built on this machine.", (_ACCELERATOR,), lambda values: values[_ACCELERATOR]
+_BOOT_TIMEOUT = defaulted(
+    "boot_timeout", Duration(), "How long a guest may take to answer over SSH.", "5m"
+)
+BUILD: Record[BuildSettings] = Record(
+    "How images are built on this machine.",
+    (_ACCELERATOR, _BOOT_TIMEOUT),
+    lambda values: BuildSettings(values[_ACCELERATOR], values[_BOOT_TIMEOUT]),
 )
 
 _CATALOG = defaulted("catalog", CATALOG, CATALOG.meaning, {})
@@ -169,7 +175,7 @@ PROJECT: Record[Project] = Record(
         inputs=values[_INPUTS],
         locations=MappingProxyType(dict(values[_LOCATIONS])),
         mirror=values[_MIRROR],
-        accelerator=values[_BUILD],
+        build=values[_BUILD],
     ),
 )
 """The whole file."""

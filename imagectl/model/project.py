@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import ClassVar
 
@@ -42,6 +43,16 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """How images are built on this machine. ``boot_timeout``: how long a guest may take to answer
+    over SSH. Emulated, 15 to 30 s were measured on an idle machine; a busy one takes several times
+    that."""
+
+    accelerator: Accelerator
+    boot_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """``imagectl.yaml``. Paths are relative to the project's root, or absolute: ``root / path``.
 
@@ -56,4 +67,4 @@ class Project:
     inputs: PurePosixPath
     locations: Mapping[LocationName, LocationSettings]
     mirror: Mirror
-    accelerator: Accelerator
+    build: BuildSettings

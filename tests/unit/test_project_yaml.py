@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import PurePosixPath
 
 import pytest
@@ -12,7 +13,13 @@ from imagectl.errors import BadInput
 from imagectl.formats.project_yaml import parse_project
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import LocationName
-from imagectl.model.project import Accelerator, DirectoryLocation, Mirror, Project
+from imagectl.model.project import (
+    Accelerator,
+    BuildSettings,
+    DirectoryLocation,
+    Mirror,
+    Project,
+)
 
 DEFAULT = Project(
     catalog_url="sqlite:///.imagectl/catalog.sqlite3",
@@ -24,7 +31,7 @@ DEFAULT = Project(
         LocationName("local"): DirectoryLocation(PurePosixPath(".imagectl/locations/local"))
     },
     mirror=Mirror(None, None),
-    accelerator=Accelerator.AUTO,
+    build=BuildSettings(Accelerator.AUTO, timedelta(minutes=5)),
 )
 
 
@@ -56,7 +63,7 @@ locations:
   local: {type: directory, path: out}
   share: {type: directory, path: /mnt/images}
 mirror: {debian: "http://mirror.example/debian", security: "https://mirror.example/security"}
-build: {accelerator: tcg}
+build: {accelerator: tcg, boot_timeout: 10m}
 """
     )
     assert project == Project(
@@ -70,7 +77,7 @@ build: {accelerator: tcg}
             LocationName("share"): DirectoryLocation(PurePosixPath("/mnt/images")),
         },
         mirror=Mirror("http://mirror.example/debian", "https://mirror.example/security"),
-        accelerator=Accelerator.TCG,
+        build=BuildSettings(Accelerator.TCG, timedelta(minutes=10)),
     )
 
 

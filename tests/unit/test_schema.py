@@ -263,7 +263,7 @@ def test_the_shipped_schemas_are_those_that_would_be_written_now(
 ) -> None:
     schemas.write_all(tmp_path)
     shipped = Path(schemas.__file__).parent / described.schema_file
-    hint = 'python -c "from imagectl.formats import schemas as s; s.write_all(...)"'
+    hint = "`make docs` writes it again"
     assert shipped.read_text() == (tmp_path / described.schema_file).read_text(), hint
 
 
