@@ -55,7 +55,7 @@ def host_mirror(
             "no Debian mirror was found in apt's configuration",
             where=str(etc_apt),
             why="no entry there is signed by Debian's archive keys and has `main` of this release",
-            hint="name one in imagectl.yaml: `mirror: {archive: ..., security: ...}`",
+            hint="name one in imagectl.yaml: `mirror: {debian: URL, security: URL}`",
         )
     return Mirror(archive, security)
 
