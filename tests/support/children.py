@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -27,7 +28,10 @@ class Child:
 
     def __init__(self, work: Callable[[Say], None]) -> None:
         reading, writing = os.pipe()
-        self._pid = os.fork()
+        with warnings.catch_warnings():
+            # Python 3.12 and later warn of threads, which the test runner has and no child uses.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
         if self._pid == 0:
             os.close(reading)
             _work(work, lambda line: _write(writing, line))
