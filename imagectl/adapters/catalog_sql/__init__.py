@@ -1,6 +1,6 @@
 """The catalog in a SQL database: SQLite in the project, or PostgreSQL for a team.
 
-The only package that imports SQLAlchemy (0.2 s) and Alembic (0.1 s more, and only when tables have
+The only package that imports SQLAlchemy (0.16 s) and Alembic (0.1 s more, and only when tables have
 to be made or changed), so import it only where the truth itself is read or written.
 
 ::
