@@ -1,8 +1,9 @@
 """Runs a program in private Linux namespaces, in another root where asked, without root rights.
 
-Promises: nothing is mounted on the machine itself; whatever the program starts ends with it; an
-ordinary user needs neither sudo nor set-uid programs, except ``newuidmap`` where more than one
-user id is needed inside. Root needs no user namespace (and often has no entry in /etc/subuid).
+Promises: nothing is mounted on the machine itself; whatever the program starts ends with it, and
+all of it when this process ends, killed or not; an ordinary user needs neither sudo nor set-uid
+programs, except ``newuidmap`` where more than one user id is needed inside. Root needs no user
+namespace (and often has no entry in /etc/subuid).
 
 In there the machine is called ``localhost``. A program in another root sees no network, a ``/dev``
 of five harmless nodes, its own processes, and below ``/mnt`` exactly what was bound there.
@@ -81,7 +82,7 @@ def enter(
     ``root``: the folder it takes for ``/``. ``all_ids``: it also owns the user's subordinate ids,
     so that it can make files of other users. ``proc``: it has a ``/proc``, of its own processes.
     """
-    command = ["unshare"]
+    command = ["setpriv", "--pdeathsig", "KILL", "unshare"]
     if not is_root():
         command += ["--user", "--map-root-user"]
         if all_ids:
@@ -141,7 +142,8 @@ def check_namespaces() -> None:
 
     ToolMissing where a program is missing, Failed where the kernel or ``/etc/subuid`` say no.
     """
-    process.find("unshare", hint="apt-get install util-linux")
+    for program in ("unshare", "setpriv"):
+        process.find(program, hint="apt-get install util-linux")
     if is_root():
         _try_out(
             enter(["true"]),

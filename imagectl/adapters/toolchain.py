@@ -8,8 +8,10 @@ nothing of it needs to be installed on this machine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from imagectl.adapters import process
 from imagectl.adapters.mirrors import Mirror
 from imagectl.adapters.mmdebstrap import Recipe, make_root
 from imagectl.adapters.namespaces import Bind, remove_tree, run_inside
+from imagectl.errors import ToolFailed
 from imagectl.model.names import Sha256
 from imagectl.services.ports import Progress
 
@@ -35,6 +38,7 @@ RECIPE = Recipe(
         "zstd",
     ),
 )
+_UNFINISHED = "unfinished-"
 REVISION = 1
 """Raised when the toolchain is made in another way."""
 
@@ -79,9 +83,10 @@ def make_toolchain(mirror: Mirror, cache: Path, progress: Progress | None = None
 
 
 def _make(mirror: Mirror, cache: Path, folder: Path, progress: Progress | None) -> None:
-    work = cache / "unfinished"  # one at a time, under the lock; what a killed one left goes first
-    remove_tree(work)
-    work.mkdir()
+    for left in cache.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(OSError, ToolFailed):  # where a killed one is not dead yet
+            remove_tree(left)
+    work = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=cache))
     try:
         make_root(RECIPE, mirror, work, work / "root.tar", progress=progress)
         fresh = work / "fresh"

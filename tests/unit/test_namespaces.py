@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.children import Child
 
 from imagectl.adapters import namespaces, process
 from imagectl.adapters.namespaces import (
@@ -35,34 +36,44 @@ def test_input_reaches_it() -> None:
     assert process.run(enter(["cat"]), input=b"text").output == "text"
 
 
-def test_nothing_survives_it(tmp_path: Path) -> None:
-    """The first process there ends on SIGTERM at once, and the kernel ends all others with it."""
-    started = tmp_path / "started"
-    begun = time.monotonic()
-    with process.start(
-        enter(["sh", "-c", f"setsid sleep 1234567 & echo > {started}; wait"])
-    ) as child:
-        while not started.exists():
-            time.sleep(0.01)
-            assert child.poll() is None
-    assert time.monotonic() - begun < process.GRACE_SECONDS
-    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    assert "sleep 1234567" not in found.stdout
+def sleep(seconds: int, started: Path) -> list[str]:
+    """A command that starts another one, in a session of its own, and waits."""
+    return enter(["sh", "-c", f"setsid sleep {seconds} & echo > {started}; wait"])
 
 
-def test_a_killed_unshare_takes_everything_with_it(tmp_path: Path) -> None:
-    started = tmp_path / "started"
-    child = subprocess.Popen(enter(["sh", "-c", f"setsid sleep 7654321 & echo > {started}; wait"]))
-    while not started.exists():
+def wait_until(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < until
         time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    for _ in range(100):
-        found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-        if "sleep 7654321" not in found.stdout:
-            return
-        time.sleep(0.05)
-    pytest.fail("a program outlived its namespace")
+
+
+def sleeps(seconds: int) -> bool:
+    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return f"sleep {seconds}\n" in found.stdout
+
+
+def test_nothing_survives_the_program(tmp_path: Path) -> None:
+    """The first process there ends on SIGTERM at once, and the kernel ends all others with it."""
+    begun = time.monotonic()
+    with process.start(sleep(1234567, tmp_path / "started")):
+        wait_until((tmp_path / "started").exists)
+        assert sleeps(1234567)
+    assert time.monotonic() - begun < process.GRACE_SECONDS
+    assert not sleeps(1234567)
+
+
+def test_nothing_survives_a_killed_imagectl(tmp_path: Path) -> None:
+    """P7. What went on working would write into what the next run makes."""
+
+    def run(say: object) -> None:
+        process.run(sleep(7654321, tmp_path / "started"))
+
+    child = Child(run)
+    wait_until((tmp_path / "started").exists)
+    assert sleeps(7654321)
+    child.kill()
+    wait_until(lambda: not sleeps(7654321))
 
 
 @pytest.fixture

@@ -1,0 +1,427 @@
+"""A real base, its disk, and the way back: made once, then looked at from all sides.
+
+The toolchain, the base and the disk are made in a folder that other users may read, so that an
+ordinary user can be seen to get the same bytes as root.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from support.children import Child, become_nobody
+from support.trees import ListSource, contents, file, folder, made
+
+from imagectl.adapters import guest, process, qemu, runs
+from imagectl.adapters.debootstrap import make_base
+from imagectl.adapters.disk.archive import TarSource
+from imagectl.adapters.disk.boot import boot_files
+from imagectl.adapters.disk.canonical import write_tree
+from imagectl.adapters.disk.capture import read_back
+from imagectl.adapters.disk.convert import compress_tree, convert, expand_tree, to_raw
+from imagectl.adapters.disk.rules import RULES
+from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, LayeredSource
+from imagectl.adapters.disk.writer import RawDisk, write_raw
+from imagectl.adapters.mirrors import Mirror, host_mirror
+from imagectl.adapters.mmdebstrap import Recipe, make_root
+from imagectl.adapters.toolchain import Toolchain, make_toolchain
+from imagectl.errors import BuildFailed, CannotTell, Corrupt, ImagectlError
+from imagectl.model.image import DebianBase
+from imagectl.model.names import Architecture, Format, Sha256
+
+pytestmark = pytest.mark.integration
+
+EPOCH = 1_795_000_000
+SIZE = 1 << 30
+BOOT_SECONDS = 600.0
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder on a real disk, which other users may read."""
+    made = Path(tempfile.mkdtemp(prefix="imagectl-test-", dir="/var/tmp"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def toolchain(place: Path) -> Toolchain:
+    """Made by two processes at once, after a third was killed while making it (P7)."""
+    cache = place / "toolchain"
+
+    def make(say: object) -> None:
+        make_toolchain(host_mirror(), cache)
+
+    killed = Child(make)
+    while not list(cache.glob("unfinished-*/mmdebstrap/*")):
+        time.sleep(0.01)
+    killed.kill()
+    assert {path.name.partition("-")[0] for path in cache.iterdir()} == {"lock", "unfinished"}
+    other = Child(make)
+    ours = make_toolchain(host_mirror(), cache)
+    other.end()
+    kept = [path for path in cache.iterdir() if path.name != "lock"]
+    assert kept == [ours.root.parent]
+    return ours
+
+
+@pytest.fixture(scope="module")
+def base(place: Path) -> CanonicalTree:
+    work = place / "base-work"
+    work.mkdir()
+    tree = make_base(
+        DebianBase("bookworm"), Architecture.AMD64, host_mirror(), EPOCH, work, place / "base.tar"
+    )
+    assert list(work.iterdir()) == []
+    return tree
+
+
+@pytest.fixture(scope="module")
+def disk(place: Path, base: CanonicalTree, toolchain: Toolchain) -> RawDisk:
+    work = place / "disk-work"
+    work.mkdir()
+    raw = write_raw(base, SIZE, EPOCH, toolchain, work, place / "disk.raw")
+    assert list(work.iterdir()) == []
+    return raw
+
+
+@pytest.fixture(scope="module")
+def files(base: CanonicalTree) -> dict[bytes, tuple[Entry, bytes]]:
+    with TarSource(base.path) as source:
+        return contents(source)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def test_the_base_has_nothing_of_this_machine(files: dict[bytes, tuple[Entry, bytes]]) -> None:
+    for gone in (b"etc/resolv.conf", b"etc/apt/sources.list", b"etc/apt/apt.conf.d/99mmdebstrap"):
+        assert gone not in files
+    assert files[b"etc/hostname"][1] == b"localhost\n"
+    assert files[b"etc/machine-id"][1] == b""
+    assert not [
+        path for path in files if path.startswith((b"etc/ssh/ssh_host_", b"var/lib/apt/lists/"))
+    ]
+    assert not [path for path in files if path.startswith((b"dev/", b"run/", b"tmp/"))]
+    hosts = os.uname().nodename.encode()
+    named = [
+        path
+        for path, (_, content) in files.items()
+        if path.startswith(b"etc/") and hosts in content.split()
+    ]
+    assert named == []
+
+
+def test_nobody_can_log_in_by_password(files: dict[bytes, tuple[Entry, bytes]]) -> None:
+    shadow = files[b"etc/shadow"][1].decode().splitlines()
+    assert {line.split(":")[1] for line in shadow} <= {"*", "!", "!*"}
+    people = [
+        line
+        for line in files[b"etc/passwd"][1].decode().splitlines()
+        if int(line.split(":")[2]) >= 1000
+    ]
+    assert [line.split(":")[0] for line in people] == ["nobody"]
+
+
+def test_nothing_in_the_base_is_newer_than_its_epoch(
+    files: dict[bytes, tuple[Entry, bytes]],
+) -> None:
+    assert max(entry.mtime for entry, _ in files.values()) == EPOCH
+
+
+def test_the_disk_holds_the_tree_and_nothing_else(
+    place: Path, base: CanonicalTree, disk: RawDisk, tmp_path: Path
+) -> None:
+    """Read back without its initrds being made again, it is the tree that it was written from."""
+    tree = read_back(disk.path, EPOCH, tmp_path, tmp_path / "tree.tar", initrds=False)
+    assert replace(tree, path=base.path) == base
+
+
+def test_initrds_made_on_this_machine_are_those_that_debian_makes(
+    base: CanonicalTree, disk: RawDisk, tmp_path: Path
+) -> None:
+    """The base's own was made by its kernel package. Making it again changes not one byte."""
+    tree = read_back(disk.path, EPOCH, tmp_path, tmp_path / "tree.tar", initrds=True)
+    assert tree.sha256 == base.sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["tree.tar"]
+
+
+def test_the_same_disk_again(
+    base: CanonicalTree, disk: RawDisk, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    """P9. A second later, so that a time that crept in would show."""
+    again = write_raw(base, SIZE, EPOCH, toolchain, tmp_path, tmp_path / "again.raw")
+    assert again.sha256 == disk.sha256 == sha256(disk.path)
+    assert again.size == disk.path.stat().st_size == SIZE
+
+
+def test_an_ordinary_user_gets_the_same_disk(
+    place: Path, base: CanonicalTree, disk: RawDisk, toolchain: Toolchain
+) -> None:
+    theirs = place / "nobodys"
+    theirs.mkdir(mode=0o777)
+    theirs.chmod(0o777)
+
+    def write(say: object) -> None:
+        become_nobody()
+        write_raw(base, SIZE, EPOCH, toolchain, theirs, theirs / "disk.raw")
+        read_back(theirs / "disk.raw", EPOCH, theirs, theirs / "tree.tar")
+
+    Child(write).end()
+    assert sha256(theirs / "disk.raw") == disk.sha256
+    assert sha256(theirs / "tree.tar") == base.sha256
+    assert {path.name for path in theirs.iterdir()} == {"disk.raw", "tree.tar"}
+
+
+def test_a_disk_that_is_too_small_is_told(
+    base: CanonicalTree, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    with pytest.raises(BuildFailed, match="too small") as caught:
+        write_raw(base, 400 << 20, EPOCH, toolchain, tmp_path, tmp_path / "disk.raw")
+    assert "disk_size: 1GiB" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tree_with_everything_a_file_system_can_have(
+    base: CanonicalTree, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    acl = bytes.fromhex(
+        "0200000001000700ffffffff04000500ffffffff080005000800000010000500ffffffff20000500ffffffff"
+    )
+    capability = bytes.fromhex("0100000200200000" + "00" * 12)
+    odd = [
+        folder(b"odd", mode=0o1777, xattrs=((b"system.posix_acl_default", acl),)),
+        folder(b"odd/empty", mode=0o700, uid=1000, gid=4_000_000),
+        file(b"odd/caf\xe9", b"latin", xattrs=((b'user.quote"d name', b"\0\xff\n"),)),
+        file(b"odd/new\nline", b"x", mtime=0),
+        file(b"odd/" + b"\xff" * 250, b"long name"),
+        file(
+            b"odd/suid", b"#!/bin/sh\n", mode=0o6755, xattrs=((b"security.capability", capability),)
+        ),
+        file(b"odd/acl", b"x", xattrs=((b"system.posix_acl_access", acl),)),
+        file(b"odd/link-a", b"linked", inode=7, xattrs=((b"user.linked", b"1"),)),
+        file(b"odd/link-b", b"linked", inode=7, xattrs=((b"user.linked", b"1"),)),
+        file(b"odd/zeros", bytes(5_000_000)),
+        file(b"odd/mixed", bytes(1 << 20) + b"data" + bytes(1 << 20)),
+        made(b"odd/fifo", Kind.FIFO, mode=0o600),
+        made(b"odd/null", Kind.CHARACTER, mode=0o666, device=(1, 3)),
+        made(b"odd/big", Kind.BLOCK, device=(259, 70_000)),
+        made(b"odd/short", Kind.SYMLINK, mode=0o777, target=b"caf\xe9"),
+        made(b"odd/long", Kind.SYMLINK, mode=0o777, target=b"t" * 3000),
+    ]
+    with TarSource(base.path) as below:
+        source = LayeredSource(below, ListSource(odd))
+        tree = write_tree(source, RULES, EPOCH, tmp_path / "tree.tar")
+    raw = write_raw(tree, SIZE, EPOCH, toolchain, tmp_path, tmp_path / "disk.raw")
+    back = read_back(raw.path, EPOCH, tmp_path, tmp_path / "back.tar", initrds=False)
+    with TarSource(tree.path) as wanted, TarSource(back.path) as got:
+        wanted_odd, got_odd = (
+            {path: found for path, found in contents(each).items() if path.startswith(b"odd")}
+            for each in (wanted, got)
+        )
+    assert len(wanted_odd) == len(odd)
+    assert got_odd == wanted_odd
+    assert back.sha256 == tree.sha256
+    process.run(["e2fsck", "-fn", f"{raw.path}?offset={128 << 20}"])
+
+
+def test_formats_are_the_same_bytes_again_and_hold_the_same_disk(
+    disk: RawDisk, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    process.run(["cp", "--sparse=never", str(disk.path), str(tmp_path / "full.raw")])
+    for form in Format:
+        convert(disk.path, form, toolchain, tmp_path / f"a.{form.value}")
+        convert(tmp_path / "full.raw", form, toolchain, tmp_path / f"b.{form.value}")
+        assert sha256(tmp_path / f"a.{form.value}") == sha256(tmp_path / f"b.{form.value}")
+    assert sha256(tmp_path / "a.raw") == disk.sha256
+    assert (tmp_path / "a.qcow2").stat().st_size < SIZE // 4
+    to_raw(tmp_path / "a.qcow2", toolchain, tmp_path / "back.raw")
+    assert sha256(tmp_path / "back.raw") == disk.sha256
+
+
+def test_a_tree_is_compressed_and_expanded(
+    base: CanonicalTree, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    compress_tree(base, toolchain, tmp_path / "all")
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everywhere)})
+    try:
+        compress_tree(base, toolchain, tmp_path / "one")
+    finally:
+        os.sched_setaffinity(0, everywhere)
+    assert sha256(tmp_path / "all") == sha256(tmp_path / "one")
+    expanded = expand_tree(tmp_path / "all", base.sha256, toolchain, tmp_path / "tree.tar")
+    assert replace(expanded, path=base.path) == base
+    (tmp_path / "tree.tar").unlink()
+    with pytest.raises(Corrupt, match="not what was recorded"):
+        expand_tree(tmp_path / "all", Sha256("0" * 64), toolchain, tmp_path / "tree.tar")
+    with (tmp_path / "all").open("r+b") as compressed:
+        compressed.truncate(1 << 20)
+    with pytest.raises(Corrupt, match="cannot be expanded"):
+        expand_tree(tmp_path / "all", base.sha256, toolchain, tmp_path / "tree.tar")
+    assert {path.name for path in tmp_path.iterdir()} == {"all", "one"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a booted machine said of itself."""
+
+    state: str
+    failed: str
+    keys: set[str]
+    resolver: str
+    machine_id: str
+    root_mebibytes: int
+    kernel_arguments: str
+
+
+def look(disk: Path, place: Path, firmware: qemu.Firmware) -> Found:
+    with (
+        runs.open_run(place / "runs") as run,
+        qemu.booted(
+            disk,
+            Format.RAW,
+            run=run,
+            keys=guest.make_keys(run.folder),
+            accelerator=qemu.Accelerator.TCG,
+            memory=1 << 30,
+            cpus=2,
+            seconds=BOOT_SECONDS,
+            firmware=firmware,
+        ) as machine,
+    ):
+
+        def ask(command: str) -> str:
+            return process.run(
+                ["ssh", "-F", str(machine.ssh_config), "guest", command], check=False
+            ).output.strip()
+
+        return Found(
+            state=ask("systemctl is-system-running --wait"),
+            failed=ask("systemctl --failed --no-legend"),
+            keys=set(ask("cd /etc/ssh; ls ssh_host_*").split()),
+            resolver=ask("readlink /etc/resolv.conf"),
+            machine_id=ask("cat /etc/machine-id"),
+            root_mebibytes=int(ask("df --output=size -m / | tail -1")),
+            kernel_arguments=ask("cat /proc/cmdline"),
+        )
+
+
+KEYS = {f"ssh_host_{kind}_key{suffix}" for kind in ("ecdsa", "ed25519") for suffix in ("", ".pub")}
+
+
+def test_it_boots_by_bios_and_grows_into_a_bigger_disk(
+    disk: RawDisk, base: CanonicalTree, place: Path
+) -> None:
+    bigger = place / "bigger.raw"
+    process.run(["cp", "--sparse=always", str(disk.path), str(bigger)])
+    with bigger.open("r+b") as opened:
+        opened.truncate(3 << 30)
+    found = look(bigger, place, qemu.Firmware.BIOS)
+    assert (found.state, found.failed) == ("running", "")
+    assert found.keys == KEYS
+    assert found.resolver == "../run/systemd/resolve/stub-resolv.conf"
+    assert len(found.machine_id) == 32
+    assert found.root_mebibytes > 2500
+    assert "console=ttyS0" in found.kernel_arguments
+
+
+def test_it_boots_by_uefi(disk: RawDisk, place: Path) -> None:
+    found = look(disk.path, place, qemu.Firmware.UEFI)
+    assert (found.state, found.failed) == ("running", "")
+    assert found.keys == KEYS
+    assert found.root_mebibytes < 1000
+
+
+def test_it_boots_directly_by_its_kernel(
+    disk: RawDisk, base: CanonicalTree, tmp_path: Path
+) -> None:
+    files = boot_files(base, tmp_path)
+    console = tmp_path / "console"
+    command = [
+        qemu.system_binary(Architecture.AMD64),
+        *("-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512M", "-smp", "2", "-nodefaults"),
+        *("-display", "none", "-serial", f"file:{console}", "-no-reboot"),
+        *("-drive", f"file={disk.path},format=raw,if=virtio,snapshot=on"),
+        *("-kernel", str(files.kernel), "-initrd", str(files.initrd)),
+        *("-append", f"{files.root_argument} {files.kernel_arguments}"),
+    ]
+    with process.start(command) as child:
+        until = time.monotonic() + BOOT_SECONDS
+        while "login:" not in guest.console_text(console):
+            assert child.poll() is None, guest.console_tail(console)
+            assert time.monotonic() < until, guest.console_tail(console)
+            time.sleep(0.5)
+
+
+def fail_to_make(recipe: Recipe, mirror: Mirror, work: Path) -> ImagectlError:
+    with pytest.raises((BuildFailed, CannotTell)) as caught:
+        make_root(recipe, mirror, work, work / "root.tar")
+    assert list(work.iterdir()) == []
+    assert caught.value.hint
+    return caught.value
+
+
+def test_a_package_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    error = fail_to_make(Recipe("bookworm", ("no-such-thing",)), host_mirror(), tmp_path)
+    assert error.what == "Debian bookworm has no package no-such-thing"
+
+
+def test_a_suite_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    error = fail_to_make(Recipe("bookwurm", ()), host_mirror(), tmp_path)
+    assert error.what == "the mirror has no Debian suite 'bookwurm'"
+
+
+def test_a_mirror_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    error = fail_to_make(Recipe("bookworm", ()), Mirror("http://127.0.0.1:9/d", None), tmp_path)
+    assert isinstance(error, CannotTell)
+    assert error.where == "http://127.0.0.1:9/d"
+
+
+@pytest.fixture
+def forged() -> Iterator[Mirror]:
+    """This machine's mirror, but for one word in its signed indexes."""
+    real = host_mirror().archive
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                with urllib.request.urlopen(real + self.path) as answer:
+                    content = answer.read().replace(b"Debian", b"Debiam", 1)
+            except urllib.error.HTTPError as error:
+                self.send_error(error.code)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Mirror(f"http://127.0.0.1:{server.server_port}", None)
+        server.shutdown()
+        thread.join()
+
+
+def test_a_mirror_that_forges_is_not_believed(forged: Mirror, tmp_path: Path) -> None:
+    error = fail_to_make(Recipe("bookworm", ()), forged, tmp_path)
+    assert error.what == "the mirror's signature on Debian bookworm is not good"
+    assert "BADSIG" in error.why
