@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.errors import BadInput, BadUsage, ImagectlError, NotFound, Problem
+from imagectl.errors import BadInput, BadUsage, CannotTell, ImagectlError, NotFound, Problem
 
 if TYPE_CHECKING:
     from imagectl.adapters.catalog_sql import SqlCatalog
@@ -82,12 +82,37 @@ class Project:
 
     @cached_property
     def catalog(self) -> SqlCatalog:
-        """The truth, open until ``close``; an empty catalog is made where there is none."""
+        """The truth, open until ``close``. An empty one is made where there never was one.
+
+        Absence is not evidence (P2): where consumers are shown a catalog, a missing one is lost or
+        somewhere else, and is never replaced by an empty one. Raises CannotTell then.
+        """
         import uuid
 
         from imagectl.adapters.catalog_sql import SqlCatalog
 
-        return SqlCatalog(self._catalog_url(), root=self.root, new_id=lambda: str(uuid.uuid4()))
+        published = self._published()
+        new_id = None if published else lambda: str(uuid.uuid4())
+        try:
+            return SqlCatalog(self._catalog_url(), root=self.root, new_id=new_id)
+        except NotFound as missing:
+            raise CannotTell(
+                "the catalog is not there, but consumers are shown one",
+                where=missing.where,
+                why=f"{published} was written by a catalog that is now lost, or somewhere else",
+                hint="bring it back from a backup, mount its disk, or mend `catalog.url` in "
+                "imagectl.yaml; to begin anew, remove that folder first",
+            ) from missing
+
+    def _published(self) -> Path | None:
+        """A folder that shows consumers a catalog, or may do so; None where there is none."""
+        for path, publisher in zip(self.settings.publish, self.publishers, strict=True):
+            try:
+                if publisher.published_generation() is not None:
+                    return self.root / path
+            except ImagectlError:  # something is there; what, cannot be told
+                return self.root / path
+        return None
 
     def close(self) -> None:
         """Give back what was opened."""

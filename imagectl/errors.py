@@ -14,7 +14,8 @@ A message has four parts: *what* went wrong, *where* (a file and line, a version
     │   ├── BuildFailed                     a stage of the build pipeline failed
     │   ├── GuestUnreachable                a VM did not answer over SSH in time
     │   ├── TestsFailed                     a Testinfra suite failed on the booted image
-    │   └── Corrupt                         stored bytes are not what was recorded
+    │   ├── Corrupt                         stored bytes are not what was recorded
+    │   └── ImpossibleChange                the catalog cannot take what was asked for
     ├── BadUsage                        2   the command line asks for what cannot be
     ├── BadInput                        2   a file is wrong; carries every problem with its line
     ├── Refused                         3   policy says no; carries every unmet rule
@@ -150,6 +151,13 @@ class Corrupt(Failed):
     """Stored bytes are not what was recorded."""
 
     kind = "corrupt"
+
+
+class ImpossibleChange(Failed):
+    """A change contradicts the catalog, or cannot be written down: a version recorded twice, a
+    move to an unknown one, a reason that is no text. Nothing was done."""
+
+    kind = "impossible-change"
 
 
 class BadUsage(ImagectlError):

@@ -17,7 +17,6 @@ class Verified(TypedDict):
 
     sound: Annotated[bool, "true where nothing is wrong"]
     generation: Annotated[int, "its generation: the number of changes that made it"]
-    versions: Annotated[int, "how many versions it has"]
     wrong: Annotated[list[str], "everything that is wrong"]
 
 
@@ -52,18 +51,17 @@ def verify(invocation: Invocation) -> int:
     Follows the chain of hashes from the first event to the last, makes the catalog again from the
     events alone, and compares. Changes nothing.
     """
-
     project = invocation.open_project()
-    snapshot = project.catalog.snapshot()
+    # This first: what is wrong may be the very thing that keeps a snapshot from being read.
     wrong = project.catalog.verify()
+    snapshot = project.catalog.snapshot(())
     invocation.out.answer(
         Verified(
             sound=not wrong,
             generation=snapshot.generation,
-            versions=len(snapshot.versions),
             wrong=list(wrong),
         ),
-        _verdict(snapshot.generation, len(snapshot.versions), wrong),
+        _verdict(snapshot.generation, wrong),
     )
     if wrong:
         invocation.out.say("change nothing until it is known how that came about; keep a copy")
@@ -71,12 +69,11 @@ def verify(invocation: Invocation) -> int:
     return 0
 
 
-def _verdict(generation: int, versions: int, wrong: tuple[str, ...]) -> Iterator[str]:
-    size = f"{counted(generation, 'change')}, {counted(versions, 'version')}"
+def _verdict(generation: int, wrong: tuple[str, ...]) -> Iterator[str]:
     if not wrong:
-        yield f"sound: {size}"
+        yield f"sound: {counted(generation, 'change')}"
         return
-    yield f"NOT sound: {size}, {counted(len(wrong), 'problem')}"
+    yield f"NOT sound: {counted(len(wrong), 'problem')} in {counted(generation, 'change')}"
     for each in wrong:
         yield f"  - {each}"
 

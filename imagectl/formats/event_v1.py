@@ -23,9 +23,9 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TypeVar
 
+from imagectl.errors import ImpossibleChange
 from imagectl.model.catalog import (
     Change,
-    ImpossibleChange,
     MoveChannel,
     Operation,
     RecordPlacement,

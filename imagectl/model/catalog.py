@@ -11,13 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
+from imagectl.errors import ImpossibleChange
 from imagectl.model.channel import Channel, Move, MoveKind
 from imagectl.model.names import ChannelName, ImageName, VersionId
 from imagectl.model.version import Placement, Version, VersionRef
-
-
-class ImpossibleChange(ValueError):
-    """A change that contradicts the catalog: a version recorded twice, a move to an unknown one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,7 @@ def _images(operations: Iterable[Operation]) -> Iterable[ImageName]:
 
 
 def apply_change(snapshot: Snapshot, change: Change) -> Snapshot:
-    """The catalog after *change*, one generation on. Raises :class:`ImpossibleChange`."""
+    """The catalog after *change*, one generation on. Raises ImpossibleChange."""
     draft = _Draft(dict(snapshot.versions), dict(snapshot.channels), dict(snapshot.placements))
     draft.apply(change, snapshot.generation + 1)
     return draft.snapshot(snapshot.catalog_id, snapshot.generation + 1)
@@ -151,7 +148,7 @@ def fold(catalog_id: str, changes: Iterable[Change]) -> Snapshot:
     """The catalog that *changes* make from nothing, the first being generation 1.
 
     The same as ``apply_change`` over and over, in time that grows with the number of changes only.
-    Raises :class:`ImpossibleChange`.
+    Raises ImpossibleChange.
     """
     draft = _Draft({}, {}, {})
     generation = 0

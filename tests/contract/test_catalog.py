@@ -29,9 +29,9 @@ from support.examples import (
 from support.strategies import histories
 
 from imagectl.adapters.catalog_sql import SqlCatalog
-from imagectl.errors import Conflict
+from imagectl.errors import Conflict, ImpossibleChange
 from imagectl.formats.event_v1 import event_hash
-from imagectl.model.catalog import Change, ImpossibleChange, RecordVersion, fold
+from imagectl.model.catalog import Change, RecordVersion, fold
 from imagectl.model.channel import MoveKind
 from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, VersionId

@@ -327,6 +327,41 @@ def test_catalog_verify_finds_what_was_changed_behind_its_back(
     assert result.stdout.startswith("NOT sound: ")
 
 
+def test_catalog_verify_names_what_cannot_even_be_read(project: Project, imagectl: Run) -> None:
+    import sqlite3
+
+    project.close()
+    with sqlite3.connect(project.root / ".imagectl" / "catalog.sqlite3") as database:
+        database.execute("UPDATE versions SET created = 'yesterday'")
+    database.close()
+    result = imagectl("catalog", "verify")
+    assert result.exit_code == 1
+    assert "yesterday" in result.stdout
+
+
+@pytest.mark.parametrize("verb", [["list"], ["promote", "stable"], ["build"]])
+def test_a_lost_catalog_is_never_replaced_by_an_empty_one(
+    project: Project, imagectl: Run, verb: list[str]
+) -> None:
+    """P2: consumers are shown a catalog, so there was one; its absence means that it is lost."""
+    project.close()
+    file = project.root / ".imagectl" / "catalog.sqlite3"
+    for path in file.parent.glob("catalog.sqlite3*"):
+        path.unlink()
+    result = imagectl(*verb)
+    assert result.exit_code == 5
+    assert "the catalog is not there, but consumers are shown one" in result.stderr
+    assert "backup" in result.stderr
+    assert not file.exists()
+
+
+def test_a_reason_that_is_no_text_is_refused_in_words(project: Project, imagectl: Run) -> None:
+    result = imagectl("promote", "stable", "--reason", "no \udcff text")
+    assert result.exit_code == 1
+    assert "cannot be written down" in result.stderr
+    assert "internal error" not in result.stderr
+
+
 def test_outside_of_a_project(imagectl: Run, tmp_path: Path) -> None:
     result = imagectl("-C", str(tmp_path), "list")
     assert result.exit_code == 6

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.examples import BETA, CI, NOW, change, digest, move, place, record, version
 from support.strategies import changes, digests, wholes
 
+from imagectl.errors import ImpossibleChange
 from imagectl.formats.event_v1 import (
     MAX_INTEGER,
     BadEvent,
@@ -24,7 +25,7 @@ from imagectl.formats.event_v1 import (
     text_hash,
     write_time,
 )
-from imagectl.model.catalog import Change, ImpossibleChange, RecordVersion
+from imagectl.model.catalog import Change, RecordVersion
 from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, Sha256
 

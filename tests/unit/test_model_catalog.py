@@ -10,9 +10,9 @@ from hypothesis import given
 from support.examples import BASE, BETA, CI, NOW, STABLE, change, move, place, record, ref
 from support.strategies import histories
 
+from imagectl.errors import ImpossibleChange
 from imagectl.model.catalog import (
     Change,
-    ImpossibleChange,
     Snapshot,
     apply_change,
     fold,

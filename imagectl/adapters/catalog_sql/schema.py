@@ -95,7 +95,7 @@ def _missing(database: Database) -> NotFound:
     return NotFound(
         "there is no catalog yet",
         where=database.where,
-        hint="`imagectl catalog init` makes one; check `catalog.url` if there should be one",
+        hint="check `catalog.url` in imagectl.yaml if there should be one",
     )
 
 
