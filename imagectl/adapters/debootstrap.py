@@ -11,8 +11,6 @@ The same packages and the same epoch give the same bytes. What is not a package'
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,10 +18,11 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from imagectl.adapters.disk import archive
 from imagectl.adapters.disk.archive import TarSource
 from imagectl.adapters.disk.canonical import write_tree
 from imagectl.adapters.disk.rules import RULES, Action, Rule
-from imagectl.adapters.disk.tree import CanonicalTree
+from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, MemorySource
 from imagectl.adapters.mirrors import Mirror
 from imagectl.adapters.mmdebstrap import Recipe, make_root
 from imagectl.errors import BuildFailed, CannotTell
@@ -83,6 +82,9 @@ LINKS = {
     ),
 }
 """The units that are enabled beyond what the packages enable themselves."""
+
+FIRST_BOOT = (b"/first-boot-keys", b"/first-boot-keys.service")
+"""How the names of our first-boot unit's files end."""
 
 EMPTY = ("etc/machine-id", "etc/.updated", "var/.updated")
 
@@ -150,25 +152,44 @@ def make_base(
 
 def base_files(epoch: int) -> bytes:
     """A tar of the files that are not a package's."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    parts = []
+    for entry, content in our_files(epoch):
+        parts += [archive.encode_header(entry), content, archive.padding(len(content))]
+    return b"".join([*parts, archive.END])
 
-        def add(
-            path: str, kind: bytes, content: bytes = b"", mode: int = 0o644, to: str = ""
-        ) -> None:
-            member = tarfile.TarInfo(path)
-            member.type, member.mode, member.mtime, member.linkname = kind, mode, epoch, to
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
 
-        for path, content in _files(resources.files(__package__) / "base"):
-            is_program = content.startswith(b"#!")
-            add(path, tarfile.REGTYPE, content, 0o755 if is_program else 0o644)
-        for path in EMPTY:
-            add(path, tarfile.REGTYPE, mode=0o444 if path == "etc/machine-id" else 0o644)
-        for path, target in sorted(LINKS.items()):
-            add(path, tarfile.SYMTYPE, mode=0o777, to=target)
-    return buffer.getvalue()
+def first_boot_files(epoch: int) -> MemorySource:
+    """What a tree that did not begin here needs so that its machines make the keys that the rules
+    drop from it. ``read_back`` puts it over a disk that was made elsewhere."""
+    files = [pair for pair in our_files(epoch) if pair[0].path.endswith(FIRST_BOOT)]
+    folders = {parent for entry, _ in files for parent in _parents(entry.path)}
+    return MemorySource(
+        [(Entry(path, Kind.DIRECTORY, 0o755, mtime=epoch), b"") for path in sorted(folders)] + files
+    )
+
+
+def our_files(epoch: int) -> list[tuple[Entry, bytes]]:
+    """The files and links that are not a package's, with their content, without folders."""
+
+    def entry(path: str, content: bytes = b"", mode: int = 0o644) -> tuple[Entry, bytes]:
+        made = Entry(path.encode(), Kind.FILE, mode, mtime=epoch, size=len(content))
+        return made, content
+
+    found = [
+        entry(path, content, 0o755 if content.startswith(b"#!") else 0o644)
+        for path, content in _files(resources.files(__package__) / "base")
+    ]
+    found += [entry(path, mode=0o444 if path == "etc/machine-id" else 0o644) for path in EMPTY]
+    found += [
+        (Entry(path.encode(), Kind.SYMLINK, 0o777, mtime=epoch, target=target.encode()), b"")
+        for path, target in sorted(LINKS.items())
+    ]
+    return found
+
+
+def _parents(path: bytes) -> Iterator[bytes]:
+    while path := path.rpartition(b"/")[0]:
+        yield path
 
 
 def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
@@ -204,8 +225,8 @@ def inputs_digest(base: DebianBase, mirror: Mirror) -> Sha256:
     suites = [(mirror.archive, base.suite), (mirror.archive, f"{base.suite}-updates")]
     if mirror.security is not None:
         suites.append((mirror.security, f"{base.suite}-security"))
-    for archive, suite in suites:
-        digest.update(_fetch(f"{archive}/dists/{suite}/InRelease", suite))
+    for url, suite in suites:
+        digest.update(_fetch(f"{url}/dists/{suite}/InRelease", suite))
     return Sha256(digest.hexdigest())
 
 

@@ -239,6 +239,20 @@ def test_a_tree_with_everything_a_file_system_can_have(
     process.run(["e2fsck", "-fn", f"{raw.path}?offset={128 << 20}"])
 
 
+def test_an_attribute_that_cannot_be_written_is_an_error(
+    base: CanonicalTree, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    """debugfs ends with status 0 all the same, so what it wrote is read again."""
+    large = file(b"odd", b"x", xattrs=((b"user.large", bytes(5000)),))
+    with TarSource(base.path) as below:
+        source = LayeredSource(below, ListSource([large]))
+        tree = write_tree(source, RULES, EPOCH, tmp_path / "tree.tar")
+    with pytest.raises(BuildFailed, match="attributes of /odd") as caught:
+        write_raw(tree, SIZE, EPOCH, toolchain, tmp_path, tmp_path / "disk.raw")
+    assert caught.value.why == "user.large"
+    assert [path.name for path in tmp_path.iterdir()] == ["tree.tar"]
+
+
 def test_formats_are_the_same_bytes_again_and_hold_the_same_disk(
     disk: RawDisk, toolchain: Toolchain, tmp_path: Path
 ) -> None:
@@ -425,3 +439,18 @@ def test_a_mirror_that_forges_is_not_believed(forged: Mirror, tmp_path: Path) ->
     error = fail_to_make(Recipe("bookworm", ()), forged, tmp_path)
     assert error.what == "the mirror's signature on Debian bookworm is not good"
     assert "BADSIG" in error.why
+
+
+@pytest.mark.long
+def test_trixie_boots_too(place: Path, toolchain: Toolchain) -> None:
+    work = place / "trixie"
+    work.mkdir()
+    tree = make_base(
+        DebianBase("trixie"), Architecture.AMD64, host_mirror(), EPOCH, work, place / "trixie.tar"
+    )
+    raw = write_raw(tree, SIZE, EPOCH, toolchain, work, place / "trixie.raw")
+    assert read_back(raw.path, EPOCH, work, work / "back.tar").sha256 == tree.sha256
+    for firmware in qemu.Firmware:
+        found = look(raw.path, place, firmware)
+        assert (found.state, found.failed) == ("running", "")
+        assert found.keys == KEYS

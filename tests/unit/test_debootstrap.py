@@ -10,8 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.trees import ROOT, ListSource, contents, file, folder
 
-from imagectl.adapters.debootstrap import apt_sources, base_files, inputs_digest, make_base
+from imagectl.adapters.debootstrap import (
+    apt_sources,
+    base_files,
+    first_boot_files,
+    inputs_digest,
+    make_base,
+)
+from imagectl.adapters.disk.tree import Kind, LayeredSource
 from imagectl.adapters.mirrors import Mirror, host_mirror
 from imagectl.errors import BuildFailed, CannotTell
 from imagectl.model.image import DebianBase
@@ -125,9 +133,9 @@ def files(epoch: int) -> dict[str, tarfile.TarInfo]:
 
 def test_our_own_files() -> None:
     found = files(1000)
-    assert found["etc/machine-id"].size == 0
-    assert found["usr/lib/imagectl/first-boot-keys"].mode == 0o755
-    assert found["etc/fstab"].mode == 0o644
+    assert found["./etc/machine-id"].size == 0
+    assert found["./usr/lib/imagectl/first-boot-keys"].mode == 0o755
+    assert found["./etc/fstab"].mode == 0o644
     assert {member.mtime for member in found.values()} == {1000}
     assert {(member.uid, member.gid) for member in found.values()} == {(0, 0)}
     assert base_files(1000) == base_files(1000)
@@ -138,8 +146,24 @@ def test_every_unit_that_is_enabled_is_ours_or_systemds() -> None:
     targets = {member.linkname for member in found.values() if member.issym()}
     assert targets
     for target in targets:
-        ours = target.removeprefix("/") in found
+        ours = f".{target}" in found
         assert ours or target.rpartition("/")[2].startswith("systemd-"), target
+
+
+def test_a_disk_made_elsewhere_is_given_the_first_boot_unit() -> None:
+    elsewhere = ListSource([ROOT, folder(b"etc", mode=0o711), folder(b"usr"), file(b"etc/fstab")])
+    found = contents(LayeredSource(elsewhere, first_boot_files(1000)))
+    assert found[b"etc"][0].mode == 0o711
+    assert found[b"usr/lib/imagectl/first-boot-keys"][0].mode == 0o755
+    wanted = b"etc/systemd/system/multi-user.target.wants/first-boot-keys.service"
+    assert found[wanted][0].target.removeprefix(b"/") in found
+    assert {path for path in found if found[path][0].kind is not Kind.DIRECTORY} == {
+        b"etc/fstab",
+        b"usr/lib/imagectl/first-boot-keys",
+        b"usr/lib/systemd/system/first-boot-keys.service",
+        b"etc/systemd/system/ssh.service.requires/first-boot-keys.service",
+        wanted,
+    }
 
 
 def test_other_architectures_are_refused(tmp_path: Path) -> None:

@@ -21,18 +21,20 @@ def read_back(
     *,
     rules: Sequence[Rule] = RULES,
     initrds: bool = True,
+    above: Source | None = None,
     progress: Progress | None = None,
 ) -> CanonicalTree:
     """Write the canonical tree of a raw disk's root file system to *out*.
 
     The machine must have been shut down. ``initrds``: make them again (some seconds), as must be
-    where the machine was told not to. ``work``: an existing folder on a disk with room for the
-    tree. Errors are those of ``DiskSource``, ``write_tree`` and ``rebuild_initrds``.
+    where the machine was told not to. ``above``: files that are put over the disk's. ``work``: an
+    existing folder on a disk with room for the tree. Errors are those of ``DiskSource``,
+    ``write_tree`` and ``rebuild_initrds``.
     """
     with DiskSource(raw) as disk:
-        source: Source = disk
+        source: Source = disk if above is None else LayeredSource(disk, above)
         if initrds:
-            source = LayeredSource(disk, rebuild_initrds(disk, rules, epoch, work, progress))
+            source = LayeredSource(source, rebuild_initrds(source, rules, epoch, work, progress))
         if progress is not None:
             progress.step("reading the file tree")
         return write_tree(source, rules, epoch, out)

@@ -92,19 +92,23 @@ class MemorySource:
 
 
 class LayeredSource:
-    """Two sources as one: what *above* has replaces what *below* has at the same path."""
+    """Two sources as one: what *above* has replaces what *below* has at the same path, but for
+    folders that both have, which stay as they are below."""
 
     def __init__(self, below: Source, above: Source) -> None:
         self._layers = (below, above)
 
     def entries(self) -> Iterator[Entry]:
-        covered = set()
-        for entry in self._layers[1].entries():
-            covered.add(entry.path)
-            yield replace(entry, inode=entry.inode * 2 + 1)
+        above = {entry.path: entry for entry in self._layers[1].entries()}
         for entry in self._layers[0].entries():
-            if entry.path not in covered:
-                yield replace(entry, inode=entry.inode * 2)
+            other = above.get(entry.path)
+            if other is not None:
+                if not entry.kind is other.kind is Kind.DIRECTORY:
+                    continue
+                del above[entry.path]
+            yield replace(entry, inode=entry.inode * 2)
+        for entry in above.values():
+            yield replace(entry, inode=entry.inode * 2 + 1)
 
     def content(self, entry: Entry) -> Iterator[bytes]:
         layer = self._layers[entry.inode % 2]
