@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from shlex import quote
 
 from imagectl.adapters.disk import archive
 from imagectl.adapters.disk.archive import TarSource
@@ -60,9 +61,8 @@ PACKAGES = (
 )
 """What every base has beyond Debian's ``minbase``."""
 
-SUITE_PACKAGES = {"bookworm": ()}
-"""What some suites need beyond that. Since trixie, systemd-repart is a package of its own."""
-NEWER_SUITES = ("systemd-repart",)
+REPART = "systemd-repart"
+"""What makes the root partition grow. It is a package of its own since trixie."""
 
 LINKS = {
     "etc/systemd/system/multi-user.target.wants/first-boot-keys.service": (
@@ -126,16 +126,15 @@ def make_base(
     try:
         files.write_bytes(base_files(epoch))
         sources.write_text(apt_sources(base, mirror))
-        extra = SUITE_PACKAGES.get(base.suite, NEWER_SUITES)
         recipe = Recipe(
             suite=base.suite,
-            packages=tuple(sorted({*PACKAGES, *extra, *base.packages})),
+            packages=packages_of(base),
             components=base.components,
             architecture=architecture.value,
             hooks=(
-                f"--essential-hook=tar-in {files} /",
-                f"--customize-hook=copy-in {sources} /etc/apt/sources.list.d/",
-                f"--customize-hook=tar-in {files} /",
+                f"--essential-hook=tar-in {quote(str(files))} /",
+                f"--customize-hook=copy-in {quote(str(sources))} /etc/apt/sources.list.d/",
+                f"--customize-hook=tar-in {quote(str(files))} /",
             ),
         )
         make_root(
@@ -148,6 +147,12 @@ def make_base(
     finally:
         for file in (files, sources, packages):
             file.unlink(missing_ok=True)
+
+
+def packages_of(base: DebianBase) -> tuple[str, ...]:
+    """All that is asked for beyond ``minbase``, sorted."""
+    repart = () if base.suite == "bookworm" else (REPART,)
+    return tuple(sorted({*PACKAGES, *repart, *base.packages}))
 
 
 def base_files(epoch: int) -> bytes:
@@ -220,7 +225,7 @@ def inputs_digest(base: DebianBase, mirror: Mirror) -> Sha256:
     the suite.
     """
     digest = hashlib.sha256(base_files(0))
-    definition = (REVISION, PACKAGES, NEWER_SUITES, BASE_RULES, base, mirror)
+    definition = (REVISION, packages_of(base), BASE_RULES, base, mirror)
     digest.update(repr(definition).encode())
     suites = [(mirror.archive, base.suite), (mirror.archive, f"{base.suite}-updates")]
     if mirror.security is not None:

@@ -56,6 +56,13 @@ def make_root(
     Raises BuildFailed with the suite or the package that the mirror does not have, CannotTell
     where the mirror cannot be reached, ToolMissing, NoSpace.
     """
+    if '"' in str(work):
+        raise BuildFailed(
+            "apt cannot work below a folder with a double quote in its name",
+            stage="base",
+            where=str(work),
+            hint="move or rename the folder",
+        )
     namespaces.check_namespaces()
     program = process.find("mmdebstrap", hint=HINT)
     scratch = work / "mmdebstrap"

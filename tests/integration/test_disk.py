@@ -50,7 +50,7 @@ BOOT_SECONDS = 600.0
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     """A folder on a real disk, which other users may read."""
-    made = Path(tempfile.mkdtemp(prefix="imagectl-test-", dir="/var/tmp"))
+    made = Path(tempfile.mkdtemp(prefix="it's a köln test-", dir="/var/tmp"))
     made.chmod(0o755)
     yield made
     shutil.rmtree(made)

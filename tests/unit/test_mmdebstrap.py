@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from imagectl.adapters.mirrors import Mirror
-from imagectl.adapters.mmdebstrap import Recipe, explain, source_lines
+from imagectl.adapters.mmdebstrap import Recipe, explain, make_root, source_lines
 from imagectl.errors import BuildFailed, CannotTell, ToolFailed
 
 MIRROR = Mirror("http://mirror.example/debian", "http://mirror.example/debian-security")
@@ -93,3 +95,11 @@ def test_updates_and_security_fixes_belong_to_a_suite() -> None:
         "deb http://mirror.example/debian-security trixie-security main contrib",
     ]
     assert len(source_lines("trixie", ("main",), Mirror(MIRROR.archive, None))) == 2
+
+
+def test_a_folder_that_apt_cannot_work_in_is_told(tmp_path: Path) -> None:
+    work = tmp_path / 'a "quoted" folder'
+    work.mkdir()
+    with pytest.raises(BuildFailed, match="double quote") as caught:
+        make_root(RECIPE, MIRROR, work, work / "out")
+    assert caught.value.where == str(work)
