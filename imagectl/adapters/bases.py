@@ -107,7 +107,15 @@ class LocalBases:
         convert.to_raw(disk, self._toolchain(progress), raw)
         disk.unlink()
         progress.step("reading its file system")
-        tree = read_back(raw, work.epoch, work.folder, out, initrds=False, progress=progress)
+        tree = read_back(
+            raw,
+            work.epoch,
+            work.folder,
+            out,
+            initrds=False,
+            above=debootstrap.first_boot_files(work.epoch),
+            progress=progress,
+        )
         raw.unlink()
         return tree
 

@@ -13,7 +13,7 @@ import contextlib
 import shlex
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,20 +57,28 @@ def make_keys(folder: Path) -> Keys:
     return Keys(private, private.with_suffix(".pub").read_text().strip())
 
 
-def credentials(keys: Keys, folder: Path, files: dict[str, str] | None = None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class GuestFile:
+    """A file that the guest finds when it has booted. ``path`` is absolute, without spaces."""
+
+    path: str
+    text: str
+    mode: int = 0o600
+
+
+def credentials(keys: Keys, folder: Path, files: Sequence[GuestFile] = ()) -> list[str]:
     """QEMU's arguments that hand the guest its login key, and *files* to write before sshd starts.
 
-    The credentials go through files, not through the command line, which every user can read.
-    ``files`` maps absolute guest paths to their text; they are written with mode 0600 by
-    systemd-tmpfiles (``tmpfiles.extra``).
+    The credentials go through files, not through the command line, which every user can read. In
+    the guest, *files* are written by systemd-tmpfiles (``tmpfiles.extra``).
     """
     values = {"ssh.authorized_keys.root": keys.public + "\n"}
     if files:
         lines = []
-        for path, text in files.items():
-            encoded = base64.b64encode(text.encode()).decode()
+        for each in files:
+            encoded = base64.b64encode(each.text.encode()).decode()
             # `f+~`: create or truncate; the argument is Base64 (tmpfiles.d(5)).
-            lines.append(f"f+~ {path} 0600 root root - {encoded}\n")
+            lines.append(f"f+~ {each.path} {each.mode:04o} root root - {encoded}\n")
         values["tmpfiles.extra"] = "".join(lines)
     arguments = []
     for name, value in values.items():
@@ -78,8 +86,13 @@ def credentials(keys: Keys, folder: Path, files: dict[str, str] | None = None) -
         file = folder / f"credential-{name}"
         file.write_text(f"io.systemd.credential.binary:{name}={encoded}")
         file.chmod(0o600)
-        arguments += ["-smbios", f"type=11,path={file}"]
+        arguments += ["-smbios", f"type=11,path={in_option(file)}"]
     return arguments
+
+
+def in_option(path: Path) -> str:
+    """A path inside a QEMU option: a comma is doubled (qemu(1), -drive)."""
+    return str(path).replace(",", ",,")
 
 
 def write_ssh_config(folder: Path, sockets: Path, keys: Keys, port: int) -> Path:

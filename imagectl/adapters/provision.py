@@ -19,6 +19,7 @@ from typing import TextIO
 from imagectl.adapters import ansible, guest, packer, qemu
 from imagectl.adapters.disk import boot, writer
 from imagectl.adapters.disk.capture import read_back
+from imagectl.adapters.disk.rules import UPDATE_INITRAMFS_CONF
 from imagectl.adapters.secrets import read_secret
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import BuildFailed, GuestUnreachable
@@ -26,12 +27,7 @@ from imagectl.model.image import Image
 from imagectl.services.ports import CanonicalTree, Progress, Workspace
 
 SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
-
-BUILD_FILES = {
-    # One update-initramfs in an emulated guest takes minutes; it is rebuilt on the host instead.
-    "/etc/initramfs-tools/update-initramfs.conf": "update_initramfs=no\nbackup_initramfs=no\n",
-}
-"""What the guest sees otherwise while it is provisioned; the rules put it right again."""
+UPDATE_INITRAMFS = "/etc/initramfs-tools/update-initramfs.conf"
 
 _TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?P<name>.*)\] \**$")
 
@@ -125,7 +121,14 @@ def prepare(
         secrets={name: read_secret(ref, project) for name, ref in provision.secrets.items()},
     ).write(folder / "ansible.json")
     credentials = guest.credentials(
-        keys, folder, {SSH_HOST_KEY: host_keys.private.read_text(), **BUILD_FILES}
+        keys,
+        folder,
+        [
+            guest.GuestFile(SSH_HOST_KEY, host_keys.private.read_text()),
+            # One update-initramfs in an emulated guest takes minutes; it is rebuilt on the host
+            # instead, and the rules put this file right again.
+            guest.GuestFile(UPDATE_INITRAMFS, UPDATE_INITRAMFS_CONF, 0o644),
+        ],
     )
     prepared.template.write_text(
         packer.render(

@@ -22,6 +22,7 @@ from imagectl.adapters.guest import (
     connection,
     console_tail,
     credentials,
+    in_option,
     wait_for_ssh,
     write_ssh_config,
 )
@@ -172,7 +173,7 @@ def booted(
         system_binary(Architecture.AMD64),
         *("-accel", accelerator.value, *machine_arguments(accelerator)),
         *("-m", f"{memory >> 20}M", "-smp", str(cpus), "-nodefaults", "-display", "none"),
-        *("-drive", f"file={_escape(disk)},format={disk_format.value},if=virtio,snapshot=on"),
+        *("-drive", f"file={in_option(disk)},format={disk_format.value},if=virtio,snapshot=on"),
         # Port 0: the kernel picks a free one, so parallel VMs cannot clash; QMP tells which.
         *("-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
@@ -201,11 +202,6 @@ def booted(
                     tail=console_tail(console),
                 ) from failure
             yield guest
-
-
-def _escape(path: Path) -> str:
-    """A path inside a QEMU option: a comma is doubled (qemu(1), -drive)."""
-    return str(path).replace(",", ",,")
 
 
 def _forwarded_port(child: process.Child) -> int:

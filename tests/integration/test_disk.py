@@ -17,13 +17,15 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from support.children import Child, become_nobody
 from support.trees import ListSource, contents, file, folder, made
 
 from imagectl.adapters import guest, process, qemu, runs
+from imagectl.adapters.base_cache import BaseCache
+from imagectl.adapters.bases import LocalBases
 from imagectl.adapters.debootstrap import make_base
 from imagectl.adapters.disk.archive import TarSource
 from imagectl.adapters.disk.boot import boot_files
@@ -35,10 +37,13 @@ from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, LayeredSourc
 from imagectl.adapters.disk.writer import RawDisk, write_raw
 from imagectl.adapters.mirrors import Mirror, host_mirror
 from imagectl.adapters.mmdebstrap import Recipe, make_root
+from imagectl.adapters.store import FileStore
 from imagectl.adapters.toolchain import Toolchain, make_toolchain
 from imagectl.errors import BuildFailed, CannotTell, Corrupt, ImagectlError
-from imagectl.model.image import DebianBase
-from imagectl.model.names import Architecture, Format, Sha256
+from imagectl.model.image import DebianBase, DiskBase, Image, Provision
+from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256
+from imagectl.services.ports import Workspace
+from imagectl.testing.build import RecordingProgress
 
 pytestmark = pytest.mark.integration
 
@@ -454,3 +459,32 @@ def test_trixie_boots_too(place: Path, toolchain: Toolchain) -> None:
         found = look(raw.path, place, firmware)
         assert (found.state, found.failed) == ("running", "")
         assert found.keys == KEYS
+
+
+def test_a_disk_made_elsewhere_becomes_a_base(
+    place: Path, disk: RawDisk, base: CanonicalTree, toolchain: Toolchain
+) -> None:
+    """From a qcow2 with a checksum back to the tree that it was made of."""
+    given = place / "given.qcow2"
+    convert(disk.path, Format.QCOW2, toolchain, given)
+    bases = LocalBases(
+        place, host_mirror, FileStore(place / "store"), lambda _: toolchain, BaseCache(place / "b")
+    )
+    image = Image(
+        ImageName("given"),
+        "x",
+        DiskBase("given.qcow2", Sha256(sha256(given))),
+        Architecture.AMD64,
+        SIZE,
+        Provision(),
+        (PurePosixPath("t.py"),),
+        (Format.QCOW2,),
+        (LocationName("local"),),
+    )
+    work = place / "given-work"
+    work.mkdir()
+    made = bases.make(
+        image, None, Workspace("1", work, work, work / "log", EPOCH), RecordingProgress()
+    )
+    assert made.sha256 == base.sha256
+    assert [path.name for path in work.iterdir()] == ["base.tar"]

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 def boot(disk: Path, folder: Path, seconds: float) -> None:
     with (
-        runs.open_run(folder / "runs") as run,
+        runs.open_run(folder / "runs, all") as run,
         qemu.booted(
             disk,
             Format.RAW,
@@ -39,11 +39,11 @@ def test_a_guest_that_never_answers_is_told_with_its_console(tmp_path: Path) -> 
         boot(disk, tmp_path, 4)
     assert caught.value.why == "no SSH server answered within 4 s"
     assert "boot_timeout" in caught.value.hint
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert list((tmp_path / "runs, all").iterdir()) == []
 
 
 def test_a_disk_that_qemu_refuses_is_told(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="QEMU did not start") as caught:
         boot(tmp_path / "no-such-disk", tmp_path, 60)
     assert "No such file" in caught.value.why
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert list((tmp_path / "runs, all").iterdir()) == []

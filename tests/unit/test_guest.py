@@ -31,12 +31,21 @@ def test_the_key_reaches_the_guest_as_a_credential(tmp_path: Path) -> None:
     assert credentials == {"ssh.authorized_keys.root": keys.public + "\n"}
 
 
+def test_a_folder_with_a_comma_is_no_end_of_an_option(tmp_path: Path) -> None:
+    folder = tmp_path / "a,b"
+    folder.mkdir()
+    arguments = guest.credentials(guest.make_keys(folder), folder)
+    assert arguments[1].startswith(f"type=11,path={tmp_path}/a,,b/")
+
+
 def test_files_reach_the_guest_unchanged(tmp_path: Path) -> None:
     keys = guest.make_keys(tmp_path)
     text = "two lines %h\nand a 'quote'\n"
-    credentials = decoded(guest.credentials(keys, tmp_path, {"/etc/a b": text}))
+    credentials = decoded(
+        guest.credentials(keys, tmp_path, [guest.GuestFile("/etc/a", text, 0o644)])
+    )
     line = credentials["tmpfiles.extra"]
-    assert line.startswith("f+~ /etc/a b 0600 root root - ")
+    assert line.startswith("f+~ /etc/a 0644 root root - ")
     assert base64.b64decode(line.split()[-1]).decode() == text
 
 
