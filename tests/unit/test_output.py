@@ -81,6 +81,7 @@ ERRORS = [
     errors.TestsFailed(
         "1 test failed", failures=[("base::test_x", "assert 1 == 2")], tail="login:"
     ),
+    errors.ImpossibleChange("a move to what is not recorded"),
     errors.Corrupt("the digest differs"),
     errors.BadUsage("both a channel and a version"),
     errors.BadInput([Problem("a.yaml", 3, 5, "unknown key 'sumary'", "did you mean 'summary'?")]),
