@@ -9,6 +9,7 @@ from imagectl.adapters.guest import Guest
 from imagectl.errors import BadInput, Failed
 from imagectl.model.proof import Outcome
 
+# Text of a suite that is run by the adapter: the skip in it is what the report must show.
 HERE = """
 import pytest
 

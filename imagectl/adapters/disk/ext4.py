@@ -138,6 +138,7 @@ class DiskSource:
         try:
             filesystem = ExtFS(RangeStream(self._file, part.offset, part.size))
         except (ExtError, NotImplementedError, EOFError) as error:
+            # dissect.extfs raises NotImplementedError for cluster sizes that it does not read.
             raise self._corrupt(str(error)) from None
         superblock = filesystem.sb
         clean = superblock.s_state & _STATE_CLEAN
