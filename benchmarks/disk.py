@@ -11,6 +11,7 @@ from support.projects import new_project
 
 from imagectl.adapters.disk import capture, writer
 from imagectl.cli.progress import Silent
+from imagectl.services.ports import CanonicalTree
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
         (image,) = project.definitions.load([])
         with bench.workspaces.open(image.name, wait=False) as work:
             base = bench.bases.make(image, None, work, progress)
+            assert isinstance(base, CanonicalTree)
             toolchain = project.toolchain(progress)
             raw = work.folder / "disk.raw"
             began = time.monotonic()

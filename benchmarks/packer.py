@@ -15,6 +15,7 @@ from support.projects import new_project
 from imagectl.adapters import packer, provision, qemu
 from imagectl.adapters.disk import writer
 from imagectl.cli.progress import Silent
+from imagectl.services.ports import CanonicalTree
 
 ROUNDS = 3
 SECONDS = 600
@@ -29,6 +30,7 @@ def main() -> None:
         (image,) = project.definitions.load([])
         with bench.workspaces.open(image.name, wait=False) as work:
             base = bench.bases.make(image, None, work, progress)
+            assert isinstance(base, CanonicalTree)
             disk = work.folder / "build.disk"
             toolchain = project.toolchain(progress)
             writer.write_raw(base, image.disk_size, work.epoch, toolchain, work.folder, disk)

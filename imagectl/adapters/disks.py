@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from imagectl.adapters.disk import convert, writer
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.model.image import Image
-from imagectl.model.names import Format
-from imagectl.services.ports import CanonicalTree, Progress, Workspace
+from imagectl.model.names import Format, Sha256
+from imagectl.services.ports import CanonicalTree, Finished, Progress, Workspace, Written
 
 
 class LocalDisks:
@@ -19,11 +19,12 @@ class LocalDisks:
         self._toolchain = toolchain
 
     def write(
-        self, image: Image, tree: CanonicalTree, work: Workspace, progress: Progress
-    ) -> Mapping[Format, Path]:
+        self, image: Image, finished: Finished, work: Workspace, progress: Progress
+    ) -> Written:
+        assert isinstance(finished, CanonicalTree)  # no base gives anything else yet
         toolchain = self._toolchain(progress)
         raw = writer.write_raw(
-            tree,
+            finished,
             image.disk_size,
             work.epoch,
             toolchain,
@@ -37,9 +38,13 @@ class LocalDisks:
             out = work.folder / f"finished.{disk_format.value}"
             convert.convert(raw.path, disk_format, toolchain, out)
             disks[disk_format] = out
-        return disks
+        first = image.formats[0]
+        return Written(raw.sha256, disks, (disks[first], first))
 
     def compress(self, tree: CanonicalTree, work: Workspace, progress: Progress) -> Path:
         out = work.folder / "tree.tar.zst"
         convert.compress_tree(tree, self._toolchain(progress), out)
         return out
+
+    def expand(self, stored: Path, sha256: Sha256, out: Path, progress: Progress) -> CanonicalTree:
+        return convert.expand_tree(stored, sha256, self._toolchain(progress), out)

@@ -24,7 +24,7 @@ from imagectl.adapters.secrets import read_secret
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import BuildFailed, GuestUnreachable
 from imagectl.model.image import Image
-from imagectl.services.ports import CanonicalTree, Progress, Workspace
+from imagectl.services.ports import Base, CanonicalTree, Finished, Progress, Workspace
 
 SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 UPDATE_INITRAMFS = "/etc/initramfs-tools/update-initramfs.conf"
@@ -49,9 +49,8 @@ class PackerProvisioner:
         self._settings = settings
         self._toolchain = toolchain
 
-    def provision(
-        self, image: Image, base: CanonicalTree, work: Workspace, progress: Progress
-    ) -> CanonicalTree:
+    def provision(self, image: Image, base: Base, work: Workspace, progress: Progress) -> Finished:
+        assert isinstance(base, CanonicalTree)  # no base gives anything else yet
         toolchain = self._toolchain(progress)
         progress.step("writing the disk of the build VM")
         disk = work.folder / "build.disk"

@@ -6,6 +6,7 @@ tests have passed. Only placements are added to it later.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -75,6 +76,50 @@ class TestSummary:
         return self.passed > 0 and self.failed == 0
 
 
+class Reproducible(enum.Enum):
+    """Whether the same inputs are known to give the same bytes again (P9)."""
+
+    YES = "yes"
+    """Built twice from one lock, with the same digests."""
+    NO = "no"
+    """Built twice with other digests, or made in a way that cannot be repeated."""
+    UNPROVEN = "unproven"
+    """Built once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a version was made, and what it takes to make it again, by digest in the artifact store.
+
+    ``lock`` is the text of its lock; ``source`` an archive of its definition, playbooks, suites and
+    lock; ``raw`` the digest of the raw disk (itself not kept). ``epoch`` in seconds since 1970.
+    """
+
+    epoch: int
+    lock: Sha256
+    source: Sha256
+    raw: Sha256
+    reproducible: Reproducible
+    cause: str = ""
+    """Why it is not reproducible; empty where it is, or where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Documents that say what is in a version, by digest in the artifact store.
+
+    ``contents``: packages, services, users, ports and the like, as JSON, for comparing versions.
+    ``manifest``: each file with its digest. ``spdx`` and ``cyclonedx``: software bills of
+    materials. ``provenance``: an in-toto statement in a DSSE envelope.
+    """
+
+    contents: Sha256
+    manifest: Sha256
+    spdx: Sha256
+    cyclonedx: Sha256
+    provenance: Sha256
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """An immutable, complete result. ``created`` is aware, in UTC.
@@ -98,6 +143,10 @@ class Version:
     build_log: Sha256
     seconds: float
     """How long the build took, wall clock."""
+    origin: Origin | None = None
+    """None for versions that were recorded before locks existed."""
+    inside: Inside | None = None
+    """None where it was not looked into: the disk is kept as Packer left it, or of long ago."""
 
     @property
     def image(self) -> ImageName:

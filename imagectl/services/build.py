@@ -133,16 +133,16 @@ def build(bench: Workbench, image: Image, request: BuildRequest, progress: Progr
             base = bench.bases.make(image, parent, work, progress)
         with stages("provision"):
             tree = bench.provisioner.provision(image, base, work, progress)
+            assert isinstance(tree, CanonicalTree)  # no base gives anything else yet
         with stages("disk"):
-            disks = bench.disks.write(image, tree, work, progress)
+            written = bench.disks.write(image, tree, work, progress)
         with stages("prove"):
-            disk_format = image.formats[0]
-            proof = bench.prover.prove(image, disks[disk_format], disk_format, work, progress)
+            proof = bench.prover.prove(image, *written.bootable, work, progress)
         if proof.report.failures:
-            kept = bench.workspaces.keep_failed(image.name, disks[disk_format])
+            kept = bench.workspaces.keep_failed(image.name, written.bootable[0])
             raise tests_failed(image.name, proof, kept, work.log)
         with stages("keep"):
-            stored = _keep(bench, image, tree, disks, proof, work, progress)
+            stored = _keep(bench, image, tree, written.files, proof, work, progress)
         version = _record(
             bench,
             image,

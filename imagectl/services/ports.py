@@ -9,7 +9,7 @@ suite in ``tests/contract`` runs over all implementations of a port.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ from typing import Protocol
 from imagectl.model.catalog import Change, Snapshot
 from imagectl.model.event import Event
 from imagectl.model.image import Image
+from imagectl.model.lock import Access, Archive, Inputs, Lock, LockedToolchain
 from imagectl.model.names import (
     ChannelName,
     Format,
@@ -213,7 +214,8 @@ class Workspace:
     """What one build may use: a private folder, removed afterwards, and a log, kept.
 
     ``sockets`` is a second private folder with a short path, for sockets. ``epoch``, in seconds
-    since 1970, is when the build began: no file of the image is newer (SOURCE_DATE_EPOCH).
+    since 1970: no file of the image is newer (SOURCE_DATE_EPOCH). It is when the build began, until
+    a lock says otherwise.
     """
 
     id: str
@@ -282,36 +284,174 @@ class Bases(Protocol):
 
     def make(
         self, image: Image, parent: Version | None, work: Workspace, progress: Progress
-    ) -> CanonicalTree:
-        """The base's tree, in the workspace."""
+    ) -> Base:
+        """The base, in the workspace. ``parent`` has a tree. Raises BuildFailed, CannotTell,
+        NotFound, Corrupt."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueDisk:
+    """A raw disk whose layout is not understood, kept as it is. ``cause`` says why, for people."""
+
+    path: Path
+    cause: str
+
+
+Base = CanonicalTree | OpaqueDisk
+Finished = CanonicalTree | OpaqueDisk
 
 
 class Provisioner(Protocol):
     """Packer and Ansible."""
 
-    def provision(
-        self, image: Image, base: CanonicalTree, work: Workspace, progress: Progress
-    ) -> CanonicalTree:
-        """The finished tree: the base booted in a VM, provisioned, shut down and read back.
+    def provision(self, image: Image, base: Base, work: Workspace, progress: Progress) -> Finished:
+        """The finished tree: the base booted in a VM, provisioned, shut down and read back; of an
+        opaque disk, that disk as the VM left it.
 
         Raises BuildFailed, with the task and its place, or GuestUnreachable.
         """
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Disks that were written. ``raw`` is the digest of the raw disk that all of them hold;
+    ``bootable`` is one of ``files`` that QEMU boots, or the raw disk itself."""
+
+    raw: Sha256
+    files: Mapping[Format, Path]
+    bootable: tuple[Path, Format]
+
+
 class Disks(Protocol):
     """Writes disks from trees, the same bytes from the same tree."""
 
     def write(
-        self, image: Image, tree: CanonicalTree, work: Workspace, progress: Progress
-    ) -> Mapping[Format, Path]:
-        """A disk of the image's size in each of its formats. Raises BuildFailed if too small."""
+        self, image: Image, finished: Finished, work: Workspace, progress: Progress
+    ) -> Written:
+        """A disk of the image's size in each of its formats, each read back and found to hold the
+        raw disk. Raises BuildFailed if too small, Corrupt."""
         ...
 
     def compress(self, tree: CanonicalTree, work: Workspace, progress: Progress) -> Path:
         """The tree in the form that the artifact store keeps."""
         ...
+
+    def expand(self, stored: Path, sha256: Sha256, out: Path, progress: Progress) -> CanonicalTree:
+        """The tree again. Raises Corrupt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a lock, or its absence, settles for one build.
+
+    ``project``: the folder that the definition's paths are relative to. ``lock`` is None where
+    ``access`` is RECORD. ``fresh``: nothing of an earlier build is used but its inputs.
+    """
+
+    project: Path
+    access: Access
+    lock: Lock | None
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a build has read."""
+
+    toolchain: LockedToolchain
+    mirrors: Mapping[Archive, str]
+    inputs: Inputs
+
+
+class Equipment(Protocol):
+    """What one build works with, under its conditions. Downloads all go through one proxy."""
+
+    @property
+    def bases(self) -> Bases: ...
+
+    @property
+    def provisioner(self) -> Provisioner: ...
+
+    @property
+    def disks(self) -> Disks: ...
+
+    def taken(self) -> Taken:
+        """All that was read so far, sorted; in EXTEND also what is locked, where it was used."""
+        ...
+
+
+class Equipper(Protocol):
+    """Sets up a build's equipment."""
+
+    def equip(
+        self, conditions: Conditions, work: Workspace, progress: Progress
+    ) -> AbstractContextManager[Equipment]:
+        """For as long as the block runs. ``work.epoch`` is the lock's, or the new lock's.
+
+        Raises what making the toolchain does, and NotFound, with all that is missing, where OFFLINE
+        and the input store lacks something.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One path in which two trees differ. ``detail`` says how, ``advice`` what to do about it."""
+
+    path: str
+    detail: str
+    advice: str
+
+
+class Comparer(Protocol):
+    """Says in what two trees differ."""
+
+    def compare(
+        self, one: Path, other: Path, work: Workspace, progress: Progress
+    ) -> tuple[Difference, ...]:
+        """The differences between two canonical tars, sorted by path, at most 100 with detail."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Documents about a tree, in the workspace. See ``model.version.Inside``."""
+
+    contents: Path
+    manifest: Path
+    spdx: Path
+    cyclonedx: Path
+
+
+class Inspector(Protocol):
+    """Looks into a finished tree and says what is in it."""
+
+    def inspect(
+        self, image: Image, tree: CanonicalTree, ports: Sequence[str], work: Workspace
+    ) -> Findings:
+        """``ports``: what listened on the booted artifact. Deterministic: equal trees, equal
+        documents (but for ``ports``)."""
+        ...
+
+    def attest(
+        self, image: Image, lock: Lock, artifacts: Sequence[Artifact], made: Made, work: Workspace
+    ) -> Path:
+        """A signed statement of provenance: which artifacts were made, from what, by what."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How artifacts came about. Times are aware, in UTC; ``tool`` is imagectl's version."""
+
+    started: datetime
+    finished: datetime
+    tool: str
+    source: Sha256
+    tests: Sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +461,8 @@ class Proof:
     report: TestReport
     console: Path
     console_tail: str
+    ports: tuple[str, ...] = ()
+    """What listened for connections in the guest, such as ``tcp 22``, sorted."""
 
 
 class Prover(Protocol):

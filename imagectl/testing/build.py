@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imagectl.errors import Conflict, NotFound
+from imagectl.errors import Conflict, Corrupt, NotFound
 from imagectl.model.image import Image
 from imagectl.model.names import Format, ImageName, Sha256
 from imagectl.model.proof import Outcome, TestReport, TestResult
 from imagectl.model.version import Version
-from imagectl.services.ports import CanonicalTree, Progress, Proof, Workspace
+from imagectl.services.ports import (
+    Base,
+    CanonicalTree,
+    Finished,
+    Progress,
+    Proof,
+    Workspace,
+    Written,
+)
 
 
 def _sha256(text: str) -> Sha256:
@@ -96,9 +104,7 @@ class MemoryProvisioner:
         self.failure: Exception | None = None
         self.runs = 0
 
-    def provision(
-        self, image: Image, base: CanonicalTree, work: Workspace, progress: Progress
-    ) -> CanonicalTree:
+    def provision(self, image: Image, base: Base, work: Workspace, progress: Progress) -> Finished:
         self.runs += 1
         if self.failure is not None:
             raise self.failure
@@ -109,18 +115,27 @@ class MemoryDisks:
     """Implements ``services.ports.Disks``."""
 
     def write(
-        self, image: Image, tree: CanonicalTree, work: Workspace, progress: Progress
-    ) -> Mapping[Format, Path]:
+        self, image: Image, finished: Finished, work: Workspace, progress: Progress
+    ) -> Written:
+        assert isinstance(finished, CanonicalTree)
         disks = {}
         for disk_format in image.formats:
             disks[disk_format] = work.folder / f"disk.{disk_format.value}"
-            disks[disk_format].write_text(f"{disk_format.value} of {tree.sha256}")
-        return disks
+            disks[disk_format].write_text(f"{disk_format.value} of {finished.sha256}")
+        first = image.formats[0]
+        return Written(_sha256(f"raw of {finished.sha256}"), disks, (disks[first], first))
 
     def compress(self, tree: CanonicalTree, work: Workspace, progress: Progress) -> Path:
         out = work.folder / "tree.compressed"
         out.write_bytes(tree.path.read_bytes())
         return out
+
+    def expand(self, stored: Path, sha256: Sha256, out: Path, progress: Progress) -> CanonicalTree:
+        text = stored.read_text()
+        if _sha256(text) != sha256:
+            raise Corrupt("a stored tree is not what was recorded", where=str(stored))
+        out.write_text(text)
+        return CanonicalTree(out, sha256, len(text), 1)
 
 
 class MemoryProver:
