@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def run_inside(
     *,
     binds: Sequence[Bind] = (),
     env: Mapping[str, str] | None = None,
-    input: bytes | None = None,
+    input: bytes | Iterable[bytes] | None = None,
     what: str = "",
     proc: bool = False,
     check: bool = True,

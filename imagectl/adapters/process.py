@@ -19,7 +19,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -77,7 +77,7 @@ def run(
     what: str = "",
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    input: bytes | None = None,
+    input: bytes | Iterable[bytes] | None = None,
     timeout: float | None = None,
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
@@ -86,6 +86,7 @@ def run(
     """Run a program to its end and return what it said.
 
     ``what`` begins the message of a failure ("making the file system"). ``timeout`` is in seconds.
+    ``input`` may come piece by piece; a program that ends before it has read all is no error.
     ``on_line`` is given each line of both streams as it comes, from another thread. Raises
     ToolMissing, ToolTimedOut, NoSpace where the program says that the disk is full, and ToolFailed
     where it ended with another status than 0 and ``check`` is true.
@@ -111,10 +112,7 @@ def run(
         for thread in threads:
             thread.start()
         if input is not None:
-            assert child.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(input)
-                child.stdin.close()
+            _feed(child, [input] if isinstance(input, bytes) else input)
         try:
             status = child.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -132,6 +130,14 @@ def run(
     if check and status != 0:
         fail(what or f"{Path(argv[0]).name} failed", argv, status, text, cwd=cwd, hint=hint)
     return Completed(tuple(argv), status, "".join(collected), text)
+
+
+def _feed(child: Child, pieces: Iterable[bytes]) -> None:
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        for piece in pieces:
+            child.stdin.write(piece)
+        child.stdin.close()
 
 
 def fail(

@@ -2,7 +2,7 @@
 
 No tool promises the same bytes in another version (bookworm's mke2fs 1.47.0 does not even give the
 same bytes twice), so they run from a small Debian root that is made once and kept: mke2fs, mtools,
-mkfs.fat, grub-mkimage, qemu-img, zstd. It is entered through namespaces, without root rights;
+mkfs.fat, grub-mkimage, qemu-img, pigz, zstd. It is entered through namespaces, without root rights;
 nothing of it needs to be installed on this machine.
 """
 
@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ RECIPE = Recipe(
         "grub-common",
         "libarchive13t64",  # mke2fs loads it to read a tar
         "mtools",
+        "pigz",
         "qemu-utils",
         "zstd",
     ),
@@ -56,7 +57,7 @@ class Toolchain:
         *,
         binds: Sequence[Bind] = (),
         env: Mapping[str, str] | None = None,
-        input: bytes | None = None,
+        input: bytes | Iterable[bytes] | None = None,
         what: str = "",
         check: bool = True,
     ) -> process.Completed:

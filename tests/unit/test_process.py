@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,24 @@ def alive(pid: int) -> bool:
         time.sleep(0.02)
     os.kill(pid, signal.SIGKILL)
     return True
+
+
+def test_input_may_come_piece_by_piece() -> None:
+    pieces = (b"%d\n" % number for number in range(3))
+    assert process.run(["cat"], input=pieces).output == "0\n1\n2\n"
+
+
+def test_a_program_that_does_not_read_all_its_input_is_judged_by_its_status() -> None:
+    endless = itertools.repeat(bytes(1 << 20))
+    assert process.run(["head", "-c1"], input=endless).status == 0
+    with pytest.raises(ToolFailed):
+        process.run(["false"], input=endless)
+
+
+def test_input_that_fails_ends_the_program() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"x"
+        raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        process.run(["cat"], input=broken())
