@@ -10,9 +10,9 @@ import re
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from imagectl.formats.paths import PATH_PATTERN, URL_PATTERN, parse_path, parse_url
+from imagectl.formats.paths import PATH_PATTERN, SOURCE, parse_path
 from imagectl.formats.reading import Source, Unfit, read_document
-from imagectl.formats.scalars import Choice, Free, Integer, Size, Text, in_python
+from imagectl.formats.scalars import Choice, Free, Integer, Size, Text, in_python, matching
 from imagectl.formats.schema import (
     As,
     Field,
@@ -49,20 +49,8 @@ _COMPONENT_PATTERN = r"^[a-z][a-z0-9-]*$"
 _ROLE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 _VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _PARENT_PATTERN = r"^[a-z](-?[a-z0-9])*(:[a-z](-?[a-z0-9])*|@[0-9]{8}\.[1-9][0-9]{0,5})$"
-_SOURCE_PATTERN = f"({URL_PATTERN})|({PATH_PATTERN})"
 _PLAYBOOK_PATTERN = PATH_PATTERN.replace("^", r"^playbooks/(?=.*\.ya?ml$)", 1)
 _SUITE_FILE_PATTERN = PATH_PATTERN.replace("^", r"^(?=.*\.py$)", 1)
-
-
-def _matching(pattern: str, what: str, hint: str = "") -> Text[str]:
-    """A text of which everything is said by a pattern."""
-
-    def parse(text: str) -> str:
-        if not re.search(in_python(pattern), text):
-            raise Unfit(f"{shown(text)} is not {what}", hint)
-        return text
-
-    return Text(parse, what, pattern)
 
 
 def _suite(text: str) -> str:
@@ -82,10 +70,6 @@ def _parent(text: str) -> ImageRef:
             f"write {text}:stable to follow a channel, or {text}@YYYYMMDD.N to stay",
         )
     return ref
-
-
-def _disk_source(text: str) -> str:
-    return parse_url(text) if "://" in text else str(parse_path(text))
 
 
 def _playbook(text: str) -> PurePosixPath:
@@ -110,13 +94,13 @@ _SUITE = required(
 )
 _PACKAGES = defaulted(
     "packages",
-    List(_matching(_PACKAGE_PATTERN, "a package name"), "package names", may_be_empty=True),
+    List(matching(_PACKAGE_PATTERN, "a package name"), "package names", may_be_empty=True),
     "Packages to install beyond the smallest system that boots.",
     [],
 )
 _COMPONENTS = defaulted(
     "components",
-    List(_matching(_COMPONENT_PATTERN, "a component"), "components"),
+    List(matching(_COMPONENT_PATTERN, "a component"), "components"),
     "The parts of the archive to install from.",
     ["main"],
 )
@@ -128,7 +112,7 @@ DEBIAN: Record[Base] = Record(
 
 _SOURCE = required(
     "source",
-    Text(_disk_source, "a URL or a path inside the project", _SOURCE_PATTERN, 1000),
+    SOURCE,
     "Where the disk is: an https URL, or a path inside the project.",
 )
 _DIGEST = required("sha256", SHA256, "The sha256 that the disk must have.")
@@ -152,7 +136,7 @@ BASE: OneOf[Base] = OneOf(
     }
 )
 
-_VARIABLE = _matching(_VARIABLE_PATTERN, "the name of a variable", "letters, digits and _")
+_VARIABLE = matching(_VARIABLE_PATTERN, "the name of a variable", "letters, digits and _")
 
 _PLAYBOOK = optional(
     "playbook",
@@ -161,7 +145,7 @@ _PLAYBOOK = optional(
 )
 _ROLES = defaulted(
     "roles",
-    List(_matching(_ROLE_PATTERN, "a role name"), "roles", may_be_empty=True),
+    List(matching(_ROLE_PATTERN, "a role name"), "roles", may_be_empty=True),
     "Roles of playbooks/roles to apply, in this order.",
     [],
 )

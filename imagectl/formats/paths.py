@@ -63,6 +63,17 @@ def parse_url(text: str) -> str:
     return text
 
 
+def parse_source(text: str) -> str:
+    """A URL, or a path inside the project."""
+    return parse_url(text) if "://" in text else str(parse_path(text))
+
+
 PATH = Text(parse_path, "a path inside the project", PATH_PATTERN)
 FOLDER = Text(parse_folder, "a folder", FOLDER_PATTERN)
 URL = Text(parse_url, "an http or https URL", URL_PATTERN, 1000)
+SOURCE = Text(
+    parse_source,
+    "a URL or a path inside the project",
+    f"({URL_PATTERN})|({PATH_PATTERN})",
+    1000,
+)

@@ -19,6 +19,7 @@ from imagectl.formats.reading import (
     Inner,
     JsonSchema,
     Reading,
+    Unfit,
     did_you_mean,
     says_nothing,
 )
@@ -77,6 +78,30 @@ class Text(Generic[T]):
 
     def inner(self) -> tuple[Inner, ...]:
         return ()
+
+
+def matching(pattern: str, what: str, hint: str = "", longest: int = 200) -> Text[str]:
+    """A text of which everything is said by a pattern."""
+    compiled = re.compile(in_python(pattern))
+
+    def parse(text: str) -> str:
+        if not compiled.search(text):
+            raise Unfit(f"{shown(text)} is not {what}", hint)
+        return text
+
+    return Text(parse, what, pattern, longest)
+
+
+def one_of(members: type[E], what: str) -> Text[E]:
+    """One word out of an enum's values, where only a text can stand: as a key."""
+    words = [str(member.value) for member in members]
+
+    def parse(text: str) -> E:
+        if text not in words:
+            raise Unfit(f"{shown(text)} is not {what}", did_you_mean(text, words))
+        return members(text)
+
+    return Text(parse, what, f"^({'|'.join(map(re.escape, words))})$")
 
 
 @dataclass(slots=True, eq=False, repr=False)

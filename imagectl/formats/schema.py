@@ -80,7 +80,7 @@ class List(Generic[T]):
         return f"a list of {self.what}"
 
     def inner(self) -> tuple[Inner, ...]:
-        return ()
+        return tuple(each._replace(name=f"[].{each.name}") for each in self.item.inner())
 
 
 class AsTyped:

@@ -149,9 +149,11 @@ class Document:
     problems: tuple[Problem, ...]
 
 
-def load(data: bytes, file: str) -> Document:
-    """The nodes of a file of ours. An empty file is an empty mapping. Raises BadInput."""
-    text = _decode(data, file)
+def load(data: bytes, file: str, most: int = MAX_BYTES) -> Document:
+    """The nodes of a file of ours, of at most *most* bytes. An empty file is an empty mapping.
+
+    Raises BadInput."""
+    text = _decode(data, file, most)
     _refuse_unwanted(text, file)
     return _Reader(text, file).document()
 
@@ -162,12 +164,12 @@ def load_part(data: bytes, file: str, key: str) -> Document | None:
     That part is held to all the rules above. The rest may use all of YAML: it has to be
     well-formed, but is passed over event by event, so that aliases are never expanded.
     """
-    return _Reader(_decode(data, file), file).part(key)
+    return _Reader(_decode(data, file, MAX_BYTES), file).part(key)
 
 
-def _decode(data: bytes, file: str) -> str:
-    if len(data) > MAX_BYTES:
-        raise BadInput([Problem(file, 0, 0, f"larger than {MAX_BYTES >> 20} MiB; not read")])
+def _decode(data: bytes, file: str, most: int) -> str:
+    if len(data) > most:
+        raise BadInput([Problem(file, 0, 0, f"larger than {most >> 20} MiB; not read")])
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             raise BadInput([Problem(file, 1, 1, f"this is {encoding}", "save it as UTF-8")])

@@ -8,7 +8,7 @@ address: any mirror, or none, will do.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from imagectl.model.names import Architecture, Format, ImageName, Sha256
@@ -102,6 +102,37 @@ class Inputs:
     def digests(self) -> frozenset[Sha256]:
         """What must be in the input store for an offline build."""
         return frozenset(each.sha256 for each in self.all)
+
+
+def sorted_inputs(each: Iterable[Index | Package | Download]) -> Inputs:
+    """Downloads of all kinds in their order, the same one only once."""
+    once = tuple(dict.fromkeys(each))
+    return Inputs(
+        indexes=tuple(
+            sorted(
+                (index for index in once if isinstance(index, Index)),
+                key=lambda index: (index.archive.value, index.path),
+            )
+        ),
+        packages=tuple(
+            sorted(
+                (package for package in once if isinstance(package, Package)),
+                key=lambda package: (
+                    package.name,
+                    package.version,
+                    package.architecture,
+                    package.archive.value,
+                    package.path,
+                ),
+            )
+        ),
+        downloads=tuple(
+            sorted(
+                (download for download in once if isinstance(download, Download)),
+                key=lambda download: download.url,
+            )
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from imagectl.formats import schemas
 from imagectl.formats.build_config import parse_build_config
 from imagectl.formats.channels_yaml import parse_policy
 from imagectl.formats.image_yaml import parse_image
-from imagectl.formats.paths import FOLDER, PATH, URL
+from imagectl.formats.lock_schema import LOCK
+from imagectl.formats.paths import FOLDER, PATH, SOURCE, URL
 from imagectl.formats.project_yaml import parse_project
 from imagectl.formats.reading import did_you_mean, read_document
 from imagectl.formats.scalars import Boolean, Free, Integer, Text, in_python
@@ -38,6 +39,7 @@ JsonSchema = dict[str, Any]
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "image": lambda data: parse_image(data, "f", ImageName("x")),
+    "lock": lambda data: read_document(LOCK, load(data, "f")),  # no generated checksum is right
     "project": lambda data: parse_project(data, "f"),
     "channels": lambda data: parse_policy(data, "f"),
     "build-config": lambda data: parse_build_config(data, ".imagectl.yaml"),
@@ -53,6 +55,7 @@ ONLY_IMAGECTL_CAN_SAY = re.compile(
     "|already \\(two locations|a SQLite file has no password|has a simpler spelling"
     "|no entry channel|a second entry channel|an entry channel has no|'from' is missing"
     "|there is no channel|would be promoted from itself|a second time"
+    "|is not a time such as|is before 1970"
 )
 """The messages of rules between values, or within a text, that JSON Schema cannot express."""
 
@@ -86,6 +89,8 @@ WORDS = (
     *("postgresql+psycopg://me@db.example:5432/x?sslmode=require", "directory", "gce"),
     *("https://mirror.example/debian", "http://mirror.example", "ftp://mirror.example/x"),
     *("https://u:p@mirror.example/", "a" * 64, "sha256:" + "0" * 64, "0" * 63, "g" * 64),
+    *("debian-security", "all", "1:2.3-4+deb12u1", "2026-11-20T12:00:00Z", "2026-11-31T12:00:00Z"),
+    *("1969-12-31T23:59:59Z", "text/html; charset=utf-8"),
     *("NAME", "A-B", "service/user", "/user", "release/1.x", "release/*", "a..b", "x" * 201),
 )
 
@@ -228,6 +233,7 @@ TEXT_KINDS: dict[str, Text[Any]] = {
     "path": PATH,
     "folder": FOLDER,
     "url": URL,
+    "source": SOURCE,
 }
 ODD_TEXTS = (
     st.lists(
@@ -318,6 +324,8 @@ def test_the_reference_has_a_row_for_every_key_of_the_schema(described: Describe
                 found |= {f"{path}{name}", *keys(below, f"{path}{name}.")}
         for below in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
             found |= keys(below, path)
+        if "items" in schema:
+            found |= keys(schema["items"], f"{path[:-1]}[].")
         if isinstance(schema.get("additionalProperties"), dict):
             found |= {f"{path}<name>", *keys(schema["additionalProperties"], f"{path}<name>.")}
         return found

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from imagectl.formats.build_config import BUILD_CONFIG
 from imagectl.formats.channels_yaml import POLICY
 from imagectl.formats.image_yaml import IMAGE
+from imagectl.formats.lock_schema import LOCK
 from imagectl.formats.project_yaml import PROJECT
 from imagectl.formats.reading import JsonSchema, Kind
 from imagectl.formats.schema import Record
@@ -25,7 +26,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class Described(NamedTuple):
-    """A kind of file that people write: its short name, where it is, and its description."""
+    """A kind of file that people write or read: its short name, where it is, its description."""
 
     name: str
     file: str
@@ -39,6 +40,7 @@ class Described(NamedTuple):
 
 FILES = (
     Described("image", "images/<name>/image.yaml", IMAGE),
+    Described("lock", "images/<name>/image.lock", LOCK),
     Described("project", "imagectl.yaml", PROJECT),
     Described("channels", "catalog/channels.yaml", POLICY),
     Described("build-config", ".imagectl.yaml", BUILD_CONFIG),
@@ -78,7 +80,7 @@ def reference_page(record: Record[Any], title: str) -> str:
 
 def _rows(kind: Kind[Any], path: str) -> Iterator[tuple[str, str, str, str]]:
     for inner in kind.inner():
-        below = f"{path}.{inner.name}".strip(".") if inner.name else path
+        below = f"{path}.{inner.name}".strip(".").replace(".[]", "[]") if inner.name else path
         yield f"`{below}`", inner.kind.says(), inner.default, inner.meaning
         yield from _rows(inner.kind, below)
 
