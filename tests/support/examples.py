@@ -13,6 +13,19 @@ from imagectl.model.catalog import (
     RecordVersion,
 )
 from imagectl.model.channel import MoveKind
+from imagectl.model.lock import (
+    Archive,
+    BuildMode,
+    DefinitionDigests,
+    Download,
+    Expected,
+    Index,
+    Lock,
+    LockedPackagesBase,
+    LockedToolchain,
+    Package,
+    sorted_inputs,
+)
 from imagectl.model.names import (
     Architecture,
     ChannelName,
@@ -97,3 +110,57 @@ def move(
 
 def change(key: str, based_on: int, *operations: Operation, reason: str = "because") -> Change:
     return Change(key, based_on, "alice", "promote stable", reason, NOW, operations)
+
+
+def package(name: str, version: str, *, architecture: str = "amd64") -> Package:
+    """A package of Debian's main archive, at the path where a mirror has it."""
+    file = f"{name}_{version.partition(':')[2] or version}_{architecture}.deb"
+    path = f"pool/main/{name[0]}/{name}/{file}"
+    return Package(
+        name, version, architecture, Archive.DEBIAN, path, digest(file), len(file) * 1000
+    )
+
+
+def lock(image: ImageName = BASE) -> Lock:
+    """A lock with some of everything."""
+    release = Index(Archive.DEBIAN, "dists/bookworm/InRelease", digest("InRelease"), 151_075)
+    updates = Index(
+        Archive.SECURITY, "dists/bookworm-security/InRelease", digest("security"), 48_000
+    )
+    page = Download(
+        "https://mirror.example/simple/black/",
+        200,
+        digest("black"),
+        25_000,
+        content_type="text/html; charset=utf-8",
+    )
+    moved = Download(
+        "https://mirror.example/tool?arch=amd64#latest", 302, digest(""), 0, location="/tool-1.2"
+    )
+    tools = [package("e2fsprogs", "1.47.2-3"), package("mtools", "4.0.48-1")]
+    return Lock(
+        image=image,
+        architecture=Architecture.AMD64,
+        mode=BuildMode.VM,
+        epoch=round(NOW.timestamp()),
+        definition=DefinitionDigests(
+            digest("definition"), digest("playbooks"), digest("suites"), digest("rules")
+        ),
+        mirrors={
+            Archive.DEBIAN: "http://mirror.example/debian",
+            Archive.SECURITY: "http://mirror.example/debian-security",
+        },
+        toolchain=LockedToolchain("trixie", digest("toolchain"), sorted_inputs(tools)),
+        base=LockedPackagesBase("bookworm"),
+        inputs=sorted_inputs(
+            [
+                package("openssh-server", "1:9.2p1-2+deb12u7"),
+                package("adduser", "3.134", architecture="all"),
+                release,
+                updates,
+                page,
+                moved,
+            ]
+        ),
+        expected=Expected(digest("tree"), digest("raw"), {Format.QCOW2: digest("qcow2")}),
+    )

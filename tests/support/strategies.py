@@ -16,6 +16,23 @@ from imagectl.model.catalog import (
     RecordVersion,
 )
 from imagectl.model.channel import MoveKind
+from imagectl.model.lock import (
+    Archive,
+    BuildMode,
+    DefinitionDigests,
+    Download,
+    Expected,
+    Index,
+    Inputs,
+    Lock,
+    LockedBase,
+    LockedDiskBase,
+    LockedPackagesBase,
+    LockedParentBase,
+    LockedToolchain,
+    Package,
+    sorted_inputs,
+)
 from imagectl.model.names import (
     Architecture,
     ChannelName,
@@ -91,6 +108,77 @@ changes = st.builds(
     operations=st.lists(operations, max_size=4).map(tuple),
 )
 """Changes that can be written down. Most contradict any catalog."""
+
+_parts = st.from_regex(r"[A-Za-z0-9+][A-Za-z0-9.+~_%-]{0,8}", fullmatch=True)
+_archive_paths = st.lists(_parts, min_size=1, max_size=3).map("/".join)
+_visible = st.text(
+    st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\u2028\u2029"),
+    min_size=1,
+    max_size=20,
+)
+_urls = st.builds(
+    lambda scheme, rest: f"{scheme}://mirror.example/{''.join(rest.split())}",
+    st.sampled_from(["http", "https"]),
+    _visible,
+)
+_mirror_urls = st.builds("http://mirror.example/{}".format, _archive_paths)
+_packages = st.builds(
+    Package,
+    name=st.from_regex(r"[a-z0-9][a-z0-9.+-]{0,8}", fullmatch=True),
+    version=st.from_regex(r"([0-9]:)?[0-9][A-Za-z0-9.+~-]{0,8}", fullmatch=True),
+    architecture=st.sampled_from(["amd64", "all", "on"]),
+    archive=st.sampled_from(Archive),
+    path=_archive_paths,
+    sha256=digests,
+    size=wholes,
+)
+_indexes = st.builds(Index, st.sampled_from(Archive), _archive_paths, digests, wholes)
+_downloads = st.builds(
+    Download,
+    url=_urls,
+    status=st.integers(100, 599),
+    sha256=digests,
+    size=wholes,
+    content_type=st.just("") | _visible,
+    location=st.just("") | _visible,
+)
+
+
+def _inputs(indexes: list[Index], packages: list[Package], downloads: list[Download]) -> Inputs:
+    return sorted_inputs((*indexes, *packages, *downloads))
+
+
+inputs = st.builds(
+    _inputs,
+    st.lists(_indexes, max_size=3, unique_by=lambda index: (index.archive, index.path)),
+    st.lists(_packages, max_size=3, unique_by=lambda package: (package.archive, package.path)),
+    st.lists(_downloads, max_size=3, unique_by=lambda download: download.url),
+)
+_suites = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
+_bases: st.SearchStrategy[LockedBase] = st.one_of(
+    st.builds(LockedPackagesBase, _suites),
+    st.builds(LockedDiskBase, _archive_paths | _mirror_urls, digests, wholes),
+    st.builds(LockedParentBase, version_refs, digests),
+)
+locks = st.builds(
+    Lock,
+    image=image_names,
+    architecture=st.sampled_from(Architecture),
+    mode=st.sampled_from(BuildMode),
+    epoch=st.integers(0, 253402300799),
+    definition=st.builds(DefinitionDigests, digests, digests, digests, digests),
+    mirrors=st.dictionaries(st.sampled_from(Archive), _mirror_urls),
+    toolchain=st.builds(LockedToolchain, _suites, digests, inputs),
+    base=_bases,
+    inputs=inputs,
+    expected=st.builds(
+        Expected,
+        st.none() | digests,
+        digests,
+        st.dictionaries(st.sampled_from(Format), digests),
+    ),
+)
+"""Locks that can be written down."""
 
 _POOL = tuple(
     VersionRef(ImageName(image), VersionId("20261120", serial))
