@@ -19,7 +19,7 @@ from typing import Protocol
 from imagectl.model.catalog import Change, Snapshot
 from imagectl.model.event import Event
 from imagectl.model.image import Image
-from imagectl.model.lock import Access, Archive, Inputs, Lock, LockedToolchain
+from imagectl.model.lock import Access, Archive, Inputs, Lock, LockedDiskBase, LockedToolchain
 from imagectl.model.names import (
     ChannelName,
     Format,
@@ -364,6 +364,8 @@ class Taken:
     toolchain: LockedToolchain
     mirrors: Mapping[Archive, str]
     inputs: Inputs
+    disk: LockedDiskBase | None = None
+    """The disk made elsewhere that was the base; None for other bases."""
 
 
 class Equipment(Protocol):
