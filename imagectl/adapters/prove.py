@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from imagectl.adapters import guest, qemu, testinfra
+from imagectl.adapters import guest, listening, qemu, testinfra
 from imagectl.adapters.runs import Run
 from imagectl.model.image import Image
 from imagectl.model.names import Format
@@ -58,12 +58,15 @@ class QemuProver:
                 progress.step(test)
                 log.write(f"test {test}\n")
 
+            # Before the suites run: those may start what listens.
+            ports = listening.listening(vm)
+            log.write(f"listening: {', '.join(ports) or 'nothing'}\n")
             report = testinfra.run_suites(image.suites, self._project, vm, work.folder, tell)
             for each in report.failures:
                 log.write(f"FAILED {each.suite}::{each.name}\n{each.said}\n")
             if keep:
                 _wait_for_user(vm, progress)
-            return Proof(report, vm.console, guest.console_tail(vm.console))
+            return Proof(report, vm.console, guest.console_tail(vm.console), ports)
 
 
 def _wait_for_user(vm: guest.Guest, progress: Progress) -> None:
