@@ -63,12 +63,3 @@ def parse_duration(text: str) -> timedelta:
     if seconds > MAX_DURATION.total_seconds():
         raise BadSize(f"{text[:40]!r} is longer than a hundred years")
     return timedelta(seconds=seconds)
-
-
-def format_duration(duration: timedelta) -> str:
-    """The shortest exact text: seven days are ``1w``, 90 minutes ``90m``. Whole seconds only."""
-    seconds = duration.days * 86400 + duration.seconds
-    for unit, length in _SECONDS.items():
-        if seconds and seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"

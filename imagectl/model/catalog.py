@@ -105,11 +105,6 @@ class Change:
     operations: tuple[Operation, ...]
 
 
-def touched(change: Change) -> tuple[ImageName, ...]:
-    """The images that a change concerns, sorted."""
-    return tuple(sorted(set(_images(change.operations))))
-
-
 def mentioned(
     change: Change,
 ) -> tuple[frozenset[VersionRef], frozenset[tuple[ImageName, ChannelName]]]:
@@ -125,16 +120,6 @@ def mentioned(
             refs.add(VersionRef(operation.image, operation.to))
             channels.add((operation.image, operation.channel))
     return frozenset(refs), frozenset(channels)
-
-
-def _images(operations: Iterable[Operation]) -> Iterable[ImageName]:
-    for operation in operations:
-        if isinstance(operation, RecordVersion):
-            yield operation.version.image
-        elif isinstance(operation, RecordPlacement):
-            yield operation.placement.version.image
-        else:
-            yield operation.image
 
 
 def apply_change(snapshot: Snapshot, change: Change) -> Snapshot:

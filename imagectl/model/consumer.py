@@ -22,9 +22,3 @@ class BuildConfig:
     version: VersionId | None = None
     max_age: timedelta | None = None
     branches: Mapping[str, ChannelName] = field(default_factory=dict)
-
-    def channel_on(self, branch: str | None) -> ChannelName | None:
-        """The channel chosen for *branch*; None where none was."""
-        if branch is not None and branch in self.branches:
-            return self.branches[branch]
-        return self.channel

@@ -58,10 +58,7 @@ def test_a_version_needs_no_quotes() -> None:
 
 def test_a_branch_may_look_like_a_number() -> None:
     config = read("image: a\nchannel: stable\nbranches: {1.10: beta, on: beta}\n")
-    assert config.channel_on("1.10") == BETA
-    assert config.channel_on("on") == BETA
-    assert config.channel_on("1.1") == "stable"
-    assert config.channel_on(None) == "stable"
+    assert config.branches == {"1.10": BETA, "on": BETA}
 
 
 @pytest.mark.parametrize(

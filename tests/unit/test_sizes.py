@@ -16,7 +16,6 @@ from imagectl.formats.sizes import (
     MAX_SIZE,
     SIZE_PATTERN,
     BadSize,
-    format_duration,
     format_size,
     parse_duration,
     parse_size,
@@ -87,27 +86,6 @@ def test_a_duration_that_no_date_can_be_moved_by_is_refused(text: str) -> None:
 @given(st.integers(0, MAX_SIZE))
 def test_a_printed_size_reads_as_itself(size: int) -> None:
     assert parse_size(format_size(size)) == size
-
-
-@given(st.integers(0, int(MAX_DURATION.total_seconds())))
-def test_a_printed_duration_reads_as_itself(seconds: int) -> None:
-    assert parse_duration(format_duration(timedelta(seconds=seconds))).total_seconds() == seconds
-
-
-@pytest.mark.parametrize(
-    ("duration", "text"),
-    [
-        (timedelta(days=14), "2w"),
-        (timedelta(days=3), "3d"),
-        (timedelta(minutes=90), "90m"),
-        (timedelta(seconds=61), "61s"),
-        (timedelta(0), "0s"),
-    ],
-)
-def test_a_duration_is_printed_in_the_largest_unit_that_loses_nothing(
-    duration: timedelta, text: str
-) -> None:
-    assert format_duration(duration) == text
 
 
 @given(st.from_regex(in_python(SIZE_PATTERN)) | st.text("0123456789KMGTiB", max_size=6))
