@@ -4,9 +4,10 @@ Nothing has to be installed in the guest for that. A port on which the guest can
 outside is told as ``tcp 22``, one that only the guest itself can reach with its loopback address:
 ``tcp 127.0.0.53:53``. Other addresses are left out: they are those of the network of the test.
 
-UDP ports of the range that the kernel gives to clients are left out too (``ip_local_port_range``,
-32768 to 60999 by default): the socket of a client, such as systemd-timesyncd's, looks the same as a
-server's there and has another number at each boot.
+Ports of the range that the kernel hands out (``ip_local_port_range``, 32768 to 60999 by default)
+are left out where nobody asked for that number, which is another one at each boot: those of UDP,
+where a client's socket such as systemd-timesyncd's looks the same as a server's, and those of TCP
+on the loopback, such as containerd's.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def parse(text: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=_order))
 
 
-def _ports(table: str, lines: list[str], clients: range) -> Iterator[str]:
+def _ports(table: str, lines: list[str], handed_out: range) -> Iterator[str]:
     protocol = table[:3]
     if table == protocol and not lines:
         raise KeyError(table)  # only IPv6 may be missing; an empty table has a heading
@@ -81,9 +82,10 @@ def _ports(table: str, lines: list[str], clients: range) -> Iterator[str]:
         _, local, _, state, *_ = line.split()
         address, _, port_text = local.partition(":")
         port = int(port_text, 16)
-        if state != _OPEN[protocol] or (protocol == "udp" and port in clients):
-            continue
         at = _address(address)
+        by_chance = port in handed_out and (protocol == "udp" or at.is_loopback)
+        if state != _OPEN[protocol] or by_chance:
+            continue
         if not at.is_loopback:
             yield f"{protocol} {port}"
         elif at.version == 6:
