@@ -13,7 +13,7 @@ GENESIS = Sha256("0" * 64)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change as it was applied. ``hash`` covers every other field (``formats/event_v1.py``)."""
+    """A change as it was applied. ``hash`` covers every other field (``formats/events.py``)."""
 
     generation: int
     change: Change

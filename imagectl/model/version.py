@@ -134,7 +134,8 @@ class Version:
     summary: str
     fingerprint: Sha256
     parent: VersionRef | None
-    tree: Tree
+    tree: Tree | None
+    """None where the disk is kept as Packer left it: such a version cannot be a child's base."""
     artifacts: tuple[Artifact, ...]
     tests: TestSummary
     required_locations: tuple[LocationName, ...]

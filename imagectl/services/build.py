@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from imagectl.errors import Conflict, NotFound, TestsFailed
+from imagectl.errors import Conflict, NotFound, Refused, TestsFailed
 from imagectl.model.catalog import Change, RecordVersion, Snapshot
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.image import Image, ParentBase
@@ -191,7 +191,10 @@ def _parent_names(image: Image) -> tuple[ImageName, ...]:
 
 
 def find_parent(image: Image, snapshot: Snapshot) -> Version | None:
-    """The version that *image* is built on; None where its base is no image. Raises NotFound."""
+    """The version that *image* is built on; None where its base is no image.
+
+    Raises NotFound, and Refused where that version has no tree.
+    """
     if not isinstance(image.base, ParentBase):
         return None
     ref = image.base.ref
@@ -214,6 +217,13 @@ def find_parent(image: Image, snapshot: Snapshot) -> Version | None:
             why=f"{image.name} is built on it, and the catalog has no such version",
             hint=f"imagectl list {ref.image}",
         )
+    if parent.tree is None:
+        raise Refused(
+            f"{image.name} cannot be built on {parent.ref}",
+            reasons=[f"{parent.ref} has no file tree: its disk is kept as Packer left it"],
+            where=f"images/{image.name}/image.yaml",
+            hint="base it on an image whose disk has an ext4 or xfs file system",
+        )
     return parent
 
 
@@ -223,7 +233,7 @@ def fingerprint_of(
     """The digest of all that decides what a build of *image* gives."""
     made_from = {
         "definition": bench.definitions.digest(image),
-        "base": parent.tree.sha256 if parent else bench.bases.inputs(image),
+        "base": parent.tree.sha256 if parent and parent.tree else bench.bases.inputs(image),
         "tool": request.tool,
     }
     return Sha256(hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest())

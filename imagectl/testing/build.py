@@ -85,9 +85,8 @@ class MemoryBases:
     def make(
         self, image: Image, parent: Version | None, work: Workspace, progress: Progress
     ) -> CanonicalTree:
-        return write_tree(
-            work, "base.tar", f"base of {image.name} on {parent.tree.sha256 if parent else ''}"
-        )
+        below = parent.tree.sha256 if parent and parent.tree else ""
+        return write_tree(work, "base.tar", f"base of {image.name} on {below}")
 
 
 def write_tree(work: Workspace, name: str, text: str) -> CanonicalTree:

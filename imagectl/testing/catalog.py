@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Iterator
 
 from imagectl.errors import Conflict
-from imagectl.formats.event_v1 import event_hash, make_event
+from imagectl.formats.events import event_hash, make_event
 from imagectl.model.catalog import Change, Snapshot, apply_change, fold
 from imagectl.model.event import GENESIS, Event
 from imagectl.model.names import ImageName

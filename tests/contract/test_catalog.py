@@ -20,7 +20,9 @@ from support.examples import (
     NOW,
     STABLE,
     change,
+    locked,
     move,
+    opaque,
     place,
     record,
     ref,
@@ -30,11 +32,12 @@ from support.strategies import histories
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import Conflict, ImpossibleChange
-from imagectl.formats.event_v1 import event_hash
+from imagectl.formats.events import event_hash
 from imagectl.model.catalog import Change, RecordVersion, fold
 from imagectl.model.channel import MoveKind
 from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, VersionId
+from imagectl.model.version import Reproducible
 from imagectl.services.ports import Catalog, Committed
 from imagectl.testing.catalog import MemoryCatalog
 
@@ -118,6 +121,24 @@ def test_everything_comes_back_as_it_was_recorded(catalog: Catalog) -> None:
         catalog, MemoryCatalog
     )
     assert snapshot.placed(ref(ONE)) == (place(ONE).placement,)
+
+
+def test_how_a_version_was_made_comes_back_as_recorded(catalog: Catalog) -> None:
+    recorded = [
+        locked(ONE),
+        locked(TWO, Reproducible.NO, "path /etc/x: bytes 1 to 7 differ, \U0001f600"),
+        locked("debian-ci@20261120.3", Reproducible.UNPROVEN),
+        opaque("debian-ci@20261120.4"),
+        replace(locked("debian-ci@20261120.5"), origin=None),
+        version("debian-ci@20261120.6"),
+    ]
+    catalog.commit(change("a", 0, *(RecordVersion(each) for each in recorded)))
+    assert list(catalog.snapshot().versions.values()) == recorded
+    (event,) = catalog.events()
+    assert [
+        each.version for each in event.change.operations if isinstance(each, RecordVersion)
+    ] == (recorded)
+    assert catalog.verify() == ()
 
 
 def test_events_are_chained(catalog: Catalog) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
-from support.examples import BETA, CI, STABLE, change, move, place, record
+from support.examples import BETA, CI, STABLE, change, locked, move, place, record
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import CannotTell
-from imagectl.formats.event_v1 import text_hash
-from imagectl.model.catalog import Change
+from imagectl.formats.events import text_hash
+from imagectl.model.catalog import Change, RecordVersion
 
 pytest_plugins = ["support.postgresql"]
 
@@ -23,7 +23,7 @@ BASE_ONE = "debian-base@20261119.1"
 HISTORY: tuple[Change, ...] = (
     change("k1", 0, record(BASE_ONE), record(ONE), place(ONE), place(ONE, "dc1")),
     change("k2", 1, move(CI, BETA, "20261120.1")),
-    change("k3", 2, record(TWO), place(TWO)),
+    change("k3", 2, RecordVersion(locked(TWO)), place(TWO)),
     change("k4", 3, move(CI, BETA, "20261120.2")),
     change("k5", 4, move(CI, STABLE, "20261120.1"), reason="soaked"),
 )
@@ -152,6 +152,55 @@ def rewrite(url: str, generation: int, change: Callable[[str], str]) -> None:
             [f"version {TWO}: tree.sha256 is '{ZEROS}', the events say"],
         ),
         (
+            "UPDATE versions SET tree_size = NULL WHERE serial = 2",
+            [f"version {TWO}: tree_size is missing"],
+        ),
+        (
+            "UPDATE versions SET tree_sha256 = NULL, tree_size = NULL, tree_stored = NULL "
+            "WHERE serial = 2",
+            [f"version {TWO}: tree is None, the events say Tree(sha256="],
+        ),
+        (
+            "UPDATE versions SET origin_reproducible = 'no' WHERE serial = 2",
+            [
+                f"version {TWO}: origin.reproducible is Reproducible.NO, "
+                "the events say Reproducible.YES"
+            ],
+        ),
+        (
+            "UPDATE versions SET origin_reproducible = 'often' WHERE serial = 2",
+            [f"version {TWO}: 'often' is not a valid Reproducible"],
+        ),
+        (
+            "UPDATE versions SET origin_cause = 'none' WHERE serial = 2",
+            [f"version {TWO}: origin.cause is 'none', the events say ''"],
+        ),
+        (
+            "UPDATE versions SET origin_cause = NULL WHERE serial = 2",
+            [f"version {TWO}: origin_cause is missing"],
+        ),
+        (
+            "UPDATE versions SET origin_epoch = 0 WHERE serial = 2",
+            [f"version {TWO}: origin.epoch is 0, the events say 1795176000"],
+        ),
+        (
+            f"UPDATE versions SET inside_spdx = '{ZEROS}' WHERE serial = 2",
+            [f"version {TWO}: inside.spdx is '{ZEROS}', the events say"],
+        ),
+        (
+            "UPDATE versions SET inside_contents = NULL, inside_manifest = NULL, "
+            "inside_spdx = NULL, inside_cyclonedx = NULL, inside_provenance = NULL "
+            "WHERE serial = 2",
+            [f"version {TWO}: inside is None, the events say Inside(contents="],
+        ),
+        (
+            f"UPDATE versions SET inside_spdx = '{ZEROS}' WHERE serial = 1 AND image = '{CI}'",
+            [
+                f"version {ONE}: inside_contents, inside_manifest, inside_cyclonedx, "
+                "inside_provenance is missing"
+            ],
+        ),
+        (
             "UPDATE versions SET tests_failed = 1 WHERE serial = 2",
             [f"version {TWO}: tests.failed is 1, the events say 0"],
         ),
@@ -249,6 +298,15 @@ def test_a_forged_reason_differs_from_the_tables(url: str, catalog: SqlCatalog) 
 @pytest.mark.parametrize(
     ("generation", "old", "new", "findings"),
     [
+        (
+            3,
+            '"reproducible":"yes"',
+            '"reproducible":"no"',
+            [
+                f"version {TWO}: origin.reproducible is Reproducible.YES, "
+                "the events say Reproducible.NO"
+            ],
+        ),
         (5, '"generation":5', '"generation":7', ["event 5: it says that it is event 7"]),
         (5, '"based_on":4', '"based_on":3', ["event 5: it was decided on generation 3"]),
         (5, '"key":"k5"', '"key":"k6"', ["event 5: its key is 'k6', recorded is 'k5'"]),
@@ -264,7 +322,7 @@ def test_a_forged_reason_differs_from_the_tables(url: str, catalog: SqlCatalog) 
             "20261120.7",
             ["event 2: beta cannot point to debian-ci@20261120.7", "tables: not compared"],
         ),
-        (2, '"v":1', '"v":1 ', ["event 2: not in canonical form", "tables: not compared"]),
+        (2, '"v":2', '"v":2 ', ["event 2: not in canonical form", "tables: not compared"]),
     ],
 )
 def test_a_forged_event_that_hashes_well_is_named(

@@ -89,7 +89,7 @@ def test_a_schema_of_another_application_is_left_alone(postgresql_url: str, tabl
 
 def test_a_newer_schema_is_refused_also_while_open(url: str) -> None:
     with SqlCatalog(url) as catalog:
-        sql(url, "UPDATE schema_revision SET version_num = '0002'")
+        sql(url, "UPDATE schema_revision SET version_num = '9999'")
         for ask in (
             catalog.snapshot,
             catalog.verify,

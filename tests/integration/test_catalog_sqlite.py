@@ -19,7 +19,7 @@ from support.children import Child, Say, become_nobody, mount_tmpfs
 from support.examples import BETA, CI, change, move, place, record
 from support.releasing import begin, release
 
-from imagectl.adapters.catalog_sql import SqlCatalog, schema
+from imagectl.adapters.catalog_sql import SqlCatalog, schema, tables
 from imagectl.adapters.catalog_sql.database import sqlite_file
 from imagectl.errors import BadUsage, CannotTell, Failed, ImagectlError, NoSpace, NotFound
 from imagectl.model.catalog import fold
@@ -149,7 +149,7 @@ def no_longer_text(path: Path) -> None:
 
 
 def of_a_newer_release(path: Path) -> None:
-    sql(path, "UPDATE schema_revision SET version_num = '0002'")
+    sql(path, "UPDATE schema_revision SET version_num = '9999'")
 
 
 def of_no_release(path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_link_that_leads_nowhere_gets_its_target_made(tmp_path: Path) -> None:
 
 def test_another_process_that_migrates_is_noticed_at_once(made: Path, url: str) -> None:
     with SqlCatalog(url) as catalog:
-        sql(made, "UPDATE schema_revision SET version_num = '0002'")
+        sql(made, "UPDATE schema_revision SET version_num = '9999'")
         for ask in (
             catalog.snapshot,
             catalog.verify,
@@ -388,8 +388,8 @@ def test_no_space_left_for_a_new_catalog(tmp_path: Path, free: int) -> None:
 SECOND = """
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "0002"
 
 
 def upgrade():
@@ -401,7 +401,7 @@ def upgrade():
 def later_release(folder: Path, then: str = "") -> Path:
     """The migrations of an imagectl to come."""
     shutil.copytree(schema.MIGRATIONS, folder)
-    (folder / "versions" / "r0002_later.py").write_text(SECOND.format(then=then))
+    (folder / "versions" / "r9999_later.py").write_text(SECOND.format(then=then))
     return folder
 
 
@@ -418,9 +418,9 @@ def test_an_older_schema_is_migrated_with_all_that_is_in_it(made: Path, tmp_path
     database = sqlite_file(made, 1)
     with database.reading.begin() as connection:
         before = connection.execute(text("SELECT * FROM events")).all()
-    schema.ensure(database, None, migrations=migrations, revision="0002")
-    schema.ensure(database, None, migrations=migrations, revision="0002")
-    assert revision(made) == ("0002", True)
+    schema.ensure(database, None, migrations=migrations, revision="9999")
+    schema.ensure(database, None, migrations=migrations, revision="9999")
+    assert revision(made) == ("9999", True)
     with database.reading.begin() as connection:
         assert connection.execute(text("SELECT * FROM events")).all() == before
     database.close()
@@ -430,9 +430,9 @@ def test_a_migration_that_fails_leaves_the_old_schema(made: Path, tmp_path: Path
     migrations = later_release(tmp_path / "migrations", then="raise RuntimeError('half way')")
     database = sqlite_file(made, 1)
     with pytest.raises(RuntimeError, match="half way"):
-        schema.ensure(database, None, migrations=migrations, revision="0002")
+        schema.ensure(database, None, migrations=migrations, revision="9999")
     database.close()
-    assert revision(made) == ("0001", False)
+    assert revision(made) == (tables.REVISION, False)
 
 
 def test_processes_that_migrate_at_once_do_it_once(made: Path, tmp_path: Path) -> None:
@@ -440,10 +440,10 @@ def test_processes_that_migrate_at_once_do_it_once(made: Path, tmp_path: Path) -
 
     def migrate(say: Say) -> None:
         database = sqlite_file(made, 10)
-        schema.ensure(database, None, migrations=migrations, revision="0002")
+        schema.ensure(database, None, migrations=migrations, revision="9999")
         database.close()
         say("migrated")
 
     children = [Child(migrate) for _ in range(4)]
     assert [child.end() for child in children] == [["migrated"]] * 4
-    assert revision(made) == ("0002", True)
+    assert revision(made) == ("9999", True)

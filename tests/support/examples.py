@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from imagectl.model.catalog import (
@@ -36,7 +37,17 @@ from imagectl.model.names import (
     VersionId,
     parse_image_ref,
 )
-from imagectl.model.version import Artifact, Placement, TestSummary, Tree, Version, VersionRef
+from imagectl.model.version import (
+    Artifact,
+    Inside,
+    Origin,
+    Placement,
+    Reproducible,
+    TestSummary,
+    Tree,
+    Version,
+    VersionRef,
+)
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 BETA = ChannelName("beta")
@@ -72,6 +83,27 @@ def version(text: str, *, parent: VersionRef | None = None) -> Version:
         tool="0.1.0",
         build_log=digest(f"{text} log"),
         seconds=148.5,
+    )
+
+
+def locked(text: str, reproducible: Reproducible = Reproducible.YES, cause: str = "") -> Version:
+    """Like ``version(text)``, and it is known how it was made and what is inside."""
+    origin = Origin(
+        epoch=round(NOW.timestamp()),
+        lock=digest(f"{text} lock"),
+        source=digest(f"{text} source"),
+        raw=digest(f"{text} raw"),
+        reproducible=reproducible,
+        cause=cause,
+    )
+    inside = Inside(*(digest(f"{text} {name}") for name in ("a", "b", "c", "d", "e")))
+    return replace(version(text), origin=origin, inside=inside)
+
+
+def opaque(text: str) -> Version:
+    """Like ``locked(text)``, but its disk is kept as Packer left it."""
+    return replace(
+        locked(text, Reproducible.NO, "its file system is btrfs"), tree=None, inside=None
     )
 
 

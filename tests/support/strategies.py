@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from imagectl.formats.event_v1 import MAX_INTEGER
+from imagectl.formats.event_parts import MAX_INTEGER
 from imagectl.model.catalog import (
     Change,
     MoveChannel,
@@ -42,8 +42,18 @@ from imagectl.model.names import (
     Sha256,
     VersionId,
 )
-from imagectl.model.version import Artifact, Placement, TestSummary, Tree, Version, VersionRef
-from support.examples import placement, version
+from imagectl.model.version import (
+    Artifact,
+    Inside,
+    Origin,
+    Placement,
+    Reproducible,
+    TestSummary,
+    Tree,
+    Version,
+    VersionRef,
+)
+from support.examples import locked, opaque, placement, version
 
 names = st.from_regex(r"[a-z](-?[a-z0-9]){0,12}", fullmatch=True)
 image_names = names.map(ImageName)
@@ -65,6 +75,16 @@ artifacts = st.builds(
 )
 trees = st.builds(Tree, digests, wholes, digests)
 summaries = st.builds(TestSummary, wholes, wholes, durations, digests, digests)
+origins = st.builds(
+    Origin,
+    epoch=wholes,
+    lock=digests,
+    source=digests,
+    raw=digests,
+    reproducible=st.sampled_from(Reproducible),
+    cause=texts,
+)
+insides = st.builds(Inside, digests, digests, digests, digests, digests)
 versions = st.builds(
     Version,
     ref=version_refs,
@@ -73,13 +93,15 @@ versions = st.builds(
     summary=texts,
     fingerprint=digests,
     parent=st.none() | version_refs,
-    tree=trees,
+    tree=st.none() | trees,
     artifacts=st.lists(artifacts, max_size=3).map(tuple),
     tests=summaries,
     required_locations=st.lists(location_names, max_size=3).map(tuple),
     tool=texts,
     build_log=digests,
     seconds=durations,
+    origin=st.none() | origins,
+    inside=st.none() | insides,
 )
 placements = st.builds(
     Placement,
@@ -193,10 +215,11 @@ def _plain_versions(ref: VersionRef) -> st.SearchStrategy[Version]:
     """Versions that differ in a few fields only: drawing all of each takes its time."""
     plain = version(str(ref))
     return st.builds(
-        lambda parent, artifacts, seconds: replace(
-            plain, parent=parent, artifacts=artifacts, seconds=seconds
+        lambda parent, like, artifacts, seconds: replace(
+            like, parent=parent, artifacts=artifacts, seconds=seconds
         ),
         st.none() | st.sampled_from(_POOL),
+        st.sampled_from([plain, locked(str(ref)), opaque(str(ref))]),
         st.sampled_from([(), plain.artifacts, plain.artifacts * 2]),
         durations,
     )

@@ -134,6 +134,7 @@ def test_a_version_holds_everything_of_its_build(shop: Shop) -> None:
     assert [artifact.format for artifact in version.artifacts] == [Format.QCOW2, Format.RAW]
     assert version.tests.passed == 2
     assert version.tests.ok
+    assert version.tree is not None
     for sha256 in (
         *(artifact.sha256 for artifact in version.artifacts),
         version.tree.stored,

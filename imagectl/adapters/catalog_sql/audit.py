@@ -21,7 +21,8 @@ from sqlalchemy import Connection, Row, select
 from imagectl.adapters.catalog_sql import rows, tables
 from imagectl.adapters.catalog_sql.schema import NEWER
 from imagectl.errors import CannotTell, ImpossibleChange
-from imagectl.formats.event_v1 import BadEvent, NewerEvent, parse_event, text_hash
+from imagectl.formats.event_parts import BadEvent, NewerEvent
+from imagectl.formats.events import parse_event, text_hash
 from imagectl.model.catalog import Change, Snapshot, fold
 from imagectl.model.event import GENESIS, Event
 from imagectl.model.names import Sha256

@@ -20,13 +20,8 @@ from imagectl.adapters.catalog_sql.audit import audit
 from imagectl.adapters.catalog_sql.database import database, make_durable
 from imagectl.adapters.catalog_sql.failures import explained
 from imagectl.errors import CannotTell, Conflict
-from imagectl.formats.event_v1 import (
-    BadEvent,
-    NewerEvent,
-    event_text,
-    parse_event,
-    text_hash,
-)
+from imagectl.formats.event_parts import BadEvent, NewerEvent
+from imagectl.formats.events import event_text, parse_event, text_hash
 from imagectl.model.catalog import Change, Snapshot, apply_change
 from imagectl.model.event import Event
 from imagectl.model.names import ImageName, Sha256

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from imagectl.adapters.catalog_sql import tables
-from imagectl.formats.event_v1 import write_time
+from imagectl.formats.event_parts import write_time
 from imagectl.model.catalog import Change, Snapshot, mentioned
 from imagectl.model.channel import Channel, Move, MoveKind
 from imagectl.model.names import (
@@ -40,7 +40,10 @@ from imagectl.model.names import (
 )
 from imagectl.model.version import (
     Artifact,
+    Inside,
+    Origin,
     Placement,
+    Reproducible,
     TestSummary,
     Tree,
     Version,
@@ -51,6 +54,12 @@ AT_ONCE = 100
 """How many keys one statement asks for: databases limit its parameters and its depth."""
 
 _PARTS = (tables.artifacts, tables.required_locations, tables.placements)
+
+_COLUMNS = {
+    part: tuple(each.name for each in tables.versions.c if each.name.startswith(f"{part}_"))
+    for part in ("tree", "origin", "inside")
+}
+"""The columns of the parts that a version may lack."""
 
 T = TypeVar("T")
 
@@ -185,7 +194,7 @@ def _version(
         summary=row.summary,
         fingerprint=Sha256(row.fingerprint),
         parent=parent,
-        tree=Tree(Sha256(row.tree_sha256), row.tree_size, Sha256(row.tree_stored)),
+        tree=_whole(row, "tree", _tree),
         artifacts=tuple(
             Artifact(
                 Format(each.format), Architecture(each.architecture), Sha256(each.sha256), each.size
@@ -203,6 +212,43 @@ def _version(
         tool=row.tool,
         build_log=Sha256(row.build_log),
         seconds=row.seconds,
+        origin=_whole(row, "origin", _origin),
+        inside=_whole(row, "inside", _inside),
+    )
+
+
+def _whole(row: Row[Any], part: str, read: Callable[[Row[Any]], T]) -> T | None:
+    """A part whose columns are all null, or none of them. Raises ValueError for half a part."""
+    absent = [name for name in _COLUMNS[part] if getattr(row, name) is None]
+    if not absent:
+        return read(row)
+    if len(absent) < len(_COLUMNS[part]):
+        raise ValueError(f"{', '.join(absent)} is missing")
+    return None
+
+
+def _tree(row: Row[Any]) -> Tree:
+    return Tree(Sha256(row.tree_sha256), row.tree_size, Sha256(row.tree_stored))
+
+
+def _origin(row: Row[Any]) -> Origin:
+    return Origin(
+        epoch=row.origin_epoch,
+        lock=Sha256(row.origin_lock),
+        source=Sha256(row.origin_source),
+        raw=Sha256(row.origin_raw),
+        reproducible=Reproducible(row.origin_reproducible),
+        cause=row.origin_cause,
+    )
+
+
+def _inside(row: Row[Any]) -> Inside:
+    return Inside(
+        contents=Sha256(row.inside_contents),
+        manifest=Sha256(row.inside_manifest),
+        spdx=Sha256(row.inside_spdx),
+        cyclonedx=Sha256(row.inside_cyclonedx),
+        provenance=Sha256(row.inside_provenance),
     )
 
 
@@ -265,7 +311,7 @@ def _ref_row(ref: VersionRef) -> dict[str, object]:
 
 
 def _version_row(version: Version) -> dict[str, object]:
-    parent = version.parent
+    parent, tree, origin, inside = version.parent, version.tree, version.origin, version.inside
     return {
         **_ref_row(version.ref),
         "created": write_time(version.created),
@@ -275,9 +321,9 @@ def _version_row(version: Version) -> dict[str, object]:
         "parent_image": parent.image if parent else None,
         "parent_day": parent.version.day if parent else None,
         "parent_serial": parent.version.serial if parent else None,
-        "tree_sha256": version.tree.sha256,
-        "tree_size": version.tree.size,
-        "tree_stored": version.tree.stored,
+        "tree_sha256": tree.sha256 if tree else None,
+        "tree_size": tree.size if tree else None,
+        "tree_stored": tree.stored if tree else None,
         "tests_passed": version.tests.passed,
         "tests_failed": version.tests.failed,
         "tests_seconds": version.tests.seconds,
@@ -286,6 +332,17 @@ def _version_row(version: Version) -> dict[str, object]:
         "tool": version.tool,
         "build_log": version.build_log,
         "seconds": version.seconds,
+        "origin_epoch": origin.epoch if origin else None,
+        "origin_lock": origin.lock if origin else None,
+        "origin_source": origin.source if origin else None,
+        "origin_raw": origin.raw if origin else None,
+        "origin_reproducible": origin.reproducible.value if origin else None,
+        "origin_cause": origin.cause if origin else None,
+        "inside_contents": inside.contents if inside else None,
+        "inside_manifest": inside.manifest if inside else None,
+        "inside_spdx": inside.spdx if inside else None,
+        "inside_cyclonedx": inside.cyclonedx if inside else None,
+        "inside_provenance": inside.provenance if inside else None,
     }
 
 

@@ -3,8 +3,10 @@
 ``head`` has one row, which every commit takes for writing. ``events`` is the history; all other
 tables say the same once more, in a form that can be queried, and ``catalog verify`` compares them.
 
-Times are text as in ``formats/event_v1.py``: fixed width, in UTC, sorting by age. A version's two
-parts are columns of their own, so that versions sort by age too. ``position`` counts from 1.
+Times are text as in ``formats/event_parts.py``: fixed width, in UTC, sorting by age. A version's
+two parts are columns of their own, so that versions sort by age too. ``position`` counts from 1.
+The columns ``tree_...``, ``origin_...`` and ``inside_...`` are all null together where a version
+has no such part.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration's name. Names sort by age."""
 
 REVISION_TABLE = "schema_revision"
@@ -89,9 +91,9 @@ versions = Table(
     Column("parent_image", Text),
     Column("parent_day", Text),
     Column("parent_serial", WHOLE),
-    _text("tree_sha256"),
-    _whole("tree_size"),
-    _text("tree_stored"),
+    Column("tree_sha256", Text),
+    Column("tree_size", WHOLE),
+    Column("tree_stored", Text),
     _whole("tests_passed"),
     _whole("tests_failed"),
     Column("tests_seconds", Double, nullable=False),
@@ -100,6 +102,11 @@ versions = Table(
     _text("tool"),
     _text("build_log"),
     Column("seconds", Double, nullable=False),
+    Column("origin_epoch", WHOLE),
+    *(Column(f"origin_{name}", Text) for name in ("lock", "source", "raw")),
+    *(Column(f"origin_{name}", Text) for name in ("reproducible", "cause")),
+    *(Column(f"inside_{name}", Text) for name in ("contents", "manifest", "spdx")),
+    *(Column(f"inside_{name}", Text) for name in ("cyclonedx", "provenance")),
 )
 
 artifacts = Table(

@@ -6,31 +6,47 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import BETA, CI, NOW, change, digest, move, place, record, version
+from support.examples import (
+    BETA,
+    CI,
+    NOW,
+    change,
+    digest,
+    locked,
+    move,
+    opaque,
+    place,
+    record,
+    version,
+)
 from support.strategies import changes, digests, wholes
 
 from imagectl.errors import ImpossibleChange
-from imagectl.formats.event_v1 import (
-    MAX_INTEGER,
-    BadEvent,
-    NewerEvent,
+from imagectl.formats.event_parts import MAX_INTEGER, BadEvent, NewerEvent, write_time
+from imagectl.formats.events import (
+    NEWEST,
     event_hash,
     event_text,
     make_event,
     parse_event,
     text_hash,
-    write_time,
 )
 from imagectl.model.catalog import Change, RecordVersion
 from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, Sha256
+from imagectl.model.version import Version
+
+GOLDEN = Path(__file__).parent / "golden"
 
 CHANGE = change("k1", 0, record("debian-ci@20261120.1"), place("debian-ci@20261120.1"))
 TEXT = event_text(1, CHANGE, GENESIS)
+OLD_TEXT = event_text(1, CHANGE, GENESIS, version=1)
+MADE = change("k1", 0, RecordVersion(locked("debian-ci@20261120.1")))
 
 
 @given(wholes, changes, digests)
@@ -57,6 +73,7 @@ def test_the_text_stays_what_it_is() -> None:
         7,
         change("k", 6, move(CI, BETA, "20261120.1"), reason='"ü"\n'),
         digest("before"),
+        version=1,
     )
     assert text == (
         '{"change":{"action":"promote stable","actor":"alice","at":"2026-11-20T12:00:00.000000Z",'
@@ -65,7 +82,45 @@ def test_the_text_stays_what_it_is() -> None:
         f'"generation":7,"previous":"{hashlib.sha256(b"before").hexdigest()}","v":1}}'
     )
     assert text_hash(text) == hashlib.sha256(text.encode()).hexdigest()
-    assert text_hash(TEXT) == ("9d07323a3580ee1337280ceca04174ed19da5e5340d6b6aaf3b755a3e0ae75c9")
+    assert text_hash(OLD_TEXT) == "9d07323a3580ee1337280ceca04174ed19da5e5340d6b6aaf3b755a3e0ae75c9"
+    assert text_hash(TEXT) == "40128bc598eccc0f8aab297e1dabde260c2b0793e4a529ba4e9feb0761941524"
+    assert (
+        event_hash(1, MADE, GENESIS)
+        == "dc1c147019bfb056c0f5504f6dee0b1ec934d5390be720d5718dbcebc6f91168"
+    )
+
+
+def test_new_events_are_of_the_newest_version() -> None:
+    assert TEXT.endswith(f'"v":{NEWEST}}}')
+    assert '"inside":null,"origin":null,' in TEXT
+    assert '"reproducible":"yes"' in event_text(1, MADE, GENESIS)
+
+
+def test_an_event_of_version_1_is_read_as_what_it_was() -> None:
+    """Recorded by the release that wrote version 1, and never written since."""
+    (line,) = (GOLDEN / "event-v1.json").read_text().splitlines()
+    sha256 = "9d07323a3580ee1337280ceca04174ed19da5e5340d6b6aaf3b755a3e0ae75c9"
+    event = parse_event(line, Sha256(sha256))
+    assert (event.generation, event.change, event.previous) == (1, CHANGE, GENESIS)
+    assert text_hash(line) == event.hash == sha256
+    assert event_text(1, event.change, GENESIS, version=1) == line
+
+
+@pytest.mark.parametrize("new", [locked("a@20261120.1"), opaque("a@20261120.1")])
+def test_version_1_never_drops_what_it_cannot_say(new: Version) -> None:
+    with pytest.raises(ImpossibleChange, match="cannot say how a version was made"):
+        event_text(1, change("k", 0, RecordVersion(new)), GENESIS, version=1)
+    treeless = replace(version("a@20261120.1"), tree=None)
+    with pytest.raises(ImpossibleChange, match="cannot say how a version was made"):
+        event_text(1, change("k", 0, RecordVersion(treeless)), GENESIS, version=1)
+
+
+def test_the_words_of_one_version_are_not_taken_in_another() -> None:
+    for text in (TEXT.replace('"v":2', '"v":1'), OLD_TEXT.replace('"v":1', '"v":2')):
+        with pytest.raises(
+            BadEvent, match=r"unknown inside, origin|inside is missing|origin is missing"
+        ):
+            parse_event(text, GENESIS)
 
 
 @given(changes, st.data())
@@ -85,7 +140,7 @@ def test_a_damaged_text_is_refused_and_never_ends_in_a_traceback(
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
 def test_any_json_is_an_event_or_refused(value: object) -> None:
-    for whole in (value, {"v": 1, "change": value}, {"v": value}):
+    for whole in (value, {"v": 1, "change": value}, {"v": 2, "change": value}, {"v": value}):
         with pytest.raises(BadEvent):
             parse_event(json.dumps(whole), GENESIS)
 
@@ -100,12 +155,12 @@ def test_any_json_is_an_event_or_refused(value: object) -> None:
         "{}",
         TEXT + " ",
         TEXT + "\n",
-        TEXT.replace('"v":1', '"v":1.0'),
-        TEXT.replace('"v":1', '"v":true'),
-        TEXT.replace('"v":1', '"v":0'),
-        TEXT.replace('"v":1', '"v":1,"v":1'),
-        TEXT.replace('"v":1', '"v":1,"w":1'),
-        TEXT.replace('"v":1', '"v":NaN'),
+        TEXT.replace('"v":2', '"v":2.0'),
+        TEXT.replace('"v":2', '"v":true'),
+        TEXT.replace('"v":2', '"v":0'),
+        TEXT.replace('"v":2', '"v":2,"v":2'),
+        TEXT.replace('"v":2', '"v":2,"w":1'),
+        TEXT.replace('"v":2', '"v":NaN'),
         TEXT.replace('"based_on":0', '"based_on":-1'),
         TEXT.replace('"based_on":0', f'"based_on":{MAX_INTEGER + 1}'),
         TEXT.replace('"based_on":0', f'"based_on":{"9" * 5000}'),
@@ -137,16 +192,18 @@ def test_only_the_one_text_is_accepted(text: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('"v":1', '"v":2'),
+        ('"v":2', '"v":3'),
         ('"op":"record-version"', '"op":"revoke-version"'),
-        ('"format":"qcow2"', '"format":"vmdk"'),
+        ('"format":"qcow2"', '"format":"vhd"'),
         ('"architecture":"amd64"', '"architecture":"riscv64"'),
+        ('"reproducible":"yes"', '"reproducible":"perhaps"'),
     ],
 )
 def test_what_a_newer_imagectl_wrote_is_told_as_such(old: str, new: str) -> None:
-    assert old in TEXT
+    text = event_text(1, MADE, GENESIS)
+    assert old in text
     with pytest.raises(NewerEvent, match="written by a newer imagectl"):
-        parse_event(TEXT.replace(old, new), GENESIS)
+        parse_event(text.replace(old, new), GENESIS)
 
 
 @pytest.mark.parametrize(
@@ -185,5 +242,6 @@ def test_each_part_of_an_event_is_in_its_hash() -> None:
         event_hash(1, CHANGE, digest("x")),
         event_hash(1, replace(CHANGE, reason="another"), GENESIS),
         event_hash(1, replace(CHANGE, operations=CHANGE.operations[:1]), GENESIS),
+        event_hash(1, MADE, GENESIS),
     }
-    assert len(other) == 5
+    assert len(other) == 6
