@@ -16,14 +16,17 @@ the place of the entry.
 
 What one promotion changes is small: a channel document for each image that moves, and the entry.
 Only versions that are ready are in the tree (P6). Parsing ignores keys that it does not know, so
-that they can be added; anything else that is not as it has to be is Corrupt.
+that they can be added; anything else that is not as it has to be is Corrupt. So ``origin`` and
+``inside`` of a version are there where they are known, and a version recorded before they existed
+has the same document as ever. What a reader of format 1 would call Corrupt, a version without a
+tree, has a document of format 2: to such a reader, one that it does not know.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -48,13 +51,18 @@ from imagectl.model.published import (
     PublishedCatalog,
     PublishedHead,
     PublishedImage,
+    PublishedInside,
+    PublishedOrigin,
     PublishedPlacement,
     PublishedVersion,
 )
-from imagectl.model.version import Placement, Version, VersionRef
+from imagectl.model.version import Placement, Reproducible, Version, VersionRef
 from imagectl.policy.readiness import unready
 
 FORMAT = "imagectl-published-1"
+
+TREELESS = "imagectl-published-2"
+"""Of a version's document, where ``tree`` is null. All else is as in format 1."""
 
 ENTRY = "catalog.json"
 """The one file of the tree that is ever replaced."""
@@ -144,8 +152,9 @@ def _channel(channel: Channel, document: Sha256) -> dict[str, Any]:
 
 def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, Any]:
     # When a placement was last verified is left out: it changes daily, the document does not.
-    return {
-        "format": FORMAT,
+    origin, inside = version.origin, version.inside
+    content: dict[str, Any] = {
+        "format": FORMAT if version.tree else TREELESS,
         "image": version.image,
         "version": str(version.id),
         "created": _time(version.created),
@@ -153,7 +162,7 @@ def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, A
         "parent": {"image": version.parent.image, "version": str(version.parent.version)}
         if version.parent
         else None,
-        "tree": version.tree.sha256,
+        "tree": version.tree.sha256 if version.tree else None,
         "tests_passed": version.tests.passed,
         "tool": version.tool,
         "placements": [
@@ -169,6 +178,21 @@ def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, A
             for each in placements
         ],
     }
+    if origin is not None:
+        content["origin"] = {
+            "epoch": origin.epoch,
+            "raw": origin.raw,
+            "reproducible": origin.reproducible.value,
+            "cause": origin.cause,
+        }
+    if inside is not None:
+        content["inside"] = {
+            "contents": inside.contents,
+            "spdx": inside.spdx,
+            "cyclonedx": inside.cyclonedx,
+            "provenance": inside.provenance,
+        }
+    return content
 
 
 def _document(content: Mapping[str, Any]) -> tuple[Sha256, bytes]:
@@ -273,7 +297,7 @@ def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:
             _parsed_time(content["created"]),
             _text(content["summary"]),
             _ref(parent) if parent is not None else None,
-            parse_sha256(content["tree"]),
+            _tree(content),
             _number(content["tests_passed"]),
             _text(content["tool"]),
             tuple(
@@ -288,9 +312,39 @@ def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:
                 )
                 for each in content["placements"]
             ),
+            _origin(content.get("origin")),
+            _inside(content.get("inside")),
         )
 
-    return _parsed(_checked(data, digest, where), where, build)
+    return _parsed(_checked(data, digest, where), where, build, (FORMAT, TREELESS))
+
+
+def _tree(content: Any) -> Sha256 | None:
+    if content["tree"] is None and content["format"] == TREELESS:
+        return None
+    return parse_sha256(_text(content["tree"]))
+
+
+def _origin(content: Any) -> PublishedOrigin | None:
+    if content is None:
+        return None
+    return PublishedOrigin(
+        _number(content["epoch"]),
+        parse_sha256(content["raw"]),
+        Reproducible(content["reproducible"]),
+        _text(content["cause"]),
+    )
+
+
+def _inside(content: Any) -> PublishedInside | None:
+    if content is None:
+        return None
+    return PublishedInside(
+        parse_sha256(content["contents"]),
+        parse_sha256(content["spdx"]),
+        parse_sha256(content["cyclonedx"]),
+        parse_sha256(content["provenance"]),
+    )
 
 
 def _checked(data: bytes, digest: Sha256, where: str) -> bytes:
@@ -305,16 +359,18 @@ def _checked(data: bytes, digest: Sha256, where: str) -> bytes:
     return data
 
 
-def _parsed(data: bytes, where: str, build: Callable[[Any], T]) -> T:
+def _parsed(
+    data: bytes, where: str, build: Callable[[Any], T], formats: Sequence[str] = (FORMAT,)
+) -> T:
     try:
         content = json.loads(data)
         if not isinstance(content, dict) or not isinstance(content.get("format"), str):
             raise ValueError("it is not a document of a published catalog")
-        if content["format"] != FORMAT:
+        if content["format"] not in formats:
             raise CannotTell(
                 f"{where} is in a format that this imagectl does not know",
                 where=where,
-                why=f"it says {content['format'][:80]!r}; {FORMAT!r} is known",
+                why=f"it says {content['format'][:80]!r}; known: {', '.join(formats)}",
                 hint="a newer imagectl may know it",
             )
         return build(content)

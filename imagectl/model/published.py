@@ -20,7 +20,7 @@ from imagectl.model.names import (
     Sha256,
     VersionId,
 )
-from imagectl.model.version import VersionRef
+from imagectl.model.version import Reproducible, VersionRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,44 @@ class PublishedPlacement:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedOrigin:
+    """How a version was made. ``epoch``, in seconds since 1970: no file of it is newer.
+
+    ``raw`` is the digest of the raw disk that all its artifacts hold. ``cause`` says why it is not
+    reproducible, where that is known.
+    """
+
+    epoch: int
+    raw: Sha256
+    reproducible: Reproducible
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedInside:
+    """The digests of the documents that say what is in a version: see ``model.version.Inside``."""
+
+    contents: Sha256
+    spdx: Sha256
+    cyclonedx: Sha256
+    provenance: Sha256
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedVersion:
-    """What a consumer can know of a version. ``tree`` is the digest of its canonical file tree."""
+    """What a consumer can know of a version.
+
+    ``tree`` is the digest of its canonical file tree, None where the disk is kept as Packer left
+    it. ``origin`` and ``inside`` are None where nothing was recorded.
+    """
 
     ref: VersionRef
     created: datetime
     summary: str
     parent: VersionRef | None
-    tree: Sha256
+    tree: Sha256 | None
     tests_passed: int
     tool: str
     placements: tuple[PublishedPlacement, ...]
+    origin: PublishedOrigin | None = None
+    inside: PublishedInside | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import BASE, BETA, CI, STABLE, digest, ref
+from support.examples import BASE, BETA, CI, STABLE, digest, locked, opaque, ref
 from support.releases import DC1, LOCAL, Book, catalogs
 
 from imagectl.errors import CannotTell, Corrupt, Refused
 from imagectl.formats.published_v1 import (
     ENTRY,
     FORMAT,
+    TREELESS,
     Tree,
     TreeReader,
     channel_path,
@@ -31,7 +33,8 @@ from imagectl.formats.published_v1 import (
 )
 from imagectl.model.catalog import Snapshot
 from imagectl.model.names import ChannelName, ImageName, Sha256
-from imagectl.model.version import VersionRef
+from imagectl.model.published import PublishedInside, PublishedOrigin, PublishedVersion
+from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.readiness import unready
 
 ONE = "debian-ci@20261120.1"
@@ -69,6 +72,7 @@ def test_what_is_published_is_what_is_read() -> None:
     assert tree.versions(image)[move.version] == head.document
     version = tree.version(head.document)
     recorded = book.snapshot.versions[ref(ONE)]
+    assert recorded.tree is not None
     assert (version.ref, version.created, version.summary, version.tree, version.tool) == (
         recorded.ref,
         recorded.created,
@@ -79,6 +83,80 @@ def test_what_is_published_is_what_is_read() -> None:
     assert [(each.location, each.reference, each.sha256) for each in version.placements] == [
         (each.location, each.reference, each.sha256) for each in book.snapshot.placed(ref(ONE))
     ]
+
+
+def with_versions(snapshot: Snapshot, *versions: Version) -> Snapshot:
+    """*snapshot*, in which these versions have always been what they are here."""
+    return replace(
+        snapshot, versions={**snapshot.versions, **{each.ref: each for each in versions}}
+    )
+
+
+def published(snapshot: Snapshot, text: str) -> tuple[Sha256, PublishedVersion]:
+    tree = reader(render(snapshot))
+    document = tree.versions(tree.catalog().images[ref(text).image])[ref(text).version]
+    return document, tree.version(document)
+
+
+def test_how_a_version_was_made_is_published() -> None:
+    book = released()
+    one = locked(ONE, Reproducible.NO, "path /etc/x differs")
+    _, version = published(with_versions(book.snapshot, one), ONE)
+    assert one.origin is not None
+    assert one.inside is not None
+    assert version.origin == PublishedOrigin(
+        one.origin.epoch, one.origin.raw, Reproducible.NO, "path /etc/x differs"
+    )
+    assert version.inside == PublishedInside(
+        one.inside.contents, one.inside.spdx, one.inside.cyclonedx, one.inside.provenance
+    )
+    assert version.tree == digest(f"{ONE} tree")
+
+
+def test_what_was_recorded_before_locks_is_published_as_ever() -> None:
+    """Byte for byte as the releases wrote it that knew of no locks: immutables do not change."""
+    document, version = published(released().snapshot, ONE)
+    assert document == "19d96b080221f3b41705f11666b9221dc19d57a0f382e2972b63f083167dbd21"
+    assert version.origin is None
+    assert version.inside is None
+
+
+def test_a_version_without_a_tree_is_one_that_older_readers_do_not_know() -> None:
+    book = released()
+    document, version = published(with_versions(book.snapshot, opaque(ONE)), ONE)
+    assert version.tree is None
+    assert version.origin is not None
+    assert version.origin.cause == "its file system is btrfs"
+    tree = render(with_versions(book.snapshot, opaque(ONE)))
+    content = json.loads(tree.documents[version_path(document)])
+    assert content["format"] == TREELESS != FORMAT
+    for path, data in tree.documents.items():
+        known = json.loads(data)["format"] == FORMAT
+        assert known is (path != version_path(document))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tree": None},
+        {"tree": 5},
+        {"format": TREELESS, "tree": "x"},
+        {"origin": 1},
+        {"origin": {}},
+        {"origin": {"epoch": "1", "raw": "0" * 64, "reproducible": "yes", "cause": ""}},
+        {"origin": {"epoch": 1, "raw": "0" * 64, "reproducible": "maybe", "cause": ""}},
+        {"origin": {"epoch": 1, "raw": "0" * 64, "reproducible": "yes", "cause": None}},
+        {"inside": {"contents": "0" * 64}},
+        {"inside": []},
+    ],
+)
+def test_a_version_that_says_what_it_cannot_is_corrupt(wrong: dict[str, Any]) -> None:
+    tree = render(with_versions(released().snapshot, locked(ONE)))
+    document, _ = published(with_versions(released().snapshot, locked(ONE)), ONE)
+    content = json.loads(tree.documents[version_path(document)])
+    data = json.dumps({**content, **wrong}).encode()
+    with pytest.raises(Corrupt, match="is not a document of a published catalog"):
+        parse_version(data, Sha256(hashlib.sha256(data).hexdigest()), "x")
 
 
 def test_who_did_it_is_not_published() -> None:
