@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
 
@@ -38,6 +38,10 @@ class ListedVersion(TypedDict):
     tests_passed: Annotated[int, "tests that passed on the booted image"]
     tests_failed: Annotated[int, "tests that failed; no channel gets such a version"]
     channels: Annotated[list[str], "the channels that point to it now"]
+    reproducible: Annotated[
+        Literal["yes", "no", "unproven"] | None,
+        "whether its lock is known to give the same bytes again; null where it has no lock",
+    ]
 
 
 class ListedImage(TypedDict):
@@ -120,6 +124,7 @@ def _image(
                 tests_passed=version.tests.passed,
                 tests_failed=version.tests.failed,
                 channels=[channel for channel, head in heads.items() if head == version.id],
+                reproducible=version.origin.reproducible.value if version.origin else None,
             )
             for version in reversed(snapshot.of(name))
         ],
@@ -156,13 +161,14 @@ def _versions(document: Listed, now: datetime) -> Iterator[str]:
             continue
         yield f"{image['name']}"
         yield from table(
-            ["VERSION", "BUILT", "SIZE", "TESTS", "CHANNELS"],
+            ["VERSION", "BUILT", "SIZE", "TESTS", "REPRODUCIBLE", "CHANNELS"],
             [
                 [
                     version["version"],
                     age(datetime.fromisoformat(version["created"]), now),
                     size(version["size"]),
                     _tests(version),
+                    version["reproducible"] or "-",
                     ", ".join(version["channels"]),
                 ]
                 for version in image["versions"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
 
@@ -20,8 +20,11 @@ from imagectl.policy.wording import counted, moment
 if TYPE_CHECKING:
     from imagectl.model.catalog import Snapshot
     from imagectl.model.names import ImageRef, Sha256
-    from imagectl.model.version import Version
+    from imagectl.model.version import Origin, Version
     from imagectl.services.ports import ArtifactStore
+
+
+DocumentName = Literal["lock", "source", "contents", "manifest", "spdx", "cyclonedx", "provenance"]
 
 
 class ShownArtifact(TypedDict):
@@ -54,6 +57,29 @@ class ShownTests(TypedDict):
     seconds: Annotated[float, "how long they took"]
 
 
+class ShownOrigin(TypedDict):
+    """How the version was made."""
+
+    reproducible: Annotated[
+        Literal["yes", "no", "unproven"], "whether its lock is known to give the same bytes again"
+    ]
+    cause: Annotated[str, "why it is not reproducible; empty where it is, or where nobody knows"]
+    epoch: Annotated[str, "no file of it is newer, and its lock was made then"]
+    raw: Annotated[str, "sha256 of the raw disk that all its artifacts hold"]
+
+
+class ShownDocument(TypedDict):
+    """A document about the version."""
+
+    name: Annotated[
+        DocumentName,
+        "what it is: the lock; definition, playbooks and suites in an archive; what is inside, as "
+        "JSON; each file with its digest; two bills of materials; a signed statement of provenance",
+    ]
+    sha256: Annotated[str, "its digest"]
+    file: Annotated[str | None, "where it is kept; null where it is gone"]
+
+
 class ShownChannel(TypedDict):
     """A channel that points to the version."""
 
@@ -75,8 +101,12 @@ class Shown(TypedDict):
     parent: Annotated[str | None, "IMAGE@VERSION that it was built on; null where none"]
     channels: Annotated[list[ShownChannel], "the channels that point to it now"]
     tests: Annotated[ShownTests, "what the suites said"]
-    tree: Annotated[str, "sha256 of its canonical file tree"]
-    tree_size: Annotated[int, "bytes of that"]
+    tree: Annotated[
+        str | None, "sha256 of its canonical file tree; null where the disk is as Packer left it"
+    ]
+    tree_size: Annotated[int | None, "bytes of that"]
+    origin: Annotated[ShownOrigin | None, "how it was made; null where there was no lock"]
+    documents: Annotated[list[ShownDocument], "what is kept to make it again, and to look into it"]
     artifacts: Annotated[list[ShownArtifact], "its disks"]
     placements: Annotated[list[ShownPlacement], "where they are"]
     required_locations: Annotated[list[str], "where it has to be, for a channel to point to it"]
@@ -151,8 +181,10 @@ def _document(version: Version, snapshot: Snapshot, store: ArtifactStore) -> Sho
             "failed": version.tests.failed,
             "seconds": version.tests.seconds,
         },
-        tree=version.tree.sha256,
-        tree_size=version.tree.size,
+        tree=version.tree.sha256 if version.tree else None,
+        tree_size=version.tree.size if version.tree else None,
+        origin=_origin(version.origin) if version.origin else None,
+        documents=list(_documents(version, store)),
         artifacts=[
             {
                 "format": each.format.value,
@@ -182,6 +214,30 @@ def _document(version: Version, snapshot: Snapshot, store: ArtifactStore) -> Sho
     )
 
 
+def _origin(origin: Origin) -> ShownOrigin:
+    return ShownOrigin(
+        reproducible=origin.reproducible.value,
+        cause=origin.cause,
+        epoch=stamp(datetime.fromtimestamp(origin.epoch, UTC)),
+        raw=origin.raw,
+    )
+
+
+def _documents(version: Version, store: ArtifactStore) -> Iterator[ShownDocument]:
+    def shown(name: DocumentName, sha256: Sha256) -> ShownDocument:
+        return ShownDocument(name=name, sha256=sha256, file=_kept(store, sha256))
+
+    if version.origin is not None:
+        yield shown("lock", version.origin.lock)
+        yield shown("source", version.origin.source)
+    if version.inside is not None:
+        yield shown("contents", version.inside.contents)
+        yield shown("manifest", version.inside.manifest)
+        yield shown("spdx", version.inside.spdx)
+        yield shown("cyclonedx", version.inside.cyclonedx)
+        yield shown("provenance", version.inside.provenance)
+
+
 def _kept(store: ArtifactStore, sha256: Sha256) -> str | None:
     try:
         return str(store.path(sha256))
@@ -206,7 +262,10 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
         or "none points to it",
         "tests": f"{shown['tests']['passed']} passed in {duration(shown['tests']['seconds'])}"
         + (f", {shown['tests']['failed']} FAILED" if shown["tests"]["failed"] else ""),
-        "tree": f"{size(shown['tree_size'])}, sha256 {shown['tree'][:16]}...",
+        "tree": f"{size(shown['tree_size'])}, sha256 {shown['tree'][:16]}..."
+        if shown["tree"] is not None and shown["tree_size"] is not None
+        else "none: the disk is as Packer left it",
+        **_again(shown),
     }
     for name, fact in facts.items():
         if fact:
@@ -233,8 +292,25 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
         ("tests", shown["report"]),
         ("console", shown["console"]),
         ("build log", shown["log"]),
+        *((document["name"], document["file"]) for document in shown["documents"]),
     ):
-        yield f"  {name:<9} {_near(path) if path else 'gone from the store'}"
+        yield f"  {name:<10} {_near(path) if path else 'gone from the store'}"
+
+
+def _again(shown: Shown) -> dict[str, str]:
+    """Whether it can be made again, with the same bytes, and from when its inputs are."""
+    origin = shown["origin"]
+    if origin is None:
+        return {}
+    said = {
+        "yes": "reproducible: its lock gives the same bytes again",
+        "no": f"NOT reproducible: {origin['cause'] or 'the cause is not known'}",
+        "unproven": f"not proven: `imagectl build {shown['image']} --twice` would tell",
+    }
+    return {
+        "again": said[origin["reproducible"]],
+        "inputs": f"of {moment(datetime.fromisoformat(origin['epoch']))}",
+    }
 
 
 def _near(path: str) -> str:
