@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imagectl.model.catalog import Change, Snapshot
+from imagectl.model.contents import Contents, Listed
 from imagectl.model.event import Event
 from imagectl.model.image import Image
 from imagectl.model.lock import Access, Archive, Inputs, Lock, LockedDiskBase, LockedToolchain
@@ -35,7 +36,14 @@ from imagectl.model.published import (
     PublishedImage,
     PublishedVersion,
 )
-from imagectl.model.version import Artifact, Placement, Version, VersionRef
+from imagectl.model.version import (
+    Artifact,
+    Inside,
+    Placement,
+    TestSummary,
+    Version,
+    VersionRef,
+)
 
 
 class Clock(Protocol):
@@ -442,6 +450,25 @@ class Inspector(Protocol):
         self, image: Image, lock: Lock, artifacts: Sequence[Artifact], made: Made, work: Workspace
     ) -> Path:
         """A signed statement of provenance: which artifacts were made, from what, by what."""
+        ...
+
+
+class Documents(Protocol):
+    """Reads what inspectors and provers have written, from the artifact store.
+
+    Every method raises NotFound where a document is not there, and Corrupt where it is another.
+    """
+
+    def contents(self, inside: Inside) -> Contents:
+        """What is in the version."""
+        ...
+
+    def files(self, inside: Inside) -> Iterator[Listed]:
+        """Each path of the version, sorted by its bytes. Raises as it goes."""
+        ...
+
+    def outcomes(self, tests: TestSummary) -> Mapping[str, str]:
+        """How each test ended, by ``SUITE::TEST``."""
         ...
 
 
