@@ -26,6 +26,9 @@ class Gate(enum.Enum):
     """A condition of promotion, in the word that ``channels.yaml`` uses."""
 
     TESTS = "tests"
+    """Its suites have passed on the booted artifact."""
+    REPRODUCIBLE = "reproducible"
+    """Built twice from one lock, it was the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
 from imagectl.model.release import Decision, PromotionRequest, ReleasePlan, Verdict
 from imagectl.model.version import Version, VersionRef
 from imagectl.policy.readiness import evidence, unready, untested
+from imagectl.policy.reproducibility import unrepeatable
 from imagectl.policy.standing import Standing, standing
 from imagectl.policy.wording import listed, moment, nearest, span
 
@@ -75,7 +76,8 @@ def plan_entry(snapshot: Snapshot, policy: ReleasePolicy, ref: VersionRef) -> Re
     """What happens to the entry channel when the build of *ref* has been recorded and placed.
 
     The channel never goes back: where a newer build arrived first, or this version was already
-    rolled back from, it stays. Raises Refused where the version is not ready (P6).
+    rolled back from, it stays. Raises Refused where the version is not ready (P6), or fails one of
+    the channel's gates.
     """
     version = find_version(snapshot, ref)
     channel = policy.entry
@@ -86,7 +88,9 @@ def plan_entry(snapshot: Snapshot, policy: ReleasePolicy, ref: VersionRef) -> Re
     def decided(verdict: Verdict, *reasons: str) -> Decision:
         return Decision(ref.image, channel, before, ref.version, verdict, reasons)
 
-    faults = unready(version, snapshot)
+    rule = policy.rule(ref.image, channel)
+    # A gate and readiness may say the same; it is said once.
+    faults = dict.fromkeys((*(_gates(rule, version) if rule else ()), *unready(version, snapshot)))
     if before == ref.version:
         decision = decided(Verdict.KEEP, f"{channel} points to it already")
     elif before is not None and before > ref.version:
@@ -259,6 +263,8 @@ def _gates(rule: ChannelRule, version: Version) -> Iterator[str]:
         match gate:
             case Gate.TESTS:
                 yield from untested(version)
+            case Gate.REPRODUCIBLE:
+                yield from unrepeatable(version)
 
 
 def _was_left(channel: ChannelName, version: VersionId, stands: Standing) -> str:

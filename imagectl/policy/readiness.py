@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from imagectl.model.catalog import Snapshot
-from imagectl.model.version import Version
+from imagectl.model.version import Reproducible, Version
 from imagectl.policy.wording import counted, listed
 
 
@@ -58,7 +58,9 @@ def _unplaced(version: Version, snapshot: Snapshot) -> Iterator[str]:
 
 def evidence(version: Version) -> tuple[str, ...]:
     """What speaks for a version that is ready, for the reasons of a move."""
+    repeated = version.origin is not None and version.origin.reproducible is Reproducible.YES
     return (
         f"{counted(version.tests.passed, 'test')} passed",
         f"placed in {listed(version.required_locations)}",
+        *(["built twice, with the same bytes"] if repeated else []),
     )

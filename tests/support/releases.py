@@ -19,8 +19,8 @@ from imagectl.model.catalog import (
 )
 from imagectl.model.channel import Channel, ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, LocationName
-from imagectl.model.version import Version
-from support.examples import BASE, BETA, CI, NOW, STABLE, placement, ref, version
+from imagectl.model.version import Reproducible, Version
+from support.examples import BASE, BETA, CI, NOW, STABLE, locked, placement, ref, version
 
 LOCAL = LocationName("local")
 DC1 = LocationName("dc1")
@@ -55,9 +55,14 @@ class Book:
         needs: Collection[LocationName] = (LOCAL,),
         placed: Collection[LocationName] | None = None,
         enters: bool = True,
+        reproducible: Reproducible | None = None,
+        cause: str = "",
     ) -> Version:
-        """A build: recorded, placed where it has to be (or only in *placed*), and in beta."""
-        made = version(text)
+        """A build: recorded, placed where it has to be (or only in *placed*), and in beta.
+
+        *reproducible* is None where it was made without a lock.
+        """
+        made = version(text) if reproducible is None else locked(text, reproducible, cause)
         made = replace(
             made,
             created=NOW + at * DAY,
@@ -133,6 +138,7 @@ def catalogs(draw: st.DrawFn) -> Snapshot:
                 failed=draw(st.sampled_from([0, 0, 0, 1])),
                 placed=draw(st.sampled_from([(LOCAL,), (LOCAL,), ()])),
                 enters=draw(st.booleans()),
+                reproducible=draw(st.sampled_from([None, *Reproducible])),
             )
         else:
             to = draw(st.sampled_from(known))

@@ -40,6 +40,15 @@ def test_a_channel_says_little_and_has_defaults() -> None:
     assert policy.images == {}
 
 
+def test_gates_in_the_words_of_the_file() -> None:
+    policy = read("channels: {beta: {entry: true}, stable: {from: beta, gates: [reproducible]}}")
+    assert policy.channels[1].gates == (Gate.REPRODUCIBLE,)
+    assert said_of("channels: {beta: {entry: true, gates: [reproducable]}}") == [
+        f"{FILE}:1:40: channels.beta.gates[0]: 'reproducable' is not known here "
+        "(did you mean reproducible?)"
+    ]
+
+
 def test_channels_keep_the_order_of_the_file() -> None:
     policy = read("channels: {stable: {from: rc}, rc: {from: dev}, dev: {entry: true}}")
     assert policy.names == ("stable", "rc", "dev")

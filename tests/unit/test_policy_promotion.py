@@ -13,11 +13,20 @@ from support.releases import DAY, DC1, LOCAL, POLICY, Book, catalogs, day, soaki
 
 from imagectl.errors import BadUsage, NotFound, Refused
 from imagectl.model.catalog import Snapshot
-from imagectl.model.channel import ChannelRule, ReleasePolicy
+from imagectl.model.channel import ChannelRule, Gate, ReleasePolicy
 from imagectl.model.names import ChannelName, parse_image_ref
-from imagectl.model.release import Decision, PromotionRequest, ReleasePlan, Verdict
+from imagectl.model.release import (
+    Decision,
+    PromotionRequest,
+    ReleasePlan,
+    RollbackRequest,
+    Verdict,
+)
+from imagectl.model.version import Reproducible, VersionRef
 from imagectl.policy.promotion import plan_entry, plan_promotion
 from imagectl.policy.readiness import unready
+from imagectl.policy.reproducibility import unrepeatable
+from imagectl.policy.rollback import plan_rollback
 
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
@@ -326,6 +335,102 @@ def test_entering_twice_is_once_and_never_undoes_a_rollback() -> None:
     kept = only(plan_entry(book.snapshot, POLICY, ref(TWO)))
     assert kept.verdict is Verdict.KEEP
     assert "no network" in kept.reasons[0]
+
+
+PROVEN = ReleasePolicy(
+    (
+        ChannelRule(BETA, entry=True),
+        ChannelRule(STABLE, source=BETA, gates=(Gate.TESTS, Gate.REPRODUCIBLE)),
+    )
+)
+"""Stable takes only what is known to be the same bytes again."""
+
+
+@pytest.mark.parametrize(
+    ("reproducible", "cause", "reason"),
+    [
+        (
+            None,
+            "",
+            "debian-ci: 20261120.1: built without a lock, so nobody can tell whether it is "
+            "reproducible; `imagectl build debian-ci --twice` makes one that can be told",
+        ),
+        (
+            Reproducible.UNPROVEN,
+            "",
+            "debian-ci: 20261120.1: not proven to be reproducible; "
+            "`imagectl build debian-ci --twice` makes one that is, or says why not",
+        ),
+        (
+            Reproducible.NO,
+            "/etc/x differs",
+            "debian-ci: 20261120.1 is not reproducible: /etc/x differs; mend that, then "
+            "`imagectl build debian-ci --twice`",
+        ),
+        (
+            Reproducible.NO,
+            "",
+            "debian-ci: 20261120.1 is not reproducible: built twice, it was not the same; mend "
+            "that, then `imagectl build debian-ci --twice`",
+        ),
+    ],
+)
+def test_a_gate_that_asks_for_reproducible_says_what_to_do(
+    reproducible: Reproducible | None, cause: str, reason: str
+) -> None:
+    book = Book()
+    book.built(ONE, reproducible=reproducible, cause=cause)
+    with pytest.raises(Refused) as caught:
+        plan_promotion(book.snapshot, PROVEN, PromotionRequest(STABLE), NOW)
+    assert caught.value.reasons == (reason,)
+    assert plan_promotion(book.snapshot, POLICY, PromotionRequest(STABLE), NOW).moves
+
+
+def test_what_was_built_twice_passes_and_the_move_says_so() -> None:
+    book = Book()
+    book.built(ONE, reproducible=Reproducible.YES)
+    move = only(plan_promotion(book.snapshot, PROVEN, PromotionRequest(STABLE), NOW))
+    assert move.verdict is Verdict.MOVE
+    assert move.reasons[-1] == "built twice, with the same bytes"
+
+
+def test_the_entry_channel_has_gates_too() -> None:
+    policy = ReleasePolicy((ChannelRule(BETA, entry=True, gates=(Gate.REPRODUCIBLE,)),))
+    book = Book()
+    book.built(ONE, enters=False, reproducible=Reproducible.UNPROVEN)
+    book.built(TWO, enters=False, reproducible=Reproducible.YES)
+    with pytest.raises(Refused, match="beta was not moved") as caught:
+        plan_entry(book.snapshot, policy, ref(ONE))
+    assert "--twice" in caught.value.reasons[0]
+    assert only(plan_entry(book.snapshot, policy, ref(TWO))).verdict is Verdict.MOVE
+
+
+def test_a_rollback_is_never_kept_back_by_a_gate() -> None:
+    """What a channel has had may be gone back to: the gate is for what is new there."""
+    book = Book()
+    book.built(ONE, reproducible=Reproducible.UNPROVEN)
+    book.built(TWO, reproducible=Reproducible.YES)
+    book.moved(STABLE, ONE)
+    book.moved(STABLE, TWO)
+    plan = plan_rollback(book.snapshot, PROVEN, RollbackRequest(STABLE), NOW)
+    assert [str(each.target) for each in plan.moves] == [ONE]
+
+
+@given(catalogs())
+def test_a_gate_only_ever_keeps_back_and_only_what_fails_it(snapshot: Snapshot) -> None:
+    def moving(policy: ReleasePolicy) -> tuple[set[VersionRef], tuple[str, ...]]:
+        try:
+            plan = plan_promotion(snapshot, policy, PromotionRequest(STABLE), day(20))
+        except Refused as error:
+            return set(), error.reasons
+        return {each.target for each in plan.moves}, tuple(
+            reason for each in plan.held_back for reason in each.reasons
+        )
+
+    (free, _), (proven, reasons) = moving(POLICY), moving(PROVEN)
+    assert proven == {each for each in free if not unrepeatable(snapshot.versions[each])}
+    for each in free - proven:
+        assert any(f"`imagectl build {each.image} --twice`" in reason for reason in reasons)
 
 
 @given(catalogs(), st.sampled_from([0, 1, 3]), st.integers(0, 20))
