@@ -1,4 +1,4 @@
-"""Disks in the formats that an image is delivered in, from its canonical tree."""
+"""Disks in the formats that an image is delivered in, from its canonical tree or its own disk."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imagectl.adapters.disk import convert, writer
+from imagectl.adapters.disk.blocks import describe_raw
+from imagectl.adapters.disk.deliver import write_formats
+from imagectl.adapters.disk.ova import Machine
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.model.image import Image
-from imagectl.model.names import Format, Sha256
-from imagectl.services.ports import CanonicalTree, Finished, Progress, Workspace, Written
+from imagectl.model.names import Format, Sha256, bootable_format
+from imagectl.services.ports import (
+    CanonicalTree,
+    Finished,
+    Progress,
+    Workspace,
+    Written,
+)
 
 
 class LocalDisks:
@@ -21,25 +30,25 @@ class LocalDisks:
     def write(
         self, image: Image, finished: Finished, work: Workspace, progress: Progress
     ) -> Written:
-        assert isinstance(finished, CanonicalTree)  # no base gives anything else yet
         toolchain = self._toolchain(progress)
-        raw = writer.write_raw(
-            finished,
-            image.disk_size,
-            work.epoch,
-            toolchain,
-            work.folder,
-            work.folder / "finished.raw",
-            progress,
+        path = finished.path
+        if isinstance(finished, CanonicalTree):
+            path = work.folder / "finished.raw"
+            writer.write_raw(
+                finished, image.disk_size, work.epoch, toolchain, work.folder, path, progress
+            )
+        progress.step("hashing the disk")
+        raw = describe_raw(path)
+        machine = Machine(image.name, image.summary, image.test_memory, image.build_cpus, raw.size)
+        files = write_formats(
+            raw, image.formats, machine, work.epoch, toolchain, work.folder, progress
         )
-        disks: dict[Format, Path] = {}
-        for disk_format in image.formats:
-            progress.step(f"converting to {disk_format.value}")
-            out = work.folder / f"finished.{disk_format.value}"
-            convert.convert(raw.path, disk_format, toolchain, out)
-            disks[disk_format] = out
-        first = image.formats[0]
-        return Written(raw.sha256, disks, (disks[first], first))
+        bootable = bootable_format(files)
+        if bootable is None:
+            return Written(raw.sha256, files, (raw.path, Format.RAW))
+        if bootable is not Format.RAW and Format.RAW not in files:
+            raw.path.unlink()
+        return Written(raw.sha256, files, (files[bootable], bootable))
 
     def compress(self, tree: CanonicalTree, work: Workspace, progress: Progress) -> Path:
         out = work.folder / "tree.tar.zst"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imagectl.adapters import guest, listening, qemu, testinfra
+from imagectl.adapters.disk import blocks, gce, ova
 from imagectl.adapters.runs import Run
 from imagectl.model.image import Image
 from imagectl.model.names import Format
@@ -38,6 +39,7 @@ class QemuProver:
         keep: bool = False,
     ) -> Proof:
         run = Run(work.id, work.folder, work.sockets)
+        disk, disk_format = take_out(disk, disk_format, work.folder)
         keys = guest.make_keys(work.sub("prove"))
         progress.step("booting a throw-away overlay of the finished disk")
         with (
@@ -67,6 +69,21 @@ class QemuProver:
             if keep:
                 _wait_for_user(vm, progress)
             return Proof(report, vm.console, guest.console_tail(vm.console), ports)
+
+
+def take_out(disk: Path, disk_format: Format, folder: Path) -> tuple[Path, Format]:
+    """A disk that QEMU boots: *disk* itself, or what is in it, put in *folder*. Raises Corrupt."""
+    match disk_format:
+        case Format.QCOW2 | Format.RAW | Format.VMDK:
+            return disk, disk_format
+        case Format.OVA:
+            vmdk = folder / "taken-out.vmdk"
+            ova.take_vmdk(disk, vmdk)
+            return vmdk, Format.VMDK
+        case Format.GCE:
+            raw = folder / "taken-out.raw"
+            blocks.write_sparse(gce.read_gce(disk), raw)
+            return raw, Format.RAW
 
 
 def _wait_for_user(vm: guest.Guest, progress: Progress) -> None:

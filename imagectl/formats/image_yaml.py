@@ -27,6 +27,7 @@ from imagectl.formats.schema import (
     required,
 )
 from imagectl.formats.secret_ref import SECRET, refuse_literal
+from imagectl.formats.sizes import format_size
 from imagectl.formats.words import LOCATION_NAME, SHA256
 from imagectl.formats.yaml_strict import load, shown
 from imagectl.model.image import Base, DebianBase, DiskBase, Image, ParentBase, Provision
@@ -39,6 +40,8 @@ from imagectl.model.names import (
     parse_image_ref,
 )
 from imagectl.policy.wording import nearest
+
+GIB = 1 << 30
 
 KNOWN_SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable")
 """Suites that a near miss is compared with. Others are let through: a mirror may have its own."""
@@ -251,7 +254,10 @@ _SUITES = required(
     "Testinfra files that have to pass on the booted image. An image without tests is not built.",
 )
 _FORMATS = defaulted(
-    "formats", List(Choice(Format), "formats"), "The disk formats to deliver.", ["qcow2"]
+    "formats",
+    List(Choice(Format), "formats"),
+    "The disk formats to deliver. gce needs a disk_size of whole GiB.",
+    ["qcow2"],
 )
 _LOCATIONS = defaulted(
     "locations",
@@ -263,6 +269,18 @@ _LOCATIONS = defaulted(
 )
 _BUILD = defaulted("build", BUILD, BUILD.meaning, {})
 _TEST = defaulted("test", TEST, TEST.meaning, {})
+
+
+def _check_image(values: Values) -> None:
+    if _DISK_SIZE not in values or Format.GCE.value not in values.texts("formats"):
+        return
+    size = values[_DISK_SIZE]
+    if size % GIB:
+        values.reject(
+            ("disk_size",),
+            f"is {format_size(size)}, but Google Compute Engine takes only whole GiB",
+            f"write {-(-size // GIB)}G, or take gce out of 'formats'",
+        )
 
 
 IMAGE: Record[Values] = Record(
@@ -280,6 +298,7 @@ IMAGE: Record[Values] = Record(
         _TEST,
     ),
     lambda values: values,
+    _check_image,
 )
 """The whole file but for the image's name, which is that of its folder."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from typing import NewType
@@ -45,6 +46,19 @@ class Format(enum.Enum):
 
     RAW = "raw"
     QCOW2 = "qcow2"
+    """QEMU's own, compressed with zstd."""
+    GCE = "gce"
+    """``disk.raw`` in a gzipped tar, as Google Compute Engine imports it."""
+    VMDK = "vmdk"
+    """VMware's ``streamOptimized`` form."""
+    OVA = "ova"
+    """A machine of vSphere: a description, its manifest and a VMDK, in a tar."""
+
+
+def bootable_format(formats: Collection[Format]) -> Format | None:
+    """Which of the formats QEMU boots as it is, the quickest where there are several."""
+    order = (Format.QCOW2, Format.RAW, Format.VMDK)
+    return next((each for each in order if each in formats), None)
 
 
 def _name(text: str, what: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imagectl.errors import NotFound, TestsFailed
 from imagectl.model.image import Image
-from imagectl.model.names import Format
+from imagectl.model.names import Format, bootable_format
 from imagectl.model.proof import TestReport
 from imagectl.model.version import VersionRef
 from imagectl.services.build import Workbench
@@ -37,7 +37,8 @@ def prove_version(
         raise NotFound(
             f"there is no version {ref}", where="the catalog", hint=f"imagectl list {ref.image}"
         )
-    artifact = version.artifacts[0]
+    artifacts = {each.format: each for each in version.artifacts}
+    artifact = artifacts[bootable_format(artifacts) or version.artifacts[0].format]
     with bench.workspaces.open(ref.image, wait=True) as work:
         progress.stage("verify")
         disk = bench.store.verify(artifact.sha256)
@@ -55,8 +56,9 @@ def prove_failed(
             hint=f"imagectl build {image.name}",
         )
     what = f"the last build of {image.name} whose tests failed"
+    disk_format = bootable_format(image.formats) or Format.RAW  # what ``Disks.write`` gives to boot
     with bench.workspaces.open(image.name, wait=True) as work:
-        return _prove(bench, image, what, disk, image.formats[0], work, progress, keep=keep)
+        return _prove(bench, image, what, disk, disk_format, work, progress, keep=keep)
 
 
 def _prove(

@@ -86,3 +86,13 @@ def content(size: int) -> bytes:
     """Bytes that no two blocks have in common."""
     seed = b"".join(struct.pack("<I", zlib.crc32(struct.pack("<I", n))) for n in range(size // 4))
     return seed.ljust(size, b".")
+
+
+def sparse_file(path: Path, size: int, pieces: Sequence[tuple[int, bytes]]) -> Path:
+    """A file with *pieces*, (offset, content), and holes in between."""
+    with path.open("wb") as file:
+        for offset, piece in pieces:
+            file.seek(offset)
+            file.write(piece)
+        file.truncate(size)
+    return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,30 +13,11 @@ from imagectl.adapters.disk.files import whole_file
 from imagectl.adapters.disk.partitions import MIB
 from imagectl.adapters.disk.tree import CanonicalTree, Entry
 from imagectl.adapters.toolchain import Toolchain
-from imagectl.errors import BuildFailed
+from imagectl.errors import BuildFailed, NoSpace
+from imagectl.model.lock import Inputs, LockedToolchain
 from imagectl.model.names import Sha256
 
-NOWHERE = Toolchain(Path("/nonexistent"), Sha256("0" * 64))
-
-
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        [],
-        [(0, b"a")],
-        [(5 * MIB, b"a" * 5000)],
-        [(0, b"a" * 4096), (3 * MIB + 4096, b"b" * 8192), (7 * MIB - 1, b"c")],
-        [(0, b"x" * (7 * MIB))],
-    ],
-)
-def test_holes_count_as_zeros(tmp_path: Path, pieces: Sequence[tuple[int, bytes]]) -> None:
-    path = tmp_path / "sparse"
-    with path.open("wb") as file:
-        for position, content in pieces:
-            file.seek(position)
-            file.write(content)
-        file.truncate(7 * MIB)
-    assert writer.hash_sparse(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+NOWHERE = Toolchain(Path("/nonexistent"), LockedToolchain("trixie", Sha256("0" * 64), Inputs()))
 
 
 def tree(tmp_path: Path, *files: tuple[Entry, bytes]) -> CanonicalTree:
@@ -91,3 +70,31 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     write("after", stop=None)
     assert out.read_text() == "after"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_full_file_system_is_named_with_what_is_needed(tmp_path: Path) -> None:
+    """``/dev/full`` says ENOSPC to every write. A program's NoSpace is told the same way."""
+    out = tmp_path / "disk.raw"
+
+    def fill() -> None:
+        with whole_file(out, need=3 * MIB + 1) as unfinished:
+            unfinished.write_bytes(b"half")
+            Path("/dev/full").write_bytes(b"x")
+
+    def fail() -> None:
+        with whole_file(out, need=3 * MIB + 1) as unfinished:
+            unfinished.write_bytes(b"half")
+            raise NoSpace("making the file system: no space left")
+
+    for write in (fill, fail):
+        with pytest.raises(NoSpace, match="no room for disk") as caught:
+            write()
+        assert caught.value.where == str(out)
+        assert "it needs up to 4 MiB" in caught.value.why
+        assert str(tmp_path) in caught.value.hint
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_of_the_system_are_let_through(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), whole_file(tmp_path / "out"):
+        raise PermissionError

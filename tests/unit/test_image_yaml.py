@@ -308,7 +308,15 @@ def test_a_variable_has_a_name_that_ansible_can_use(name: str) -> None:
         ("build: {cpus: 0}", "4:15: build.cpus: 0 is not a whole number from 1 to 64"),
         ("test: {memory: 1M}", "4:16: test.memory: 1M is less than 256M"),
         ("formats: []", "4:10: formats: is empty; at least one is needed"),
-        ("formats: [ova]", "4:11: formats[0]: 'ova' is not known here (known: raw, qcow2)"),
+        (
+            "formats: [vhd]",
+            "4:11: formats[0]: 'vhd' is not known here (known: raw, qcow2, gce, vmdk, ova)",
+        ),
+        (
+            "formats: [qcow2, gce]\ndisk_size: 1536M",
+            "5:12: disk_size: is 1536M, but Google Compute Engine takes only whole GiB "
+            "(write 2G, or take gce out of 'formats')",
+        ),
         (
             "architecture: amd46",
             "4:15: architecture: 'amd46' is not known here (did you mean amd64?)",

@@ -49,6 +49,7 @@ SCHEMAS = {described.name: json_schema(described) for described in FILES}
 
 ONLY_IMAGECTL_CAN_SAY = re.compile(
     "looks like a secret|a private key|is under 'vars' too|is under 'required' too"
+    "|takes only whole GiB"
     "|'~' may mean|has no value|too long to be one|is not a key|NUL"
     "|is not a Debian suite|is (less|more|larger) than|is not a whole number of MiB"
     "|is not a day|is longer than a hundred years|would refuse every image"

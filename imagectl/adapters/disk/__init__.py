@@ -9,5 +9,7 @@ The canonical tar of the file tree is the identity of a version. Disks are pure 
 - ``ext4``: a disk as a source. ``partitions``: the table that says where in the disk.
 - ``initramfs``: rebuilds the initrds of a tree on this machine.
 - ``writer``: tree -> raw disk. ``boot``: how the disk, or a tree directly, is booted.
-- ``convert``: raw disk -> delivery formats; tree <-> its compressed form.
+- ``deliver``: raw disk -> delivery formats: ``qcow2``, ``gce``, ``vmdk``, ``ova``. ``blocks``: what
+  is in a raw disk.
+- ``convert``: any disk -> raw; tree <-> its compressed form.
 """

@@ -1,4 +1,4 @@
-"""A raw disk -> the formats it is delivered in; a tree <-> its compressed form in the store.
+"""A disk in any format -> raw; a tree <-> its compressed form in the store.
 
 Each is the same bytes for the same input and the same toolchain (P9).
 """
@@ -7,36 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagectl.adapters import process
 from imagectl.adapters.disk.canonical import describe_tree
 from imagectl.adapters.disk.files import whole_file
 from imagectl.adapters.disk.tree import CanonicalTree
 from imagectl.adapters.namespaces import Bind
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import Corrupt, ToolFailed
-from imagectl.model.names import Format, Sha256
-
-
-def convert(raw: Path, format: Format, toolchain: Toolchain, out: Path) -> None:
-    """Write the raw disk *raw* to *out* in another format. Raises ToolFailed, NoSpace."""
-    with whole_file(out) as unfinished:
-        match format:
-            case Format.RAW:
-                process.run(
-                    ["cp", "--reflink=auto", "--sparse=always", "--", str(raw), str(unfinished)],
-                    what="copying the disk",
-                )
-            case Format.QCOW2:
-                # Without -W: it writes clusters as they get ready, each time in another order.
-                toolchain.run(
-                    [
-                        *("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c"),
-                        *("-o", "compression_type=zstd"),
-                        *("/mnt/disk.raw", f"/mnt/out/{unfinished.name}"),
-                    ],
-                    binds=[Bind(raw, "disk.raw"), Bind(out.parent, "out")],
-                    what="converting the disk to qcow2",
-                )
+from imagectl.model.names import Sha256
 
 
 def to_raw(disk: Path, toolchain: Toolchain, out: Path) -> None:

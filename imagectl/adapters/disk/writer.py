@@ -6,12 +6,9 @@ the tree itself. The disk is sparse: what nothing was written to takes no space 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -31,11 +28,10 @@ from imagectl.adapters.disk.partitions import (
     encode_table,
     layout,
 )
-from imagectl.adapters.disk.tree import CHUNK, CanonicalTree, Entry, Kind, display
+from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, display
 from imagectl.adapters.namespaces import Bind
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import BuildFailed, ToolFailed
-from imagectl.model.names import Sha256
 from imagectl.services.ports import Progress
 
 _GRUB_PC = b"usr/lib/grub/i386-pc/"
@@ -65,15 +61,6 @@ _EXT4_FULL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RawDisk:
-    """A raw disk. ``size`` in bytes as a machine sees it."""
-
-    path: Path
-    sha256: Sha256
-    size: int
-
-
 def write_raw(
     tree: CanonicalTree,
     disk_size: int,
@@ -82,11 +69,12 @@ def write_raw(
     work: Path,
     out: Path,
     progress: Progress | None = None,
-) -> RawDisk:
+) -> None:
     """Write the disk of *tree* to *out*. ``disk_size`` in bytes; ``epoch`` as for the tree.
 
-    ``work``: an existing folder. Raises BuildFailed where the disk is too small (saying how much
-    is needed) or the tree lacks a boot loader, ToolFailed, NoSpace.
+    It is not hashed: see ``blocks.describe_raw``. ``work``: an existing folder. Raises BuildFailed
+    where the disk is too small (saying how much is needed) or the tree lacks a boot loader,
+    ToolFailed, NoSpace.
     """
     if disk_size % MIB:
         raise BuildFailed(
@@ -102,7 +90,7 @@ def write_raw(
     parts.mkdir()
     try:
         attributed = _collect(tree, parts, ids, epoch)
-        with whole_file(out) as raw:
+        with whole_file(out, need=needed_size(tree)) as raw:
             with raw.open("wb") as file:
                 file.truncate(disk_size)
             _say(progress, "writing the file system")
@@ -112,8 +100,6 @@ def write_raw(
             _say(progress, "writing the boot loaders")
             _make_esp(epoch, ids, toolchain, parts, raw)
             _make_bios_boot(toolchain, parts, raw)
-            _say(progress, "hashing the disk")
-            return RawDisk(out, hash_sparse(raw), disk_size)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
 
@@ -317,37 +303,3 @@ def _write_table(disk_size: int, ids: Identity, raw: Path) -> None:
         file.write(table.head)
         file.seek(disk_size - len(table.tail))
         file.write(table.tail)
-
-
-def hash_sparse(path: Path) -> Sha256:
-    """The sha256 of a file, faster where it has holes: they are not read."""
-    digest = hashlib.sha256()
-    zeros = bytes(CHUNK)
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        position = 0
-        for start, end in data_ranges(file.fileno(), size):
-            for hole in range(position, start, CHUNK):
-                digest.update(zeros[: min(CHUNK, start - hole)])
-            file.seek(start)
-            while start < end:
-                chunk = file.read(min(CHUNK, end - start))
-                digest.update(chunk)
-                start += len(chunk)
-            position = end
-        for hole in range(position, size, CHUNK):
-            digest.update(zeros[: min(CHUNK, size - hole)])
-    return Sha256(digest.hexdigest())
-
-
-def data_ranges(descriptor: int, size: int) -> Iterable[tuple[int, int]]:
-    """Where a file has data: (start, end) in bytes. What is in between reads as zeros."""
-    position = 0
-    while position < size:
-        try:
-            start = os.lseek(descriptor, position, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole up to the end
-            return
-        end = os.lseek(descriptor, start, os.SEEK_HOLE)
-        yield start, end
-        position = end
