@@ -15,7 +15,8 @@ from support.projects import new_project
 from imagectl.adapters import packer, provision, qemu
 from imagectl.adapters.disk import writer
 from imagectl.cli.progress import Silent
-from imagectl.services.ports import CanonicalTree
+from imagectl.model.lock import Access
+from imagectl.services.ports import CanonicalTree, Conditions
 
 ROUNDS = 3
 SECONDS = 600
@@ -26,13 +27,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         project = new_project(Path(folder))
         progress = Silent()
-        bench = project.workbench(progress)
         (image,) = project.definitions.load([])
-        with bench.workspaces.open(image.name, wait=False) as work:
-            base = bench.bases.make(image, None, work, progress)
+        conditions = Conditions(project.root, Access.RECORD, None)
+        with (
+            project.workspaces(progress).open(image.name, wait=False) as work,
+            project.equipper(progress).equip(conditions, work, progress) as equipment,
+        ):
+            base = equipment.bases.make(image, None, work, progress)
             assert isinstance(base, CanonicalTree)
             disk = work.folder / "build.disk"
-            toolchain = project.toolchain(progress)
+            toolchain = equipment.session.toolchain
             writer.write_raw(base, image.disk_size, work.epoch, toolchain, work.folder, disk)
 
             def accelerator(kernel: Path, folder: Path) -> qemu.Accelerator:
@@ -40,7 +44,7 @@ def main() -> None:
                 return qemu.find_accelerator(kernel, cache, folder).accelerator
 
             settings = provision.Settings(project.root, SECONDS, accelerator)
-            prepared = provision.prepare(image, base, disk, work, settings)
+            prepared = provision.prepare(image, base, disk, work, settings, equipment.session, None)
             ours: list[float] = []
             bare: list[float] = []
             for _ in range(ROUNDS):
@@ -57,7 +61,7 @@ def main() -> None:
 def with_imagectl(prepared: provision.Prepared, sockets: Path, log: Path) -> None:
     """As a build does it: streamed, narrated, logged."""
     with log.open("a", encoding="utf-8") as file:
-        narrator = provision.Narrator(Silent(), file)
+        narrator = provision.Narrator(Silent(), file, lambda what: None)
         packer.build(
             prepared.template, prepared.folder, sockets, narrator.tell, prepared.environment
         )

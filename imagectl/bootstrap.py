@@ -19,24 +19,34 @@ from imagectl.errors import BadInput, BadUsage, CannotTell, ImagectlError, NotFo
 
 if TYPE_CHECKING:
     from imagectl.adapters.catalog_sql import SqlCatalog
+    from imagectl.adapters.equipment import LocalEquipper
+    from imagectl.adapters.inputs.store import InputStore
+    from imagectl.adapters.inputs.supply import Supply
     from imagectl.adapters.mirrors import Mirror
     from imagectl.adapters.qemu import Accelerator
-    from imagectl.adapters.toolchain import Toolchain
+    from imagectl.adapters.toolchain import Toolchain, Toolchains
     from imagectl.adapters.workspaces import LocalWorkspaces
     from imagectl.model.channel import ReleasePolicy
     from imagectl.model.image import Image
+    from imagectl.model.lock import Access, Archive, Inputs
     from imagectl.model.names import ImageName, LocationName, Sha256
     from imagectl.model.project import Project as Settings
+    from imagectl.model.version import Version
     from imagectl.services.build import Workbench
     from imagectl.services.doctor import Finding, SeenAccelerator
     from imagectl.services.ports import (
         ArtifactStore,
+        Base,
         Checks,
         Definitions,
+        Documents,
+        Equipment,
+        Finished,
         Location,
         Progress,
         PublishedTree,
         Publisher,
+        Workspace,
     )
     from imagectl.services.release import Releasing
 
@@ -53,6 +63,7 @@ class Project:
         self.root = root
         self.clock = SystemClock()
         self._made_toolchain: Toolchain | None = None
+        self.opened = contextlib.ExitStack()
 
     @property
     def state(self) -> Path:
@@ -116,6 +127,7 @@ class Project:
 
     def close(self) -> None:
         """Give back what was opened."""
+        self.opened.close()
         if "catalog" in self.__dict__:
             self.catalog.close()
 
@@ -155,6 +167,13 @@ class Project:
         return tuple(DirectoryPublisher(self.root / path) for path in self.settings.publish)
 
     @cached_property
+    def documents(self) -> Documents:
+        """What is known of the inside of versions."""
+        from imagectl.adapters.inside.documents import StoredDocuments
+
+        return StoredDocuments(self.store)
+
+    @cached_property
     def releasing(self) -> Releasing:
         """What promoting, rolling back and publishing need."""
         import uuid
@@ -184,29 +203,23 @@ class Project:
 
     def workbench(self, progress: Progress) -> Workbench:
         """What a build or a test needs; its adapters tell *progress* what they are doing."""
-        from imagectl.adapters.base_cache import BaseCache
-        from imagectl.adapters.bases import LocalBases
-        from imagectl.adapters.disks import LocalDisks
         from imagectl.adapters.prove import QemuProver
-        from imagectl.adapters.provision import PackerProvisioner
-        from imagectl.adapters.provision import Settings as ProvisionerSettings
         from imagectl.adapters.timings import FileTimings
         from imagectl.services.build import Workbench
 
         accelerator = _Accelerators(self, progress)
         boot_seconds = int(self.settings.build.boot_timeout.total_seconds())
+        from imagectl.adapters.disks import LocalDisks
+
+        unlocked = _Unlocked(self, progress)
         return Workbench(
             catalog=self.catalog,
             store=self.store,
             definitions=self.definitions,
             checks=self.checks,
             workspaces=self.workspaces(progress),
-            bases=LocalBases(
-                self.root, self.mirror, self.store, self.toolchain, BaseCache(self.state / "bases")
-            ),
-            provisioner=PackerProvisioner(
-                ProvisionerSettings(self.root, boot_seconds, accelerator.find), self.toolchain
-            ),
+            bases=unlocked,
+            provisioner=unlocked,
             disks=LocalDisks(self.toolchain),
             prover=QemuProver(
                 self.root, boot_seconds, lambda work: accelerator.find(None, work.folder)
@@ -232,12 +245,102 @@ class Project:
         return Mirror(found.archive, said.security or found.security)
 
     def toolchain(self, progress: Progress) -> Toolchain:
-        """The tools that write bytes, made where they are not there yet."""
-        from imagectl.adapters.toolchain import make_toolchain
-
+        """The newest tools that write bytes, made where there are none yet."""
         if self._made_toolchain is None:
-            self._made_toolchain = make_toolchain(self.mirror(), self.state / "toolchain", progress)
+            self._made_toolchain = self.toolchains.newest(
+                lambda: self.mirror().addresses(), progress
+            )
         return self._made_toolchain
+
+    @cached_property
+    def inputs(self) -> InputStore:
+        """What builds were made from."""
+        from imagectl.adapters.inputs.store import InputStore
+
+        return InputStore(self.state / "inputs")
+
+    @cached_property
+    def toolchains(self) -> Toolchains:
+        """The tools that write bytes, in the versions that locks name."""
+        from imagectl.adapters.toolchain import Toolchains
+
+        return Toolchains(self.state / "toolchain", self.inputs, self._open_supply, self.clock.now)
+
+    def equipper(self, progress: Progress) -> LocalEquipper:
+        """Sets up what a build works with."""
+        from imagectl.adapters.base_cache import BaseCache
+        from imagectl.adapters.equipment import LocalEquipper
+        from imagectl.adapters.provision import Settings as ProvisionerSettings
+
+        boot_seconds = int(self.settings.build.boot_timeout.total_seconds())
+        return LocalEquipper(
+            ProvisionerSettings(self.root, boot_seconds, _Accelerators(self, progress).find),
+            self.store,
+            self.inputs,
+            self._open_supply,
+            self.toolchains,
+            BaseCache(self.state / "bases"),
+            self.mirror,
+        )
+
+    def _open_supply(
+        self,
+        *,
+        access: Access,
+        locked: Inputs,
+        mirrors: Mapping[Archive, str],
+        folder: Path,
+        epoch: int,
+    ) -> contextlib.AbstractContextManager[Supply]:
+        from imagectl.adapters.inputs.supply import open_supply
+
+        return open_supply(
+            access=access,
+            locked=locked,
+            mirrors=mirrors,
+            upstream=lambda: self.mirror().addresses(),
+            store=self.inputs,
+            folder=folder,
+            epoch=epoch,
+            now=self.clock.now,
+        )
+
+
+class _Unlocked:
+    """Bases and a provisioner of builds that know nothing of locks."""
+
+    def __init__(self, project: Project, progress: Progress) -> None:
+        self._project = project
+        self._equipper = project.equipper(progress)
+        self._open: dict[str, Equipment] = {}
+
+    def _equipment(self, work: Workspace, progress: Progress) -> Equipment:
+        from imagectl.model.lock import Access
+        from imagectl.services.ports import Conditions
+
+        if work.id not in self._open:
+            conditions = Conditions(self._project.root, Access.RECORD, None)
+            self._open[work.id] = self._project.opened.enter_context(
+                self._equipper.equip(conditions, work, progress)
+            )
+        return self._open[work.id]
+
+    def inputs(self, image: Image) -> Sha256:
+        from imagectl.adapters import debootstrap
+        from imagectl.model.image import DebianBase, DiskBase
+
+        if isinstance(image.base, DebianBase):
+            return debootstrap.mirror_digest(image.base, self._project.mirror())
+        assert isinstance(image.base, DiskBase)
+        return image.base.sha256
+
+    def make(
+        self, image: Image, parent: Version | None, work: Workspace, progress: Progress
+    ) -> Base:
+        return self._equipment(work, progress).bases.make(image, parent, work, progress)
+
+    def provision(self, image: Image, base: Base, work: Workspace, progress: Progress) -> Finished:
+        return self._equipment(work, progress).provisioner.provision(image, base, work, progress)
 
 
 class _FileDefinitions:

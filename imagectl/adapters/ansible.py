@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 
 import yaml
@@ -22,6 +23,12 @@ from imagectl.model.image import JsonValue, Provision
 HOST_KEY_ALIAS = "imagectl-build"
 """The name that the build VM's host key is known by, whatever port it is behind."""
 
+HOST = "default"
+"""What Packer's ansible provisioner calls the build VM (``host_alias``)."""
+
+SHELL = "imagectl_build"
+"""The shell plugin of the build VM."""
+
 SETTINGS = "IMAGECTL_ANSIBLE"
 """The environment variable that names the settings file of :mod:`ansible_entry`."""
 
@@ -32,11 +39,12 @@ class Settings:
 
     ``variables`` and ``secrets`` become extra variables; the values of ``secrets`` are replaced by
     ``***`` in everything that is printed or kept. ``failure`` is a file that it writes where a task
-    fails.
+    fails. ``inventory`` adds to what Packer's own says of the build VM.
     """
 
     folder: str
     failure: str
+    inventory: str
     environment: Mapping[str, str]
     variables: Mapping[str, JsonValue]
     secrets: Mapping[str, str]
@@ -46,6 +54,14 @@ class Settings:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:
             json.dump(asdict(self), file)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Folders with what ``playbooks/requirements.yml`` asks for."""
+
+    roles: Path
+    collections: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +94,36 @@ def playbook_text(provision: Provision, project: Path) -> str:
     return yaml.safe_dump(plays, sort_keys=False)
 
 
-def environment(project: Path, work: Path, sockets: Path) -> dict[str, str]:
+def prepare_shell(folder: Path, guest: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
+    """Give each task in the build VM the environment *guest*; see ``imagectl_build.py``.
+
+    ``folder``: the one that the playbook is in. Returns an inventory and what Ansible's own
+    environment must have.
+    """
+    source = resources.files(__package__) / "ansible_plugins" / "shell_plugins"
+    plugins = folder / "shell_plugins"
+    plugins.mkdir()
+    (plugins / f"{SHELL}.py").write_bytes((source / f"{SHELL}.py").read_bytes())
+    inventory = folder / "inventory"
+    inventory.write_text(f"{HOST} ansible_shell_type={SHELL}\n")
+    return inventory, {"IMAGECTL_GUEST_ENVIRONMENT": json.dumps(guest)}
+
+
+def environment(
+    project: Path, work: Path, sockets: Path, installed: Installed | None = None
+) -> dict[str, str]:
     """Ansible's configuration, whole: no ansible.cfg of the user's or the machine's is read."""
     (work / "ansible.cfg").write_text("[defaults]\n")
+    roles, collections = [project / "playbooks/roles"], [project / "playbooks/collections"]
+    if installed is not None:
+        roles.append(installed.roles)
+        collections.append(installed.collections)
     return {
         "ANSIBLE_CONFIG": str(work / "ansible.cfg"),
         "ANSIBLE_HOME": str(work / "ansible-home"),
         "ANSIBLE_LOCAL_TEMP": str(work / "ansible-tmp"),
-        "ANSIBLE_ROLES_PATH": str(project / "playbooks" / "roles"),
-        "ANSIBLE_COLLECTIONS_PATH": str(project / "playbooks" / "collections"),
+        "ANSIBLE_ROLES_PATH": os.pathsep.join(map(str, roles)),
+        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(map(str, collections)),
         # Under emulation a Python start in the guest costs seconds: one SSH connection, no
         # temporary files (pipelining), facts gathered once for all plays (smart).
         "ANSIBLE_PIPELINING": "True",

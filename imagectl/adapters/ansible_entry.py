@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     result = ansible_runner.run(
         private_data_dir=settings["folder"],
         playbook=playbook,
-        cmdline=shlex.join([*options, "-e", f"@{variables}"]),
+        cmdline=shlex.join([*options, "-i", settings["inventory"], "-e", f"@{variables}"]),
         envvars=settings["environment"],
         event_handler=Events(Path(settings["failure"]), [str(each) for each in secrets.values()]),
         quiet=True,

@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,10 +13,12 @@ from imagectl.adapters import debootstrap
 from imagectl.adapters.base_cache import BaseCache
 from imagectl.adapters.disk import convert
 from imagectl.adapters.disk.capture import read_back
+from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import Mirror
-from imagectl.adapters.toolchain import Toolchain
-from imagectl.errors import BuildFailed, NotFound
+from imagectl.adapters.session import Session
+from imagectl.errors import BuildFailed, Corrupt, NotFound
 from imagectl.model.image import DebianBase, DiskBase, Image, ParentBase
+from imagectl.model.lock import Access, Index
 from imagectl.model.names import Sha256
 from imagectl.model.version import Version
 from imagectl.services.ports import ArtifactStore, CanonicalTree, Progress, Workspace
@@ -27,26 +28,17 @@ FETCH_SECONDS = 60
 
 
 class LocalBases:
-    """Implements ``services.ports.Bases``. ``toolchain`` makes it where it is not there yet."""
+    """Implements ``services.ports.Bases``."""
 
-    def __init__(
-        self,
-        project: Path,
-        mirror: Callable[[], Mirror],
-        store: ArtifactStore,
-        toolchain: Callable[[Progress], Toolchain],
-        cache: BaseCache,
-    ) -> None:
-        self._cache = cache
-        self._project = project
-        self._mirror = mirror
+    def __init__(self, session: Session, store: ArtifactStore, cache: BaseCache) -> None:
+        self._session = session
         self._store = store
-        self._toolchain = toolchain
+        self._cache = cache
 
     def inputs(self, image: Image) -> Sha256:
         match image.base:
             case DebianBase():
-                return debootstrap.inputs_digest(image.base, self._mirror())
+                return debootstrap.mirror_digest(image.base, Mirror.of(self._session.mirrors))
             case DiskBase(sha256=sha256):
                 return sha256
             case ParentBase():
@@ -61,51 +53,53 @@ class LocalBases:
                 return self._from_packages(image, image.base, work, progress, out)
             case ParentBase():
                 assert parent is not None
+                assert parent.tree is not None  # refused before
                 progress.step(f"unpacking the tree of {parent.ref}")
                 stored = self._store.verify(parent.tree.stored)
-                toolchain = self._toolchain(progress)
-                return convert.expand_tree(stored, parent.tree.sha256, toolchain, out)
+                return convert.expand_tree(stored, parent.tree.sha256, self._session.toolchain, out)
             case DiskBase():
-                return self._from_disk(image, image.base, work, progress, out)
+                disk = self._fetched(image, image.base, work, progress)
+                return self._from_disk(disk, work, progress, out)
 
     def _from_packages(
         self, image: Image, base: DebianBase, work: Workspace, progress: Progress, out: Path
     ) -> CanonicalTree:
-        toolchain = self._toolchain(progress)
-        inputs = self.inputs(image)
-        kept = self._cache.get(inputs, toolchain, out)
-        if kept is not None:
-            progress.note("the mirror's packages are those of an earlier build: its base is reused")
-            return kept
-        made = debootstrap.make_base(
-            base,
-            image.architecture,
-            self._mirror(),
-            work.epoch,
-            work.sub("debootstrap"),
-            out,
-            progress,
-        )
-        self._cache.put(inputs, made, toolchain)
+        session = self._session
+        conditions = session.conditions
+
+        def key(indexes: tuple[Index, ...]) -> Sha256 | None:
+            return debootstrap.inputs_digest(
+                base, image.architecture, Mirror.of(session.mirrors), work.epoch, indexes
+            )
+
+        # Elsewhere than under a lock the base must be asked for, to learn what it is made from.
+        if session.only_locked and conditions.lock is not None and not conditions.fresh:
+            locked = key(conditions.lock.inputs.indexes)
+            kept = self._cache.get(locked, session.toolchain, out) if locked else None
+            if kept is not None:
+                progress.note("the base is that of an earlier build from the same packages")
+                return kept
+        with session.downloading("the base"):
+            made = debootstrap.make_base(
+                base,
+                image.architecture,
+                Mirror.of(session.mirrors),
+                work.epoch,
+                work.sub("debootstrap"),
+                out,
+                progress,
+                route=session.route,
+            )
+        taken = key(session.supply.taken().indexes)
+        if taken is not None:
+            self._cache.put(taken, made, session.toolchain)
         return made
 
     def _from_disk(
-        self, image: Image, base: DiskBase, work: Workspace, progress: Progress, out: Path
+        self, disk: Path, work: Workspace, progress: Progress, out: Path
     ) -> CanonicalTree:
-        disk = work.folder / "given.disk"
-        progress.step(f"fetching {base.source}")
-        found = self._fetch(base.source, disk, image)
-        if found != base.sha256:
-            raise BuildFailed(
-                f"the base disk of {image.name} is not the one that was meant",
-                stage="base",
-                where=base.source,
-                why=f"its sha256 is {found}; image.yaml says {base.sha256}",
-                hint="if the new disk is the right one, put its sha256 into image.yaml",
-            )
         raw = work.folder / "given.raw"
-        convert.to_raw(disk, self._toolchain(progress), raw)
-        disk.unlink()
+        convert.to_raw(disk, self._session.toolchain, raw)
         progress.step("reading its file system")
         tree = read_back(
             raw,
@@ -119,13 +113,38 @@ class LocalBases:
         raw.unlink()
         return tree
 
+    def _fetched(self, image: Image, base: DiskBase, work: Workspace, progress: Progress) -> Path:
+        """The disk, in the input store, where it stays for the next build and for rebuilds."""
+        found = stored_disk(self._session.inputs, base.sha256)
+        if found is not None:
+            return found
+        if self._session.conditions.access is Access.OFFLINE:
+            raise NotFound(
+                f"the base disk of {image.name} is not in the input store",
+                where=base.source,
+                why=f"its sha256 is {base.sha256}, and offline nothing else is asked",
+                hint=f"imagectl build {image.name} without --offline fetches it",
+            )
+        progress.step(f"fetching {base.source}")
+        disk = work.folder / "given.disk"
+        sha256 = self._fetch(base.source, disk, image)
+        if sha256 != base.sha256:
+            raise BuildFailed(
+                f"the base disk of {image.name} is not the one that was meant",
+                stage="base",
+                where=base.source,
+                why=f"its sha256 is {sha256}; image.yaml says {base.sha256}",
+                hint="if the new disk is the right one, put its sha256 into image.yaml",
+            )
+        return self._session.inputs.find(self._session.inputs.adopt(disk))
+
     def _fetch(self, source: str, to: Path, image: Image) -> Sha256:
         """Copy the disk, hashing it on the way. Raises NotFound or BuildFailed."""
         try:
             if "://" in source:
                 with urllib.request.urlopen(source, timeout=FETCH_SECONDS) as answer:
                     return _copy(answer, to)
-            with (self._project / source).open("rb") as file:
+            with (self._session.conditions.project / source).open("rb") as file:
                 return _copy(file, to)
         except FileNotFoundError:
             raise NotFound(
@@ -140,6 +159,18 @@ class LocalBases:
                 where=source,
                 why=str(getattr(problem, "reason", problem)),
             ) from problem
+
+
+def stored_disk(inputs: InputStore, sha256: Sha256) -> Path | None:
+    """The disk in the input store, hashed again; None where it is not there, or damaged and so
+    moved out of the way. Raises CannotTell."""
+    try:
+        return inputs.verify(sha256)
+    except Corrupt:
+        inputs.set_aside(sha256)
+        return None
+    except NotFound:
+        return None
 
 
 def _copy(source: BinaryIO, to: Path) -> Sha256:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -25,9 +25,10 @@ from imagectl.adapters.disk.canonical import write_tree
 from imagectl.adapters.disk.rules import RULES, Action, Rule
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, MemorySource
 from imagectl.adapters.mirrors import Mirror
-from imagectl.adapters.mmdebstrap import Recipe, make_root
+from imagectl.adapters.mmdebstrap import Recipe, Route, make_root
 from imagectl.errors import BuildFailed, CannotTell
 from imagectl.model.image import DebianBase
+from imagectl.model.lock import Index
 from imagectl.model.names import Architecture, Sha256
 from imagectl.services.ports import Progress
 
@@ -107,9 +108,12 @@ def make_base(
     work: Path,
     out: Path,
     progress: Progress | None = None,
+    *,
+    route: Route | None = None,
 ) -> CanonicalTree:
     """Write the canonical tree of a base to *out*. ``epoch``: seconds since 1970, not before the
-    packages were made; no file in the tree is newer.
+    packages were made; no file in the tree is newer. ``route``: how the packages come. The image's
+    own apt will use *mirror*, whatever they came from.
 
     ``work``: an existing empty folder on a disk with 2 GiB to spare. Errors are those of
     ``mmdebstrap.make_root``.
@@ -138,7 +142,13 @@ def make_base(
             ),
         )
         make_root(
-            recipe, mirror, work, packages, env={"SOURCE_DATE_EPOCH": str(epoch)}, progress=progress
+            recipe,
+            mirror,
+            work,
+            packages,
+            route=route,
+            env={"SOURCE_DATE_EPOCH": str(epoch)},
+            progress=progress,
         )
         if progress is not None:
             progress.step("writing the canonical tree")
@@ -217,16 +227,43 @@ def apt_sources(base: DebianBase, mirror: Mirror) -> str:
     )
 
 
-def inputs_digest(base: DebianBase, mirror: Mirror) -> Sha256:
-    """Changes when a base made now could differ from one made earlier.
+def inputs_digest(
+    base: DebianBase,
+    architecture: Architecture,
+    mirror: Mirror,
+    epoch: int,
+    indexes: Sequence[Index],
+) -> Sha256 | None:
+    """Over all that decides the bytes of a base: equal digests, equal bases.
 
-    A digest over the mirror's signed indexes, asked for now, the definition, and our own part of
-    it. Raises CannotTell where the mirror cannot be reached, BuildFailed where it does not have
-    the suite.
+    Which packages are in it follows from the signed Release files of its suites; *indexes* may have
+    others. None where those of its suites are not among them, so that it cannot be told.
     """
+    suites = {base.suite, f"{base.suite}-updates", f"{base.suite}-security"}
+    paths = {f"dists/{suite}/{name}" for suite in suites for name in ("InRelease", "Release")}
+    releases = sorted(
+        (each.archive.value, each.path, each.sha256) for each in indexes if each.path in paths
+    )
+    if not any(path.startswith(f"dists/{base.suite}/") for _, path, _ in releases):
+        return None
+    made_from = (
+        REVISION,
+        architecture.value,
+        packages_of(base),
+        base,
+        mirror,
+        epoch,
+        releases,
+        BASE_RULES,
+        hashlib.sha256(base_files(epoch)).hexdigest(),
+    )
+    return Sha256(hashlib.sha256(repr(made_from).encode()).hexdigest())
+
+
+def mirror_digest(base: DebianBase, mirror: Mirror) -> Sha256:
+    """Changes when the mirror's signed indexes do. Raises CannotTell, BuildFailed."""
     digest = hashlib.sha256(base_files(0))
-    definition = (REVISION, packages_of(base), BASE_RULES, base, mirror)
-    digest.update(repr(definition).encode())
+    digest.update(repr((REVISION, packages_of(base), BASE_RULES, base, mirror)).encode())
     suites = [(mirror.archive, base.suite), (mirror.archive, f"{base.suite}-updates")]
     if mirror.security is not None:
         suites.append((mirror.security, f"{base.suite}-security"))

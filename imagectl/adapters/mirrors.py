@@ -7,11 +7,12 @@ to be configured are never handed on to an image.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagectl.errors import NotFound
+from imagectl.model.lock import Archive
 
 _CODENAME = re.compile(r"(?:[a-z]+)(?P<pocket>-updates|-security|/updates)?\Z")
 _DEBIAN_KEYS = "debian-archive-"
@@ -24,6 +25,18 @@ class Mirror:
 
     archive: str
     security: str | None
+
+    @staticmethod
+    def of(addresses: Mapping[Archive, str]) -> Mirror:
+        """From what a lock says, which always has the archive itself."""
+        return Mirror(addresses[Archive.DEBIAN], addresses.get(Archive.SECURITY))
+
+    def addresses(self) -> dict[Archive, str]:
+        """As a lock says it."""
+        found = {Archive.DEBIAN: self.archive}
+        if self.security is not None:
+            found[Archive.SECURITY] = self.security
+        return found
 
 
 @dataclass(frozen=True, slots=True)

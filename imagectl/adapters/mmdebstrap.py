@@ -15,6 +15,7 @@ from imagectl.adapters import namespaces, process
 from imagectl.adapters.disk.files import whole_file
 from imagectl.adapters.mirrors import Mirror
 from imagectl.errors import BuildFailed, CannotTell, ImagectlError, ToolFailed
+from imagectl.model.lock import Access
 from imagectl.services.ports import Progress
 
 HINT = "apt-get install mmdebstrap"
@@ -32,12 +33,43 @@ class Recipe:
     hooks: tuple[str, ...] = ()
 
 
-def source_lines(suite: str, components: Sequence[str], mirror: Mirror) -> list[str]:
-    """apt's lines for a suite with its updates and security fixes."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The proxy that packages come through. ``authority``: who vouches for its https (PEM)."""
+
+    proxy: str
+    authority: Path
+    access: Access
+
+    @property
+    def verified(self) -> bool:
+        """True where the proxy compares each byte with a lock, which was made from signed indexes
+        when their signatures were good. Their keys may have expired since then."""
+        return self.access in (Access.LOCKED, Access.OFFLINE)
+
+    def apt_options(self) -> list[str]:
+        """mmdebstrap's options that make apt use it."""
+        options = [
+            f'Acquire::http::Proxy "{self.proxy}"',
+            f'Acquire::https::Proxy "{self.proxy}"',
+            f'Acquire::https::CaInfo "{self.authority}"',
+        ]
+        if self.access is not Access.RECORD:
+            # Locked indexes are as old as the lock, and this machine's clock may say anything.
+            options += ['Acquire::Check-Valid-Until "false"', 'Acquire::Check-Date "false"']
+        return [f"--aptopt={option}" for option in options]
+
+
+def source_lines(
+    suite: str, components: Sequence[str], mirror: Mirror, *, trusted: bool = False
+) -> list[str]:
+    """apt's lines for a suite with its updates and security fixes. ``trusted``: signatures need
+    not be good."""
     what = " ".join(components)
-    lines = [f"deb {mirror.archive} {suite} {what}", f"deb {mirror.archive} {suite}-updates {what}"]
+    deb = "deb [trusted=yes]" if trusted else "deb"
+    lines = [f"{deb} {mirror.archive} {each} {what}" for each in (suite, f"{suite}-updates")]
     if mirror.security is not None:
-        lines.append(f"deb {mirror.security} {suite}-security {what}")
+        lines.append(f"{deb} {mirror.security} {suite}-security {what}")
     return lines
 
 
@@ -47,12 +79,14 @@ def make_root(
     work: Path,
     out: Path,
     *,
+    route: Route | None = None,
     env: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write the tar of a root file system with the recipe's packages to *out*.
 
     ``work``: an existing folder for what is needed meanwhile (twice the size of the root).
+    ``route``: how the packages come; straight from the mirror where None.
     Raises BuildFailed with the suite or the package that the mirror does not have, CannotTell
     where the mirror cannot be reached, ToolMissing, NoSpace.
     """
@@ -84,6 +118,7 @@ def make_root(
                 '--aptopt=APT::Install-Recommends "false"',
                 '--aptopt=Acquire::Languages "none"',
                 '--aptopt=Acquire::Retries "3"',
+                *(route.apt_options() if route is not None else ()),
                 *recipe.hooks,
             ]
             if recipe.packages:
@@ -91,11 +126,14 @@ def make_root(
             if recipe.architecture:
                 command.append(f"--architectures={recipe.architecture}")
             command += [recipe.suite, str(unfinished)]
-            command += source_lines(recipe.suite, recipe.components, mirror)
+            trusted = route is not None and route.verified
+            command += source_lines(recipe.suite, recipe.components, mirror, trusted=trusted)
+            # apt heeds no_proxy even where its own settings name a proxy.
+            direct = {"no_proxy": "", "NO_PROXY": ""} if route is not None else {}
             process.run(
                 namespaces.enter(command, all_ids=True),
                 what=f"making a Debian {recipe.suite} with mmdebstrap",
-                env={"HOME": "/root", "TMPDIR": str(scratch), **(env or {})},
+                env={"HOME": "/root", "TMPDIR": str(scratch), **direct, **(env or {})},
                 on_line=hear,
             )
     except ToolFailed as failure:

@@ -5,7 +5,8 @@ provision it, and after a clean shutdown the file system is read back without mo
 leaves here is a canonical tree again: nothing of the VM's worn disk gets into an image.
 
 The build VM's login key and host key are made for this one build. They reach the guest as systemd
-credentials, and the rules for volatile paths drop what they leave there.
+credentials, and the rules for volatile paths drop what they leave there. All that its tasks
+download comes through the recording proxy; its clock begins at the epoch (P9).
 """
 
 from __future__ import annotations
@@ -13,30 +14,39 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from imagectl.adapters import ansible, guest, packer, qemu
+from imagectl.adapters import ansible, galaxy, guest, guest_network, packer, qemu
 from imagectl.adapters.disk import boot, writer
 from imagectl.adapters.disk.capture import read_back
 from imagectl.adapters.disk.rules import UPDATE_INITRAMFS_CONF
 from imagectl.adapters.secrets import read_secret
-from imagectl.adapters.toolchain import Toolchain
-from imagectl.errors import BuildFailed, GuestUnreachable
+from imagectl.adapters.session import Session
+from imagectl.errors import BuildFailed, GuestUnreachable, ImagectlError
 from imagectl.model.image import Image
 from imagectl.services.ports import Base, CanonicalTree, Finished, Progress, Workspace
 
 SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 UPDATE_INITRAMFS = "/etc/initramfs-tools/update-initramfs.conf"
 
+CLOCK_AHEAD = 300
+"""Seconds from the epoch to the build VM's clock at power-on: what it writes is newer than the
+epoch, and so becomes as old as the epoch."""
+
 _TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(?P<name>.*)\] \**$")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How build VMs are run. ``boot_seconds``: how long one may take to greet over SSH."""
+    """How build VMs are run. ``boot_seconds``: how long one may take to greet over SSH.
 
-    project: Path
+    ``secrets``: the folder that a secret's file is relative to. It is the user's own project even
+    where a version is rebuilt from its archive, which has no secrets.
+    """
+
+    secrets: Path
     boot_seconds: int
     accelerator: Callable[[Path, Path], qemu.Accelerator]
     """Given a kernel to probe with and a folder to work in."""
@@ -45,29 +55,26 @@ class Settings:
 class PackerProvisioner:
     """Implements ``services.ports.Provisioner``."""
 
-    def __init__(self, settings: Settings, toolchain: Callable[[Progress], Toolchain]) -> None:
+    def __init__(self, settings: Settings, session: Session) -> None:
         self._settings = settings
-        self._toolchain = toolchain
+        self._session = session
 
     def provision(self, image: Image, base: Base, work: Workspace, progress: Progress) -> Finished:
         assert isinstance(base, CanonicalTree)  # no base gives anything else yet
-        toolchain = self._toolchain(progress)
+        installed = galaxy.install(self._session, work.sub("galaxy"), progress)
         progress.step("writing the disk of the build VM")
         disk = work.folder / "build.disk"
-        writer.write_raw(base, image.disk_size, work.epoch, toolchain, work.folder, disk, progress)
-        prepared = prepare(image, base, disk, work, self._settings)
-        with work.log.open("a", encoding="utf-8") as log:
-            try:
-                packer.build(
-                    prepared.template,
-                    prepared.folder,
-                    work.sockets,
-                    Narrator(progress, log).tell,
-                    prepared.environment,
-                )
-            except BuildFailed as problem:
-                log.write(f"\n--- console ---\n{guest.console_text(prepared.console)}")
-                raise explain(problem, image, prepared, work.log) from problem
+        writer.write_raw(
+            base,
+            image.disk_size,
+            work.epoch,
+            self._session.toolchain,
+            work.folder,
+            disk,
+            progress,
+        )
+        prepared = prepare(image, base, disk, work, self._settings, self._session, installed)
+        run(prepared, image, work, self._session, progress)
         disk.unlink()
         progress.step("reading the disk back")
         finished = read_back(
@@ -75,6 +82,51 @@ class PackerProvisioner:
         )
         prepared.worn.unlink()
         return finished
+
+
+def run(
+    prepared: Prepared, image: Image, work: Workspace, session: Session, progress: Progress
+) -> None:
+    """Let Packer and Ansible do their part. Raises BuildFailed, GuestUnreachable, and what
+    ``Supply.check`` does.
+
+    What a task could not download ends the build even where the task did not mind: its result is
+    not what the definition means. It also explains a failed task better than the task can.
+    """
+    session.supply.during("the start of the build VM")
+    failed: BuildFailed | GuestUnreachable | None = None
+    with work.log.open("a", encoding="utf-8") as log:
+        try:
+            packer.build(
+                prepared.template,
+                prepared.folder,
+                work.sockets,
+                Narrator(progress, log, session.supply.during).tell,
+                prepared.environment,
+            )
+        except BuildFailed as problem:
+            log.write(f"\n--- console ---\n{guest.console_text(prepared.console)}")
+            failed = explain(problem, image, prepared, work.log)
+    try:
+        session.supply.check()
+    except ImagectlError as cause:
+        raise with_both(cause, failed, work.log) from failed
+    if failed is not None:
+        raise failed
+
+
+def with_both(
+    cause: ImagectlError, failed: BuildFailed | GuestUnreachable | None, log: Path
+) -> ImagectlError:
+    """What could not be downloaded, with what was said where that made a task fail."""
+    why = [cause.why]
+    if failed is not None:
+        why.append(f"{failed.what}: {failed.why}" if failed.why else failed.what)
+    cause.why = "\n".join(each for each in why if each)
+    if isinstance(cause, BuildFailed):
+        cause.log = str(log)
+        cause.tail = cause.tail or (failed.tail if failed is not None else "")
+    return cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +143,17 @@ class Prepared:
 
 
 def prepare(
-    image: Image, base: CanonicalTree, disk: Path, work: Workspace, settings: Settings
+    image: Image,
+    base: CanonicalTree,
+    disk: Path,
+    work: Workspace,
+    settings: Settings,
+    session: Session,
+    installed: ansible.Installed | None,
 ) -> Prepared:
     """Write everything that provisioning *disk*, which was written from *base*, needs."""
-    project = settings.project
+    project = session.conditions.project
+    supply = session.supply
     folder = work.sub("packer")
     files = boot.boot_files(base, work.sub("boot"))
     accelerator = settings.accelerator(files.kernel, folder)
@@ -103,6 +162,7 @@ def prepare(
     (folder / "known_hosts").write_text(f"{ansible.HOST_KEY_ALIAS} {host_keys.public}\n")
     playbook = folder / "playbook.yml"
     playbook.write_text(ansible.playbook_text(image.provision, project))
+    inventory, shell = ansible.prepare_shell(folder, guest_network.environment(work.epoch))
     provision = image.provision
     prepared = Prepared(
         template=folder / "template.json",
@@ -115,9 +175,17 @@ def prepare(
     ansible.Settings(
         folder=str(work.sub("ansible")),
         failure=str(prepared.failure),
-        environment=ansible.environment(project, folder, work.sockets),
+        inventory=str(inventory),
+        environment={
+            **ansible.environment(project, folder, work.sockets, installed),
+            **session.environment(),
+            "SOURCE_DATE_EPOCH": str(work.epoch),
+            **shell,
+        },
         variables=provision.variables,
-        secrets={name: read_secret(ref, project) for name, ref in provision.secrets.items()},
+        secrets={
+            name: read_secret(ref, settings.secrets) for name, ref in provision.secrets.items()
+        },
     ).write(folder / "ansible.json")
     credentials = guest.credentials(
         keys,
@@ -127,6 +195,7 @@ def prepare(
             # One update-initramfs in an emulated guest takes minutes; it is rebuilt on the host
             # instead, and the rules put this file right again.
             guest.GuestFile(UPDATE_INITRAMFS, UPDATE_INITRAMFS_CONF, 0o644),
+            *guest_network.files(supply.authority),
         ],
     )
     prepared.template.write_text(
@@ -140,7 +209,9 @@ def prepare(
                 memory=image.build_memory,
                 private_key=keys.private,
                 ssh_seconds=settings.boot_seconds,
-                qemu_arguments=qemu_arguments(accelerator, files, prepared.console, credentials),
+                qemu_arguments=qemu_arguments(
+                    accelerator, files, prepared.console, credentials, supply.port, work.epoch
+                ),
                 ansible_command=ansible.write_command(folder / "ansible-command"),
                 playbook=playbook,
             )
@@ -154,13 +225,20 @@ def qemu_arguments(
     files: boot.BootFiles,
     console: Path,
     credentials: Sequence[str],
+    proxy_port: int,
+    epoch: int,
 ) -> list[tuple[str, str]]:
     """What the build VM has beyond what Packer gives it: the tree's own kernel, booted directly,
-    a port on the loopback only, a console that is kept, and its credentials."""
+    a network that leads to the proxy only, a port on the loopback only, a clock that begins at the
+    epoch, a console that is kept, and its credentials."""
+    port = "{{ .SSHHostPort }}"
+    netdev = port.join(map(packer.escape, guest_network.netdev(proxy_port, port).split(port)))
+    clock = datetime.fromtimestamp(epoch + CLOCK_AHEAD, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     flags = [
         *qemu.machine_arguments(accelerator),
         # Packer's own would listen on every address of this machine.
-        *("-netdev", "user,id=user.0,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22"),
+        *("-netdev", netdev),
+        *("-rtc", f"base={clock},clock=vm"),
         *("-device", "virtio-net,netdev=user.0", "-device", "virtio-rng-pci"),
         # A screen without a password would let any user of this machine type into the guest.
         *("-display", "none", "-vnc", "none"),
@@ -174,17 +252,20 @@ def qemu_arguments(
 
 
 class Narrator:
-    """Keeps what Packer says in the build log, and tells the user which task is running."""
+    """Keeps what Packer says in the build log, and tells the user and the proxy which task is
+    running."""
 
-    def __init__(self, progress: Progress, log: TextIO) -> None:
+    def __init__(self, progress: Progress, log: TextIO, during: Callable[[str], None]) -> None:
         self._progress = progress
         self._log = log
+        self._during = during
 
     def tell(self, line: str) -> None:
         self._log.write(line + "\n")
         self._log.flush()
         if match := _TASK.match(line):
             self._progress.step(f"task: {match['name']}")
+            self._during(f"task {match['name']!r}")
         elif line.startswith("Waiting for SSH"):
             self._progress.step("waiting for the build VM to answer")
         elif line.startswith("Gracefully halting"):

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from support.children import Child, become_nobody
+from support.supplies import newest_toolchain, session
 from support.trees import ListSource, contents, file, folder, made
 
 from imagectl.adapters import guest, process, qemu, runs
@@ -37,10 +38,11 @@ from imagectl.adapters.disk.qcow2 import write_qcow2
 from imagectl.adapters.disk.rules import RULES
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, LayeredSource
 from imagectl.adapters.disk.writer import write_raw
+from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import Mirror, host_mirror
 from imagectl.adapters.mmdebstrap import Recipe, make_root
 from imagectl.adapters.store import FileStore
-from imagectl.adapters.toolchain import Toolchain, make_toolchain
+from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import BuildFailed, CannotTell, Corrupt, ImagectlError
 from imagectl.model.image import DebianBase, DiskBase, Image, Provision
 from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256
@@ -68,8 +70,10 @@ def toolchain(place: Path) -> Toolchain:
     """Made by two processes at once, after a third was killed while making it (P7)."""
     cache = place / "toolchain"
 
+    store = InputStore(place / "inputs")
+
     def make(say: object) -> None:
-        make_toolchain(host_mirror(), cache)
+        newest_toolchain(cache, store)
 
     killed = Child(make)
     while not list(cache.glob("unfinished-*/mmdebstrap/*")):
@@ -77,10 +81,11 @@ def toolchain(place: Path) -> Toolchain:
     killed.kill()
     assert {path.name.partition("-")[0] for path in cache.iterdir()} == {"lock", "unfinished"}
     other = Child(make)
-    ours = make_toolchain(host_mirror(), cache)
+    ours = newest_toolchain(cache, store)
     other.end()
-    kept = [path for path in cache.iterdir() if path.name != "lock"]
-    assert kept == [ours.root.parent]
+    digest = ours.locked.tree
+    assert {path.name for path in cache.iterdir()} == {"lock", ".partial", digest, f"{digest}.json"}
+    assert ours.root == cache / digest
     return ours
 
 
@@ -458,9 +463,6 @@ def test_a_disk_made_elsewhere_becomes_a_base(
     """From a qcow2 with a checksum back to the tree that it was made of."""
     given = place / "given.qcow2"
     write_qcow2(disk.path, toolchain, given)
-    bases = LocalBases(
-        place, host_mirror, FileStore(place / "store"), lambda _: toolchain, BaseCache(place / "b")
-    )
     image = Image(
         ImageName("given"),
         "x",
@@ -474,8 +476,10 @@ def test_a_disk_made_elsewhere_becomes_a_base(
     )
     work = place / "given-work"
     work.mkdir()
-    made = bases.make(
-        image, None, Workspace("1", work, work, work / "log", EPOCH), RecordingProgress()
-    )
+    with session(place, place, toolchain) as ours:
+        bases = LocalBases(ours, FileStore(place / "store"), BaseCache(place / "b"))
+        made = bases.make(
+            image, None, Workspace("1", work, work, work / "log", EPOCH), RecordingProgress()
+        )
     assert made.sha256 == base.sha256
     assert [path.name for path in work.iterdir()] == ["base.tar"]

@@ -39,10 +39,12 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str], *, broken: bool) -> tu
     root = project(folder / "project")
     work = folder / "work"
     (work / "ansible").mkdir(parents=True)
+    inventory, shell = ansible.prepare_shell(work, {"FROM": "the build VM"})
     settings = ansible.Settings(
         folder=str(work / "ansible"),
         failure=str(work / "failure.json"),
-        environment=ansible.environment(root, work, work),
+        inventory=str(inventory),
+        environment={**ansible.environment(root, work, work), **shell},
         variables={"broken": broken, "number": 41},
         secrets={"word": "swordfish"},
     )

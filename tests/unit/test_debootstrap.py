@@ -16,8 +16,8 @@ from imagectl.adapters.debootstrap import (
     apt_sources,
     base_files,
     first_boot_files,
-    inputs_digest,
     make_base,
+    mirror_digest,
 )
 from imagectl.adapters.disk.tree import Kind, LayeredSource
 from imagectl.adapters.mirrors import Mirror, host_mirror
@@ -68,16 +68,16 @@ def indexes() -> dict[str, bytes]:
 
 def test_the_digest_is_the_same_while_nothing_changes() -> None:
     with mirror(indexes()) as ours:
-        assert inputs_digest(BASE, ours) == inputs_digest(BASE, ours)
+        assert mirror_digest(BASE, ours) == mirror_digest(BASE, ours)
 
 
 @pytest.mark.parametrize("path", indexes())
 def test_the_digest_changes_with_every_index(path: str) -> None:
     files = indexes()
     with mirror(files) as ours:
-        before = inputs_digest(BASE, ours)
+        before = mirror_digest(BASE, ours)
         files[path] += b", changed"
-        assert inputs_digest(BASE, ours) != before
+        assert mirror_digest(BASE, ours) != before
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,18 @@ def test_the_digest_changes_with_every_index(path: str) -> None:
 )
 def test_the_digest_changes_with_the_definition(changed: DebianBase) -> None:
     with mirror(indexes()) as ours:
-        assert inputs_digest(BASE, ours) != inputs_digest(changed, ours)
+        assert mirror_digest(BASE, ours) != mirror_digest(changed, ours)
 
 
 def test_a_suite_that_the_mirror_does_not_have() -> None:
     with mirror(indexes()) as ours, pytest.raises(BuildFailed, match="no Debian suite 'bookwurm'"):
-        inputs_digest(DebianBase("bookwurm"), ours)
+        mirror_digest(DebianBase("bookwurm"), ours)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/debian", "http://no.invalid/debian", "x:/"])
 def test_a_mirror_that_cannot_be_reached(url: str) -> None:
     with pytest.raises(CannotTell, match="cannot be reached"):
-        inputs_digest(BASE, Mirror(url, None))
+        mirror_digest(BASE, Mirror(url, None))
 
 
 def test_apt_in_the_image_uses_the_same_mirror() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from imagectl.adapters.mirrors import Mirror
-from imagectl.adapters.mmdebstrap import Recipe, explain, make_root, source_lines
+from imagectl.adapters.mmdebstrap import Recipe, Route, explain, make_root, source_lines
 from imagectl.errors import BuildFailed, CannotTell, ToolFailed
+from imagectl.model.lock import Access
 
 MIRROR = Mirror("http://mirror.example/debian", "http://mirror.example/debian-security")
 FAILURE = ToolFailed("making a Debian trixie", command="mmdebstrap", status=2, tail="the tail")
@@ -103,3 +104,24 @@ def test_a_folder_that_apt_cannot_work_in_is_told(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="double quote") as caught:
         make_root(RECIPE, MIRROR, work, work / "out")
     assert caught.value.where == str(work)
+
+
+def route(access: Access) -> Route:
+    return Route("http://127.0.0.1:8080", Path("/w/ca.pem"), access)
+
+
+@pytest.mark.parametrize("access", list(Access))
+def test_signatures_count_unless_every_byte_is_compared_with_a_lock(access: Access) -> None:
+    verified = access in (Access.LOCKED, Access.OFFLINE)
+    assert route(access).verified is verified
+    lines = source_lines("trixie", ["main"], MIRROR, trusted=route(access).verified)
+    assert len(lines) == 3
+    assert all(("[trusted=yes]" in line) is verified for line in lines)
+
+
+@pytest.mark.parametrize("access", list(Access))
+def test_the_age_of_indexes_counts_when_they_are_new(access: Access) -> None:
+    options = " ".join(route(access).apt_options())
+    assert ("Check-Valid-Until" in options) is (access is not Access.RECORD)
+    assert 'Acquire::http::Proxy "http://127.0.0.1:8080"' in options
+    assert 'Acquire::https::CaInfo "/w/ca.pem"' in options

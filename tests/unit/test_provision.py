@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from imagectl.adapters import provision, qemu
@@ -24,14 +25,43 @@ def prepared(folder: Path) -> provision.Prepared:
 
 
 def test_everything_of_the_build_vm_listens_on_the_loopback_only() -> None:
-    pairs = provision.qemu_arguments(qemu.Accelerator.TCG, FILES, Path("/w/console"), [])
-    assert dict(pairs)["-netdev"].startswith("user,id=user.0,hostfwd=tcp:127.0.0.1:")
+    pairs = provision.qemu_arguments(qemu.Accelerator.TCG, FILES, Path("/w/console"), [], 8, 0)
+    netdev = dict(pairs)["-netdev"]
+    assert "hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22" in netdev
+    assert netdev.count("hostfwd") == 1
     assert dict(pairs)["-vnc"] == "none"
+
+
+def test_the_build_vm_reaches_the_proxy_and_nothing_else() -> None:
+    pairs = provision.qemu_arguments(qemu.Accelerator.TCG, FILES, Path("/w/console"), [], 4711, 0)
+    options = dict(pairs)["-netdev"].split(",")
+    assert {"restrict=on", "ipv6=off"} <= set(options)
+    (forward,) = (each for each in options if each.startswith("guestfwd="))
+    assert forward.startswith("guestfwd=tcp:10.0.2.100:3128-cmd:")
+    assert forward.endswith("relay.py 4711")
+
+
+def test_the_build_vm_s_clock_begins_just_after_the_epoch() -> None:
+    epoch = int(datetime(2026, 11, 20, 23, 58, tzinfo=UTC).timestamp())
+    pairs = provision.qemu_arguments(qemu.Accelerator.TCG, FILES, Path("/w/c"), [], 8, epoch)
+    assert dict(pairs)["-rtc"] == "base=2026-11-21T00:03:00,clock=vm"
+
+
+def test_what_was_refused_explains_a_failed_task(tmp_path: Path) -> None:
+    refused = BuildFailed(
+        "a download was refused", stage="inputs", where="http://x.example/", why="not listed"
+    )
+    failed = BuildFailed("task 2 failed", stage="provision", why="HTTP 403", tail="its end")
+    found = provision.with_both(refused, failed, tmp_path / "log")
+    assert found.what == "a download was refused"
+    assert found.why == "not listed\ntask 2 failed: HTTP 403"
+    assert isinstance(found, BuildFailed)
+    assert (found.tail, found.log) == ("its end", str(tmp_path / "log"))
 
 
 def test_the_tree_s_own_kernel_is_booted() -> None:
     pairs = provision.qemu_arguments(
-        qemu.Accelerator.TCG, FILES, Path("/w/console"), ["-smbios", "type=11,path=/w/c"]
+        qemu.Accelerator.TCG, FILES, Path("/w/console"), ["-smbios", "type=11,path=/w/c"], 8, 0
     )
     assert dict(pairs)["-kernel"] == "/w/vmlinuz"
     assert dict(pairs)["-append"] == "root=PARTUUID=1 ro quiet"
@@ -41,7 +71,8 @@ def test_the_tree_s_own_kernel_is_booted() -> None:
 
 def test_the_current_task_is_told() -> None:
     progress, log = RecordingProgress(), io.StringIO()
-    narrator = provision.Narrator(progress, log)
+    told: list[str] = []
+    narrator = provision.Narrator(progress, log, told.append)
     for line in (
         "Waiting for SSH to become available...",
         "TASK [baseline : Say it] ***********",
@@ -56,6 +87,7 @@ def test_the_current_task_is_told() -> None:
         "task: restart",
         "shutting the build VM down",
     ]
+    assert told == ["task 'baseline : Say it'", "task 'restart'"]
     assert log.getvalue().count("\n") == 5
 
 

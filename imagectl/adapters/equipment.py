@@ -1,0 +1,143 @@
+"""What one build works with: a proxy for all its downloads, a toolchain, and the steps that use
+them, all bound to the conditions that a lock, or its absence, sets (P9)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from imagectl.adapters.base_cache import BaseCache
+from imagectl.adapters.bases import LocalBases
+from imagectl.adapters.disks import LocalDisks
+from imagectl.adapters.inputs.store import InputStore
+from imagectl.adapters.mirrors import Mirror
+from imagectl.adapters.provision import PackerProvisioner, Settings
+from imagectl.adapters.session import Session
+from imagectl.adapters.toolchain import OpenSupply, Toolchain, Toolchains
+from imagectl.errors import NotFound
+from imagectl.model.lock import (
+    Access,
+    Archive,
+    Download,
+    Index,
+    Inputs,
+    Lock,
+    LockedDiskBase,
+    Package,
+)
+from imagectl.services.ports import (
+    ArtifactStore,
+    Conditions,
+    Progress,
+    Taken,
+    Workspace,
+)
+
+SHOWN = 20
+"""How many missing inputs an error lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEquipment:
+    """Implements ``services.ports.Equipment``."""
+
+    session: Session
+    bases: LocalBases
+    provisioner: PackerProvisioner
+    disks: LocalDisks
+
+    def taken(self) -> Taken:
+        return Taken(
+            self.session.toolchain.locked, self.session.mirrors, self.session.supply.taken()
+        )
+
+
+class LocalEquipper:
+    """Implements ``services.ports.Equipper`` on this machine.
+
+    ``mirror`` is this machine's, asked only where there is no lock or something must be fetched.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ArtifactStore,
+        inputs: InputStore,
+        open_supply: OpenSupply,
+        toolchains: Toolchains,
+        bases: BaseCache,
+        mirror: Callable[[], Mirror],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._inputs = inputs
+        self._open_supply = open_supply
+        self._toolchains = toolchains
+        self._bases = bases
+        self._mirror = mirror
+
+    @contextlib.contextmanager
+    def equip(
+        self, conditions: Conditions, work: Workspace, progress: Progress
+    ) -> Iterator[LocalEquipment]:
+        lock = conditions.lock
+        if conditions.access is Access.OFFLINE and lock is not None:
+            self._check_offline(lock)
+        mirrors = lock.mirrors if lock is not None else self._mirror().addresses()
+        toolchain = self._toolchain(conditions, mirrors, progress)
+        with self._open_supply(
+            access=conditions.access,
+            locked=lock.inputs if lock is not None else Inputs(),
+            mirrors=mirrors,
+            folder=work.sub("supply"),
+            epoch=work.epoch,
+        ) as supply:
+            session = Session(conditions, mirrors, supply, self._inputs, toolchain)
+            yield LocalEquipment(
+                session,
+                LocalBases(session, self._store, self._bases),
+                PackerProvisioner(self._settings, session),
+                LocalDisks(lambda progress: toolchain),
+            )
+
+    def _toolchain(
+        self, conditions: Conditions, mirrors: Mapping[Archive, str], progress: Progress
+    ) -> Toolchain:
+        if conditions.lock is None:
+            return self._toolchains.newest(lambda: mirrors, progress, fresh=conditions.fresh)
+        return self._toolchains.exactly(
+            conditions.lock.toolchain, conditions.access, mirrors, progress
+        )
+
+    def _check_offline(self, lock: Lock) -> None:
+        """Raise NotFound with all that a build from *lock* will miss, before it is begun."""
+        missing = missing_inputs(lock, self._inputs, self._toolchains)
+        if not missing:
+            return
+        more = f"\n... and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise NotFound(
+            f"{len(missing)} of the inputs of {lock.image} are not in the input store",
+            where=str(self._inputs.root),
+            why="\n".join(missing[:SHOWN]) + more,
+            hint="build without --offline to fetch them where they are still to be had, or copy "
+            "them from another machine's input store",
+        )
+
+
+def missing_inputs(lock: Lock, inputs: InputStore, toolchains: Toolchains) -> list[str]:
+    """What a build from *lock* needs and *inputs* lacks, named as the lock names it. CannotTell."""
+    wanted = {each.sha256: _name(each) for each in lock.inputs.all}
+    if not toolchains.has(lock.toolchain.tree):
+        wanted |= {each.sha256: _name(each) for each in lock.toolchain.inputs.all}
+    if isinstance(lock.base, LockedDiskBase):
+        wanted[lock.base.sha256] = lock.base.source
+    return sorted(wanted[each] for each in inputs.missing(wanted))
+
+
+def _name(each: Index | Package | Download) -> str:
+    match each:
+        case Download():
+            return each.url
+        case Index() | Package():
+            return f"{each.archive.value}/{each.path}"
