@@ -37,6 +37,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     "The catalog": {
         "list": "show images, channels and versions",
         "show": "show everything about one version",
+        "diff": "show in what two versions differ",
         "history": "show who moved which channel, when and why",
         "catalog": "check the catalog itself, or write what consumers read anew",
     },

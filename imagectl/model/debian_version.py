@@ -31,7 +31,7 @@ def _parts(text: str) -> tuple[tuple[tuple[int, ...], int], ...]:
         if letters or digits
     ]
     end = ((0,), 0)
-    return (*(each for each in found if each != end), end)
+    return (*(found or [end]), end)  # nothing and `0` are equal
 
 
 def _weight(character: str) -> int:
