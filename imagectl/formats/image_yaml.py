@@ -7,6 +7,7 @@ reads is named here by a path inside the project, or by a digest.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -28,9 +29,18 @@ from imagectl.formats.schema import (
 )
 from imagectl.formats.secret_ref import SECRET, refuse_literal
 from imagectl.formats.sizes import format_size
+from imagectl.formats.volatile import RULES
 from imagectl.formats.words import LOCATION_NAME, SHA256
 from imagectl.formats.yaml_strict import load, shown
-from imagectl.model.image import Base, DebianBase, DiskBase, Image, ParentBase, Provision
+from imagectl.model.image import (
+    Base,
+    DebianBase,
+    DiskBase,
+    Image,
+    ParentBase,
+    Provision,
+    VolatileRule,
+)
 from imagectl.model.names import (
     Architecture,
     Format,
@@ -269,9 +279,31 @@ _LOCATIONS = defaulted(
 )
 _BUILD = defaulted("build", BUILD, BUILD.meaning, {})
 _TEST = defaulted("test", TEST, TEST.meaning, {})
+_VOLATILE = defaulted(
+    "volatile",
+    RULES,
+    "Paths in which two builds of this image would differ, beside those that no image keeps. The"
+    " first rule that matches a path counts, and these come before the others.",
+    [],
+)
 
 
 def _check_image(values: Values) -> None:
+    _check_size(values)
+    if _VOLATILE in values:
+        _check_volatile(values, values[_VOLATILE])
+
+
+def _check_volatile(values: Values, rules: Sequence[VolatileRule]) -> None:
+    seen: set[str] = set()
+    for index, rule in enumerate(rules):
+        if rule.path in seen:
+            what = f"{shown(rule.path)} a second time: only the first counts"
+            values.reject(("volatile", index, "path"), what)
+        seen.add(rule.path)
+
+
+def _check_size(values: Values) -> None:
     if _DISK_SIZE not in values or Format.GCE.value not in values.texts("formats"):
         return
     size = values[_DISK_SIZE]
@@ -296,6 +328,7 @@ IMAGE: Record[Values] = Record(
         _LOCATIONS,
         _BUILD,
         _TEST,
+        _VOLATILE,
     ),
     lambda values: values,
     _check_image,
@@ -326,5 +359,6 @@ def parse_image_with_source(data: bytes, file: str, name: ImageName) -> tuple[Im
         build_memory=found[_BUILD].memory,
         build_cpus=found[_BUILD].cpus,
         test_memory=found[_TEST],
+        volatile=found[_VOLATILE],
     )
     return image, Source(file, document.root)

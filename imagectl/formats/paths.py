@@ -14,9 +14,9 @@ from imagectl.formats.scalars import Text, in_python
 from imagectl.formats.yaml_strict import shown
 
 _NO_ODD_PARTS = r"(?!~)(?!(.*/)?\.{1,2}(/|$))(?!.*//)(?!.+/$)"
-_NO_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
-PATH_PATTERN = rf"^(?!/){_NO_ODD_PARTS}[^{_NO_CONTROLS}\\]+$"
-FOLDER_PATTERN = rf"^{_NO_ODD_PARTS}[^{_NO_CONTROLS}\\:]+$"
+NO_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+PATH_PATTERN = rf"^(?!/){_NO_ODD_PARTS}[^{NO_CONTROLS}\\]+$"
+FOLDER_PATTERN = rf"^{_NO_ODD_PARTS}[^{NO_CONTROLS}\\:]+$"
 URL_PATTERN = r"^https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~!\u0024&'()*+,;=:@%/?\-]*)?$"
 
 _URL = re.compile(in_python(URL_PATTERN))
@@ -42,7 +42,7 @@ def parse_folder(text: str) -> PurePosixPath:
 def _refuse_odd_path(text: str) -> None:
     if "\\" in text:
         raise Unfit(f"{shown(text)} holds a backslash", "write / between folders")
-    if re.search(f"[{_NO_CONTROLS}]", text):
+    if re.search(f"[{NO_CONTROLS}]", text):
         raise Unfit(f"{shown(text)} holds a control character")
     if text.startswith("~"):
         raise Unfit(f"{shown(text)} begins with ~, which only a shell understands")

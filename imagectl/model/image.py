@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Union
+from typing import NamedTuple, Union
 
 from imagectl.model.names import (
     Architecture,
@@ -81,6 +81,42 @@ class Provision:
     secrets: Mapping[str, SecretRef] = field(default_factory=dict)
 
 
+class VolatileAction(enum.Enum):
+    """What becomes of a volatile path."""
+
+    DROP = "drop"
+    """It is not in the image. A folder goes with all that is in it."""
+    EMPTY = "empty"
+    """The file stays, with its owner and mode, and holds nothing."""
+    REWRITE = "rewrite"
+    """A part of the file's text is replaced."""
+    FIRST_BOOT = "first-boot"
+    """It is not in the image; each machine makes its own when it boots for the first time."""
+
+
+class Edit(NamedTuple):
+    """A part of a file's text, as a regular expression, and what takes its place: see
+    ``model.patterns.to_edit``."""
+
+    find: str
+    replace: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolatileRule:
+    """What becomes of paths in which two builds of an image would differ, and why.
+
+    ``path`` is a pattern of ``model/patterns.py``. ``edits`` are for REWRITE, applied in their
+    order; ``command``, one line for a shell, is for FIRST_BOOT. Else they are empty.
+    """
+
+    path: str
+    action: VolatileAction
+    reason: str
+    edits: tuple[Edit, ...] = ()
+    command: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """One image definition. Paths are relative to the project's root; sizes are in bytes."""
@@ -98,3 +134,5 @@ class Image:
     build_memory: int = 1 << 30
     build_cpus: int = 2
     test_memory: int = 1 << 30
+    volatile: tuple[VolatileRule, ...] = ()
+    """In their order; they come before the rules that every image has."""

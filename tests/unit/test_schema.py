@@ -57,6 +57,8 @@ ONLY_IMAGECTL_CAN_SAY = re.compile(
     "|no entry channel|a second entry channel|an entry channel has no|'from' is missing"
     "|there is no channel|would be promoted from itself|a second time"
     "|is not a time such as|is before 1970"
+    "|braces do not match|would take the whole image|is not a regular expression"
+    "|cannot take its place|rewrite needs|first-boot needs|the action is"
 )
 """The messages of rules between values, or within a text, that JSON Schema cannot express."""
 
@@ -91,6 +93,7 @@ WORDS = (
     *("https://mirror.example/debian", "http://mirror.example", "ftp://mirror.example/x"),
     *("https://u:p@mirror.example/", "a" * 64, "sha256:" + "0" * 64, "0" * 63, "g" * 64),
     *("debian-security", "all", "1:2.3-4+deb12u1", "2026-11-20T12:00:00Z", "2026-11-31T12:00:00Z"),
+    *("etc/*.db", "var/{a,b}/**", "var/{a", "{a,..}/b", "etc/[a-z]", "**", "first-boot", r"\1"),
     *("1969-12-31T23:59:59Z", "text/html; charset=utf-8"),
     *("NAME", "A-B", "service/user", "/user", "release/1.x", "release/*", "a..b", "x" * 201),
 )

@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from imagectl.model.patterns import to_edit, to_regex
+
 
 class Action(enum.Enum):
     """What becomes of a volatile path."""
@@ -30,9 +32,8 @@ class Action(enum.Enum):
 class Rule:
     """What becomes of the paths that match, and why.
 
-    ``pattern`` has no leading slash; ``*`` and ``?`` stop at a slash, ``**`` does not, and
-    ``{a,b}`` is either. ``edits`` are for REWRITE: regular expressions, applied line by line in
-    their order, and what takes the place of what they match.
+    ``pattern`` is one of ``model/patterns.py``. ``edits`` are for REWRITE: regular expressions,
+    applied line by line in their order, and what takes the place of what they match.
     """
 
     pattern: str
@@ -226,38 +227,9 @@ def compile_rules(rules: Sequence[Rule]) -> Callable[[bytes], Rule | None]:
     return rule_of
 
 
-def to_regex(pattern: str) -> bytes:
-    """The regular expression of a rule's pattern, without groups. Raises ValueError."""
-    parts: list[str] = []
-    rest = pattern
-    depth = 0
-    while rest:
-        token = next((token for token in _TOKENS if rest.startswith(token)), rest[0])
-        rest = rest[len(token) :]
-        if token == "[":
-            end = rest.find("]")
-            if end < 1:
-                raise ValueError(f"{pattern!r}: `[` without `]`")
-            parts.append(f"[{re.escape(rest[:end]).replace(chr(92) + '-', '-')}]")
-            rest = rest[end + 1 :]
-            continue
-        depth += {"{": 1, "}": -1}.get(token, 0)
-        if depth not in (0, 1):
-            raise ValueError(f"{pattern!r}: braces do not match")
-        if token == "," and not depth:
-            parts.append(",")
-        else:
-            parts.append(_TOKENS.get(token) or re.escape(token))
-    if depth:
-        raise ValueError(f"{pattern!r}: braces do not match")
-    return "".join(parts).encode()
-
-
-_TOKENS = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", ",": "|", "}": ")"}
-
-
 def rewrite(rule: Rule, content: bytes) -> bytes:
     """The text of a file after a REWRITE rule. Nothing else of it changes."""
     for find, put in rule.edits:
-        content = re.sub(find.encode(), put.encode(), content, flags=re.MULTILINE)
+        pattern, place = to_edit(find, put)
+        content = pattern.sub(place, content)
     return content
