@@ -174,13 +174,6 @@ class Project:
         return StoredDocuments(self.store)
 
     @cached_property
-    def documents(self) -> Documents:
-        """What is known of the inside of versions."""
-        from imagectl.adapters.inside.documents import StoredDocuments
-
-        return StoredDocuments(self.store)
-
-    @cached_property
     def releasing(self) -> Releasing:
         """What promoting, rolling back and publishing need."""
         import uuid
