@@ -255,9 +255,9 @@ class Project:
     @cached_property
     def inputs(self) -> InputStore:
         """What builds were made from."""
-        from imagectl.adapters.inputs.store import InputStore
+        from imagectl.adapters.inputs.shared import open_store
 
-        return InputStore(self.state / "inputs")
+        return open_store(self.root, self.settings.inputs)
 
     @cached_property
     def toolchains(self) -> Toolchains:

@@ -12,10 +12,13 @@ from imagectl.formats.paths import FOLDER, FOLDER_PATTERN, URL, parse_folder
 from imagectl.formats.reading import Source, Unfit, read_document
 from imagectl.formats.scalars import Choice, Duration, Text, in_python
 from imagectl.formats.schema import (
+    As,
     Entries,
+    Field,
     List,
     Map,
     Record,
+    TextOr,
     Typed,
     Values,
     defaulted,
@@ -29,8 +32,10 @@ from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.project import (
     Accelerator,
+    Bucket,
     BuildSettings,
     DirectoryLocation,
+    InputSettings,
     LocationSettings,
     Mirror,
     Project,
@@ -125,6 +130,46 @@ def _check_locations(entries: Entries[LocationName, LocationSettings]) -> None:
         first.setdefault(location.path, name)
 
 
+_BUCKET_PATTERN = r"^(s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9._=-]+)*$"
+_BUCKET = re.compile(r"(s3|gs)://([^/]+)/?(.*)\Z")
+
+
+def _shared(text: str) -> PurePosixPath | Bucket:
+    if "://" not in text:
+        return parse_folder(text)
+    match = _BUCKET.match(text)
+    if not match or not re.search(in_python(_BUCKET_PATTERN), text):
+        hint = "s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, without a slash at the end"
+        if "@" in text or "?" in text:
+            hint += "; credentials are those of the environment, never in here"
+        raise Unfit(f"{shown(text)} is not a place in a bucket", hint)
+    scheme, name, prefix = match.groups()
+    if ".." in prefix.split("/") or "." in prefix.split("/"):
+        raise Unfit(f"{shown(text)} leads elsewhere", "write the prefix without '.' and '..'")
+    return Bucket(scheme, name, prefix)
+
+
+_INPUTS_PATH = defaulted(
+    "path", FOLDER, "The folder, relative to the project's root or absolute.", ".imagectl/inputs"
+)
+_SHARED: Text[PurePosixPath | Bucket] = Text(
+    _shared,
+    "a folder, or s3://BUCKET/PREFIX or gs://BUCKET/PREFIX",
+    f"({FOLDER_PATTERN})|({_BUCKET_PATTERN})",
+    300,
+)
+_INPUTS_SHARED: Field[PurePosixPath | Bucket | None] = optional(
+    "shared",
+    _SHARED,
+    "A store that a team shares: what is missing here is taken from there, what is new here is "
+    "put there. Credentials, region and endpoint of a bucket are those of the environment.",
+)
+INPUTS: Record[InputSettings] = Record(
+    "What builds were made from, by digest.",
+    (_INPUTS_PATH, _INPUTS_SHARED),
+    lambda values: InputSettings(values[_INPUTS_PATH], values[_INPUTS_SHARED]),
+)
+
 _MIRROR_DEBIAN = optional("debian", URL, "The mirror of the suites themselves.")
 _MIRROR_SECURITY = optional("security", URL, "The mirror of the security updates.")
 MIRROR: Record[Mirror] = Record(
@@ -153,7 +198,10 @@ _STORE = defaulted(
     "store", FOLDER, "The folder of the artifacts, by their digests.", ".imagectl/store"
 )
 _INPUTS = defaulted(
-    "inputs", FOLDER, "The folder of what builds were made from, by digest.", ".imagectl/inputs"
+    "inputs",
+    TextOr(As(FOLDER, InputSettings), INPUTS),
+    "The folder of what builds were made from, by digest; also a mapping.",
+    ".imagectl/inputs",
 )
 _LOCATIONS = defaulted(
     "locations",

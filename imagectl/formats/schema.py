@@ -403,6 +403,30 @@ class ListOr(Generic[T]):
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class TextOr(Generic[T]):
+    """A single value as the short form of a record."""
+
+    short: Kind[T]
+    long: Kind[T]
+
+    def read(self, node: Node, reading: Reading) -> T | Bad:
+        if isinstance(node, MappingNode):
+            return self.long.read(node, reading)
+        if isinstance(node, Scalar) and not says_nothing(node):
+            return self.short.read(node, reading)
+        return reading.wrong_type(node, self.says())
+
+    def json_schema(self) -> JsonSchema:
+        return {"anyOf": [self.short.json_schema(), self.long.json_schema()]}
+
+    def says(self) -> str:
+        return f"{self.short.says()}, or {self.long.says()}"
+
+    def inner(self) -> tuple[Inner, ...]:
+        return self.long.inner()
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class As(Generic[K, T]):
     """A kind whose value is turned into another type."""
 

@@ -53,6 +53,26 @@ class BuildSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Bucket:
+    """A place in an object store: ``s3`` or ``gs``, and where below the bucket."""
+
+    scheme: str
+    name: str
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.name}{f'/{self.prefix}' if self.prefix else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSettings:
+    """Where inputs are kept: a folder, and a store behind it that a team shares, or None."""
+
+    path: PurePosixPath
+    shared: PurePosixPath | Bucket | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """``imagectl.yaml``. Paths are relative to the project's root, or absolute: ``root / path``.
 
@@ -64,7 +84,7 @@ class Project:
     catalog_password: SecretRef | None
     publish: tuple[PurePosixPath, ...]
     store: PurePosixPath
-    inputs: PurePosixPath
+    inputs: InputSettings
     locations: Mapping[LocationName, LocationSettings]
     mirror: Mirror
     build: BuildSettings

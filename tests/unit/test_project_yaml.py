@@ -15,8 +15,10 @@ from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.project import (
     Accelerator,
+    Bucket,
     BuildSettings,
     DirectoryLocation,
+    InputSettings,
     Mirror,
     Project,
 )
@@ -26,7 +28,7 @@ DEFAULT = Project(
     catalog_password=None,
     publish=(PurePosixPath("catalog/public"),),
     store=PurePosixPath(".imagectl/store"),
-    inputs=PurePosixPath(".imagectl/inputs"),
+    inputs=InputSettings(PurePosixPath(".imagectl/inputs")),
     locations={
         LocationName("local"): DirectoryLocation(PurePosixPath(".imagectl/locations/local"))
     },
@@ -71,7 +73,7 @@ build: {accelerator: tcg, boot_timeout: 10m}
         catalog_password=SecretRef(SecretKind.ENV, "CATALOG_PASSWORD"),
         publish=(PurePosixPath("catalog/public"), PurePosixPath("/srv/www/images")),
         store=PurePosixPath("/srv/imagectl/store"),
-        inputs=PurePosixPath("inputs"),
+        inputs=InputSettings(PurePosixPath("inputs")),
         locations={
             LocationName("local"): DirectoryLocation(PurePosixPath("out")),
             LocationName("share"): DirectoryLocation(PurePosixPath("/mnt/images")),
@@ -79,6 +81,50 @@ build: {accelerator: tcg, boot_timeout: 10m}
         mirror=Mirror("http://mirror.example/debian", "https://mirror.example/security"),
         build=BuildSettings(Accelerator.TCG, timedelta(minutes=10)),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("inputs: /srv/inputs", InputSettings(PurePosixPath("/srv/inputs"))),
+        ("inputs: {}", DEFAULT.inputs),
+        (
+            "inputs: {shared: /mnt/team/inputs}",
+            InputSettings(DEFAULT.inputs.path, PurePosixPath("/mnt/team/inputs")),
+        ),
+        (
+            "inputs: {path: inputs, shared: 's3://acme-inputs/debian/12'}",
+            InputSettings(PurePosixPath("inputs"), Bucket("s3", "acme-inputs", "debian/12")),
+        ),
+        (
+            "inputs: {shared: 'gs://acme-inputs'}",
+            InputSettings(DEFAULT.inputs.path, Bucket("gs", "acme-inputs")),
+        ),
+    ],
+)
+def test_inputs_are_a_folder_that_may_have_a_shared_store_behind_it(
+    text: str, settings: InputSettings
+) -> None:
+    found = read(text).inputs
+    assert found == settings
+    assert isinstance(found.shared, Bucket) is ("://" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("inputs: [a]", "a folder, or a mapping with `path` and `shared` is expected"),
+        ("inputs: {shared: 'http://host/x'}", "'http://host/x' is not a place in a bucket"),
+        ("inputs: {shared: 's3://KEY:secret@bucket/x'}", "never in here"),
+        ("inputs: {shared: 's3://bucket/x/'}", "without a slash at the end"),
+        ("inputs: {shared: 's3://bucket/../x'}", "leads elsewhere"),
+        ("inputs: {shared: '../inputs'}", "leads upwards"),
+        ("inputs: {folder: inputs}", "unknown key 'folder'"),
+    ],
+)
+def test_inputs_elsewhere_are_refused(text: str, said: str) -> None:
+    (found,) = said_of(text)
+    assert said in found
 
 
 def test_one_mirror_may_be_set_without_the_other() -> None:

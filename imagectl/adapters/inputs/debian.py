@@ -34,6 +34,13 @@ CHUNK = 1 << 20
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
+_LONGEST = 8000
+"""Characters of a URL that a lock can hold: servers refuse longer ones."""
+
+# What Debian allows (policy 5.6), and what a lock can hold.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]*\Z")
+_VERSION = re.compile(r"[A-Za-z0-9.+~:-]+\Z")
+_ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,8 @@ def normal(url: str) -> str:
     parts = urllib.parse.urlsplit(_UNSAFE.sub(lambda match: urllib.parse.quote(match[0]), url))
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError(f"{url[:200]!r} is not an http or https URL")
+    if len(url) > _LONGEST:
+        raise ValueError(f"a URL of {len(url):,} characters; {_LONGEST:,} are let through")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if parts.port not in (None, _DEFAULT_PORTS[parts.scheme]):
         host += f":{parts.port}"
@@ -117,7 +126,9 @@ def _without_scheme(url: str) -> str:
 
 
 def _is_plain(path: str) -> bool:
-    return path.isprintable() and not any(part in ("", ".", "..") for part in path.split("/"))
+    """Whether a lock can name it by its path, and no other path is the same file."""
+    odd = not path.isprintable() or "\\" in path or path.startswith("~") or len(path) > 1000
+    return not odd and not any(part in ("", ".", "..") for part in path.split("/"))
 
 
 class Indexes:
@@ -271,11 +282,18 @@ class _PackagesIndex:
         end = self._data.find(b"\n\n", at)
         text = self._data[start : end if end >= 0 else len(self._data)].decode(errors="replace")
         fields = dict(re.findall(r"^([A-Za-z0-9-]+):[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
+        name, version = fields.get("Package", ""), fields.get("Version", "")
+        architecture = fields.get("Architecture", "")
+        sound = (
+            _PACKAGE.match(name) and _VERSION.match(version) and _ARCHITECTURE.match(architecture)
+        )
+        if not sound:
+            return None
         try:
             vouched = Vouched(parse_sha256(fields["SHA256"]), int(fields["Size"]), self._by)
-            return _Stanza(fields["Package"], fields["Version"], fields["Architecture"], vouched)
         except (KeyError, ValueError):
             return None  # an index without what we need names nothing
+        return _Stanza(name, version, architecture, vouched)
 
     def close(self) -> None:
         self._data.close()

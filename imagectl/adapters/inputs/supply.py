@@ -43,7 +43,15 @@ from imagectl.errors import (
     NoSpace,
     NotFound,
 )
-from imagectl.model.lock import Access, Archive, Download, Index, Inputs, Package
+from imagectl.model.lock import (
+    Access,
+    Archive,
+    Download,
+    Index,
+    Inputs,
+    Package,
+    sorted_inputs,
+)
 from imagectl.model.names import Sha256
 
 STAGE = "inputs"
@@ -169,22 +177,7 @@ class Supply:
         """All that was answered so far."""
         with self._lock:
             given = dict(self._given)
-        indexes: list[Index] = []
-        packages: list[Package] = []
-        downloads: list[Download] = []
-        for place, answer in given.items():
-            match self._input(place, answer):
-                case Index() as index:
-                    indexes.append(index)
-                case Package() as package:
-                    packages.append(package)
-                case Download() as download:
-                    downloads.append(download)
-        return Inputs(
-            indexes=tuple(sorted(indexes, key=lambda each: (each.archive.value, each.path))),
-            packages=tuple(sorted(packages, key=lambda each: (each, each.archive.value))),
-            downloads=tuple(sorted(downloads, key=lambda each: each.url)),
-        )
+        return sorted_inputs(self._input(place, answer) for place, answer in given.items())
 
     # What the proxy calls.
 

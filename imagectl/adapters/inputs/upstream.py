@@ -145,9 +145,9 @@ class Response:
         answer = self._exchange.answer
         self.head = Head(
             status=answer.status,
-            content_type=_clean(answer.getheader("Content-Type")),
-            location=_clean(answer.getheader("Location")),
-            encoding=_clean(answer.getheader("Content-Encoding")).lower(),
+            content_type=_clean(answer.getheader("Content-Type"), 1000),
+            location=_clean(answer.getheader("Location"), 8000),
+            encoding=_clean(answer.getheader("Content-Encoding"), 100).lower(),
             length=answer.length,
             date=_date(answer),
         )
@@ -228,9 +228,9 @@ class Response:
             raise Unreachable("the file changed while it was being fetched")
 
 
-def _clean(value: str | None) -> str:
+def _clean(value: str | None, longest: int) -> str:
     """A header's value, fit to be written down in one line."""
-    return re.sub(r"[^\x20-\x7e]", "", value or "").strip()[:2000]
+    return re.sub(r"[^\x20-\x7e]", "", value or "").strip()[:longest]
 
 
 def _validator(answer: http.client.HTTPResponse) -> str:
