@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from support.projects import new_project
 
 from imagectl.adapters.disk import capture, writer
 from imagectl.cli.progress import Silent
-from imagectl.services.ports import CanonicalTree
+from imagectl.model.lock import Access
+from imagectl.services.ports import CanonicalTree, Conditions
 
 
 def main() -> None:
@@ -19,12 +21,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         project = new_project(Path(folder))
         progress = Silent()
-        bench = project.workbench(progress)
         (image,) = project.definitions.load([])
-        with bench.workspaces.open(image.name, wait=False) as work:
-            base = bench.bases.make(image, None, work, progress)
+        with ExitStack() as stack:
+            work = stack.enter_context(project.workspaces(progress).open(image.name, wait=False))
+            conditions = Conditions(project.root, Access.RECORD, None)
+            equipment = stack.enter_context(
+                project.equipper(progress).equip(conditions, work, progress)
+            )
+            base = equipment.bases.make(image, None, work, progress)
             assert isinstance(base, CanonicalTree)
-            toolchain = project.toolchain(progress)
+            toolchain = equipment.session.toolchain
             raw = work.folder / "disk.raw"
             began = time.monotonic()
             writer.write_raw(base, image.disk_size, work.epoch, toolchain, work.folder, raw)

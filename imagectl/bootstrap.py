@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.errors import BadInput, BadUsage, CannotTell, ImagectlError, NotFound, Problem
+from imagectl.errors import BadUsage, CannotTell, ImagectlError, NotFound
 
 if TYPE_CHECKING:
     from imagectl.adapters.catalog_sql import SqlCatalog
@@ -24,31 +24,25 @@ if TYPE_CHECKING:
     from imagectl.adapters.inputs.supply import Supply
     from imagectl.adapters.mirrors import Mirror
     from imagectl.adapters.qemu import Accelerator
-    from imagectl.adapters.toolchain import Toolchain, Toolchains
+    from imagectl.adapters.toolchain import Toolchains
     from imagectl.adapters.workspaces import LocalWorkspaces
     from imagectl.model.channel import ReleasePolicy
-    from imagectl.model.image import Image
     from imagectl.model.lock import Access, Archive, Inputs
-    from imagectl.model.names import ImageName, LocationName, Sha256
+    from imagectl.model.names import ImageName, LocationName
     from imagectl.model.project import Project as Settings
-    from imagectl.model.version import Version
-    from imagectl.services.build import Workbench
     from imagectl.services.doctor import Finding, SeenAccelerator
     from imagectl.services.ports import (
         ArtifactStore,
-        Base,
         Checks,
         Definitions,
         Documents,
-        Equipment,
-        Finished,
         Location,
         Progress,
         PublishedTree,
         Publisher,
-        Workspace,
     )
     from imagectl.services.release import Releasing
+    from imagectl.services.workbench import Workbench
 
 STATE = ".imagectl"
 """The folder of a project that holds what imagectl makes: catalog, store, logs, runs."""
@@ -62,8 +56,6 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.clock = SystemClock()
-        self._made_toolchain: Toolchain | None = None
-        self.opened = contextlib.ExitStack()
 
     @property
     def state(self) -> Path:
@@ -127,7 +119,6 @@ class Project:
 
     def close(self) -> None:
         """Give back what was opened."""
-        self.opened.close()
         if "catalog" in self.__dict__:
             self.catalog.close()
 
@@ -192,7 +183,9 @@ class Project:
     @cached_property
     def definitions(self) -> Definitions:
         """The image definitions."""
-        return _FileDefinitions(self.root)
+        from imagectl.adapters.definitions import FileDefinitions
+
+        return FileDefinitions(self.root)
 
     @cached_property
     def checks(self) -> Checks:
@@ -202,28 +195,28 @@ class Project:
         return ToolChecks(self.root)
 
     def workbench(self, progress: Progress) -> Workbench:
-        """What a build or a test needs; its adapters tell *progress* what they are doing."""
+        """What building, testing, locking and rebuilding need; its adapters tell *progress* what
+        they are doing."""
+        from imagectl.adapters.disk.compare import TreeComparer
+        from imagectl.adapters.inside import LocalInspector
         from imagectl.adapters.prove import QemuProver
         from imagectl.adapters.timings import FileTimings
-        from imagectl.services.build import Workbench
+        from imagectl.services.workbench import Workbench
 
         accelerator = _Accelerators(self, progress)
         boot_seconds = int(self.settings.build.boot_timeout.total_seconds())
-        from imagectl.adapters.disks import LocalDisks
-
-        unlocked = _Unlocked(self, progress)
         return Workbench(
             catalog=self.catalog,
             store=self.store,
             definitions=self.definitions,
             checks=self.checks,
             workspaces=self.workspaces(progress),
-            bases=unlocked,
-            provisioner=unlocked,
-            disks=LocalDisks(self.toolchain),
+            equipper=self.equipper(progress),
             prover=QemuProver(
                 self.root, boot_seconds, lambda work: accelerator.find(None, work.folder)
             ),
+            comparer=TreeComparer(),
+            inspector=LocalInspector(self.state / "keys"),
             timings=FileTimings(self.state / "timings.json"),
             clock=self.clock,
         )
@@ -243,14 +236,6 @@ class Project:
             return Mirror(said.debian.rstrip("/"), said.security and said.security.rstrip("/"))
         found = host_mirror()
         return Mirror(found.archive, said.security or found.security)
-
-    def toolchain(self, progress: Progress) -> Toolchain:
-        """The newest tools that write bytes, made where there are none yet."""
-        if self._made_toolchain is None:
-            self._made_toolchain = self.toolchains.newest(
-                lambda: self.mirror().addresses(), progress
-            )
-        return self._made_toolchain
 
     @cached_property
     def inputs(self) -> InputStore:
@@ -304,72 +289,6 @@ class Project:
             epoch=epoch,
             now=self.clock.now,
         )
-
-
-class _Unlocked:
-    """Bases and a provisioner of builds that know nothing of locks."""
-
-    def __init__(self, project: Project, progress: Progress) -> None:
-        self._project = project
-        self._equipper = project.equipper(progress)
-        self._open: dict[str, Equipment] = {}
-
-    def _equipment(self, work: Workspace, progress: Progress) -> Equipment:
-        from imagectl.model.lock import Access
-        from imagectl.services.ports import Conditions
-
-        if work.id not in self._open:
-            conditions = Conditions(self._project.root, Access.RECORD, None)
-            self._open[work.id] = self._project.opened.enter_context(
-                self._equipper.equip(conditions, work, progress)
-            )
-        return self._open[work.id]
-
-    def inputs(self, image: Image) -> Sha256:
-        from imagectl.adapters import debootstrap
-        from imagectl.model.image import DebianBase, DiskBase
-
-        if isinstance(image.base, DebianBase):
-            return debootstrap.mirror_digest(image.base, self._project.mirror())
-        assert isinstance(image.base, DiskBase)
-        return image.base.sha256
-
-    def make(
-        self, image: Image, parent: Version | None, work: Workspace, progress: Progress
-    ) -> Base:
-        return self._equipment(work, progress).bases.make(image, parent, work, progress)
-
-    def provision(self, image: Image, base: Base, work: Workspace, progress: Progress) -> Finished:
-        return self._equipment(work, progress).provisioner.provision(image, base, work, progress)
-
-
-class _FileDefinitions:
-    """Implements ``services.ports.Definitions`` on the project's files."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def load(self, names: Collection[ImageName]) -> tuple[Image, ...]:
-        from imagectl.adapters import project_files
-        from imagectl.policy.ancestry import build_order
-
-        if not names:
-            return project_files.load_all(self._root)
-        images: list[Image] = []
-        problems: list[Problem] = []
-        for name in sorted(set(names)):
-            try:
-                images.append(project_files.load_image(self._root, name))
-            except BadInput as bad:
-                problems += bad.problems
-        if problems:
-            raise BadInput(sorted(set(problems)))
-        return build_order(images)
-
-    def digest(self, image: Image) -> Sha256:
-        from imagectl.adapters.definition_digest import definition_digest
-
-        return definition_digest(self._root, image)
 
 
 class _Accelerators:

@@ -18,7 +18,7 @@ from imagectl.adapters.mirrors import Mirror
 from imagectl.adapters.session import Session
 from imagectl.errors import BuildFailed, Corrupt, NotFound
 from imagectl.model.image import DebianBase, DiskBase, Image, ParentBase
-from imagectl.model.lock import Access, Index
+from imagectl.model.lock import Access, Index, LockedDiskBase
 from imagectl.model.names import Sha256
 from imagectl.model.version import Version
 from imagectl.services.ports import ArtifactStore, CanonicalTree, Progress, Workspace
@@ -34,15 +34,8 @@ class LocalBases:
         self._session = session
         self._store = store
         self._cache = cache
-
-    def inputs(self, image: Image) -> Sha256:
-        match image.base:
-            case DebianBase():
-                return debootstrap.mirror_digest(image.base, Mirror.of(self._session.mirrors))
-            case DiskBase(sha256=sha256):
-                return sha256
-            case ParentBase():
-                raise AssertionError("a parent's digest is its version's, not the base's")
+        self.disk: LockedDiskBase | None = None
+        """The disk made elsewhere that was the base, once it was needed."""
 
     def make(
         self, image: Image, parent: Version | None, work: Workspace, progress: Progress
@@ -59,6 +52,8 @@ class LocalBases:
                 return convert.expand_tree(stored, parent.tree.sha256, self._session.toolchain, out)
             case DiskBase():
                 disk = self._fetched(image, image.base, work, progress)
+                source, sha256 = image.base.source, image.base.sha256
+                self.disk = LockedDiskBase(source, sha256, disk.stat().st_size)
                 return self._from_disk(disk, work, progress, out)
 
     def _from_packages(

@@ -11,8 +11,6 @@ The same packages and the same epoch give the same bytes. What is not a package'
 from __future__ import annotations
 
 import hashlib
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -26,7 +24,7 @@ from imagectl.adapters.disk.rules import RULES, Action, Rule
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, MemorySource
 from imagectl.adapters.mirrors import Mirror
 from imagectl.adapters.mmdebstrap import Recipe, Route, make_root
-from imagectl.errors import BuildFailed, CannotTell
+from imagectl.errors import BuildFailed
 from imagectl.model.image import DebianBase
 from imagectl.model.lock import Index
 from imagectl.model.names import Architecture, Sha256
@@ -258,38 +256,3 @@ def inputs_digest(
         hashlib.sha256(base_files(epoch)).hexdigest(),
     )
     return Sha256(hashlib.sha256(repr(made_from).encode()).hexdigest())
-
-
-def mirror_digest(base: DebianBase, mirror: Mirror) -> Sha256:
-    """Changes when the mirror's signed indexes do. Raises CannotTell, BuildFailed."""
-    digest = hashlib.sha256(base_files(0))
-    digest.update(repr((REVISION, packages_of(base), BASE_RULES, base, mirror)).encode())
-    suites = [(mirror.archive, base.suite), (mirror.archive, f"{base.suite}-updates")]
-    if mirror.security is not None:
-        suites.append((mirror.security, f"{base.suite}-security"))
-    for url, suite in suites:
-        digest.update(_fetch(f"{url}/dists/{suite}/InRelease", suite))
-    return Sha256(digest.hexdigest())
-
-
-def _fetch(url: str, suite: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            content: bytes = answer.read()
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            raise BuildFailed(
-                f"the mirror has no Debian suite {suite!r}",
-                stage="base",
-                where=url,
-                hint="name one that the mirror has, such as bookworm or trixie, in `base.suite`",
-            ) from None
-        raise CannotTell("the Debian mirror does not answer", where=url, why=str(error)) from None
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise CannotTell(
-            "the Debian mirror cannot be reached",
-            where=url,
-            why=str(getattr(error, "reason", error)),
-            hint="check the network, or set another `mirror` in imagectl.yaml",
-        ) from None
-    return content

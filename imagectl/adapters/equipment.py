@@ -49,7 +49,10 @@ class LocalEquipment:
 
     def taken(self) -> Taken:
         return Taken(
-            self.session.toolchain.locked, self.session.mirrors, self.session.supply.taken()
+            self.session.toolchain.locked,
+            self.session.mirrors,
+            self.session.supply.taken(),
+            self.bases.disk,
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from imagectl.errors import BadInput, Failed, NotFound, Problem
+from imagectl.formats import lock_text
 from imagectl.formats.channels_yaml import parse_policy_with_source
 from imagectl.formats.cross_checks import (
     Defined,
@@ -23,12 +24,14 @@ from imagectl.formats.cross_checks import (
     check_policy,
 )
 from imagectl.formats.image_yaml import parse_image_with_source
+from imagectl.formats.lock_text import parse_lock
 from imagectl.formats.project_yaml import parse_project
 from imagectl.formats.reading import Path as YamlPath
 from imagectl.formats.reading import Source, did_you_mean
 from imagectl.formats.yaml_strict import MAX_BYTES
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.image import DiskBase, Image
+from imagectl.model.lock import Lock
 from imagectl.model.names import BadName, ImageName, parse_image_name
 from imagectl.model.project import Project
 from imagectl.policy.ancestry import build_order
@@ -45,6 +48,11 @@ ROLES = PurePosixPath("playbooks/roles")
 def image_file(name: ImageName) -> str:
     """The path of an image's definition, relative to the project."""
     return f"{IMAGES}/{name}/image.yaml"
+
+
+def lock_file(name: ImageName) -> str:
+    """The path of an image's lock, relative to the project."""
+    return f"{IMAGES}/{name}/image.lock"
 
 
 def find_project(start: Path) -> Path:
@@ -101,6 +109,27 @@ def load_image(root: Path, name: ImageName) -> Image:
     if problems:
         raise BadInput(problems)
     return defined.image
+
+
+def read_definition(root: Path, name: ImageName) -> bytes:
+    """The text of an image's definition. Raises like ``load_project``."""
+    return _read(root, image_file(name))
+
+
+def load_alone(root: Path, name: ImageName) -> Image:
+    """One definition, with nothing of the project around it looked at. Raises like ``load_image``.
+
+    For a version's own sources: neither settings nor policy are among them.
+    """
+    return _define(root, name).image
+
+
+def load_lock(root: Path, name: ImageName) -> Lock | None:
+    """The image's lock; None where it has none. Raises BadInput."""
+    file = lock_file(name)
+    if not os.path.lexists(root / file):
+        return None
+    return parse_lock(_read(root, file, lock_text.MAX_BYTES), file)
 
 
 def load_all(root: Path) -> tuple[Image, ...]:
@@ -221,8 +250,8 @@ def _beside(missing: Path) -> str:
         return ""
 
 
-def _read(root: Path, file: str) -> bytes:
-    """The bytes of one of the project's files; one byte more than may be, of one too large."""
+def _read(root: Path, file: str, most: int = MAX_BYTES) -> bytes:
+    """The bytes of one of the project's files; one byte more than *most*, of one too large."""
     path = root / file
     try:
         if not path.resolve().is_relative_to(root.resolve()):
@@ -230,7 +259,7 @@ def _read(root: Path, file: str) -> bytes:
         if path.exists() and not path.is_file():
             raise BadInput([Problem(file, 0, 0, "is not a file")])
         with path.open("rb") as opened:
-            return opened.read(MAX_BYTES + 1)
+            return opened.read(most + 1)
     except FileNotFoundError:
         raise NotFound(
             f"{file} is missing",

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from imagectl.adapters import runs
 from imagectl.errors import Conflict
-from imagectl.model.names import ImageName
+from imagectl.model.names import Format, ImageName
 from imagectl.services.ports import Progress, Workspace
 
 
@@ -61,14 +61,18 @@ class LocalWorkspaces:
         finally:
             lock.release()
 
-    def failed_disk(self, image: ImageName) -> Path:
-        """Where the disk of the last build whose tests failed is kept."""
-        return self._failed / f"{image}.disk"
+    def failed_disk(self, image: ImageName) -> tuple[Path, Format] | None:
+        for disk_format in Format:
+            path = self._failed / f"{image}.{disk_format.value}"
+            if path.is_file():
+                return path, disk_format
+        return None
 
-    def keep_failed(self, image: ImageName, disk: Path) -> Path:
+    def keep_failed(self, image: ImageName, disk: Path, disk_format: Format) -> Path:
         self._failed.mkdir(parents=True, exist_ok=True)
-        kept = self.failed_disk(image)
+        kept = self._failed / f"{image}.{disk_format.value}"
         fresh = kept.with_name(f"{kept.name}.{os.getpid()}")
         shutil.move(disk, fresh)
-        fresh.replace(kept)
-        return kept
+        while (before := self.failed_disk(image)) is not None:
+            before[0].unlink()
+        return fresh.replace(kept)

@@ -31,7 +31,9 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "doctor": "check this machine, and say how to mend what is missing",
     },
     "Images": {
+        "lock": "write down every input of an image, or take newer ones",
         "build": "build and test images, and let what passes enter its channel",
+        "rebuild": "make a version again, to the byte",
         "test": "boot a version again and run its suites",
     },
     "The catalog": {

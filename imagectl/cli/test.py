@@ -88,8 +88,7 @@ def command(invocation: Invocation, ref: ImageRef, failed: bool, keep: bool) -> 
         bench = project.workbench(progress)
         if failed:
             (image,) = project.definitions.load([ref.image])
-            disk = project.workspaces(progress).failed_disk(ref.image)
-            proved = prove.prove_failed(bench, image, disk, progress, keep=keep)
+            proved = prove.prove_failed(bench, image, progress, keep=keep)
         else:
             version = ref.version or head_of(project.catalog.snapshot([ref.image]), ref)
             proved = prove.prove_version(bench, VersionRef(ref.image, version), progress, keep=keep)

@@ -1,85 +1,68 @@
 """The pipeline: from a definition to a version that has passed its tests, in the entry channel.
 
 A version is recorded only when everything of it exists: its tree, its disks in the artifact store,
-and the evidence that the finished artifact was booted and passed its suites. Nothing is recorded of
-a build that fails; its log stays, and where its tests failed also its disk, to look into.
+what it was made from, and the evidence that the finished artifact was booted and passed its suites.
+Nothing is recorded of a build that fails; its log stays, and where its tests failed also its disk,
+to look into.
+
+What a build reads is settled by the image's lock (P9). Where there is none, the first build makes
+it. No build ever changes the inputs of a lock: ``services.lock`` alone does, when it is asked to.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-from imagectl.errors import Conflict, NotFound, Refused, TestsFailed
-from imagectl.model.catalog import Change, RecordVersion, Snapshot
+from imagectl.errors import TestsFailed
+from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import ReleasePolicy
-from imagectl.model.image import Image, ParentBase
-from imagectl.model.names import Format, ImageName, Sha256, VersionId
-from imagectl.model.proof import Outcome, TestReport
-from imagectl.model.version import Artifact, TestSummary, Tree, Version, VersionRef
-from imagectl.services.ports import (
-    ArtifactStore,
-    Bases,
-    CanonicalTree,
-    Catalog,
-    Checks,
-    Clock,
-    Definitions,
-    Disks,
-    Progress,
-    Proof,
-    Prover,
-    Provisioner,
-    Timings,
-    Workspace,
-    Workspaces,
-)
+from imagectl.model.image import Image
+from imagectl.model.lock import Lock
+from imagectl.model.names import ImageName
+from imagectl.model.version import Reproducible, Version, VersionRef
+from imagectl.policy.locking import access_to_build, fingerprint, renewed
+from imagectl.policy.reproduction import deviations, judge
+from imagectl.services.conditions import Plan, plan
+from imagectl.services.keep import keep, record
+from imagectl.services.lock import keep_lock
+from imagectl.services.pipeline import Product, equipped, locked_epoch, new_lock, produce
+from imagectl.services.ports import Conditions, Equipment, Progress, Proof, Workspace
 from imagectl.services.publish import Placed, place
 from imagectl.services.release import Released, Releasing, enter
+from imagectl.services.reproduce import Comparison, build_again, compare, stored_tree
+from imagectl.services.workbench import Stages, Workbench, stages_of
 
-RECORD_ATTEMPTS = 20
-"""Recording a version contradicts nothing, so it alone is decided again after a conflict."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workbench:
-    """The ports that a build needs."""
-
-    catalog: Catalog
-    store: ArtifactStore
-    definitions: Definitions
-    checks: Checks
-    workspaces: Workspaces
-    bases: Bases
-    provisioner: Provisioner
-    disks: Disks
-    prover: Prover
-    timings: Timings
-    clock: Clock
+MAX_SHOWN = 10
+"""How many paths that differ are shown with what to do about them; the build log has them all."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """How to build. ``force``: even where nothing has changed; ``wait``: for another build."""
+    """How to build. ``force``: even where nothing has changed; ``wait``: for another build;
+    ``twice``: a second time, to see whether the bytes are the same; ``offline``: only from what the
+    lock lists and the input store has."""
 
     actor: str
     tool: str
     force: bool = False
     wait: bool = False
+    twice: bool = False
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A version, freshly built or (``fresh`` false) found to be what a build would make again."""
+    """A version, freshly built or (``fresh`` false) found to be what a build would make again.
+
+    ``lock``: the image's lock, where this build has written it.
+    """
 
     version: Version
     fresh: bool
     log: Path | None = None
+    lock: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,132 +101,203 @@ def build(bench: Workbench, image: Image, request: BuildRequest, progress: Progr
     Raises the errors of the ports, and TestsFailed where a suite fails.
     """
     with bench.workspaces.open(image.name, wait=request.wait) as work:
-        stages = Stages(image.name, bench.timings, bench.clock, progress)
-        started = bench.clock.monotonic()
+        stages = stages_of(bench, image.name, progress)
         with stages("inputs"):
-            snapshot = bench.catalog.snapshot([image.name, *_parent_names(image)])
-            parent = find_parent(image, snapshot)
-            fingerprint = fingerprint_of(bench, image, parent, request)
-        known = unchanged(snapshot, image, fingerprint)
-        if known is not None and not request.force:
+            digests = bench.definitions.digests(image)
+            lock = bench.definitions.lock(image.name)
+            access = access_to_build(lock, offline=request.offline)
+            planned = plan(bench, image, lock, access, digests)
+            for note in planned.notes:
+                progress.note(note)
+        known = planned.made_before(request.tool)
+        if known is not None and not (request.force or (request.twice and _unproven(known))):
             return Built(known, fresh=False)
-        with stages("check"):
-            bench.checks.check(image, progress)
-        with stages("base"):
-            base = bench.bases.make(image, parent, work, progress)
-        with stages("provision"):
-            tree = bench.provisioner.provision(image, base, work, progress)
-            assert isinstance(tree, CanonicalTree)  # no base gives anything else yet
-        with stages("disk"):
-            written = bench.disks.write(image, tree, work, progress)
-        with stages("prove"):
-            proof = bench.prover.prove(image, *written.bootable, work, progress)
-        if proof.report.failures:
-            kept = bench.workspaces.keep_failed(image.name, written.bootable[0])
-            raise tests_failed(image.name, proof, kept, work.log)
-        with stages("keep"):
-            stored = _keep(bench, image, tree, written.files, proof, work, progress)
-        version = _record(
-            bench,
-            image,
-            request,
-            lambda version_id, now: Version(
-                ref=VersionRef(image.name, version_id),
-                created=now,
-                created_by=request.actor,
-                summary=image.summary,
-                fingerprint=fingerprint,
-                parent=parent.ref if parent else None,
-                tree=stored.tree,
-                artifacts=stored.artifacts,
-                tests=stored.tests,
-                required_locations=image.required_locations,
-                tool=request.tool,
-                build_log=stored.log,
-                seconds=round(bench.clock.monotonic() - started, 3),
-            ),
-            key=f"build-{work.id}",
-        )
-        return Built(version, fresh=True, log=work.log)
+        return _Build(bench, planned, request, work, stages, progress).run()
 
 
-class Stages:
-    """Announces each stage with the time it took before, and keeps the time it takes now."""
+def _unproven(version: Version) -> bool:
+    return version.origin is None or version.origin.reproducible is Reproducible.UNPROVEN
+
+
+class _Build:
+    """One build of one image, in one workspace."""
 
     def __init__(
-        self, image: ImageName, timings: Timings, clock: Clock, progress: Progress
+        self,
+        bench: Workbench,
+        planned: Plan,
+        request: BuildRequest,
+        work: Workspace,
+        stages: Stages,
+        progress: Progress,
     ) -> None:
-        self._image = image
-        self._timings = timings
-        self._clock = clock
+        self._bench = bench
+        self._plan = planned
+        self._image = planned.image
+        self._request = request
+        self._work = locked_epoch(work, planned.lock)
+        self._stages = stages
         self._progress = progress
+        self._lock_file: Path | None = None
 
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self._progress.stage(name, self._timings.expected(self._image, name))
-        began = self._clock.monotonic()
-        yield
-        self._timings.record(self._image, name, self._clock.monotonic() - began)
-
-
-def _parent_names(image: Image) -> tuple[ImageName, ...]:
-    return (image.base.ref.image,) if isinstance(image.base, ParentBase) else ()
-
-
-def find_parent(image: Image, snapshot: Snapshot) -> Version | None:
-    """The version that *image* is built on; None where its base is no image.
-
-    Raises NotFound, and Refused where that version has no tree.
-    """
-    if not isinstance(image.base, ParentBase):
-        return None
-    ref = image.base.ref
-    version_id = ref.version
-    if version_id is None and ref.channel is not None:
-        version_id = snapshot.head(ref.image, ref.channel)
-        if version_id is None:
-            raise NotFound(
-                f"{ref} does not exist yet",
-                where=f"images/{image.name}/image.yaml",
-                why=f"{image.name} is built on it",
-                hint=f"imagectl build {ref.image} && imagectl promote {ref.channel} {ref.image}",
+    def run(self) -> Built:
+        bench, planned = self._bench, self._plan
+        began, started = bench.clock.monotonic(), bench.clock.now()
+        with self._stages("check"):
+            bench.checks.check(self._image, self._progress)
+        with self._equipped(planned.conditions) as equipment:
+            product = produce(
+                equipment, self._image, planned.parent, self._work, self._stages, self._progress
             )
-    assert version_id is not None  # a bare parent is refused when the definition is read
-    parent = snapshot.versions.get(VersionRef(ref.image, version_id))
-    if parent is None:
-        raise NotFound(
-            f"{ref} does not exist",
-            where=f"images/{image.name}/image.yaml",
-            why=f"{image.name} is built on it, and the catalog has no such version",
-            hint=f"imagectl list {ref.image}",
+            lock = planned.lock or self._first_lock(equipment, product)
+            proof = self._prove(product)
+            lock, verdict = self._judge(equipment, lock, product)
+            with self._stages("keep"):
+                made = (started, self._request.tool)
+                kept = keep(
+                    bench,
+                    equipment,
+                    self._image,
+                    lock,
+                    product,
+                    proof,
+                    verdict,
+                    made,
+                    self._work,
+                    self._progress,
+                )
+        if planned.lock is not None and lock != planned.lock:
+            self._renew_lock(lock)
+        seconds = round(bench.clock.monotonic() - began, 3)
+        version = record(
+            bench,
+            self._image.name,
+            self._request.actor,
+            lambda version_id, now: Version(
+                ref=VersionRef(self._image.name, version_id),
+                created=now,
+                created_by=self._request.actor,
+                summary=self._image.summary,
+                fingerprint=fingerprint(planned.digests, lock, self._request.tool),
+                parent=planned.parent.ref if planned.parent else None,
+                tree=kept.tree,
+                artifacts=kept.artifacts,
+                tests=kept.tests,
+                required_locations=self._image.required_locations,
+                tool=self._request.tool,
+                build_log=kept.log,
+                seconds=seconds,
+                origin=kept.origin,
+                inside=kept.inside,
+            ),
+            key=f"build-{self._work.id}",
         )
-    if parent.tree is None:
-        raise Refused(
-            f"{image.name} cannot be built on {parent.ref}",
-            reasons=[f"{parent.ref} has no file tree: its disk is kept as Packer left it"],
-            where=f"images/{image.name}/image.yaml",
-            hint="base it on an image whose disk has an ext4 or xfs file system",
+        return Built(version, fresh=True, log=self._work.log, lock=self._lock_file)
+
+    def _equipped(self, conditions: Conditions) -> AbstractContextManager[Equipment]:
+        return equipped(self._bench, conditions, self._work, self._stages, self._progress)
+
+    def _first_lock(self, equipment: Equipment, product: Product) -> Lock:
+        """Written before the tests: what was fetched stays locked while a test is being mended."""
+        lock = new_lock(
+            self._image,
+            self._plan.parent,
+            self._work,
+            self._plan.digests,
+            equipment.taken(),
+            product.expected,
         )
-    return parent
+        self._lock_file = keep_lock(self._bench, self._image, lock, before=None)
+        self._progress.note(
+            f"{self._image.name} had no lock; what it was built from is now in "
+            f"images/{self._image.name}/{self._lock_file.name}: commit it"
+        )
+        return lock
+
+    def _renew_lock(self, lock: Lock) -> None:
+        self._lock_file = keep_lock(self._bench, self._image, lock, before=self._plan.lock)
+        self._progress.note(
+            f"images/{self._image.name}/{self._lock_file.name} has the same inputs as before, and "
+            "expects what was just built: commit it"
+        )
+
+    def _prove(self, product: Product) -> Proof:
+        disk, disk_format = product.written.bootable
+        with self._stages("prove"):
+            proof = self._bench.prover.prove(
+                self._image, disk, disk_format, self._work, self._progress
+            )
+        if proof.report.failures:
+            kept = self._bench.workspaces.keep_failed(self._image.name, disk, disk_format)
+            raise tests_failed(self._image.name, proof, kept, self._work.log)
+        return proof
+
+    def _judge(
+        self, equipment: Equipment, lock: Lock, product: Product
+    ) -> tuple[Lock, tuple[Reproducible, str]]:
+        """Whether the build is reproducible, and the lock that expects what was built."""
+        compared: list[Comparison] = []
+        if self._plan.lock is not None:
+            earlier = _maker(self._plan.snapshot, lock)
+            if self._plan.changed or self._made_by_another_tool(earlier, lock, product):
+                lock = renewed(lock, self._plan.digests, product.expected)
+            elif not product.kept_as_is:
+                compared.append(self._compare_with_lock(equipment, earlier, lock, product))
+        if self._request.twice:
+            if product.kept_as_is:
+                self._progress.note("it is not built twice: a disk kept as it is never repeats")
+            else:
+                compared.append(self._build_again(lock, product))
+        verdict = judge(
+            product.kept_as_is, len(compared), [each.cause for each in compared if not each.same]
+        )
+        if verdict[0] is Reproducible.NO:
+            self._progress.note(f"not reproducible: {verdict[1]}")
+            for comparison in compared:
+                for each in (comparison.differences or ())[:MAX_SHOWN]:
+                    self._progress.note(f"  {each.path}: {each.advice}")
+        return lock, verdict
+
+    def _made_by_another_tool(self, earlier: Version | None, lock: Lock, product: Product) -> bool:
+        """Whether other bytes are imagectl's own doing. What the lock expects is an older one's."""
+        if earlier is None or earlier.tool == self._request.tool:
+            return False
+        if not deviations(lock.expected, product.expected):
+            return False
+        self._progress.note(
+            f"imagectl {self._request.tool} gives other bytes than {earlier.tool} did, which built "
+            f"{earlier.ref}; nothing else has changed"
+        )
+        return True
+
+    def _compare_with_lock(
+        self, equipment: Equipment, earlier: Version | None, lock: Lock, product: Product
+    ) -> Comparison:
+        if not deviations(lock.expected, product.expected):
+            return Comparison(())
+        with self._stages("compare"):
+            tree = stored_tree(self._bench, equipment, earlier, self._work, self._progress)
+            return compare(self._bench, lock.expected, tree, product, self._work, self._progress)
+
+    def _build_again(self, lock: Lock, product: Product) -> Comparison:
+        return build_again(
+            self._bench,
+            self._image,
+            lock,
+            product,
+            self._plan.parent,
+            self._work,
+            self._stages,
+            self._progress,
+            offline=self._request.offline,
+        )
 
 
-def fingerprint_of(
-    bench: Workbench, image: Image, parent: Version | None, request: BuildRequest
-) -> Sha256:
-    """The digest of all that decides what a build of *image* gives."""
-    made_from = {
-        "definition": bench.definitions.digest(image),
-        "base": parent.tree.sha256 if parent and parent.tree else bench.bases.inputs(image),
-        "tool": request.tool,
-    }
-    return Sha256(hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest())
-
-
-def unchanged(snapshot: Snapshot, image: Image, fingerprint: Sha256) -> Version | None:
-    """The latest version, where it was made from the same as a build would be now."""
-    versions = snapshot.of(image.name)
-    if versions and versions[-1].fingerprint == fingerprint:
-        return versions[-1]
+def _maker(snapshot: Snapshot, lock: Lock) -> Version | None:
+    """The version whose bytes the lock expects; None where none was recorded, or is known."""
+    for version in reversed(snapshot.of(lock.image)):
+        if version.origin is not None and version.origin.raw == lock.expected.raw:
+            return version
     return None
 
 
@@ -258,114 +312,3 @@ def tests_failed(image: ImageName, proof: Proof, kept: Path, log: Path) -> Tests
         where=f"disk kept in {kept}, build log in {log}",
         hint=f"get into that VM: imagectl test {image} --failed --keep",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    tree: Tree
-    artifacts: tuple[Artifact, ...]
-    tests: TestSummary
-    log: Sha256
-
-
-def _keep(
-    bench: Workbench,
-    image: Image,
-    tree: CanonicalTree,
-    disks: Mapping[Format, Path],
-    proof: Proof,
-    work: Workspace,
-    progress: Progress,
-) -> _Stored:
-    """Put everything of the version into the artifact store."""
-    artifacts = tuple(
-        Artifact(
-            disk_format,
-            image.architecture,
-            size=disks[disk_format].stat().st_size,
-            sha256=bench.store.adopt(disks[disk_format]),
-        )
-        for disk_format in image.formats
-    )
-    return _Stored(
-        Tree(
-            tree.sha256,
-            tree.size,
-            stored=bench.store.adopt(bench.disks.compress(tree, work, progress)),
-        ),
-        artifacts,
-        summarise(bench.store, proof, work),
-        bench.store.add(work.log),
-    )
-
-
-def summarise(store: ArtifactStore, proof: Proof, work: Workspace) -> TestSummary:
-    """Keep the evidence of a proof in the store, and say what it comes to."""
-    report = work.folder / "report.json"
-    report.write_text(report_json(proof.report))
-    return TestSummary(
-        passed=proof.report.count(Outcome.PASSED),
-        failed=proof.report.count(Outcome.FAILED),
-        seconds=round(proof.report.seconds, 3),
-        report=store.add(report),
-        console=store.add(proof.console),
-    )
-
-
-def report_json(report: TestReport) -> str:
-    """A test report as the JSON text that is kept as evidence."""
-    results = [
-        {
-            "suite": each.suite,
-            "test": each.name,
-            "outcome": each.outcome.value,
-            "seconds": each.seconds,
-            "said": each.said,
-            "output": each.output,
-        }
-        for each in report.results
-    ]
-    return json.dumps({"v": 1, "results": results}, indent=1, ensure_ascii=False) + "\n"
-
-
-def _record(
-    bench: Workbench,
-    image: Image,
-    request: BuildRequest,
-    make: Callable[[VersionId, datetime], Version],
-    *,
-    key: str,
-) -> Version:
-    """Record the version under the day's next free number."""
-    for _ in range(RECORD_ATTEMPTS):
-        snapshot = bench.catalog.snapshot([image.name])
-        now = bench.clock.now()
-        version = make(next_version_id(snapshot, image.name, now), now)
-        change = Change(
-            key=key,
-            based_on=snapshot.generation,
-            actor=request.actor,
-            action="build",
-            reason=f"built {version.ref}",
-            at=now,
-            operations=(RecordVersion(version),),
-        )
-        try:
-            bench.catalog.commit(change)
-        except Conflict:
-            continue
-        return version
-    raise Conflict(
-        f"{image.name} could not be recorded",
-        why=f"other changes came in between {RECORD_ATTEMPTS} times",
-        hint=f"imagectl build {image.name}",
-    )
-
-
-def next_version_id(snapshot: Snapshot, image: ImageName, now: datetime) -> VersionId:
-    """The day's next free number, and never one that sorts before an existing version."""
-    day = now.strftime("%Y%m%d")
-    versions = snapshot.of(image)
-    if versions and versions[-1].id.day >= day:
-        return VersionId(versions[-1].id.day, versions[-1].id.serial + 1)
-    return VersionId(day, 1)

@@ -20,7 +20,15 @@ from imagectl.model.catalog import Change, Snapshot
 from imagectl.model.contents import Contents, Listed
 from imagectl.model.event import Event
 from imagectl.model.image import Image
-from imagectl.model.lock import Access, Archive, Inputs, Lock, LockedDiskBase, LockedToolchain
+from imagectl.model.lock import (
+    Access,
+    Archive,
+    DefinitionDigests,
+    Inputs,
+    Lock,
+    LockedDiskBase,
+    LockedToolchain,
+)
 from imagectl.model.names import (
     ChannelName,
     Format,
@@ -249,13 +257,31 @@ class Workspaces(Protocol):
         """
         ...
 
-    def keep_failed(self, image: ImageName, disk: Path) -> Path:
+    def keep_failed(self, image: ImageName, disk: Path, disk_format: Format) -> Path:
         """Keep the disk of a build whose tests failed, replacing the one before; its new path."""
         ...
 
+    def failed_disk(self, image: ImageName) -> tuple[Path, Format] | None:
+        """What ``keep_failed`` kept last; None where nothing is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a source archive holds. ``project``: the folder that its paths are relative to."""
+
+    image: Image
+    lock: Lock
+    project: Path
+
 
 class Definitions(Protocol):
-    """The project's image definitions."""
+    """The project's image definitions, and their locks."""
+
+    @property
+    def project(self) -> Path:
+        """The folder that the definitions' paths are relative to."""
+        ...
 
     def load(self, names: Collection[ImageName]) -> tuple[Image, ...]:
         """The images named (all where empty), parents before their children.
@@ -264,8 +290,36 @@ class Definitions(Protocol):
         """
         ...
 
-    def digest(self, image: Image) -> Sha256:
-        """Over the definition and everything of the project that its build reads."""
+    def digests(self, image: Image) -> DefinitionDigests:
+        """Over the definition and everything of the project that its build reads.
+
+        Raises BadInput for a file that cannot be read or leads out of the project.
+        """
+        ...
+
+    def lock(self, name: ImageName) -> Lock | None:
+        """The image's lock; None where it has none. Raises BadInput for one that is wrong."""
+        ...
+
+    def lock_text(self, lock: Lock) -> str:
+        """The lock as ``write_lock`` writes it: equal locks, equal text."""
+        ...
+
+    def write_lock(self, lock: Lock) -> Path:
+        """Make it the image's lock: before or after, never between, and durable on return."""
+        ...
+
+    def archive(self, image: Image, lock: Lock, work: Workspace) -> Path:
+        """A file in the workspace that holds what the project gives to a build of *image*, and its
+        lock. Equal content, equal bytes.
+
+        Raises BuildFailed where what is there is not what *lock* has the digests of.
+        """
+        ...
+
+    def unpack(self, archive: Path, name: ImageName, work: Workspace) -> Sources:
+        """What ``archive`` wrote, in the workspace. Raises Corrupt for anything else, and BadInput
+        for a definition or a lock that this imagectl cannot read."""
         ...
 
 
@@ -282,13 +336,6 @@ class Checks(Protocol):
 
 class Bases(Protocol):
     """Makes the file trees that builds begin with."""
-
-    def inputs(self, image: Image) -> Sha256:
-        """Over what the base would be made from now: changes when its result might.
-
-        Raises CannotTell where that cannot be found out.
-        """
-        ...
 
     def make(
         self, image: Image, parent: Version | None, work: Workspace, progress: Progress

@@ -9,9 +9,10 @@ from imagectl.errors import NotFound, TestsFailed
 from imagectl.model.image import Image
 from imagectl.model.names import Format, bootable_format
 from imagectl.model.proof import TestReport
-from imagectl.model.version import VersionRef
-from imagectl.services.build import Workbench
+from imagectl.model.version import Artifact, Version, VersionRef
+from imagectl.policy.wording import listed
 from imagectl.services.ports import Progress, Proof, Workspace
+from imagectl.services.workbench import Workbench
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +38,41 @@ def prove_version(
         raise NotFound(
             f"there is no version {ref}", where="the catalog", hint=f"imagectl list {ref.image}"
         )
-    artifacts = {each.format: each for each in version.artifacts}
-    artifact = artifacts[bootable_format(artifacts) or version.artifacts[0].format]
+    artifact = _bootable(version)
     with bench.workspaces.open(ref.image, wait=True) as work:
         progress.stage("verify")
         disk = bench.store.verify(artifact.sha256)
         return _prove(bench, image, str(ref), disk, artifact.format, work, progress, keep=keep)
 
 
+def _bootable(version: Version) -> Artifact:
+    """The artifact of *version* that QEMU boots as it is. Raises NotFound."""
+    artifacts = {each.format: each for each in version.artifacts}
+    disk_format = bootable_format(artifacts)
+    if disk_format is None:
+        raise NotFound(
+            f"{version.ref} has no disk that can be booted here",
+            where="the catalog",
+            why=f"it was delivered as {listed(each.value for each in artifacts)}; its build has "
+            "tested the disk that these were made from",
+            hint=f"add qcow2 to `formats` in images/{version.image}/image.yaml, and build again",
+        )
+    return artifacts[disk_format]
+
+
 def prove_failed(
-    bench: Workbench, image: Image, disk: Path, progress: Progress, *, keep: bool = False
+    bench: Workbench, image: Image, progress: Progress, *, keep: bool = False
 ) -> Proved:
-    """The same for *disk*, which a build left whose tests failed."""
-    if not disk.exists():
+    """The same for the disk that a build left whose tests failed."""
+    kept = bench.workspaces.failed_disk(image.name)
+    if kept is None:
         raise NotFound(
             f"no build of {image.name} whose tests failed is kept",
-            where=str(disk),
             hint=f"imagectl build {image.name}",
         )
     what = f"the last build of {image.name} whose tests failed"
-    disk_format = bootable_format(image.formats) or Format.RAW  # what ``Disks.write`` gives to boot
     with bench.workspaces.open(image.name, wait=True) as work:
-        return _prove(bench, image, what, disk, disk_format, work, progress, keep=keep)
+        return _prove(bench, image, what, *kept, work, progress, keep=keep)
 
 
 def _prove(

@@ -19,16 +19,11 @@ from imagectl.cli.documents import schema
 from imagectl.cli.output import Failure
 from imagectl.cli.test import ProvedDocument
 from imagectl.errors import BuildFailed
-from imagectl.services.build import Workbench
 from imagectl.services.ports import Progress
-from imagectl.testing.build import (
-    MemoryBases,
-    MemoryChecks,
-    MemoryDisks,
-    MemoryProver,
-    MemoryProvisioner,
-    MemoryTimings,
-)
+from imagectl.services.workbench import Workbench
+from imagectl.testing.build import MemoryChecks, MemoryProver, MemoryTimings
+from imagectl.testing.equipment import MemoryEquipper
+from imagectl.testing.inside import MemoryComparer, MemoryInspector
 
 Run = Callable[..., Result]
 
@@ -48,8 +43,7 @@ locations:
 class Tools:
     """What stands for Packer, QEMU and the rest."""
 
-    bases: MemoryBases = field(default_factory=MemoryBases)
-    provisioner: MemoryProvisioner = field(default_factory=MemoryProvisioner)
+    equipper: MemoryEquipper
     prover: MemoryProver = field(default_factory=MemoryProver)
 
 
@@ -62,8 +56,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 
 @pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
-    used = Tools()
+def tools(project: Project, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    used = Tools(MemoryEquipper(project.store))
 
     def workbench(project: Project, progress: Progress) -> Workbench:
         return Workbench(
@@ -72,10 +66,10 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
             definitions=project.definitions,
             checks=MemoryChecks(),
             workspaces=project.workspaces(progress),
-            bases=used.bases,
-            provisioner=used.provisioner,
-            disks=MemoryDisks(),
+            equipper=used.equipper,
             prover=used.prover,
+            comparer=MemoryComparer(),
+            inspector=MemoryInspector(),
             timings=MemoryTimings(),
             clock=project.clock,
         )
@@ -110,7 +104,7 @@ def test_build_again_builds_nothing_and_says_so(
     result = imagectl("build", "debian-base", "--json")
     (build,) = answer(result, Built)["builds"]
     assert build["outcome"] == "unchanged"
-    assert tools.provisioner.runs == 1
+    assert tools.equipper.runs == 1
     assert "unchanged: it was made from the same" in imagectl("build").stdout
     assert answer(imagectl("build", "--force", "--json"), Built)["builds"][0]["outcome"] == "built"
 
@@ -156,7 +150,7 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_built(
 def test_a_failed_build_shows_the_end_of_its_log(
     project: Project, tools: Tools, imagectl: Run
 ) -> None:
-    tools.provisioner.failure = BuildFailed(
+    tools.equipper.failure = BuildFailed(
         "task 7 failed: Install docker",
         stage="provision",
         log="/p/.imagectl/logs/x.log",

@@ -17,11 +17,10 @@ from imagectl.adapters.debootstrap import (
     base_files,
     first_boot_files,
     make_base,
-    mirror_digest,
 )
 from imagectl.adapters.disk.tree import Kind, LayeredSource
 from imagectl.adapters.mirrors import Mirror, host_mirror
-from imagectl.errors import BuildFailed, CannotTell
+from imagectl.errors import BuildFailed
 from imagectl.model.image import DebianBase
 from imagectl.model.names import Architecture
 
@@ -56,48 +55,6 @@ def mirror(files: dict[str, bytes]) -> Iterator[Mirror]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def indexes() -> dict[str, bytes]:
-    return {
-        "/debian/dists/bookworm/InRelease": b"signed",
-        "/debian/dists/bookworm-updates/InRelease": b"signed too",
-        "/security/dists/bookworm-security/InRelease": b"signed as well",
-    }
-
-
-def test_the_digest_is_the_same_while_nothing_changes() -> None:
-    with mirror(indexes()) as ours:
-        assert mirror_digest(BASE, ours) == mirror_digest(BASE, ours)
-
-
-@pytest.mark.parametrize("path", indexes())
-def test_the_digest_changes_with_every_index(path: str) -> None:
-    files = indexes()
-    with mirror(files) as ours:
-        before = mirror_digest(BASE, ours)
-        files[path] += b", changed"
-        assert mirror_digest(BASE, ours) != before
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [replace(BASE, packages=("wget",)), replace(BASE, components=("main", "contrib"))],
-)
-def test_the_digest_changes_with_the_definition(changed: DebianBase) -> None:
-    with mirror(indexes()) as ours:
-        assert mirror_digest(BASE, ours) != mirror_digest(changed, ours)
-
-
-def test_a_suite_that_the_mirror_does_not_have() -> None:
-    with mirror(indexes()) as ours, pytest.raises(BuildFailed, match="no Debian suite 'bookwurm'"):
-        mirror_digest(DebianBase("bookwurm"), ours)
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/debian", "http://no.invalid/debian", "x:/"])
-def test_a_mirror_that_cannot_be_reached(url: str) -> None:
-    with pytest.raises(CannotTell, match="cannot be reached"):
-        mirror_digest(BASE, Mirror(url, None))
 
 
 def test_apt_in_the_image_uses_the_same_mirror() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from imagectl.adapters.definition_digest import definition_digest
+from imagectl.adapters.definition_digest import definition_digests
 from imagectl.errors import BadInput
 from imagectl.model.image import (
     DebianBase,
@@ -70,7 +70,7 @@ def test_the_same_project_elsewhere_and_later_has_the_same_digest(
     elsewhere = tmp_path / "other" / "place"
     shutil.copytree(root, elsewhere, copy_function=shutil.copyfile)
     os.utime(elsewhere / "playbooks/ci.yml", (1, 1))
-    assert definition_digest(root, IMAGE) == definition_digest(elsewhere, IMAGE)
+    assert definition_digests(root, IMAGE) == definition_digests(elsewhere, IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_same_project_elsewhere_and_later_has_the_same_digest(
 def test_a_change_of_anything_that_a_build_may_read_changes_it(
     root: Path, path: str, change: str
 ) -> None:
-    before = definition_digest(root, IMAGE)
+    before = definition_digests(root, IMAGE)
     file = root / path
     if change == "content":
         file.write_text("other")
@@ -96,15 +96,15 @@ def test_a_change_of_anything_that_a_build_may_read_changes_it(
         file.unlink()
     else:
         os.rename(file, file.with_name("renamed"))
-    assert definition_digest(root, IMAGE) != before
+    assert definition_digests(root, IMAGE) != before
 
 
 def test_a_new_file_changes_it(root: Path) -> None:
-    before = definition_digest(root, IMAGE)
+    before = definition_digests(root, IMAGE)
     (root / "playbooks/roles/one/defaults").mkdir()
-    assert definition_digest(root, IMAGE) != before
+    assert definition_digests(root, IMAGE) != before
     (root / "playbooks/roles/one/defaults/main.yml").write_text("{}")
-    assert definition_digest(root, IMAGE) != before
+    assert definition_digests(root, IMAGE) != before
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_new_file_changes_it(root: Path) -> None:
     ],
 )
 def test_every_part_of_the_definition_counts(root: Path, image: Image) -> None:
-    assert definition_digest(root, image) != definition_digest(root, IMAGE)
+    assert definition_digests(root, image) != definition_digests(root, IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -156,36 +156,36 @@ def test_every_part_of_the_definition_counts(root: Path, image: Image) -> None:
     ],
 )
 def test_what_no_build_reads_and_what_editors_leave_does_not_count(root: Path, path: str) -> None:
-    before = definition_digest(root, IMAGE)
+    before = definition_digests(root, IMAGE)
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text("other")
-    assert definition_digest(root, IMAGE) == before
+    assert definition_digests(root, IMAGE) == before
 
 
 def test_an_editors_lock_which_is_a_link_to_nowhere_does_not_count(root: Path) -> None:
-    before = definition_digest(root, IMAGE)
+    before = definition_digests(root, IMAGE)
     os.symlink("me@host.1234", root / "playbooks/.#ci.yml")
-    assert definition_digest(root, IMAGE) == before
+    assert definition_digests(root, IMAGE) == before
 
 
 def test_what_a_link_leads_to_counts_even_outside_of_playbooks(root: Path) -> None:
     (root / "shared").mkdir()
     (root / "shared/file").write_text("one")
     os.symlink("../shared", root / "playbooks/files")
-    linked = definition_digest(root, IMAGE)
+    linked = definition_digests(root, IMAGE)
     (root / "shared/file").write_text("two")
-    changed = definition_digest(root, IMAGE)
+    changed = definition_digests(root, IMAGE)
     os.rename(root / "playbooks/files", root / "playbooks/templates")
-    renamed = definition_digest(root, IMAGE)
+    renamed = definition_digests(root, IMAGE)
     (root / "playbooks/templates").unlink()
     os.symlink("../tests", root / "playbooks/templates")
-    assert len({linked, changed, renamed, definition_digest(root, IMAGE)}) == 4
+    assert len({linked, changed, renamed, definition_digests(root, IMAGE)}) == 4
 
 
 def test_links_in_a_circle_end(root: Path) -> None:
     os.symlink("..", root / "playbooks/roles/up")
     os.symlink("../..", root / "playbooks/roles/top")
-    assert definition_digest(root, IMAGE) == definition_digest(root, IMAGE)
+    assert definition_digests(root, IMAGE) == definition_digests(root, IMAGE)
 
 
 def _outside(root: Path) -> None:
@@ -234,17 +234,30 @@ def test_what_cannot_be_counted_in_is_refused(
 ) -> None:
     break_it(root)
     with pytest.raises(BadInput) as caught:
-        definition_digest(root, IMAGE)
+        definition_digests(root, IMAGE)
     assert str(caught.value.problems[0]).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("path", "changed"), [("playbooks/ci.yml", "playbooks"), ("tests/conftest.py", "suites")]
+)
+def test_each_digest_is_of_its_own_part(root: Path, path: str, changed: str) -> None:
+    before = definition_digests(root, IMAGE)
+    (root / path).write_text("other")
+    after = definition_digests(root, IMAGE)
+    differ = [name for name in before.__slots__ if getattr(before, name) != getattr(after, name)]
+    assert differ == [changed]
+    renamed = definition_digests(root, replace(IMAGE, summary="y"))
+    assert renamed == replace(after, definition=renamed.definition)
+
+
 def test_a_name_that_is_no_text_is_counted_in(root: Path) -> None:
-    before = definition_digest(root, IMAGE)
+    before = definition_digests(root, IMAGE)
     (root / "playbooks" / os.fsdecode(b"\xff")).write_text("x")
-    assert definition_digest(root, IMAGE) != before
+    assert definition_digests(root, IMAGE) != before
 
 
 def test_a_project_without_playbooks_has_a_digest(root: Path) -> None:
     shutil.rmtree(root / "playbooks")
     image = replace(IMAGE, provision=Provision())
-    assert len(definition_digest(root, image)) == 64
+    assert len(definition_digests(root, image).playbooks) == 64

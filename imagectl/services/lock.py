@@ -1,0 +1,97 @@
+"""Make or renew an image's lock: the one place where the inputs of builds change (P9).
+
+What a build reads is only known by building, so the base is made, provisioned and written to disks
+as in a build. The result is not tested and not recorded: that is for the build that follows, and
+that build is the second from the same inputs, so it shows whether the image is reproducible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagectl.errors import BuildFailed, Conflict
+from imagectl.model.image import Image
+from imagectl.model.lock import Access, Lock
+from imagectl.policy.locking import access_to_lock, changed_since
+from imagectl.services.conditions import plan
+from imagectl.services.pipeline import equipped, locked_epoch, new_lock, produce
+from imagectl.services.ports import Progress
+from imagectl.services.workbench import Workbench, stages_of
+
+
+@dataclass(frozen=True, slots=True)
+class LockRequest:
+    """``update``: all inputs anew, newer ones where there are; ``wait``: for a build of it."""
+
+    update: bool = False
+    wait: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A lock that could be written. ``before`` is what there is now; ``access`` is None where that
+    is as it should be, and ``lock`` is the same one then."""
+
+    image: Image
+    before: Lock | None
+    lock: Lock
+    access: Access | None
+    changed: tuple[str, ...] = ()
+    """What of the definition is not as it was when ``before`` was made."""
+    log: Path | None = None
+
+
+def propose(bench: Workbench, image: Image, request: LockRequest, progress: Progress) -> Proposal:
+    """Find out what a lock of *image* would hold. Writes nothing but inputs into their store.
+
+    What a changed definition needs more is added to what is locked already, which stays as it is;
+    with ``update`` all is taken anew. Raises what building raises.
+    """
+    with bench.workspaces.open(image.name, wait=request.wait) as work:
+        stages = stages_of(bench, image.name, progress)
+        with stages("inputs"):
+            digests = bench.definitions.digests(image)
+            before = bench.definitions.lock(image.name)
+            access = access_to_lock(before, digests, update=request.update)
+            if access is None:
+                assert before is not None
+                return Proposal(image, before, before, None)
+            planned = plan(bench, image, before, access, digests, fresh=request.update)
+        with stages("check"):
+            bench.checks.check(image, progress)
+        work = locked_epoch(work, planned.lock)
+        with equipped(bench, planned.conditions, work, stages, progress) as equipment:
+            product = produce(equipment, image, planned.parent, work, stages, progress)
+            taken = equipment.taken()
+        lock = new_lock(image, planned.parent, work, digests, taken, product.expected)
+        changed = changed_since(before, digests) if before is not None else ()
+        return Proposal(image, before, lock, access, changed, work.log)
+
+
+def accept(bench: Workbench, proposal: Proposal) -> Path:
+    """Write the proposed lock. Raises like ``keep_lock``."""
+    return keep_lock(bench, proposal.image, proposal.lock, before=proposal.before)
+
+
+def keep_lock(bench: Workbench, image: Image, lock: Lock, *, before: Lock | None) -> Path:
+    """Make *lock* the image's lock.
+
+    Raises Conflict where the image's lock is not *before* any more, and BuildFailed where the
+    definition is not the one that the lock has the digests of.
+    """
+    if bench.definitions.lock(image.name) != before:
+        raise Conflict(
+            f"somebody else changed the lock of {image.name} meanwhile; it was left as it is",
+            where=f"images/{image.name}/image.lock",
+            hint="look at it, then type the command again",
+        )
+    if bench.definitions.digests(image) != lock.definition:
+        raise BuildFailed(
+            f"the definition of {image.name} changed while it was being built",
+            stage="disk",
+            where=f"images/{image.name}/image.yaml, playbooks or suites",
+            why="a lock for what was built would not be one for what is there now",
+            hint="type the command again; its lock was left as it is",
+        )
+    return bench.definitions.write_lock(lock)
