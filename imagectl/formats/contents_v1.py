@@ -18,6 +18,7 @@ from imagectl.model.contents import (
     Group,
     LanguagePackage,
     Listed,
+    SourcePackage,
     User,
 )
 from imagectl.model.names import Architecture, parse_image_name, parse_sha256
@@ -38,7 +39,7 @@ def write_contents(contents: Contents) -> str:
         "files": contents.files,
         "system": dict(sorted(contents.system.items())),
         "packages": {
-            "debian": [asdict(each) for each in contents.debian],
+            "debian": [_debian(each) for each in contents.debian],
             "pip": [asdict(each) for each in contents.pip],
             "npm": [asdict(each) for each in contents.npm],
         },
@@ -66,7 +67,7 @@ def parse_contents(text: str, where: str) -> Contents:
             size=int(document["size"]),
             files=int(document["files"]),
             system={str(key): str(value) for key, value in document["system"].items()},
-            debian=tuple(_made(DebianPackage, each) for each in packages["debian"]),
+            debian=tuple(_parsed_debian(each) for each in packages["debian"]),
             pip=tuple(_made(LanguagePackage, each) for each in packages["pip"]),
             npm=tuple(_made(LanguagePackage, each) for each in packages["npm"]),
             services=_texts(document["services"]),
@@ -123,6 +124,32 @@ def _listed(line: Mapping[str, Any]) -> Listed:
         target=str(line.get("target", "")),
         device=(int(device[0]), int(device[1])) if device is not None else None,
         xattrs=dict(line["xattrs"]) if "xattrs" in line else None,
+    )
+
+
+def _debian(package: DebianPackage) -> dict[str, object]:
+    document: dict[str, object] = {
+        "name": package.name,
+        "architecture": package.architecture,
+        "version": package.version,
+        "source": package.source.name,
+        "source_version": package.source.version,
+    }
+    if package.built_using:
+        document["built_using"] = [[each.name, each.version] for each in package.built_using]
+    return document
+
+
+def _parsed_debian(package: Mapping[str, Any]) -> DebianPackage:
+    names = ("name", "architecture", "version", "source", "source_version")
+    name, architecture, version, source, source_version = (str(package[key]) for key in names)
+    used = package.get("built_using", [])
+    return DebianPackage(
+        name,
+        architecture,
+        version,
+        SourcePackage(source, source_version),
+        tuple(SourcePackage(str(name), str(version)) for name, version in used),
     )
 
 

@@ -9,14 +9,26 @@ from imagectl.model.names import Architecture, ImageName, Sha256
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class SourcePackage:
+    """A Debian source package."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class DebianPackage:
-    """An installed Debian package and the source package that it was built from."""
+    """An installed Debian package and the source package that it was built from.
+
+    ``built_using`` are other source packages of which parts are in it (Built-Using), such as
+    ``linux`` of a signed kernel.
+    """
 
     name: str
     architecture: str
     version: str
-    source: str
-    source_version: str
+    source: SourcePackage
+    built_using: tuple[SourcePackage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)

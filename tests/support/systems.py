@@ -66,6 +66,12 @@ DPKG = "\n".join(
         # Two packages provide what nginx depends on: which one counts must not be chance.
         stanza("exim4", "4.96-15", more="Provides: mailer\n"),
         stanza("postfix", "3.7.11-0", more="Provides: mailer\n"),
+        stanza(
+            "linux-image-6.1.0-31-amd64",
+            "6.1.129-1",
+            source="linux-signed-amd64 (6.1.129+1)",
+            more="Built-Using: linux (= 6.1.129-1)\n",
+        ),
         stanza("python3-yaml", "6.0-3+b2", source="pyyaml (6.0-3)"),
         stanza("vim", "2:9.0.1378-2", status="deinstall ok config-files"),
     ]

@@ -23,7 +23,15 @@ from imagectl.adapters.inside.contents import users
 from imagectl.adapters.inside.tree import Tree
 from imagectl.errors import Corrupt
 from imagectl.formats.contents_v1 import parse_contents, parse_manifest, write_contents
-from imagectl.model.contents import Contents, DebianPackage, Group, LanguagePackage, Listed, User
+from imagectl.model.contents import (
+    Contents,
+    DebianPackage,
+    Group,
+    LanguagePackage,
+    Listed,
+    SourcePackage,
+    User,
+)
 from imagectl.services.ports import Findings
 
 
@@ -51,12 +59,19 @@ def manifest(found: Findings) -> Mapping[str, Listed]:
 
 def test_debian_packages_are_those_installed(contents: Contents) -> None:
     assert [each.name for each in contents.debian] == [
-        *("dpkg", "exim4", "libc6", "nginx", "postfix", "python3-yaml")
+        *("dpkg", "exim4", "libc6", "linux-image-6.1.0-31-amd64", "nginx", "postfix"),
+        "python3-yaml",
     ]
     assert contents.debian[2] == DebianPackage(
-        "libc6", "amd64", "2.36-9+deb12u10", "glibc", "2.36-9+deb12u10"
+        "libc6", "amd64", "2.36-9+deb12u10", SourcePackage("glibc", "2.36-9+deb12u10")
     )
-    assert contents.debian[3].source_version == "1.22.1-9"
+    assert contents.debian[4].source == SourcePackage("nginx", "1.22.1-9")
+
+
+def test_a_signed_kernel_names_the_kernel_that_it_was_built_using(contents: Contents) -> None:
+    (kernel,) = (each for each in contents.debian if each.name.startswith("linux-image"))
+    assert kernel.source == SourcePackage("linux-signed-amd64", "6.1.129+1")
+    assert kernel.built_using == (SourcePackage("linux", "6.1.129-1"),)
 
 
 def test_packages_of_languages_are_those_that_debian_did_not_install(contents: Contents) -> None:
@@ -103,7 +118,9 @@ def test_packages_without_dpkg_itself_are_found_in_status_d(tmp_path: Path) -> N
     files += [folder(b"var/lib/dpkg/status.d")]
     findings = inspect(files, tmp_path)
     facts = parse_contents(findings.contents.read_text(), "contents.json")
-    assert facts.debian == (DebianPackage("tzdata", "", "2025b-0", "tzdata", "2025b-0"),)
+    assert facts.debian == (
+        DebianPackage("tzdata", "", "2025b-0", SourcePackage("tzdata", "2025b-0")),
+    )
 
 
 def test_a_tree_with_nothing_in_it_has_whole_documents(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 from imagectl.adapters.inside.tree import Tree
-from imagectl.model.contents import DebianPackage
+from imagectl.model.contents import DebianPackage, SourcePackage
 
 STATUS = b"var/lib/dpkg/status"
 STATUS_FOLDER = b"var/lib/dpkg/status.d/"
 """Where images that were made without dpkg have one file for each package."""
 
+_BUILT_USING = re.compile(r"(\S+)\s+\(=\s*(\S+?)\s*\)")
 _SOURCE = re.compile(r"(\S+)(?:\s+\((\S+)\))?\s*\Z")
 
 
@@ -73,6 +74,11 @@ def _package(found: Mapping[str, str]) -> DebianPackage:
     name, version = found.get("package", ""), found.get("version", "")
     match = _SOURCE.match(found.get("source", ""))
     source, source_version = match.groups() if match else (None, None)
+    used = _BUILT_USING.findall(found.get("built-using", ""))
     return DebianPackage(
-        name, found.get("architecture", ""), version, source or name, source_version or version
+        name,
+        found.get("architecture", ""),
+        version,
+        SourcePackage(source or name, source_version or version),
+        tuple(sorted(SourcePackage(*each) for each in used)),
     )
