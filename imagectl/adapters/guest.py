@@ -66,13 +66,16 @@ class GuestFile:
     mode: int = 0o600
 
 
-def credentials(keys: Keys, folder: Path, files: Sequence[GuestFile] = ()) -> list[str]:
+def credentials(
+    keys: Keys, folder: Path, files: Sequence[GuestFile] = (), marks: Sequence[str] = ()
+) -> list[str]:
     """QEMU's arguments that hand the guest its login key, and *files* to write before sshd starts.
+    *marks*: names of credentials that only have to be there.
 
     The credentials go through files, not through the command line, which every user can read. In
     the guest, *files* are written by systemd-tmpfiles (``tmpfiles.extra``).
     """
-    values = {"ssh.authorized_keys.root": keys.public + "\n"}
+    values = {"ssh.authorized_keys.root": keys.public + "\n", **dict.fromkeys(marks, "yes")}
     if files:
         lines = []
         for each in files:

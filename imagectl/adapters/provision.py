@@ -21,7 +21,8 @@ from typing import TextIO
 from imagectl.adapters import ansible, galaxy, guest, guest_network, packer, qemu
 from imagectl.adapters.disk import boot, writer
 from imagectl.adapters.disk.capture import read_back
-from imagectl.adapters.disk.rules import UPDATE_INITRAMFS_CONF
+from imagectl.adapters.disk.first_boot import BUILD_CREDENTIAL, first_boot_files
+from imagectl.adapters.disk.rules import UPDATE_INITRAMFS_CONF, rules_of
 from imagectl.adapters.secrets import read_secret
 from imagectl.adapters.session import Session
 from imagectl.errors import BuildFailed, GuestUnreachable, ImagectlError
@@ -78,7 +79,13 @@ class PackerProvisioner:
         disk.unlink()
         progress.step("reading the disk back")
         finished = read_back(
-            prepared.worn, work.epoch, work.folder, work.folder / "finished.tar", progress=progress
+            prepared.worn,
+            work.epoch,
+            work.folder,
+            work.folder / "finished.tar",
+            rules=rules_of(image),
+            above=first_boot_files(image.volatile, work.epoch),
+            progress=progress,
         )
         prepared.worn.unlink()
         return finished
@@ -197,6 +204,7 @@ def prepare(
             guest.GuestFile(UPDATE_INITRAMFS, UPDATE_INITRAMFS_CONF, 0o644),
             *guest_network.files(supply.authority),
         ],
+        [BUILD_CREDENTIAL],
     )
     prepared.template.write_text(
         packer.render(

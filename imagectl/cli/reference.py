@@ -231,7 +231,7 @@ def _volatile_paths() -> Iterator[str]:
     yield "| path | | why |"
     yield "|---|---|---|"
     for rule in RULES:
-        yield f"| `/{_cell(rule.pattern)}` | {rule.action.value} | {_cell(rule.reason)} |"
+        yield f"| `/{_cell(rule.path)}` | {rule.action.value} | {_cell(rule.reason)} |"
 
 
 def _in_markdown(docstring: str) -> str:

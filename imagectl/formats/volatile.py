@@ -10,7 +10,7 @@ from imagectl.formats.scalars import Choice, Text
 from imagectl.formats.schema import List, Record, Values, optional, required
 from imagectl.formats.yaml_strict import shown
 from imagectl.model.image import Edit, VolatileAction, VolatileRule
-from imagectl.model.patterns import to_edit, to_regex
+from imagectl.model.patterns import is_condition, to_edit, to_regex
 
 _PATH_PATTERN = rf"^(?!/)(?!(.*[/{{,])?\.{{1,2}}([/}},]|$))(?!.*//)(?!.+/$)[^{NO_CONTROLS}\\]+$"
 
@@ -99,6 +99,12 @@ def _check_rule(values: Values) -> None:
             values.reject(("action",), f"{action.value} needs {key!r}")
         if action is not owner and key in typed:
             values.reject((key,), f"belongs to {owner.value!r}; the action is {action.value!r}")
+    if action is VolatileAction.FIRST_BOOT and _PATH in values and not is_condition(values[_PATH]):
+        values.reject(
+            ("path",),
+            "no machine can tell whether it has something at such a path",
+            "with first-boot, '**' may only stand alone after a folder, as in var/lib/cache/**",
+        )
 
 
 def _rule(values: Values) -> VolatileRule:

@@ -50,6 +50,13 @@ def _checked(pattern: str, regex: bytes) -> bytes:
     return regex
 
 
+def is_condition(pattern: str) -> bool:
+    """Whether systemd, on a running machine, can be asked if anything matches: it has globs without
+    ``**`` (glob(7)), and knows whether one folder is empty, which is ``folder/**``."""
+    folder = pattern.removesuffix("/**")
+    return "**" not in folder and (folder == pattern or not any(each in folder for each in "*?[{"))
+
+
 def to_edit(find: str, replace: str) -> tuple[re.Pattern[bytes], bytes]:
     """What an edit of a file's text looks for, line by line, and what takes its place.
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from support.systems import image
 
 from imagectl.adapters.disk.rules import (
     RULES,
@@ -9,6 +12,7 @@ from imagectl.adapters.disk.rules import (
     Rule,
     compile_rules,
     rewrite,
+    rules_of,
 )
 
 
@@ -115,12 +119,20 @@ def test_what_stays(path: str) -> None:
 
 
 def test_every_rule_has_a_pattern_of_its_own_and_a_reason() -> None:
-    patterns = [rule.pattern for rule in RULES]
+    patterns = [rule.path for rule in RULES]
     assert len(set(patterns)) == len(patterns)
     for rule in RULES:
         assert rule.reason
-        assert not rule.pattern.startswith("/")
+        assert not rule.path.startswith("/")
         assert bool(rule.edits) == (rule.action is Action.REWRITE)
+
+
+def test_an_images_own_rules_come_first() -> None:
+    """So that one may keep what every other image drops, or treat it in another way."""
+    own = Rule("var/lib/docker/**", Action.EMPTY, "test")
+    rules = rules_of(replace(image(), volatile=(own,)))
+    assert rules == (own, *RULES)
+    assert compile_rules(rules)(b"var/lib/docker/a") is own
 
 
 def rewritten(path: str, text: str) -> str:

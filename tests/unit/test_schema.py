@@ -59,6 +59,7 @@ ONLY_IMAGECTL_CAN_SAY = re.compile(
     "|is not a time such as|is before 1970"
     "|braces do not match|would take the whole image|is not a regular expression"
     "|cannot take its place|rewrite needs|first-boot needs|the action is"
+    "|no machine can tell"
 )
 """The messages of rules between values, or within a text, that JSON Schema cannot express."""
 

@@ -135,6 +135,14 @@ def test_each_action_has_what_it_needs_and_nothing_else(rest: str, said: list[st
     assert said_of(f"{{path: a, {rest}}}") == said
 
 
+@pytest.mark.parametrize("path", ["a/**.db", "a/**/b", "{a,b}/**", "a*/**"])
+def test_what_is_made_at_first_boot_must_be_missed_by_the_machine(path: str) -> None:
+    (said,) = said_of(f"{{path: '{path}', action: first-boot, reason: x, command: c}}")
+    assert "no machine can tell whether it has something at such a path" in said
+    for good in ("a/**", "a/*.db", "a/{b,c}"):
+        assert rules(f"volatile: [{{path: '{good}', action: first-boot, reason: x, command: c}}]")
+
+
 def test_a_path_that_comes_twice_is_a_mistake() -> None:
     one = "{path: a, action: drop, reason: x}"
     other = "{path: a, action: empty, reason: y}"

@@ -110,7 +110,7 @@ def settle(source: Source, rules: Sequence[Rule], epoch: int) -> Iterator[Settle
             continue
         _check_place(entry, parent, folders)
         rule = rule_of(path) if path else None
-        if rule is not None and rule.action is Action.DROP:
+        if rule is not None and rule.action in (Action.DROP, Action.FIRST_BOOT):
             dropped.add(path)
             continue
         if entry.kind is Kind.DIRECTORY:

@@ -2,45 +2,23 @@
 
 Two builds of one definition differ in these paths and in no others (measured with Debian 12,
 docker.io, nginx and twenty awkward packages: 26 of 23,549 paths), or they hold what must be
-different on every machine: keys, identities, leases. An image definition may add rules of its own.
+different on every machine: keys, identities, leases. An image definition may add rules of its own,
+which are the same kind of fact: ``model.image.VolatileRule``. What FIRST_BOOT needs besides being
+left out is in ``first_boot``.
 
 ``docs/reference/volatile-paths.md`` is generated from this table.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from imagectl.model.image import Edit, Image, VolatileAction, VolatileRule
 from imagectl.model.patterns import to_edit, to_regex
 
-
-class Action(enum.Enum):
-    """What becomes of a volatile path."""
-
-    DROP = "drop"
-    """It is not in the image. A folder goes with all that is in it."""
-    EMPTY = "empty"
-    """The file stays, with its owner and mode, of length 0 and as old as the build."""
-    REWRITE = "rewrite"
-    """A part of the file's text is replaced."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What becomes of the paths that match, and why.
-
-    ``pattern`` is one of ``model/patterns.py``. ``edits`` are for REWRITE: regular expressions,
-    applied line by line in their order, and what takes the place of what they match.
-    """
-
-    pattern: str
-    action: Action
-    reason: str
-    edits: tuple[tuple[str, str], ...] = ()
-
+Action = VolatileAction
+Rule = VolatileRule
 
 UPDATE_INITRAMFS_CONF = """\
 #
@@ -198,27 +176,32 @@ RULES: tuple[Rule, ...] = (
         Action.REWRITE,
         "the initrds are not rebuilt in the build VM, where it is slow, but once at its end; "
         "machines made from the image rebuild theirs as ever",
-        edits=((r"^\s*update_initramfs=.*$", "update_initramfs=yes"),),
+        edits=(Edit(r"^\s*update_initramfs=.*$", "update_initramfs=yes"),),
     ),
     Rule(
         "etc/fstab",
         Action.REWRITE,
         "partitions are named by what they are for: disks are written anew, with ids of their own",
         edits=(
-            (r"^(?:PART)?UUID=\S+(\s+/\s)", r"PARTLABEL=root\1"),
-            (r"^(?:PART)?UUID=\S+(\s+/boot/efi\s)", r"PARTLABEL=esp\1"),
-            (r"^(?:PART)?UUID=\S+\s+(?:none|swap)\s+swap\s.*\n?", ""),
+            Edit(r"^(?:PART)?UUID=\S+(\s+/\s)", r"PARTLABEL=root\1"),
+            Edit(r"^(?:PART)?UUID=\S+(\s+/boot/efi\s)", r"PARTLABEL=esp\1"),
+            Edit(r"^(?:PART)?UUID=\S+\s+(?:none|swap)\s+swap\s.*\n?", ""),
         ),
     ),
 )
 """The rules of every image, the first that matches counts."""
 
 
+def rules_of(image: Image) -> tuple[Rule, ...]:
+    """All that hold for an image: its own first, so that they may say otherwise."""
+    return (*image.volatile, *RULES)
+
+
 def compile_rules(rules: Sequence[Rule]) -> Callable[[bytes], Rule | None]:
     """A function that says which rule holds for a path, None where it stays as it is."""
     if not rules:
         return lambda path: None
-    together = re.compile(b"|".join(b"(%s)" % to_regex(rule.pattern) for rule in rules), re.DOTALL)
+    together = re.compile(b"|".join(b"(%s)" % to_regex(rule.path) for rule in rules), re.DOTALL)
 
     def rule_of(path: bytes) -> Rule | None:
         match = together.fullmatch(path)
