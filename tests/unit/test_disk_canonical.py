@@ -19,6 +19,7 @@ from imagectl.adapters.disk.canonical import describe_tree, write_tree
 from imagectl.adapters.disk.rules import Action, Rule
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, LayeredSource, MemorySource
 from imagectl.errors import Corrupt
+from imagectl.model.image import Edit
 
 EPOCH = 1_500_000_000
 every_tree = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -148,7 +149,7 @@ def test_only_files_are_emptied(tmp_path: Path) -> None:
 
 
 def test_a_rewritten_file_has_the_new_length(tmp_path: Path) -> None:
-    rule = Rule("conf", Action.REWRITE, "test", ((r"^a=.*$", "a=longer"), (r"^b.*\n", "")))
+    rule = Rule("conf", Action.REWRITE, "test", (Edit(r"^a=.*$", "a=longer"), Edit(r"^b.*\n", "")))
     tree = write([ROOT, file(b"conf", b"x\na=1\nb=2\nc\n")], tmp_path / "a", rule)
     assert read(tree)[b"conf"][1] == b"x\na=longer\nc\n"
 

@@ -23,9 +23,9 @@ from imagectl.adapters.disk.archive import END, TarSource, encode_header
 from imagectl.adapters.disk.canonical import write_tree
 from imagectl.adapters.disk.compare import SHOWN, TreeComparer, pattern_of
 from imagectl.adapters.disk.members import read_content, read_members
-from imagectl.adapters.disk.rules import to_regex
 from imagectl.adapters.disk.tree import Entry, Kind
 from imagectl.errors import Corrupt
+from imagectl.model.patterns import to_regex
 from imagectl.services.ports import Difference
 from imagectl.testing.build import RecordingProgress
 

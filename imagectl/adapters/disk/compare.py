@@ -315,13 +315,14 @@ def _advice(path: bytes, cause: Cause | None) -> str:
 
 def pattern_of(path: bytes) -> str:
     """A rule's path that matches *path*, and no others where a pattern can say it."""
-    text = path.decode("utf-8", "surrogateescape")
     special = {"*": "[*]", "?": "[?]", "[": "[[]", "{": "[{]", "}": "[}]"}
-    return "".join(
-        # A byte that is not UTF-8 stands for itself in no text: any one byte takes its place.
-        "?" if "\udc80" <= each <= "\udcff" or each < " " else special.get(each, each)
-        for each in text
-    )
+    parts = []
+    for each in path.decode("utf-8", "surrogateescape"):
+        if each.isprintable() and each != "\\":
+            parts.append(special.get(each, each))
+        else:  # what no definition may hold, or is not UTF-8: any bytes take its place
+            parts.append("?" * len(each.encode("utf-8", "surrogateescape")))
+    return "".join(parts)
 
 
 def _shell(path: bytes) -> str:
