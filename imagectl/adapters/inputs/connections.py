@@ -80,7 +80,8 @@ class Connections:
         key = (parts.scheme, address_of(url))
         proxy = self._proxy(*key)
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        sent = {"Host": parts.netloc.rpartition("@")[2], **headers}
+        ours = {"Host": parts.netloc.rpartition("@")[2], "Accept-Encoding": "identity"}
+        sent = {**headers, **ours}
         if proxy is not None and parts.scheme == "http":
             target = url
             sent |= _authorization(proxy)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import ipaddress
 import re
 import socket
 import socketserver
@@ -167,7 +168,7 @@ class Proxy:
         self._server = _Server(answering, authority)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="proxy"
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="proxy"
         )
         self._thread.daemon = True
         self._thread.start()
@@ -240,7 +241,8 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
             self._talking.close()
 
     def do_GET(self) -> None:
-        if int(self.headers.get("Content-Length") or 0) or "Transfer-Encoding" in self.headers:
+        empty = self.headers.get("Content-Length", "0").strip() == "0"
+        if not empty or "Transfer-Encoding" in self.headers:
             self._turn_away("a GET with a body", HTTPStatus.BAD_REQUEST)
             return
         url = self._origin + self.path if self.path.startswith("/") else self.path
@@ -265,16 +267,11 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:
         host, colon, port = self.path.rpartition(":")
         host = host.removeprefix("[").removesuffix("]").lower()
-        literal = ":" in host
-        if not colon or not port.isdecimal() or not (literal or _HOST.match(host)):
+        if not colon or not port.isdecimal() or not _is_host(host):
             self._turn_away("a CONNECT to no host", HTTPStatus.BAD_REQUEST)
             return
-        self._origin = f"https://{f'[{host}]' if literal else host}:{port}"
-        try:
-            context = self.server.authority.context(host)
-        except ValueError:
-            self._turn_away("a CONNECT to no host", HTTPStatus.BAD_REQUEST)
-            return
+        self._origin = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+        context = self.server.authority.context(host)
         self._talking.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
             self._talking = context.wrap_socket(self.connection, server_side=True)
@@ -334,6 +331,15 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
             why = "what came through CONNECT was not https, and is not let through"
             hint = "use https:// or http:// addresses; git and others by ssh cannot be recorded"
         self.server.answering.refuse(self._origin, f"{why} ({reason})", hint)
+
+
+def _is_host(text: str) -> bool:
+    if ":" not in text:
+        return _HOST.match(text) is not None
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def _phrase(status: int) -> str:

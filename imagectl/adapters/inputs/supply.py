@@ -121,6 +121,7 @@ def open_supply(
         stack.callback(proxy.close)
         stack.callback(network.close)
         yield supply
+        network.close()
         proxy.close()
         store.share(supply.taken().digests)
 
@@ -151,7 +152,7 @@ class Supply:
         self._locked = {_place(each, mirrors): each for each in locked.all}
         self._given: dict[Place, _Answer] = {}
         self._sound: set[Sha256] = set()
-        self._troubles: dict[str, _Trouble] = {}
+        self._troubles: dict[tuple[str, str], _Trouble] = {}
         self._during = "the build"
         self._turns: defaultdict[Place, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
@@ -196,22 +197,21 @@ class Supply:
             try:
                 self._answer(place, request, reply)
             except ImagectlError as problem:
-                self._remember(url, problem)
+                self._remember("answer", url, problem)
                 refused = isinstance(problem, _Unlisted)
                 status = HTTPStatus.FORBIDDEN if refused else HTTPStatus.BAD_GATEWAY
                 reply.fail(status, f"imagectl: {problem.what}")
-            else:
-                with self._lock:
-                    self._troubles.pop(url, None)
 
     def refuse(self, url: str, why: str, hint: str) -> None:
         """Implements ``proxy.Answering``."""
-        self._remember(url, BuildFailed("a download was refused", stage=STAGE, why=why, hint=hint))
+        refusal = BuildFailed("a download was refused", stage=STAGE, why=why, hint=hint)
+        self._remember("request", url, refusal)
 
     def mistake(self, problem: BaseException) -> None:
         """Implements ``proxy.Answering``."""
         self._remember(
-            f"{type(problem).__name__}",
+            "mistake",
+            type(problem).__name__,
             BuildFailed(
                 "the proxy for downloads could not answer",
                 stage=STAGE,
@@ -297,7 +297,9 @@ class Supply:
         reply.finish()
 
     def _give(self, place: Place, answer: _Answer) -> None:
-        """From now on this is the answer."""
+        """From now on this is the answer, and whatever went wrong before did no harm."""
+        with self._lock:
+            self._troubles.pop(("answer", self._mirrors.url(place)), None)
         if place in self._given:
             return
         if answer.sha256 != EMPTY:
@@ -412,9 +414,10 @@ class Supply:
             answer.location,
         )
 
-    def _remember(self, url: str, error: ImagectlError) -> None:
+    def _remember(self, kind: str, url: str, error: ImagectlError) -> None:
+        """Only what an *answer* failed with is forgotten where a later attempt works."""
         with self._lock:
-            self._troubles.setdefault(url, _Trouble(url, self._during, error))
+            self._troubles.setdefault((kind, url), _Trouble(url, self._during, error))
 
 
 class _Unlisted(BuildFailed):
