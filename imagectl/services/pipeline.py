@@ -17,6 +17,7 @@ from imagectl.model.lock import (
     LockedBase,
     LockedPackagesBase,
     LockedParentBase,
+    sorted_inputs,
 )
 from imagectl.model.names import Sha256
 from imagectl.model.version import Version
@@ -122,9 +123,9 @@ def new_lock(
         epoch=work.epoch,
         definition=digests,
         mirrors=taken.mirrors,
-        toolchain=taken.toolchain,
+        toolchain=replace(taken.toolchain, inputs=sorted_inputs(taken.toolchain.inputs.all)),
         base=_locked_base(image, parent, taken),
-        inputs=taken.inputs,
+        inputs=sorted_inputs(taken.inputs.all),
         expected=expected,
     )
 
