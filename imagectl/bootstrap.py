@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from imagectl.model.project import Project as Settings
     from imagectl.services.doctor import Finding, SeenAccelerator
     from imagectl.services.ports import (
+        Advisories,
         ArtifactStore,
         Checks,
         Definitions,
@@ -163,6 +164,13 @@ class Project:
         from imagectl.adapters.inside.documents import StoredDocuments
 
         return StoredDocuments(self.store)
+
+    @cached_property
+    def advisories(self) -> Advisories:
+        """Debian's security data."""
+        from imagectl.adapters.security import FileAdvisories
+
+        return FileAdvisories(self.state / "security", self.settings.security_data)
 
     @cached_property
     def releasing(self) -> Releasing:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from imagectl.cli.invocation import Invocation
+from imagectl.formats.sizes import BadSize, parse_duration
 from imagectl.model.names import (
     Architecture,
     BadName,
@@ -67,6 +69,13 @@ class _Named(click.ParamType[T, object]):
         return [CompletionItem(each) for each in offered if each.startswith(incomplete)]
 
 
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except BadSize as problem:
+        raise BadName(str(problem)) from None
+
+
 def _version_ref(text: str) -> VersionRef:
     ref = parse_image_ref(text)
     if ref.version is None:
@@ -117,6 +126,7 @@ LOCATION: _Named[LocationName] = _Named("location", parse_location_name, _locati
 VERSION: _Named[VersionId] = _Named("version", parse_version_id)
 IMAGE_REF: _Named[ImageRef] = _Named("image", parse_image_ref, _published)
 PROMOTABLE: _Named[ImageRef] = _Named("image", parse_image_ref, _promotable)
+DURATION: _Named[timedelta] = _Named("duration", _duration)
 VERSION_REF: _Named[VersionRef] = _Named("image@version", _version_ref, _published_versions)
 
 

@@ -35,11 +35,13 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "build": "build and test images, and let what passes enter its channel",
         "rebuild": "make a version again, to the byte",
         "test": "boot a version again and run its suites",
+        "inputs": "look at what builds were made from",
     },
     "The catalog": {
         "list": "show images, channels and versions",
         "show": "show everything about one version",
         "diff": "show in what two versions differ",
+        "scan": "list the known vulnerabilities of a version",
         "history": "show who moved which channel, when and why",
         "catalog": "check the catalog itself, or write what consumers read anew",
     },

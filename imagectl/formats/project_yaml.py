@@ -211,10 +211,15 @@ _LOCATIONS = defaulted(
 )
 _MIRROR = defaulted("mirror", MIRROR, MIRROR.meaning, {})
 _BUILD = defaulted("build", BUILD, BUILD.meaning, {})
+_SECURITY_DATA = optional(
+    "security_data",
+    URL,
+    "Where `imagectl scan` fetches Debian's security data from: what debsecan(1) calls its source.",
+)
 
 PROJECT: Record[Project] = Record(
     "The settings of a project: imagectl.yaml.",
-    (_CATALOG, _STORE, _INPUTS, _LOCATIONS, _MIRROR, _BUILD),
+    (_CATALOG, _STORE, _INPUTS, _LOCATIONS, _MIRROR, _BUILD, _SECURITY_DATA),
     lambda values: Project(
         catalog_url=values[_CATALOG].url,
         catalog_password=values[_CATALOG].password,
@@ -224,6 +229,7 @@ PROJECT: Record[Project] = Record(
         locations=MappingProxyType(dict(values[_LOCATIONS])),
         mirror=values[_MIRROR],
         build=values[_BUILD],
+        security_data=values[_SECURITY_DATA],
     ),
 )
 """The whole file."""

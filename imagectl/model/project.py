@@ -77,7 +77,8 @@ class Project:
     """``imagectl.yaml``. Paths are relative to the project's root, or absolute: ``root / path``.
 
     ``catalog_url`` is SQLAlchemy's; the path in ``sqlite:///PATH`` is one of those too. It never
-    holds a password: that is ``catalog_password``.
+    holds a password: that is ``catalog_password``. ``security_data`` is the URL that the suite's
+    name is added to, for what debsecan reads; None where the network is not to be asked.
     """
 
     catalog_url: str
@@ -88,3 +89,4 @@ class Project:
     locations: Mapping[LocationName, LocationSettings]
     mirror: Mirror
     build: BuildSettings
+    security_data: str | None = None

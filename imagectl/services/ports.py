@@ -44,6 +44,7 @@ from imagectl.model.published import (
     PublishedImage,
     PublishedVersion,
 )
+from imagectl.model.security import SecurityData
 from imagectl.model.version import (
     Artifact,
     Inside,
@@ -154,6 +155,25 @@ class ArtifactStore(Protocol):
 
     def verify(self, sha256: Sha256) -> Path:
         """Like ``path``, after hashing it again. Raises NotFound or Corrupt."""
+        ...
+
+
+class InputFiles(Protocol):
+    """The files that builds were made from, by digest.
+
+    Each method raises CannotTell where they cannot be read: never fewer than there are (P3).
+    """
+
+    def digests(self) -> Iterator[tuple[Sha256, int]]:
+        """Every file that is here, with its size in bytes. None where there never was a store."""
+        ...
+
+    def check(self, sha256: Sha256) -> Path:
+        """Hash the file that is here again. Raises NotFound, Corrupt."""
+        ...
+
+    def missing(self, digests: Collection[Sha256]) -> frozenset[Sha256]:
+        """Those that are not to be had, neither here nor in a shared store behind it."""
         ...
 
 
@@ -516,6 +536,27 @@ class Documents(Protocol):
 
     def outcomes(self, tests: TestSummary) -> Mapping[str, str]:
         """How each test ended, by ``SUITE::TEST``."""
+        ...
+
+
+class Advisories(Protocol):
+    """Debian's security data.
+
+    Every method raises CannotTell where the data is damaged, truncated or not there. How old it may
+    be, and whether it is about the right suite, is for the caller to judge.
+    """
+
+    def kept(self, suite: str) -> SecurityData | None:
+        """What was fetched last and kept here; None where nothing was."""
+        ...
+
+    def read(self, snapshot: Path, suite: str) -> SecurityData:
+        """What somebody else has fetched: a folder, of which the data about *suite* is read, or a
+        file of one."""
+        ...
+
+    def fetch(self, suite: str, now: datetime) -> SecurityData:
+        """From the network; kept, durable on return."""
         ...
 
 

@@ -83,6 +83,14 @@ build: {accelerator: tcg, boot_timeout: 10m}
     )
 
 
+def test_security_data_has_an_address_or_none() -> None:
+    assert read("").security_data is None
+    url = "https://mirror.example/security/release/1"
+    assert read(f"security_data: {url}").security_data == url
+    with pytest.raises(BadInput, match="1 problem"):
+        read("security_data: ftp://mirror.example/x")
+
+
 @pytest.mark.parametrize(
     ("text", "settings"),
     [
