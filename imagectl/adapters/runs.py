@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from imagectl.adapters.namespaces import remove_tree
 
 VARIABLE = "IMAGECTL_RUN"
 """The environment variable that marks every process of a run."""
+
+DEATH_SECONDS = 10.0
+"""How long to wait for killed processes to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +130,24 @@ def _remove(folder: Path, run_id: str) -> tuple[int, ...]:
 
 
 def _end_processes(run_id: str) -> tuple[int, ...]:
-    """Kill every process whose environment carries this run's id, but not this process."""
+    """Kill every process whose environment carries this run's id, but not this process.
+
+    On return none of them runs any more, save one that the kernel does not let die.
+    """
     mark = f"{VARIABLE}={run_id}".encode()
     ended: list[int] = []
-    for _ in range(10):  # a process may fork between the look and the kill; look again
-        found = [pid for pid in _pids() if mark in _environment(pid)]
-        if not found:
-            break
+    deadline = time.monotonic() + DEATH_SECONDS
+    while time.monotonic() < deadline:
+        environments = {pid: _environment(pid) for pid in _pids()}
+        found = [pid for pid, variables in environments.items() if variables and mark in variables]
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         ended += [pid for pid in found if pid not in ended]
+        if not found and None not in environments.values():
+            break
+        # A killed process takes a moment to go; one that starts a program tells soon.
+        time.sleep(0.002)
     return tuple(ended)
 
 
@@ -147,8 +158,25 @@ def _pids() -> Iterator[int]:
             yield int(name)
 
 
-def _environment(pid: int) -> list[bytes]:
+def _environment(pid: int) -> list[bytes] | None:
+    """The process's environment; None while it is starting a program (execve), when the old one is
+    gone and the new one not there yet: nobody can tell then whose it is (P8)."""
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        found = Path(f"/proc/{pid}/environ").read_bytes()
+        if not found and not _has_none(Path(f"/proc/{pid}/stat").read_bytes()):
+            return None
     except OSError:  # gone, or another user's
         return []
+    return found.split(b"\0")
+
+
+def _has_none(stat: bytes) -> bool:
+    """Whether a process is certain to have no environment: proc(5), the fields after its name."""
+    state, *fields = stat[stat.rindex(b")") + 1 :].split()
+    begins, ends = int(fields[_ENV_START]), int(fields[_ENV_END])
+    kernel_thread = int(fields[_FLAGS]) & _PF_KTHREAD
+    return bool(kernel_thread) or state in (b"Z", b"X") or begins == ends != 0
+
+
+_FLAGS, _ENV_START, _ENV_END = 5, 46, 47  # places behind the state
+_PF_KTHREAD = 0x00200000

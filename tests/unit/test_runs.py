@@ -17,7 +17,8 @@ from pathlib import Path
 from imagectl.adapters import process, runs
 with runs.open_run(Path(sys.argv[1])) as run:
     (run.sub("vm") / "disk").write_text("half a disk")
-    with process.start(["sh", "-c", "sleep 300 & sleep 300"]) as child:
+    with process.start(["sh", "-c", "sleep 300 & echo up; sleep 300; :"]) as child:
+        child.stdout.readline()  # now its own child is there too
         print(run.id, child.pid, flush=True)
         time.sleep(300)
 """
@@ -83,6 +84,37 @@ def test_a_process_of_somebody_else_is_never_ended(tmp_path: Path) -> None:
         assert stranger.poll() is None
         assert build.stdout is not None
         build.stdout.close()
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+RESTLESS = 'exec sh -c "$0" "$0"'
+"""A shell that does nothing but become another one. While it does, it has no environment."""
+
+
+def test_a_process_that_is_starting_a_program_is_ended_too(tmp_path: Path) -> None:
+    for _ in range(60):
+        with runs.open_run(tmp_path) as run:
+            restless = subprocess.Popen(["sh", "-c", RESTLESS, RESTLESS])
+            time.sleep(0.005)
+        try:
+            # Killed it is by now; to be gone may take the kernel a moment.
+            assert restless.wait(5) == -signal.SIGKILL
+        finally:
+            restless.kill()
+            restless.wait()
+        assert not run.folder.exists()
+
+
+def test_a_process_without_environment_is_nobody_s(tmp_path: Path) -> None:
+    stranger = subprocess.Popen(["sleep", "60"], env={})
+    try:
+        began = time.monotonic()
+        with runs.open_run(tmp_path):
+            pass
+        assert time.monotonic() - began < runs.DEATH_SECONDS
+        assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
