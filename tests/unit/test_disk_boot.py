@@ -8,6 +8,7 @@ from support.trees import ROOT, ListSource, file, folder, made
 
 from imagectl.adapters.disk import boot
 from imagectl.adapters.disk.canonical import write_tree
+from imagectl.adapters.disk.members import find_members, read_content
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind
 from imagectl.errors import BuildFailed
 from imagectl.model.names import Sha256
@@ -81,3 +82,22 @@ def test_grub_boots_the_disk_that_the_tree_is_on() -> None:
     assert f"linux /vmlinuz root=PARTUUID={ids.root} ro quiet\n" in menu
     volume = ids.esp_volume.upper()
     assert f"search.fs_uuid {volume[:4]}-{volume[4:]} esp\n" in boot.core_config(ids)
+
+
+def test_hard_links_are_found_with_their_content(tmp_path: Path) -> None:
+    """Also where their first path is none of those that are looked for."""
+    files = [
+        ROOT,
+        folder(b"a"),
+        folder(b"boot"),
+        file(b"a/first", b"kernel", inode=7),
+        file(b"boot/vmlinuz", b"kernel", inode=7),
+        file(b"boot/other", b"kernel", inode=7),
+    ]
+    whole = write_tree(ListSource(files), (), 10**9, tmp_path / "tree.tar")
+    with whole.path.open("rb") as tar:
+        found = find_members(tar, whole.path, lambda member: member.entry.path.startswith(b"boot/"))
+        assert set(found) == {b"boot/vmlinuz", b"boot/other"}
+        for path, member in found.items():
+            assert (member.entry.path, member.entry.size) == (path, 6)
+            assert b"".join(read_content(tar, member)) == b"kernel"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from support.trees import ROOT, ListSource, file, folder
 
 from imagectl.adapters.disk import writer
 from imagectl.adapters.disk.canonical import write_tree
-from imagectl.adapters.disk.files import whole_file
+from imagectl.adapters.disk.files import HashedWriter, whole_file
 from imagectl.adapters.disk.partitions import MIB
 from imagectl.adapters.disk.tree import CanonicalTree, Entry
 from imagectl.adapters.toolchain import Toolchain
@@ -98,3 +99,23 @@ def test_a_full_file_system_is_named_with_what_is_needed(tmp_path: Path) -> None
 def test_other_errors_of_the_system_are_let_through(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), whole_file(tmp_path / "out"):
         raise PermissionError
+
+
+@pytest.mark.parametrize("length", [0, 1, MIB - 1, MIB, 3 * MIB + 5])
+def test_what_is_written_is_hashed(tmp_path: Path, length: int) -> None:
+    content = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
+    with (tmp_path / "out").open("wb", buffering=0) as opened, HashedWriter(opened) as writer:
+        for start in range(0, length, 100_000):
+            writer.write(content[start : start + 100_000])
+    assert (tmp_path / "out").read_bytes() == content
+    assert writer.sha256 == hashlib.sha256(content).hexdigest()
+    assert writer.size == length
+
+
+def test_a_full_file_system_ends_the_writing() -> None:
+    def write() -> None:
+        with open("/dev/full", "wb", buffering=0) as full, HashedWriter(full) as writer:
+            writer.write(bytes(3 * MIB))
+
+    with pytest.raises(OSError, match="No space left"):
+        write()

@@ -8,14 +8,16 @@ arguments of the kernel without ``root=``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID
 
-from imagectl.adapters.disk.archive import TarSource
 from imagectl.adapters.disk.files import whole_file
-from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind
+from imagectl.adapters.disk.members import Member, find_members, read_content
+from imagectl.adapters.disk.tree import CanonicalTree, Kind
 from imagectl.errors import BuildFailed
 from imagectl.model.names import Sha256
 
@@ -24,6 +26,8 @@ INITRD = b"initrd.img"
 CMDLINE = b"etc/kernel/cmdline"
 DEFAULT_CMDLINE = "console=tty0 console=ttyS0,115200n8"
 """For trees that say nothing: without a serial console nobody sees why a machine does not boot."""
+_BOOTS = re.compile(rb"[^/]*|boot/.*|etc/kernel/cmdline|usr/lib/modules/[^/]*/vmlinuz", re.DOTALL)
+"""Where kernels, initrds and the links to them are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +79,16 @@ def boot_files(tree: CanonicalTree, out_dir: Path) -> BootFiles:
 
     Raises BuildFailed where the tree has none.
     """
-    with TarSource(tree.path) as source:
-        entries = {entry.path: entry for entry in source.entries()}
-        arguments = kernel_arguments(source, entries)
+    with tree.path.open("rb") as tar:
+        members = find_members(tar, tree.path, boots)
+        arguments = kernel_arguments(tar, members)
         paths = []
         for name in (KERNEL, INITRD):
-            entry = resolve(entries, name)
+            member = resolve(members, name)
             out = out_dir / name.decode()
-            with whole_file(out) as unfinished, unfinished.open("wb") as file:
-                for chunk in source.content(entry):
-                    file.write(chunk)
+            need = member.entry.size
+            with whole_file(out, need=need) as unfinished, unfinished.open("wb") as file:
+                file.writelines(read_content(tar, member))
             paths.append(out)
     return BootFiles(paths[0], paths[1], root_argument(identity(tree.sha256)), arguments)
 
@@ -94,12 +98,17 @@ def root_argument(ids: Identity) -> str:
     return f"root=PARTUUID={ids.root}"
 
 
-def kernel_arguments(source: TarSource, entries: dict[bytes, Entry]) -> str:
+def boots(member: Member) -> bool:
+    """Whether a member may have to do with booting: a kernel, an initrd, or a link to one."""
+    return _BOOTS.fullmatch(member.entry.path) is not None
+
+
+def kernel_arguments(tar: BinaryIO, members: Mapping[bytes, Member]) -> str:
     """The tree's own kernel arguments, on one line."""
-    entry = entries.get(CMDLINE)
+    member = members.get(CMDLINE)
     text = DEFAULT_CMDLINE
-    if entry is not None and entry.kind is Kind.FILE:
-        text = b"".join(source.content(entry)).decode("utf-8", "replace")
+    if member is not None and member.entry.kind is Kind.FILE:
+        text = b"".join(read_content(tar, member)).decode("utf-8", "replace")
     return " ".join(["ro", *_words(text.splitlines())])
 
 
@@ -109,18 +118,18 @@ def _words(lines: Iterable[str]) -> Iterable[str]:
             yield from line.split()
 
 
-def resolve(entries: dict[bytes, Entry], name: bytes) -> Entry:
+def resolve(members: Mapping[bytes, Member], name: bytes) -> Member:
     """The file that */vmlinuz* or */initrd.img* points to. Raises BuildFailed."""
     path = name
     for _ in range(8):
-        entry = entries.get(path)
-        if entry is None:
+        member = members.get(path)
+        if member is None:
             break
-        if entry.kind is Kind.FILE:
-            return entry
-        if entry.kind is not Kind.SYMLINK:
+        if member.entry.kind is Kind.FILE:
+            return member
+        if member.entry.kind is not Kind.SYMLINK:
             break
-        path = entry.target.lstrip(b"/")
+        path = member.entry.target.lstrip(b"/")
     raise BuildFailed(
         f"the image has no /{name.decode()}",
         stage="disk",

@@ -8,7 +8,7 @@ The same files give the same bytes, whatever made them and in whatever order the
 - a hard-linked file has its content at its first path, the others link there;
 - volatile paths dropped, emptied or rewritten (``rules``).
 
-Memory holds the entries (about 1 kB each), never their content.
+Memory holds the entries (about 150 bytes each), never their content.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagectl.adapters.disk import archive
-from imagectl.adapters.disk.files import whole_file
+from imagectl.adapters.disk.files import HashedWriter, whole_file
+from imagectl.adapters.disk.members import read_members
+from imagectl.adapters.disk.packed import SortedEntries
 from imagectl.adapters.disk.rules import Action, Rule, compile_rules, rewrite
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, Source, display
 from imagectl.errors import Corrupt
@@ -46,27 +48,26 @@ def write_tree(source: Source, rules: Sequence[Rule], epoch: int, out: Path) -> 
     Raises Corrupt where the source does not hold together: a path twice, a file whose folder is
     missing, content that is not as long as it says.
     """
-    digest = hashlib.sha256()
-    size = count = 0
-    with whole_file(out) as unfinished, unfinished.open("wb", buffering=1 << 20) as file:
-        for settled in settle(source, rules, epoch):
+    entries = SortedEntries(source)
+    count = 0
+    with (
+        whole_file(out, need=entries.content + 2 * archive.BLOCK * len(entries)) as unfinished,
+        unfinished.open("wb", buffering=0) as file,
+        HashedWriter(file) as writer,
+    ):
+        for settled in settle(entries, source, rules, epoch):
             count += 1
             for chunk in _encode(source, settled):
-                digest.update(chunk)
-                file.write(chunk)
-                size += len(chunk)
-        digest.update(archive.END)
-        file.write(archive.END)
-        size += len(archive.END)
-    return CanonicalTree(out, Sha256(digest.hexdigest()), size, count)
+                writer.write(chunk)
+        writer.write(archive.END)
+    return CanonicalTree(out, writer.sha256, writer.size, count)
 
 
 def describe_tree(path: Path) -> CanonicalTree:
     """A canonical tar that is already there. Raises Corrupt where it is not a tar."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with archive.TarSource(path) as source:
-        count = sum(1 for _ in source.entries())
+        count = sum(1 for _ in read_members(file, path))
     return CanonicalTree(path, Sha256(digest), path.stat().st_size, count)
 
 
@@ -92,34 +93,38 @@ def content_of(source: Source, settled: Settled) -> Iterator[bytes]:
             )
 
 
-def settle(source: Source, rules: Sequence[Rule], epoch: int) -> Iterator[Settled]:
+def settle(
+    entries: SortedEntries, source: Source, rules: Sequence[Rule], epoch: int
+) -> Iterator[Settled]:
     """The entries of *source* in canonical order, as they will be. See ``write_tree``."""
     rule_of = compile_rules(rules)
     first_paths: dict[int, bytes] = {}
     folders: set[bytes] = set()
     dropped: set[bytes] = set()
     before: bytes | None = None
-    for entry in sorted(source.entries(), key=lambda entry: entry.path):
+    for entry in entries:
         path = entry.path
         if path == before:
             raise Corrupt(f"{display(path)} is there twice")
         before = path
         parent = path.rpartition(b"/")[0]
         if path and parent in dropped:
-            dropped.add(path)
+            if entry.kind is Kind.DIRECTORY:
+                dropped.add(path)
             continue
         _check_place(entry, parent, folders)
         rule = rule_of(path) if path else None
         if rule is not None and rule.action in (Action.DROP, Action.FIRST_BOOT):
-            dropped.add(path)
+            if entry.kind is Kind.DIRECTORY:
+                dropped.add(path)
             continue
         if entry.kind is Kind.DIRECTORY:
             folders.add(path)
-        kept = replace(
-            entry,
-            mtime=max(0, min(entry.mtime, epoch)),
-            xattrs=tuple(sorted(entry.xattrs)),
-        )
+        kept = entry
+        if not 0 <= entry.mtime <= epoch or len(entry.xattrs) > 1:
+            kept = replace(
+                entry, mtime=max(0, min(entry.mtime, epoch)), xattrs=tuple(sorted(entry.xattrs))
+            )
         if entry.kind is Kind.FILE and rule is not None:
             if rule.action is Action.EMPTY:
                 yield Settled(replace(kept, size=0, mtime=epoch))
@@ -130,7 +135,9 @@ def settle(source: Source, rules: Sequence[Rule], epoch: int) -> Iterator[Settle
         if entry.kind is Kind.DIRECTORY:
             yield Settled(kept)
             continue
-        first = first_paths.setdefault(entry.inode, path)
+        first = path
+        if entry.inode in entries.shared:
+            first = first_paths.setdefault(entry.inode, path)
         yield Settled(
             kept,
             source=entry if entry.kind is Kind.FILE else None,

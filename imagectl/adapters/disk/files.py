@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 from imagectl.errors import NoSpace
+from imagectl.model.names import Sha256
+
+_TOGETHER = 1 << 20
+"""Bytes that are written and hashed in one go."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -48,3 +55,52 @@ def _no_space(out: Path, need: int | None) -> NoSpace:
 def stored_size(path: Path) -> int:
     """How much of a file is really there, in bytes: holes take nothing."""
     return path.stat().st_blocks * 512
+
+
+class HashedWriter:
+    """Writes to an unbuffered file and hashes what it writes, at the same time.
+
+    A context manager: ``sha256`` and ``size`` (bytes) are known when its block has ended well.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+        self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)
+        self._hashed: Future[None] | None = None
+        self.size = 0
+        self.sha256 = Sha256("")
+
+    def __enter__(self) -> HashedWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        with self._thread:
+            if kind is None:
+                self._flush()
+                self._wait()
+                self.sha256 = Sha256(self._digest.hexdigest())
+
+    def write(self, piece: bytes) -> None:
+        """Write *piece*, now or a little later. Raises OSError."""
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        if self._waiting >= _TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        together = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        self.size += len(together)
+        self._wait()
+        self._hashed = self._thread.submit(self._digest.update, together)
+        view = memoryview(together)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def _wait(self) -> None:
+        if self._hashed is not None:
+            self._hashed.result()

@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagectl.adapters.disk.canonical import Settled, content_of, settle
+from imagectl.adapters.disk.packed import SortedEntries
 from imagectl.adapters.disk.rules import Rule
 from imagectl.adapters.disk.tree import Entry, Kind, MemorySource, Source
 from imagectl.adapters.namespaces import Bind, remove_tree, run_inside
 from imagectl.services.ports import Progress
 
 _KERNEL = re.compile(rb"boot/vmlinuz-([A-Za-z0-9+.~_-]+)\Z")
+_INITRD = b"boot/initrd.img-"
 _MKINITRAMFS = b"usr/sbin/mkinitramfs"
 _NOT_NEEDED = re.compile(
     rb"(?:boot/initrd\.img-|usr/share/(?:doc|info|locale|man)/|usr/src/|var/"
@@ -45,20 +47,23 @@ def rebuild_initrds(
     """
     root, out = work / "initramfs-root", work / "initramfs-out"
     before: dict[bytes, Entry] = {}
+    has_program = False
     versions: list[str] = []
     root.mkdir()
     out.mkdir()
     try:
         if progress is not None:
             progress.step("unpacking the tree for its initrds")
-        for settled in settle(source, rules, epoch):
+        for settled in settle(SortedEntries(source), source, rules, epoch):
             entry = settled.entry
-            before[entry.path] = entry
+            if entry.path.startswith(_INITRD):
+                before[entry.path] = entry
+            has_program |= entry.path == _MKINITRAMFS
             if match := _KERNEL.match(entry.path):
                 versions.append(match[1].decode())
             if not _NOT_NEEDED.match(entry.path):
                 _write(source, settled, os.fsencode(root))
-        if _MKINITRAMFS not in before:
+        if not has_program:
             if progress is not None and versions:
                 progress.note("The image has no initramfs-tools: its initrds stay as they are.")
             versions.clear()
@@ -75,7 +80,7 @@ def rebuild_initrds(
                 env={"SOURCE_DATE_EPOCH": str(epoch)},
                 what=f"making the initrd of {version}",
             )
-            path = b"boot/initrd.img-" + version.encode()
+            path = _INITRD + version.encode()
             old = before.get(path, Entry(path, Kind.FILE, 0o644))
             fresh = Entry(path, Kind.FILE, old.mode, old.uid, old.gid, epoch)
             files.append((fresh, (out / version).read_bytes()))

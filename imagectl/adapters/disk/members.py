@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -85,6 +85,27 @@ def read_content(file: BinaryIO, member: Member, start: int = 0) -> Iterator[byt
             return
         yield chunk
         start += len(chunk)
+
+
+def find_members(
+    file: BinaryIO, path: Path, wanted: Callable[[Member], bool]
+) -> dict[bytes, Member]:
+    """The members that are *wanted*, by their paths; hard links with the content of their first.
+
+    Errors are those of ``read_members``.
+    """
+    found = {member.entry.path: member for member in read_members(file, path) if wanted(member)}
+    firsts = {each.link_to for each in found.values() if each.link_to is not None}
+    if firsts:
+        there = {
+            each.entry.path: each for each in read_members(file, path) if each.entry.path in firsts
+        }
+        for name, member in found.items():
+            if member.link_to is not None:
+                first = there[member.link_to]
+                entry = replace(first.entry, path=name)
+                found[name] = Member(entry, member.link_to, first.offset)
+    return found
 
 
 def _padded(size: int) -> int:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import BinaryIO
 
 from imagectl.adapters.disk import boot
-from imagectl.adapters.disk.archive import TarSource
 from imagectl.adapters.disk.boot import Identity
 from imagectl.adapters.disk.ext4 import DiskSource
 from imagectl.adapters.disk.files import whole_file
+from imagectl.adapters.disk.members import Member, find_members, read_content
 from imagectl.adapters.disk.partitions import (
     BIOS_START,
     ESP_START,
@@ -131,22 +133,21 @@ def _collect(tree: CanonicalTree, parts: Path, ids: Identity, epoch: int) -> lis
 
     Returns the entries whose extended attributes mke2fs does not write.
     """
-    with TarSource(tree.path) as source:
-        entries = {entry.path: entry for entry in source.entries()}
+    with tree.path.open("rb") as tar:
+        members = find_members(tar, tree.path, _needed)
         for name in (boot.KERNEL, boot.INITRD):
-            boot.resolve(entries, name)
+            boot.resolve(members, name)
         for target, path in _ESP_FILES.items():
             _extract(
-                source,
-                _required(entries, path, "shim-signed, grub-efi-amd64-signed"),
+                tar,
+                _required(members, path, "shim-signed, grub-efi-amd64-signed"),
                 parts / "esp" / target,
             )
-        modules = [path for path in entries if path.startswith(_GRUB_PC)]
-        _required(entries, _GRUB_PC + b"boot.img", "grub-pc-bin")
-        for path in modules:
-            if path.endswith((b".mod", b".img", b".lst")):
-                _extract(source, entries[path], parts / "grub" / path.rpartition(b"/")[2].decode())
-        arguments = boot.kernel_arguments(source, entries)
+        _required(members, _GRUB_PC + b"boot.img", "grub-pc-bin")
+        for path, member in members.items():
+            if path.startswith(_GRUB_PC) and path.endswith((b".mod", b".img", b".lst")):
+                _extract(tar, member, parts / "grub" / path.rpartition(b"/")[2].decode())
+        arguments = boot.kernel_arguments(tar, members)
     config = parts / "esp" / _ESP_CONFIG
     config.parent.mkdir(parents=True)
     config.write_text(boot.grub_config(ids, arguments))
@@ -154,26 +155,35 @@ def _collect(tree: CanonicalTree, parts: Path, ids: Identity, epoch: int) -> lis
     (parts / "mke2fs.conf").write_bytes((resources.files(__package__) / "mke2fs.conf").read_bytes())
     for written in (parts / "esp").rglob("*"):
         os.utime(written, (epoch, epoch))
-    return [entry for entry in entries.values() if _other_xattrs(entry)]
+    return [each.entry for each in members.values() if _other_xattrs(each.entry)]
 
 
-def _required(entries: dict[bytes, Entry], path: bytes, packages: str) -> Entry:
-    entry = entries.get(path)
-    if entry is None or entry.kind is not Kind.FILE:
+def _needed(member: Member) -> bool:
+    path = member.entry.path
+    return (
+        path.startswith(_GRUB_PC)
+        or path in _ESP_FILES.values()
+        or boot.boots(member)
+        or bool(_other_xattrs(member.entry))
+    )
+
+
+def _required(members: Mapping[bytes, Member], path: bytes, packages: str) -> Member:
+    member = members.get(path)
+    if member is None or member.entry.kind is not Kind.FILE:
         raise BuildFailed(
             f"the image has no /{path.decode()}, without which its disk cannot boot",
             stage="disk",
             why=f"it belongs to {packages}, which every image needs",
             hint=f"let the playbook keep {packages} installed",
         )
-    return entry
+    return member
 
 
-def _extract(source: TarSource, entry: Entry, to: Path) -> None:
+def _extract(tar: BinaryIO, member: Member, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     with to.open("wb") as file:
-        for chunk in source.content(entry):
-            file.write(chunk)
+        file.writelines(read_content(tar, member))
 
 
 def _make_ext4(
