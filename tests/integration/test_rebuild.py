@@ -1,0 +1,124 @@
+"""The same bytes again, for real: all the way through Packer, QEMU and Ansible (P9).
+
+How incident A could have ended: the artifacts were deleted, everywhere; the project's definition is
+another one by now; the mirror is gone. The version is made again, to the same sha256, put where
+consumers pull it from, booted, and passes its tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.projects import new_project
+
+from imagectl.bootstrap import open_project
+from imagectl.model.version import Version
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
+
+IMAGECTL = str(Path(sys.executable).parent / "imagectl")
+GONE = """
+mirror:
+  debian: http://127.0.0.1:9/debian
+  security: http://127.0.0.1:9/debian-security
+"""
+SMALL = """\
+summary: a small image whose playbook also fetches
+base: {debian: {suite: bookworm}}
+disk_size: 2G
+provision: {playbook: playbooks/small.yml}
+suites: [tests/images/test_small.py]
+formats: [qcow2, gce]
+locations: {required: [local]}
+"""
+PLAYBOOK = """\
+- hosts: all
+  tasks:
+    - name: Install a package
+      ansible.builtin.apt:
+        name: tree
+        update_cache: true
+"""
+SUITE = "def test_has_tree(host):\n    assert host.check_output('tree --version')\n"
+
+
+def imagectl(root: Path, *arguments: str) -> Any:
+    """What the command answers with ``--json``."""
+    done = subprocess.run(
+        [IMAGECTL, *arguments, "--json"],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return json.loads(done.stdout)
+
+
+def only_version(root: Path) -> Version:
+    project = open_project(root)
+    try:
+        (version,) = project.catalog.snapshot().versions.values()
+        return version
+    finally:
+        project.close()
+
+
+def delete_artifacts(root: Path, version: Version) -> None:
+    """From the artifact store and from the location that consumers pull from."""
+    for artifact in version.artifacts:
+        found = [*(root / ".imagectl").rglob(artifact.sha256)]
+        assert len(found) == 2
+        for path in found:
+            path.unlink()
+
+
+def make_gone(root: Path) -> None:
+    """Everything that the version came from, but for what imagectl keeps of it."""
+    settings = root / "imagectl.yaml"
+    settings.write_text(settings.read_text() + GONE)
+    (root / "playbooks/small.yml").write_text("- hosts: nobody\n")
+    (root / "images/small/image.lock").unlink()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("rebuild") / "images"
+    new_project(root).close()
+    (root / "images/small").mkdir()
+    (root / "images/small/image.yaml").write_text(SMALL)
+    (root / "playbooks/small.yml").write_text(PLAYBOOK)
+    (root / "tests/images/test_small.py").write_text(SUITE)
+    return root
+
+
+def test_a_version_that_was_deleted_is_made_again_offline_and_works(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imagectl(root, "build", "small")
+    version = only_version(root)
+    delete_artifacts(root, version)
+    make_gone(root)
+    rebuilt = imagectl(root, "rebuild", str(version.ref), "--offline")
+    assert rebuilt["versions"][0]["outcome"] == "same"
+    assert rebuilt["versions"][0]["restored"] == ["qcow2", "gce"]
+    placed = imagectl(root, "publish", str(version.ref))["placements"]
+    for artifact, placement in zip(version.artifacts, placed, strict=True):
+        with Path(placement["reference"]).open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+        with capsys.disabled():
+            sys.stdout.write(
+                f"\n{version.ref} {artifact.format.value}"
+                f"\n  built   {artifact.sha256}\n  rebuilt {found}\n"
+            )
+        assert found == artifact.sha256
+    proved = imagectl(root, "test", str(version.ref))
+    assert proved["passed"] == 1
+    assert [path.name for path in (root / ".imagectl/runs").iterdir()] == []
