@@ -155,7 +155,6 @@ class SharedBucket:
             if self._opened is None:
                 self._opened = from_url(
                     str(self._bucket),
-                    client_options={"connect_timeout": timedelta(seconds=20)},
                     retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=60)},
                 )
             return self._opened

@@ -161,6 +161,10 @@ class InputStore:
         self.find(sha256)
         return self._files.check(sha256)
 
+    def check(self, sha256: Sha256) -> Path:
+        """Hash the file that is here again. Raises NotFound, Corrupt, CannotTell."""
+        return self._files.check(sha256)
+
     def set_aside(self, sha256: Sha256) -> Path | None:
         """Move a file whose bytes are not what its name says out of the way.
 
@@ -193,14 +197,12 @@ class InputStore:
         folder cannot be read (P3); a folder that was never made is empty."""
         top = self.root / "sha256"
         for folder in self._names(top):
-            for name in self._names(top / folder) if (top / folder).is_dir() else ():
-                try:
+            for name in self._names(top / folder):
+                with contextlib.suppress(BadName):  # not ours
                     sha256 = parse_sha256(name)
-                    yield sha256, os.lstat(self._files.path(sha256)).st_size
-                except BadName:
-                    continue  # not ours
-                except FileNotFoundError:
-                    continue  # set aside meanwhile, or in the folder of other digits
+                    path = self._files.path(sha256)
+                    if path.parent.name == folder and (found := self._look(path)) is not None:
+                        yield sha256, found.st_size
 
     @property
     def size(self) -> int:
@@ -263,17 +265,35 @@ class InputStore:
         return True
 
     def _names(self, folder: Path) -> list[str]:
+        """What is in the folder, sorted; nothing where it is not there or, below the top, is none.
+        Raises CannotTell."""
         try:
             return sorted(os.listdir(folder))
         except FileNotFoundError:
             return []
+        except NotADirectoryError as error:
+            if folder.parent != self.root:
+                return []
+            raise self._unreadable(error) from error
         except OSError as error:
-            raise CannotTell(
-                "the input store cannot be read",
-                where=str(folder),
-                why=error.strerror or str(error),
-                hint="check that it is mounted, and who may read it",
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _look(self, path: Path) -> os.stat_result | None:
+        """None where it is gone: another process has set it aside. Raises CannotTell."""
+        try:
+            return os.lstat(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> CannotTell:
+        return CannotTell(
+            "the input store cannot be read",
+            where=str(error.filename or self.root),
+            why=error.strerror or str(error),
+            hint="check that it is mounted, and who may read it",
+        )
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
