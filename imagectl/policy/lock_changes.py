@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from imagectl.model.lock import (
+    Download,
     Inputs,
     Lock,
     LockedBase,
@@ -83,33 +84,35 @@ def _counted(what: str, changes: Iterable[Change]) -> Iterator[str]:
 
 def lock_changes(before: Lock, after: Lock) -> LockChanges:
     """What *after* has that *before* has not, and the other way round."""
-    settings = [
-        Change("epoch", moment(_time(before.epoch)), moment(_time(after.epoch))),
-        Change("base", _base(before.base), _base(after.base)),
-        Change("toolchain", before.toolchain.tree[:12], after.toolchain.tree[:12]),
-        Change("definition", "", listed(changed_since(before, after.definition))),
-        *(
-            Change(f"mirror {archive.value}", before.mirrors.get(archive, ""), new)
-            for archive, new in sorted(after.mirrors.items(), key=lambda each: each[0].value)
-        ),
-    ]
     return LockChanges(
-        settings=tuple(each for each in settings if each.before != each.after and _told(each)),
+        settings=tuple(each for each in _settings(before, after) if each.before != each.after),
         packages=_packages(before.inputs, after.inputs),
         downloads=_changes(
-            before.inputs.downloads,
-            after.inputs.downloads,
-            lambda each: each.url,
-            lambda each: f"{each.sha256[:12]} ({each.size:,} bytes)" if each.size else "empty",
+            before.inputs.downloads, after.inputs.downloads, lambda each: each.url, _download
         ),
         toolchain=_packages(before.toolchain.inputs, after.toolchain.inputs),
-        indexes=len({*before.inputs.indexes} ^ {*after.inputs.indexes}),
+        indexes=len(
+            {
+                (each.archive, each.path)
+                for each in {*before.inputs.indexes} ^ {*after.inputs.indexes}
+            }
+        ),
         result=before.expected != after.expected,
     )
 
 
-def _told(change: Change) -> bool:
-    return change.what != "definition" or change.after != listed(())
+def _settings(before: Lock, after: Lock) -> Iterator[Change]:
+    yield Change("architecture", before.architecture.value, after.architecture.value)
+    yield Change("mode", before.mode.value, after.mode.value)
+    yield Change("epoch", moment(_time(before.epoch)), moment(_time(after.epoch)))
+    yield Change("base", _base(before.base), _base(after.base))
+    yield Change("toolchain", before.toolchain.tree[:12], after.toolchain.tree[:12])
+    changed = changed_since(before, after.definition)
+    if changed:
+        yield Change("definition", "as locked", f"other {listed(changed)}")
+    for archive in sorted({*before.mirrors, *after.mirrors}, key=lambda each: each.value):
+        old, new = before.mirrors.get(archive, ""), after.mirrors.get(archive, "")
+        yield Change(f"mirror {archive.value}", old, new)
 
 
 def _time(epoch: int) -> datetime:
@@ -130,25 +133,48 @@ def _packages(before: Inputs, after: Inputs) -> tuple[Change, ...]:
     def name(package: Package) -> str:
         return f"{package.name} {package.architecture}"
 
-    return _changes(before.packages, after.packages, name, lambda each: each.version)
+    def said(package: Package) -> tuple[str, str]:
+        return package.version, f"{package.version} ({package.sha256[:12]})"
+
+    return _changes(before.packages, after.packages, name, said)
+
+
+def _download(download: Download) -> tuple[str, str]:
+    if download.size:
+        short = f"{download.sha256[:12]} ({download.size:,} bytes)"
+    else:
+        short = f"to {download.location}" if download.location else "empty"
+    return short, f"{short}, {download.status} {download.content_type}".rstrip()
 
 
 def _changes(
-    before: Iterable[T], after: Iterable[T], key: Callable[[T], str], said: Callable[[T], str]
+    before: Iterable[T],
+    after: Iterable[T],
+    key: Callable[[T], str],
+    said: Callable[[T], tuple[str, str]],
 ) -> tuple[Change, ...]:
-    """Inputs by name. Where a build reads several of one name, they are told together."""
-    old, new = _named(before, key, said), _named(after, key, said)
-    return tuple(
-        Change(name, old.get(name, ""), new.get(name, ""))
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    )
+    """Inputs by name. Where a build reads several of one name, they are told together.
+
+    *said* gives two texts: one for people, and one that is there for what differs all the same: a
+    mirror may have other bytes under the version that it had before.
+    """
+    old, new = _named(before, key), _named(after, key)
+
+    def texts(inputs: Iterable[T], which: int) -> str:
+        return ", ".join(sorted({said(each)[which] for each in inputs}))
+
+    changes = []
+    for name in sorted({*old, *new}):
+        one, other = old.get(name, set()), new.get(name, set())
+        which = int(texts(one, 0) == texts(other, 0))
+        change = Change(name, texts(one, which), texts(other, which))
+        if change.before != change.after:
+            changes.append(change)
+    return tuple(changes)
 
 
-def _named(
-    inputs: Iterable[T], key: Callable[[T], str], said: Callable[[T], str]
-) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
+def _named(inputs: Iterable[T], key: Callable[[T], str]) -> dict[str, set[T]]:
+    found: dict[str, set[T]] = {}
     for each in inputs:
-        found.setdefault(key(each), set()).add(said(each))
-    return {name: ", ".join(sorted(texts)) for name, texts in found.items()}
+        found.setdefault(key(each), set()).add(each)
+    return found

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.examples import digest, lock, package
-from support.strategies import locks
+from support.strategies import digests, locks
 
 from imagectl.model.lock import Download, Expected, Lock, LockedPackagesBase, sorted_inputs
+from imagectl.model.names import Architecture
 from imagectl.policy.lock_changes import lock_changes
 
 LOCK = lock()
@@ -67,6 +69,52 @@ def test_two_versions_of_one_package_are_told_together() -> None:
     assert (change.before, change.after) == ("3.134", "3.134, 3.135")
 
 
+def test_other_bytes_under_the_same_version_are_told() -> None:
+    """What a mirror did, or somebody in between, and nobody would see by the versions."""
+    (old,) = (each for each in LOCK.inputs.packages if each.name == "adduser")
+    after = with_inputs(replace(old, sha256=digest("other")), without=old)
+    (change,) = lock_changes(LOCK, after).packages
+    assert (change.mark, change.what) == ("~", "adduser all")
+    assert change.before == f"3.134 ({old.sha256[:12]})"
+    assert change.after == f"3.134 ({digest('other')[:12]})"
+
+
+def test_an_index_that_changed_is_one() -> None:
+    old = LOCK.inputs.indexes[0]
+    after = with_inputs(replace(old, sha256=digest("newer")), without=old)
+    changes = lock_changes(LOCK, after)
+    assert changes.indexes == 1
+    assert changes.summary == "1 signed file of mirrors changed, no package, the same bytes"
+    assert lock_changes(LOCK, with_inputs(without=old)).indexes == 1
+
+
+def test_redirects_are_told_by_where_they_lead() -> None:
+    url = "https://mirror.example/tool"
+    before = with_inputs(Download(url, 302, digest(""), 0, location="/1"))
+    after = with_inputs(Download(url, 302, digest(""), 0, location="/2"))
+    (change,) = lock_changes(before, after).downloads
+    assert (change.before, change.after) == ("to /1", "to /2")
+    gone = with_inputs(Download(url, 404, digest(""), 0))
+    gone_for_good = with_inputs(Download(url, 410, digest(""), 0))
+    (change,) = lock_changes(gone, gone_for_good).downloads
+    assert (change.before, change.after) == ("empty, 404", "empty, 410")
+
+
+@settings(max_examples=100, deadline=None)
+@given(one=locks, data=st.data())
+def test_what_differs_in_any_way_is_told(one: Lock, data: st.DataObject) -> None:
+    every = data.draw(st.sampled_from(one.inputs.all)) if one.inputs.all else None
+    if every is None:
+        return
+    other = replace(every, sha256=data.draw(digests.filter(lambda new: new != every.sha256)))
+    rest = [each for each in one.inputs.all if each != every]
+    after = replace(one, inputs=sorted_inputs([*rest, other]))
+    changes = lock_changes(one, after)
+    assert changes.inputs
+    told = len(changes.packages) + len(changes.downloads) + changes.indexes
+    assert told == 1
+
+
 def test_downloads_are_told_by_their_content() -> None:
     url = "https://mirror.example/tool"
     before = with_inputs(Download(url, 200, digest("one"), 10))
@@ -90,6 +138,8 @@ def test_downloads_are_told_by_their_content() -> None:
             replace(LOCK, mirrors=dict.fromkeys(LOCK.mirrors, "http://other.example")),
             "mirror debian",
         ),
+        (replace(LOCK, mirrors={}), "mirror debian-security"),
+        (replace(LOCK, architecture=Architecture.ARM64), "architecture"),
     ],
 )
 def test_settings_are_told(after: Lock, what: str) -> None:
