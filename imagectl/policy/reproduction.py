@@ -54,10 +54,11 @@ def judge(kept_as_is: str, compared: int, causes: Sequence[str]) -> tuple[Reprod
     return (Reproducible.YES if compared else Reproducible.UNPROVEN), ""
 
 
-def cause(found: Sequence[Deviation], paths: Sequence[str] | None) -> str:
+def cause(found: Sequence[Deviation], paths: Sequence[str] | None, *, more: bool = False) -> str:
     """Why two builds from the same inputs are not the same, in one line.
 
     *paths* says of each path that differs how it does; None where one of the trees is gone.
+    *more*: there are others.
     """
     what = listed(each.what for each in found)
     if all(each.what != "tree" for each in found):
@@ -66,9 +67,11 @@ def cause(found: Sequence[Deviation], paths: Sequence[str] | None) -> str:
         why = "of the earlier build only digests are left" if paths is None else "in no path"
         return f"two builds from the same inputs differ ({why})"
     named = "; ".join(_printable(path) for path in paths[:MAX_NAMED])
-    more = f"; and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
-    verb = "differs" if len(paths) == 1 else "differ"
-    return f"{counted(len(paths), 'path')} {verb} between two builds: {named}{more}"
+    rest = len(paths) - MAX_NAMED
+    said = f"; and {'more' if more else f'{rest} more'}" if rest > 0 or more else ""
+    verb = "differs" if len(paths) == 1 and not more else "differ"
+    count = f"{'more than ' if more else ''}{counted(len(paths), 'path')}"
+    return f"{count} {verb} between two builds: {named}{said}"
 
 
 def _printable(text: str) -> str:

@@ -483,13 +483,20 @@ class Difference:
     advice: str
 
 
+REST = "..."
+"""In place of a path: all the others in which two trees differ."""
+
+
 class Comparer(Protocol):
     """Says in what two trees differ."""
 
     def compare(
         self, one: Path, other: Path, work: Workspace, progress: Progress
     ) -> tuple[Difference, ...]:
-        """The differences between two canonical tars, sorted by path, at most 100 with detail."""
+        """The differences between two canonical tars, sorted by path.
+
+        At most 100, and after them one with the path ``REST`` that counts what is left out.
+        """
         ...
 
 

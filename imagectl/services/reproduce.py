@@ -12,6 +12,7 @@ from imagectl.model.version import Version
 from imagectl.policy.reproduction import Deviation, cause, deviations
 from imagectl.services.pipeline import Product, equipped, produce
 from imagectl.services.ports import (
+    REST,
     Conditions,
     Difference,
     Equipment,
@@ -40,9 +41,11 @@ class Comparison:
         """Why they are not the same, in one line; empty where they are."""
         if self.same:
             return ""
-        found = self.differences
-        paths = None if found is None else [f"{each.path}: {each.detail}" for each in found]
-        return cause(self.deviations, paths)
+        if self.differences is None:
+            return cause(self.deviations, None)
+        named = [each for each in self.differences if each.path != REST]
+        paths = [f"{each.path}: {each.detail}" for each in named]
+        return cause(self.deviations, paths, more=len(named) < len(self.differences))
 
 
 def compare(

@@ -45,9 +45,11 @@ class MemoryChecks:
 
 
 class MemoryProver:
-    """Implements ``services.ports.Prover``. The tests in ``failing`` fail."""
+    """Implements ``services.ports.Prover``. The tests in ``failing`` fail; ``booted`` are the
+    formats of all disks so far."""
 
     def __init__(self) -> None:
+        self.booted: list[Format] = []
         self.failing: set[str] = set()
         self.tests = ["test_up", "test_clean"]
 
@@ -61,6 +63,7 @@ class MemoryProver:
         *,
         keep: bool = False,
     ) -> Proof:
+        self.booted.append(disk_format)
         console = work.folder / "console.log"
         console.write_text(f"login of {disk.read_text()}\n")
         results = tuple(

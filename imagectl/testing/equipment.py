@@ -21,7 +21,7 @@ from imagectl.model.lock import (
     LockedDiskBase,
     LockedToolchain,
 )
-from imagectl.model.names import Format, Sha256
+from imagectl.model.names import Format, Sha256, bootable_format
 from imagectl.model.version import Version
 from imagectl.services.ports import (
     ArtifactStore,
@@ -221,8 +221,13 @@ class MemoryDisks:
         for disk_format in image.formats:
             disks[disk_format] = work.folder / f"disk.{disk_format.value}"
             disks[disk_format].write_text(f"{disk_format.value} of {content}")
-        first = image.formats[0]
-        return Written(sha256_of(f"raw of {content}"), disks, (disks[first], first))
+        raw = sha256_of(f"raw of {content}")
+        bootable = bootable_format(disks)
+        if bootable is not None:
+            return Written(raw, disks, (disks[bootable], bootable))
+        disk = work.folder / "finished.raw"
+        disk.write_text(f"raw of {content}")
+        return Written(raw, disks, (disk, Format.RAW))
 
     def compress(self, tree: CanonicalTree, work: Workspace, progress: Progress) -> Path:
         out = work.folder / "tree.compressed"

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import Result
-from support.projects import new_project
+from support.projects import new_project, record_version
 
 from imagectl.bootstrap import Project
 from imagectl.cli.build import Built
@@ -19,6 +19,7 @@ from imagectl.cli.documents import schema
 from imagectl.cli.output import Failure
 from imagectl.cli.test import ProvedDocument
 from imagectl.errors import BuildFailed
+from imagectl.model.names import Format
 from imagectl.services.ports import Progress
 from imagectl.services.workbench import Workbench
 from imagectl.testing.build import MemoryChecks, MemoryProver, MemoryTimings
@@ -197,6 +198,37 @@ def test_test_of_what_is_not_there(
     result = imagectl("test", *arguments)
     assert result.exit_code == code
     assert "hint:" in result.stderr
+
+
+def test_test_boots_what_qemu_can_boot(project: Project, tools: Tools, imagectl: Run) -> None:
+    both = record_version(
+        project, "debian-base@20261120.1", formats=(Format.GCE, Format.VMDK, Format.QCOW2)
+    )
+    assert imagectl("test", str(both)).exit_code == 0
+    assert tools.prover.booted[-1] is Format.QCOW2
+    neither = record_version(project, "debian-base@20261120.2", formats=(Format.GCE, Format.OVA))
+    result = imagectl("test", str(neither))
+    assert result.exit_code == 6
+    assert "has no disk that can be booted here" in result.stderr
+    assert "it was delivered as gce and ova" in result.stderr
+
+
+def test_test_boots_the_kept_disk_in_the_format_that_it_has(
+    project: Project, tools: Tools, imagectl: Run
+) -> None:
+    definition = project.root / "images" / "debian-base" / "image.yaml"
+    definition.write_text(definition.read_text().replace("[qcow2]", "[gce, raw]"))
+    tools.prover.failing = {"test_clean"}
+    imagectl("build")
+    definition.write_text(definition.read_text().replace("[gce, raw]", "[qcow2]"))
+    tools.prover.failing = set()
+    assert imagectl("test", "debian-base", "--failed").exit_code == 0
+    assert tools.prover.booted[-1] is Format.RAW
+    tools.prover.failing = {"test_clean"}
+    imagectl("build")
+    tools.prover.failing = set()
+    assert imagectl("test", "debian-base", "--failed").exit_code == 0
+    assert tools.prover.booted[-1] is Format.QCOW2
 
 
 def test_validate_reports_every_problem_of_every_file(project: Project, imagectl: Run) -> None:

@@ -74,6 +74,13 @@ def test_a_cause_is_one_line(other: Expected, paths: Sequence[str] | None, said:
     assert cause(deviations(ONE, other), paths).startswith(said)
 
 
+def test_where_there_are_more_paths_than_are_compared_it_says_so() -> None:
+    said = cause(deviations(ONE, OTHER_TREE), [f"{n}: x" for n in range(100)], more=True)
+    assert said == "more than 100 paths differ between two builds: 0: x; 1: x; 2: x; and more"
+    four = cause(deviations(ONE, OTHER_TREE), ["a", "b", "c", "d"])
+    assert four == "4 paths differ between two builds: a; b; c; and 1 more"
+
+
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=12))
 def test_a_cause_can_be_printed_and_kept_whatever_the_paths_are(paths: list[str]) -> None:
     """Names of files need not be text, or may hold line ends."""

@@ -23,7 +23,7 @@ from imagectl.adapters.disk.causes import AROUND, HEAD, Cause, Sample, cause_of
 from imagectl.adapters.disk.members import Member, read_content, read_members
 from imagectl.adapters.disk.tree import Kind, display
 from imagectl.errors import ToolMissing, ToolTimedOut
-from imagectl.services.ports import Difference, Progress, Workspace
+from imagectl.services.ports import REST, Difference, Progress, Workspace
 
 SHOWN = 100
 """How many differences are told one by one."""
@@ -174,7 +174,7 @@ class _Found:
         told = tuple(each.difference() if isinstance(each, _Only) else each for each in self.shown)
         if not self.more:
             return told
-        rest = Difference("...", f"and {self.more} more paths differ", "")
+        rest = Difference(REST, f"and {self.more} more paths differ", "")
         return (*told, rest)
 
 
