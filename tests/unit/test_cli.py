@@ -305,7 +305,7 @@ def test_completion_offers_the_verbs() -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["plain,init"]
+    assert done.stdout.split() == ["plain,init", "plain,inputs"]
 
 
 def test_help_is_quick() -> None:
