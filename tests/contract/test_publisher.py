@@ -18,6 +18,7 @@ from imagectl.errors import CannotTell, Corrupt, Failed, NotFound, Refused
 from imagectl.formats.published_v1 import ENTRY
 from imagectl.model.catalog import Snapshot
 from imagectl.model.names import VersionId
+from imagectl.model.version import Reproducible
 from imagectl.services.ports import PublishedTree, Publisher
 from imagectl.testing.published import MemoryPublisher
 
@@ -107,6 +108,18 @@ def test_what_is_published_is_read(published: Published, book: Book) -> None:
     assert published.publisher.published_generation() == 2
     assert published.tree.catalog().generation == 2
     assert stable(published.tree) == FIRST
+
+
+def test_consumers_are_told_how_a_version_was_made(published: Published, book: Book) -> None:
+    book.built(TWO, reproducible=Reproducible.NO, cause="/etc/x differs")
+    published.publisher.publish(book.snapshot)
+    documents = published.tree.versions(published.tree.catalog().images[CI])
+    plain, made = (published.tree.version(documents[each]) for each in (FIRST, SECOND))
+    assert plain.origin is None
+    assert plain.inside is None
+    assert made.origin is not None
+    assert (made.origin.reproducible, made.origin.cause) == (Reproducible.NO, "/etc/x differs")
+    assert made.inside is not None
 
 
 def test_an_empty_catalog_can_be_published(published: Published) -> None:

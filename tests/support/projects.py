@@ -10,10 +10,19 @@ from imagectl.adapters.scaffold import write_scaffold
 from imagectl.bootstrap import Project, open_project
 from imagectl.model.catalog import Change, RecordVersion
 from imagectl.model.names import Architecture, Format, LocationName, Sha256
-from imagectl.model.version import Artifact, TestSummary, Tree, Version, VersionRef
+from imagectl.model.version import (
+    Artifact,
+    Inside,
+    Origin,
+    Reproducible,
+    TestSummary,
+    Tree,
+    Version,
+    VersionRef,
+)
 from imagectl.services.publish import place
 from imagectl.services.release import enter
-from support.examples import ref
+from support.examples import digest, ref
 
 BUILT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -31,10 +40,40 @@ def store_text(project: Project, text: str) -> Sha256:
     return project.store.add(source)
 
 
+def store_origin(
+    project: Project, text: str, reproducible: Reproducible, cause: str = ""
+) -> Origin:
+    """How a version was made, with its lock and its source in the store."""
+    return Origin(
+        epoch=round(BUILT.timestamp()),
+        lock=store_text(project, f"lock of {text}"),
+        source=store_text(project, f"source of {text}"),
+        raw=digest(f"raw disk of {text}"),
+        reproducible=reproducible,
+        cause=cause,
+    )
+
+
+def store_inside(project: Project, text: str) -> Inside:
+    """What is in a version, with the documents about it in the store."""
+    names = ("contents", "manifest", "spdx", "cyclonedx", "provenance")
+    return Inside(*(store_text(project, f"{name} of {text}") for name in names))
+
+
 def record_version(
-    project: Project, text: str, *, formats: tuple[Format, ...] = (Format.QCOW2,), failed: int = 0
+    project: Project,
+    text: str,
+    *,
+    formats: tuple[Format, ...] = (Format.QCOW2,),
+    failed: int = 0,
+    origin: Origin | None = None,
+    inside: Inside | None = None,
+    opaque: bool = False,
 ) -> VersionRef:
-    """``IMAGE@VERSION`` in the catalog, with its bytes in the store, but placed nowhere yet."""
+    """``IMAGE@VERSION`` in the catalog, with its bytes in the store, but placed nowhere yet.
+
+    *opaque*: its disk is kept as Packer left it, so it has no tree.
+    """
     named = ref(text)
     stored = store_text(project, f"tree of {text}")
     contents = {each: f"{each.value} disk of {text}" for each in formats}
@@ -45,7 +84,7 @@ def record_version(
         summary="Debian 12, ready to be built upon",
         fingerprint=Sha256(hashlib.sha256(f"inputs of {text}".encode()).hexdigest()),
         parent=None,
-        tree=Tree(stored, 850_000_000, stored),
+        tree=None if opaque else Tree(stored, 850_000_000, stored),
         artifacts=tuple(
             Artifact(each, Architecture.AMD64, store_text(project, content), len(content))
             for each, content in contents.items()
@@ -61,6 +100,8 @@ def record_version(
         tool="0.1.0",
         build_log=store_text(project, f"log of {text}"),
         seconds=148.5,
+        origin=origin,
+        inside=inside,
     )
     snapshot = project.catalog.snapshot(())
     project.catalog.commit(

@@ -12,7 +12,13 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import Result
-from support.projects import new_project, record_version, release
+from support.projects import (
+    new_project,
+    record_version,
+    release,
+    store_inside,
+    store_origin,
+)
 from support.timing import processor_seconds
 
 from imagectl.bootstrap import Project
@@ -24,6 +30,7 @@ from imagectl.cli.output import Failure
 from imagectl.cli.publish import Published
 from imagectl.cli.resolve import Resolved
 from imagectl.cli.show import Shown
+from imagectl.model.version import Reproducible
 
 Run = Callable[..., Result]
 OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
@@ -96,6 +103,82 @@ def test_show_tells_everything_about_a_version(project: Project, imagectl: Run) 
     for part in (NEW, said["summary"], said["artifacts"][0]["sha256"], "12 passed", "2:28"):
         assert part in text
     assert said["placements"][0]["reference"] in text
+
+
+NEWEST = "debian-base@20261121.1"
+
+
+def test_show_tells_how_a_version_was_made(project: Project, imagectl: Run) -> None:
+    origin = store_origin(project, NEWEST, Reproducible.YES)
+    record_version(project, NEWEST, origin=origin, inside=store_inside(project, NEWEST))
+    said = answer(imagectl("show", NEWEST, "--json"), Shown)
+    assert said["origin"] == {
+        "reproducible": "yes",
+        "cause": "",
+        "epoch": "2026-11-20T12:00:00Z",
+        "raw": origin.raw,
+    }
+    documents = {each["name"]: each for each in said["documents"]}
+    assert list(documents) == [
+        *("lock", "source", "contents", "manifest", "spdx", "cyclonedx", "provenance")
+    ]
+    assert documents["lock"]["sha256"] == origin.lock
+    for name, document in documents.items():
+        assert Path(document["file"]).read_text() == f"{name} of {NEWEST}"
+    text = imagectl("show", NEWEST).stdout
+    assert "again     reproducible: its lock gives the same bytes again\n" in text
+    assert "inputs    of 2026-11-20 12:00 UTC\n" in text
+    for document in documents.values():
+        assert f"/{document['sha256']}" in text
+
+
+@pytest.mark.parametrize(
+    ("reproducible", "cause", "line"),
+    [
+        (Reproducible.NO, "/etc/x differs", "NOT reproducible: /etc/x differs"),
+        (Reproducible.NO, "", "NOT reproducible: the cause is not known"),
+        (
+            Reproducible.UNPROVEN,
+            "",
+            "not proven: `imagectl build debian-base --twice` would tell",
+        ),
+    ],
+)
+def test_show_and_list_tell_what_is_not_reproducible(
+    project: Project, imagectl: Run, reproducible: Reproducible, cause: str, line: str
+) -> None:
+    origin = store_origin(project, NEWEST, reproducible, cause)
+    record_version(project, NEWEST, origin=origin, opaque=True)
+    text = imagectl("show", NEWEST).stdout
+    assert f"again     {line}\n" in text
+    assert "tree      none: the disk is as Packer left it\n" in text
+    said = answer(imagectl("show", NEWEST, "--json"), Shown)
+    assert (said["tree"], said["tree_size"]) == (None, None)
+    assert said["origin"]["cause"] == cause
+    assert [each["name"] for each in said["documents"]] == ["lock", "source"]
+    listed = answer(imagectl("list", "debian-base", "--json"), Listed)["images"][0]["versions"]
+    assert [each["reproducible"] for each in listed] == [reproducible.value, None, None]
+    lines = imagectl("list", "debian-base").stdout.splitlines()
+    assert reproducible.value in lines[2].split()
+    assert "-" in lines[3].split()
+    assert max(map(len, lines)) <= 80
+
+
+def test_show_says_which_document_is_gone(project: Project, imagectl: Run) -> None:
+    origin = store_origin(project, NEWEST, Reproducible.YES)
+    record_version(project, NEWEST, origin=origin)
+    project.store.path(origin.lock).unlink()
+    assert "lock       gone from the store\n" in imagectl("show", NEWEST).stdout
+    said = answer(imagectl("show", NEWEST, "--json"), Shown)
+    assert said["documents"][0] == {"name": "lock", "sha256": origin.lock, "file": None}
+
+
+def test_a_version_of_long_ago_says_nothing_of_locks(project: Project, imagectl: Run) -> None:
+    said = answer(imagectl("show", NEW, "--json"), Shown)
+    assert (said["origin"], said["documents"]) == (None, [])
+    text = imagectl("show", NEW).stdout
+    assert "again" not in text
+    assert "lock" not in text
 
 
 def test_show_names_a_required_location_that_is_missing(project: Project, imagectl: Run) -> None:
@@ -263,7 +346,7 @@ def test_a_build_config_with_mistakes_names_them_all(project: Project, imagectl:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("debian-base", "--config", "x"), (), ("debian-base:beta", "--format", "vmdk")],
+    [("debian-base", "--config", "x"), (), ("debian-base:beta", "--format", "vhd")],
 )
 def test_resolve_with_bad_usage(
     project: Project, imagectl: Run, arguments: tuple[str, ...]
