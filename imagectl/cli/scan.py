@@ -111,7 +111,7 @@ class Scan(TypedDict):
 @click.option(
     "--snapshot",
     metavar="FILE|DIR",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Use this data only: a copy of .imagectl/security, or a file of it.",
 )
 @click.option("--fetch", is_flag=True, help="Fetch the data anew, however fresh what is kept is.")

@@ -6,7 +6,10 @@ import base64
 import copy
 import json
 import os
+import re
+import shutil
 import stat
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -117,6 +120,29 @@ def test_what_is_no_signed_statement_is_refused(keys: Path, envelope: bytes) -> 
     with pytest.raises(Corrupt, match="not what this key") as caught:
         verify(sign({"_type": "x", "predicateType": "y"}, project_key(keys)), key, "here")
     assert caught.value.where == "here"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
+def test_the_documented_check_works_without_imagectl(
+    keys: Path, envelope: bytes, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/see-inside.md").read_text()
+    (script,) = (each for each in re.findall(r"```sh\n(.*?)```", page, re.S) if "openssl" in each)
+    shutil.copy(keys / PUBLIC, tmp_path)
+    (tmp_path / "provenance.json").write_bytes(envelope)
+
+    def check() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = check()
+    assert (done.returncode, "Signature Verified Successfully" in done.stdout) == (0, True)
+    assert json.loads((tmp_path / "statement.json").read_text()) == said()
+    changed = base64.b64encode(json.dumps({**said(), "subject": []}).encode()).decode()
+    document = {**json.loads(envelope), "payload": changed}
+    (tmp_path / "provenance.json").write_text(json.dumps(document))
+    assert check().returncode != 0
 
 
 def test_another_projects_key_does_not_verify(envelope: bytes, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_a_codename_is_never_a_path(tmp_path: Path) -> None:
         (["debian-bse"], 6, "did you mean debian-base?"),
         (["debian-base:stabel"], 6, "points to nothing yet"),
         (["debian-base@20261101.1"], 6, "the catalog has no"),
-        ([REF, "--snapshot", "/no/such"], 2, "does not exist"),
+        ([REF, "--snapshot", "/no/such"], 5, "there is no such file"),
         ([REF, "--fetch", "--snapshot", "."], 2, "cannot both be meant"),
         ([REF, "--fail-on", "grave"], 2, "'grave' is not one of"),
         ([REF], 5, "it does not say `security_data`"),
