@@ -215,10 +215,12 @@ class _Build:
         return lock
 
     def _renew_lock(self, lock: Lock) -> None:
+        assert self._plan.lock is not None
         self._lock_file = keep_lock(self._bench, self._image, lock, before=self._plan.lock)
+        same = lock.expected == self._plan.lock.expected
         self._progress.note(
-            f"images/{self._image.name}/{self._lock_file.name} has the same inputs as before, and "
-            "expects what was just built: commit it"
+            f"images/{self._image.name}/{self._lock_file.name} is of the definition as it is now, "
+            f"with the inputs of before and {'the same' if same else 'another'} result: commit it"
         )
 
     def _prove(self, product: Product) -> Proof:
@@ -239,7 +241,10 @@ class _Build:
         compared: list[Comparison] = []
         if self._plan.lock is not None:
             earlier = _maker(self._plan.snapshot, lock)
-            if self._plan.changed or self._made_by_another_tool(earlier, lock, product):
+            if not deviations(lock.expected, product.expected):
+                compared.append(Comparison(()))
+                lock = renewed(lock, self._plan.digests, product.expected)
+            elif self._plan.changed or self._made_by_another_tool(earlier):
                 lock = renewed(lock, self._plan.digests, product.expected)
             elif not product.kept_as_is:
                 compared.append(self._compare_with_lock(equipment, earlier, lock, product))
@@ -258,11 +263,9 @@ class _Build:
                     self._progress.note(f"  {each.path}: {each.advice}")
         return lock, verdict
 
-    def _made_by_another_tool(self, earlier: Version | None, lock: Lock, product: Product) -> bool:
-        """Whether other bytes are imagectl's own doing. What the lock expects is an older one's."""
+    def _made_by_another_tool(self, earlier: Version | None) -> bool:
+        """Whether other bytes are imagectl's own doing: *earlier* is what the lock expects."""
         if earlier is None or earlier.tool == self._request.tool:
-            return False
-        if not deviations(lock.expected, product.expected):
             return False
         self._progress.note(
             f"imagectl {self._request.tool} gives other bytes than {earlier.tool} did, which built "
@@ -273,8 +276,6 @@ class _Build:
     def _compare_with_lock(
         self, equipment: Equipment, earlier: Version | None, lock: Lock, product: Product
     ) -> Comparison:
-        if not deviations(lock.expected, product.expected):
-            return Comparison(())
         with self._stages("compare"):
             tree = stored_tree(self._bench, equipment, earlier, self._work, self._progress)
             return compare(self._bench, lock.expected, tree, product, self._work, self._progress)

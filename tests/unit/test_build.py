@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from support.workshop import (
@@ -173,8 +173,18 @@ def test_a_changed_definition_is_built_from_the_inputs_that_are_locked(shop: Wor
     assert origin(again.version).reproducible is Reproducible.UNPROVEN
     notes = "\n".join(shop.progress.notes)
     assert "definition of debian changed since its lock was made" in notes
-    assert "the same inputs as before" in notes
+    assert "with the inputs of before and another result: commit it" in notes
     assert shop.build(SAME_INPUTS, force=True).version.artifacts == again.version.artifacts
+
+
+def test_other_tests_of_the_same_bytes_are_proof_too(shop: Workshop) -> None:
+    first = shop.build().version
+    suites = replace(IMAGE, suites=(PurePosixPath("tests/images/test_y.py"),))
+    version = shop.build(suites).version
+    assert version.artifacts == first.artifacts
+    assert origin(version).reproducible is Reproducible.YES
+    assert shop.locked().definition == shop.definitions.digests(suites)
+    assert "with the inputs of before and the same result" in shop.progress.notes[-1]
 
 
 def test_what_is_not_locked_is_not_fetched(shop: Workshop) -> None:
