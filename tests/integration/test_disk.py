@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from support.children import Child, become_nobody
+from support.real_inside import check_inside
 from support.supplies import newest_toolchain, session
 from support.trees import ListSource, contents, file, folder, made
 
@@ -153,6 +154,12 @@ def test_nothing_in_the_base_is_newer_than_its_epoch(
     files: dict[bytes, tuple[Entry, bytes]],
 ) -> None:
     assert max(entry.mtime for entry, _ in files.values()) == EPOCH
+
+
+def test_what_is_said_to_be_in_the_base_is_what_dpkg_says(
+    base: CanonicalTree, tmp_path: Path
+) -> None:
+    check_inside(base, tmp_path)
 
 
 def test_the_disk_holds_the_tree_and_nothing_else(
