@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagectl.errors import BuildFailed, Conflict
+from imagectl.errors import BadInput, BuildFailed, Conflict
 from imagectl.model.image import Image
 from imagectl.model.lock import Access, Lock
+from imagectl.model.names import ImageName
 from imagectl.policy.locking import access_to_lock, changed_since
 from imagectl.services.conditions import plan
 from imagectl.services.pipeline import equipped, locked_epoch, new_lock, produce
@@ -39,6 +40,8 @@ class Proposal:
     access: Access | None
     changed: tuple[str, ...] = ()
     """What of the definition is not as it was when ``before`` was made."""
+    unreadable: bool = False
+    """Whether there is a lock that cannot be read; ``before`` is None then."""
     log: Path | None = None
 
 
@@ -52,7 +55,11 @@ def propose(bench: Workbench, image: Image, request: LockRequest, progress: Prog
         stages = stages_of(bench, image.name, progress)
         with stages("inputs"):
             digests = bench.definitions.digests(image)
-            before = bench.definitions.lock(image.name)
+            before, wrong = _read(bench, image.name)
+            if wrong is not None:
+                if not request.update:
+                    raise wrong
+                progress.note(f"its lock cannot be read, and is to be replaced: {wrong.what}")
             access = access_to_lock(before, digests, update=request.update)
             if access is None:
                 assert before is not None
@@ -66,21 +73,43 @@ def propose(bench: Workbench, image: Image, request: LockRequest, progress: Prog
             taken = equipment.taken()
         lock = new_lock(image, planned.parent, work, digests, taken, product.expected)
         changed = changed_since(before, digests) if before is not None else ()
-        return Proposal(image, before, lock, access, changed, work.log)
+        return Proposal(image, before, lock, access, changed, wrong is not None, work.log)
 
 
 def accept(bench: Workbench, proposal: Proposal) -> Path:
     """Write the proposed lock. Raises like ``keep_lock``."""
-    return keep_lock(bench, proposal.image, proposal.lock, before=proposal.before)
+    return keep_lock(
+        bench,
+        proposal.image,
+        proposal.lock,
+        before=proposal.before,
+        unreadable=proposal.unreadable,
+    )
 
 
-def keep_lock(bench: Workbench, image: Image, lock: Lock, *, before: Lock | None) -> Path:
+def _read(bench: Workbench, image: ImageName) -> tuple[Lock | None, BadInput | None]:
+    """The image's lock, or what is wrong with it."""
+    try:
+        return bench.definitions.lock(image), None
+    except BadInput as wrong:
+        return None, wrong
+
+
+def keep_lock(
+    bench: Workbench,
+    image: Image,
+    lock: Lock,
+    *,
+    before: Lock | None,
+    unreadable: bool = False,
+) -> Path:
     """Make *lock* the image's lock.
 
-    Raises Conflict where the image's lock is not *before* any more, and BuildFailed where the
-    definition is not the one that the lock has the digests of.
+    Raises Conflict where the image's lock is not *before* any more (or is *unreadable*, and was
+    not), and BuildFailed where the definition is not the one that the lock has the digests of.
     """
-    if bench.definitions.lock(image.name) != before:
+    now, wrong = _read(bench, image.name)
+    if (now, wrong is not None) != (before, unreadable):
         raise Conflict(
             f"somebody else changed the lock of {image.name} meanwhile; it was left as it is",
             where=f"images/{image.name}/image.lock",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.workshop import CHILD, IMAGE, OPAQUE, Workshop, open_workshop, origin
 
-from imagectl.errors import BuildFailed, Conflict, NotFound
+from imagectl.errors import BadInput, BuildFailed, Conflict, NotFound
 from imagectl.model.image import DebianBase, Image, Provision
 from imagectl.model.lock import Access, LockedDiskBase, LockedPackagesBase, LockedParentBase
 from imagectl.model.version import Reproducible
@@ -97,6 +97,29 @@ def test_update_takes_everything_anew(shop: Workshop) -> None:
     assert {each.sha256 for each in after.inputs.downloads}.isdisjoint(before.inputs.digests)
     used = shop.equipper.used[-1]
     assert (used.access, used.lock, used.fresh) == (Access.RECORD, None, True)
+
+
+def test_update_replaces_a_lock_that_cannot_be_read(shop: Workshop) -> None:
+    """As the message about such a lock says."""
+    shop.lock()
+    file = shop.definitions.project / "images/debian/image.lock"
+    file.write_text("<<<<<<< ours\n")
+    with pytest.raises(BadInput, match="problem"):
+        shop.propose()
+    assert file.read_text() == "<<<<<<< ours\n"
+    shop.lock(update=True)
+    assert urls(shop) == ["baseline", "bookworm"]
+    assert any("cannot be read, and is to be replaced" in note for note in shop.progress.notes)
+
+
+def test_a_lock_that_became_unreadable_meanwhile_is_left_alone(shop: Workshop) -> None:
+    shop.lock()
+    proposal = shop.propose(update=True)
+    file = shop.definitions.project / "images/debian/image.lock"
+    file.write_text("<<<<<<< ours\n")
+    with pytest.raises(Conflict):
+        accept(shop.bench, proposal)
+    assert file.read_text() == "<<<<<<< ours\n"
 
 
 def test_a_proposal_alone_writes_nothing(shop: Workshop) -> None:
