@@ -11,15 +11,9 @@ import pytest
 from support import disks
 from support.trees import contents
 
-from imagectl.adapters.disk.ext4 import DiskSource, acl_value, device_number, find_root, seconds
-from imagectl.adapters.disk.partitions import (
-    EFI_SYSTEM,
-    LINUX_DATA,
-    ROOT_START,
-    ROOT_X86_64,
-    Partition,
-    layout,
-)
+from imagectl.adapters.disk.ext4 import Ext4Source, acl_value, device_number, seconds
+from imagectl.adapters.disk.partitions import ROOT_START
+from imagectl.adapters.disk.root import find_root
 from imagectl.adapters.disk.tree import Entry, Kind
 from imagectl.errors import Corrupt, Failed
 
@@ -35,8 +29,12 @@ ACL_OF_GROUP_8 = struct.pack("<I", 2) + b"".join(
 )
 
 
+def open_ext4(disk: Path) -> Ext4Source:
+    return Ext4Source(disk, find_root(disk).partition)
+
+
 def read(disk: Path) -> dict[bytes, tuple[Entry, bytes]]:
-    with DiskSource(disk) as source:
+    with open_ext4(disk) as source:
         found = contents(source)
     found.pop(b"lost+found", None)
     return found
@@ -110,7 +108,7 @@ def test_links_of_both_kinds(tmp_path: Path) -> None:
     found = read(disk)
     for length in (1, 58, 59, 60, 61, 1000):
         assert found[b"l%d" % length][0].target == b"t" * length
-    with DiskSource(disk) as source:
+    with open_ext4(disk) as source:
         inodes = {entry.path: entry.inode for entry in source.entries()}
     assert inodes[b"a"] == inodes[b"b"]
     assert len(set(inodes.values())) == len(inodes) - 1
@@ -183,7 +181,7 @@ def test_one_entry_by_its_path(tmp_path: Path) -> None:
     tree = make(tmp_path)
     (tree / "d").mkdir()
     (tree / "d/f").write_bytes(b"text")
-    with DiskSource(disks.make_disk(tmp_path / "disk", tree)) as source:
+    with open_ext4(disks.make_disk(tmp_path / "disk", tree)) as source:
         by_path = {entry.path: entry for entry in source.entries()}
         for path in (b"", b"d", b"d/f"):
             assert replace(source.entry(path), path=path) == by_path[path]
@@ -263,22 +261,6 @@ def test_noise_is_refused(disk: Path) -> None:
         file.write(b"\xa5" * 8192)
     with pytest.raises((Corrupt, Failed)):
         read(disk)
-
-
-def partition(number: int, kind: object) -> Partition:
-    return replace(layout(disks.SIZE, *disks.IDS[1:])[0], number=number, type=kind)  # type: ignore[arg-type]  # a UUID
-
-
-def test_the_root_partition_is_told_by_its_type() -> None:
-    esp, data, root = (
-        partition(number, kind)
-        for number, kind in enumerate((EFI_SYSTEM, LINUX_DATA, ROOT_X86_64), start=1)
-    )
-    assert find_root((esp, data, root), Path("d")) == root
-    assert find_root((esp, data), Path("d")) == data
-    for partitions in ((esp,), (esp, data, replace(data, number=9)), (root, root), ()):
-        with pytest.raises(Failed, match="cannot be told"):
-            find_root(partitions, Path("d"))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagectl.adapters.disk.canonical import write_tree
-from imagectl.adapters.disk.ext4 import DiskSource
 from imagectl.adapters.disk.initramfs import rebuild_initrds
+from imagectl.adapters.disk.root import open_root
 from imagectl.adapters.disk.rules import RULES, Rule
 from imagectl.adapters.disk.tree import CanonicalTree, LayeredSource, Source
 from imagectl.services.ports import Progress
@@ -28,10 +28,10 @@ def read_back(
 
     The machine must have been shut down. ``initrds``: make them again (some seconds), as must be
     where the machine was told not to. ``above``: files that are put over the disk's. ``work``: an
-    existing folder on a disk with room for the tree. Errors are those of ``DiskSource``,
+    existing folder on a disk with room for the tree. Errors are those of ``open_root``,
     ``write_tree`` and ``rebuild_initrds``.
     """
-    with DiskSource(raw) as disk:
+    with open_root(raw) as disk:
         source: Source = disk if above is None else LayeredSource(disk, above)
         if initrds:
             source = LayeredSource(source, rebuild_initrds(source, rules, epoch, work, progress))

@@ -24,14 +24,8 @@ from dissect.extfs.exceptions import Error as ExtError
 from dissect.util.stream import RangeStream
 
 from imagectl.adapters.disk.inodes import SIZE, Inode, InodeTable, Runs, decode_tables
-from imagectl.adapters.disk.partitions import (
-    LINUX_DATA,
-    ROOT_X86_64,
-    TABLE_BYTES,
-    Partition,
-    decode_table,
-)
-from imagectl.adapters.disk.tree import CHUNK, Entry, Kind, display, zeros
+from imagectl.adapters.disk.partitions import Partition
+from imagectl.adapters.disk.tree import CHUNK, Entry, Kind, NotUnderstood, display, zeros
 from imagectl.errors import Corrupt, Failed
 
 ROOT_INODE = 2
@@ -63,26 +57,25 @@ _FOLDER_ENTRY = struct.Struct("<IHBB")
 _NO_ID = 0xFFFFFFFF
 
 
-class DiskSource:
-    """The root file system of a raw disk. A context manager: it holds the file open.
+class Ext4Source:
+    """The ext4 in a partition of a raw disk. A context manager: it holds the file open.
 
-    Raises Corrupt where the disk or the file system is damaged, Failed where it was not unmounted
-    or is of a kind that cannot be read.
+    Raises Corrupt where it is damaged, Failed where it was not unmounted, NotUnderstood where it is
+    of a kind that cannot be read.
     """
 
-    def __init__(self, raw: Path) -> None:
+    def __init__(self, raw: Path, partition: Partition) -> None:
         self._raw = raw
+        self._partition = partition
         self._file = raw.open("rb", buffering=0)
         try:
-            head = os.pread(self._file.fileno(), TABLE_BYTES, 0)
-            self._partition = find_root(decode_table(head), raw)
             self._filesystem = self._open()
             self._table = self._inode_table()
         except BaseException:
             self._file.close()
             raise
 
-    def __enter__(self) -> DiskSource:
+    def __enter__(self) -> Ext4Source:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -145,7 +138,8 @@ class DiskSource:
                 "the disk's file system was not unmounted",
                 where=str(self._raw),
                 why="its journal holds changes that are not in their place yet",
-                hint="the machine must be shut down (`systemctl poweroff`), not just stopped",
+                hint="the machine must be shut down (`systemctl poweroff`), not just stopped; of a "
+                "disk that came so: e2fsck -fy on that partition",
             )
         if superblock.s_state & _STATE_ERRORS:
             raise self._corrupt("the kernel has found errors in it and marked it")
@@ -175,8 +169,8 @@ class DiskSource:
             tables,
         )
 
-    def _unreadable(self, why: str) -> Failed:
-        return Failed(
+    def _unreadable(self, why: str) -> NotUnderstood:
+        return NotUnderstood(
             "the disk's file system is of a kind that cannot be read",
             where=str(self._raw),
             why=why,
@@ -273,20 +267,6 @@ class DiskSource:
                 start += len(chunk)
                 length -= len(chunk)
         yield from zeros(left)
-
-
-def find_root(partitions: tuple[Partition, ...], raw: Path) -> Partition:
-    """The partition with the root file system: by its type, or the only one for Linux data."""
-    exact = [partition for partition in partitions if partition.type == ROOT_X86_64]
-    found = exact or [partition for partition in partitions if partition.type == LINUX_DATA]
-    if len(found) == 1:
-        return found[0]
-    raise Failed(
-        "the disk's root partition cannot be told",
-        where=str(raw),
-        why=f"{len(found)} of its {len(partitions)} partitions are for Linux files "
-        f"(type {ROOT_X86_64} or {LINUX_DATA}); exactly one is expected",
-    )
 
 
 def seconds(low: int, extra: int) -> int:

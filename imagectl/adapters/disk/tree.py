@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from imagectl.errors import Failed
 from imagectl.services.ports import CanonicalTree as CanonicalTree
 
 CHUNK = 1 << 20
@@ -48,6 +49,10 @@ class Entry:
     device: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     inode: int = 0
+
+
+class NotUnderstood(Failed):
+    """A disk, or a file system, of a kind that cannot be read. ``why`` is the cause, for people."""
 
 
 class Source(Protocol):

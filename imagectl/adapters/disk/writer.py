@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from imagectl.adapters.disk import boot
 from imagectl.adapters.disk.boot import Identity
-from imagectl.adapters.disk.ext4 import DiskSource
+from imagectl.adapters.disk.ext4 import Ext4Source
 from imagectl.adapters.disk.files import whole_file
 from imagectl.adapters.disk.members import Member, find_members, read_content
 from imagectl.adapters.disk.partitions import (
@@ -30,6 +30,7 @@ from imagectl.adapters.disk.partitions import (
     encode_table,
     layout,
 )
+from imagectl.adapters.disk.root import find_root
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, display
 from imagectl.adapters.namespaces import Bind
 from imagectl.adapters.toolchain import Toolchain
@@ -241,7 +242,8 @@ def _set_xattrs(
     values = parts / "xattrs"
     values.mkdir()
     commands: list[str] = []
-    with DiskSource(raw) as disk:
+    root = find_root(raw).partition
+    with Ext4Source(raw, root) as disk:
         inodes = {disk.entry(entry.path).inode: entry for entry in entries}
     for inode, entry in inodes.items():
         for name, value in _other_xattrs(entry):
@@ -256,7 +258,7 @@ def _set_xattrs(
         input="".join(commands).encode("utf-8", "surrogateescape"),
         what="writing the extended attributes",
     )
-    with DiskSource(raw) as disk:  # debugfs ends with status 0 whatever happened
+    with Ext4Source(raw, root) as disk:  # debugfs ends with status 0 whatever happened
         for entry in entries:
             if disk.entry(entry.path).xattrs != entry.xattrs:
                 raise BuildFailed(
