@@ -6,7 +6,12 @@ import sys
 
 from benchmarks import disk, packer, startup
 
-BENCHMARKS = {"startup": startup.main, "disk": disk.main, "packer": packer.main}
+BENCHMARKS = {
+    "startup": startup.main,
+    "disk": disk.main,
+    "large": disk.large,
+    "packer": packer.main,
+}
 
 
 def main(names: list[str]) -> int:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
@@ -34,7 +35,7 @@ from imagectl.adapters.disk.root import find_root
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, display
 from imagectl.adapters.namespaces import Bind
 from imagectl.adapters.toolchain import Toolchain
-from imagectl.errors import BuildFailed, ToolFailed
+from imagectl.errors import BuildFailed, ImagectlError, ToolFailed
 from imagectl.services.ports import Progress
 
 _GRUB_PC = b"usr/lib/grub/i386-pc/"
@@ -92,17 +93,22 @@ def write_raw(
     parts = work / "disk-parts"
     parts.mkdir()
     try:
-        attributed = _collect(tree, parts, ids, epoch)
-        with whole_file(out, need=needed_size(tree)) as raw:
+        shipped = resources.files(__package__) / "mke2fs.conf"
+        (parts / "mke2fs.conf").write_bytes(shipped.read_bytes())
+        with whole_file(out, need=needed_size(tree)) as raw, ThreadPoolExecutor(1) as beside:
             with raw.open("wb") as file:
                 file.truncate(disk_size)
-            _say(progress, "writing the file system")
+            if progress is not None:
+                progress.step("writing the file system and the boot loaders")
             _write_table(disk_size, ids, raw)
-            _make_ext4(tree, disk_size, epoch, ids, toolchain, parts, raw)
-            _set_xattrs(attributed, epoch, toolchain, parts, raw)
-            _say(progress, "writing the boot loaders")
-            _make_esp(epoch, ids, toolchain, parts, raw)
-            _make_bios_boot(toolchain, parts, raw)
+            # Each writes to partitions of its own; mke2fs takes the longest.
+            booting = beside.submit(_make_bootable, tree, epoch, ids, toolchain, parts, raw)
+            try:
+                _make_ext4(tree, disk_size, epoch, ids, toolchain, parts, raw)
+            except ImagectlError:
+                booting.result()  # what the tree lacks is the better answer
+                raise
+            _set_xattrs(booting.result(), epoch, toolchain, parts, raw)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
 
@@ -124,9 +130,14 @@ def needed_size(tree: CanonicalTree) -> int:
     return ROOT_START + TAIL + tree.size * 5 // 4 + 192 * MIB
 
 
-def _say(progress: Progress | None, text: str) -> None:
-    if progress is not None:
-        progress.step(text)
+def _make_bootable(
+    tree: CanonicalTree, epoch: int, ids: Identity, toolchain: Toolchain, parts: Path, raw: Path
+) -> list[Entry]:
+    """Fill the boot partitions. Returns the entries with attributes that mke2fs does not write."""
+    attributed = _collect(tree, parts, ids, epoch)
+    _make_esp(epoch, ids, toolchain, parts, raw)
+    _make_bios_boot(toolchain, parts, raw)
+    return attributed
 
 
 def _collect(tree: CanonicalTree, parts: Path, ids: Identity, epoch: int) -> list[Entry]:
@@ -153,7 +164,6 @@ def _collect(tree: CanonicalTree, parts: Path, ids: Identity, epoch: int) -> lis
     config.parent.mkdir(parents=True)
     config.write_text(boot.grub_config(ids, arguments))
     (parts / "grub" / "core.cfg").write_text(boot.core_config(ids))
-    (parts / "mke2fs.conf").write_bytes((resources.files(__package__) / "mke2fs.conf").read_bytes())
     for written in (parts / "esp").rglob("*"):
         os.utime(written, (epoch, epoch))
     return [each.entry for each in members.values() if _other_xattrs(each.entry)]
