@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import Statement
+from securesystemslib.dsse import Envelope
 from support.examples import NOW, digest, lock, ref, version
 from support.processes import end, fork
 from support.systems import image, workspace
@@ -143,6 +144,14 @@ def test_the_documented_check_works_without_imagectl(
     document = {**json.loads(envelope), "payload": changed}
     (tmp_path / "provenance.json").write_text(json.dumps(document))
     assert check().returncode != 0
+
+
+def test_a_signature_on_something_else_is_not_one_on_a_statement(keys: Path) -> None:
+    other = Envelope(json.dumps(said()).encode(), "text/plain", {})
+    other.sign(project_key(keys))
+    with pytest.raises(Corrupt, match="not what this key has signed") as caught:
+        verify(json.dumps(other.to_dict()).encode(), public_key(keys / PUBLIC), "provenance.json")
+    assert "text/plain" in caught.value.why
 
 
 def test_another_projects_key_does_not_verify(envelope: bytes, tmp_path: Path) -> None:
