@@ -52,4 +52,6 @@ def write_formats(
             case Format.OVA:
                 write_ova(machine, vmdk, epoch, out)
         files[each] = out
+    if Format.VMDK not in formats:
+        vmdk.unlink(missing_ok=True)
     return {each: files[each] for each in formats}

@@ -35,7 +35,7 @@ from imagectl.adapters.disk.root import find_root
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, display
 from imagectl.adapters.namespaces import Bind
 from imagectl.adapters.toolchain import Toolchain
-from imagectl.errors import BuildFailed, ImagectlError, ToolFailed
+from imagectl.errors import BuildFailed, ToolFailed
 from imagectl.services.ports import Progress
 
 _GRUB_PC = b"usr/lib/grub/i386-pc/"
@@ -105,7 +105,7 @@ def write_raw(
             booting = beside.submit(_make_bootable, tree, epoch, ids, toolchain, parts, raw)
             try:
                 _make_ext4(tree, disk_size, epoch, ids, toolchain, parts, raw)
-            except ImagectlError:
+            except (BuildFailed, ToolFailed):
                 booting.result()  # what the tree lacks is the better answer
                 raise
             _set_xattrs(booting.result(), epoch, toolchain, parts, raw)
