@@ -44,6 +44,12 @@ def test_the_message_says_how_much_is_needed(tmp_path: Path) -> None:
     assert error.hint == "set `disk_size: 5GiB` or more in image.yaml"
 
 
+def test_many_small_files_need_a_larger_disk(tmp_path: Path) -> None:
+    """A file system has room for one file for each 16 KiB."""
+    crowd = CanonicalTree(tmp_path / "tree.tar", Sha256("0" * 64), 1 << 30, 1_000_000)
+    assert writer.too_small(crowd, 8 << 30).hint == "set `disk_size: 18GiB` or more in image.yaml"
+
+
 def test_a_tree_without_a_boot_loader_is_refused(tmp_path: Path) -> None:
     made = tree(tmp_path, folder(b"boot"), file(b"vmlinuz"), file(b"initrd.img"))
     with pytest.raises(BuildFailed, match="no /usr/lib/shim") as caught:

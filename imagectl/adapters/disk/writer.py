@@ -60,6 +60,8 @@ _ESP_FILES = {
     "EFI/BOOT/mmx64.efi": b"usr/lib/shim/mmx64.efi.signed",
 }
 _ESP_CONFIG = "EFI/debian/grub.cfg"
+_INODE_RATIO = 16384
+"""Bytes of a file system for each file that it can have, as in ``mke2fs.conf``."""
 _EXT4_FULL = re.compile(
     r"Could not allocate|No space left|ext2 filesystem too small|too small", re.I
 )
@@ -126,8 +128,10 @@ def too_small(tree: CanonicalTree, disk_size: int) -> BuildFailed:
 
 
 def needed_size(tree: CanonicalTree) -> int:
-    """An estimate, in bytes, of the smallest disk that the tree fits on with room to run."""
-    return ROOT_START + TAIL + tree.size * 5 // 4 + 192 * MIB
+    """An estimate, in bytes, of the smallest disk that the tree fits on with room to run: room for
+    the content, and for as many files."""
+    inodes = (tree.entries + tree.entries // 8) * _INODE_RATIO
+    return ROOT_START + TAIL + max(tree.size * 5 // 4 + 192 * MIB, inodes)
 
 
 def _make_bootable(
