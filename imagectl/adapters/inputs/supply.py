@@ -144,6 +144,7 @@ class Supply:
         now: Callable[[], datetime],
     ) -> None:
         self._access = access
+        self._only_locked = access in (Access.LOCKED, Access.OFFLINE)
         self._mirrors = mirrors
         self._network = network
         self._store = store
@@ -228,7 +229,7 @@ class Supply:
             if self._bring(place, answer, request, reply):
                 self._send(place, answer, reply)
             return
-        if self._access in (Access.LOCKED, Access.OFFLINE):
+        if self._only_locked:
             raise _Unlisted(
                 "a download was refused: the lock does not list it",
                 stage=STAGE,
@@ -302,7 +303,8 @@ class Supply:
             self._troubles.pop(("answer", self._mirrors.url(place)), None)
         if place in self._given:
             return
-        if answer.sha256 != EMPTY:
+        if answer.sha256 != EMPTY and not self._only_locked:
+            # A lock names its packages itself.
             self._indexes.learn(place, self._store.find(answer.sha256))
         with self._lock:
             self._given[place] = answer
@@ -320,7 +322,7 @@ class Supply:
         """Have it from upstream. ``content_type`` is what it was before, where that is known."""
         with self._network.get(place, request.headers) as response:
             head = response.head
-            if self._access in (Access.RECORD, Access.EXTEND):
+            if not self._only_locked:
                 _check_clock(head, self._now(), response.url)
             if head.status == HTTPStatus.OK:
                 if content_type is None:
