@@ -146,11 +146,11 @@ def settle(
 
 
 def _check_place(entry: Entry, parent: bytes, folders: set[bytes]) -> None:
-    parts = entry.path.split(b"/") if entry.path else []
-    if any(part in (b"", b".", b"..") or b"\0" in part for part in parts):
-        raise Corrupt(f"{display(entry.path)} is not a path that a file system can have")
+    """Raise Corrupt unless the entry is in a folder, which was itself checked, by a good name."""
     if not entry.path:
         if entry.kind is not Kind.DIRECTORY:
             raise Corrupt("the root of the tree is not a folder")
+    elif entry.path.rpartition(b"/")[2] in (b"", b".", b".."):
+        raise Corrupt(f"{display(entry.path)} is not a path that a file system can have")
     elif parent not in folders:
         raise Corrupt(f"{display(entry.path)} is not in a folder")
