@@ -216,7 +216,7 @@ def is_near(text: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address.sixtofour or address
+        address = address.ipv4_mapped or address
     return (
         address.is_loopback
         or address.is_link_local

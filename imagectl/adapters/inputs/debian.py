@@ -88,7 +88,8 @@ class Mirrors:
         rest = _without_scheme(url)
         for prefix, archive in self._prefixes:
             if rest.startswith(prefix):
-                path = re.sub("/+", "/", urllib.parse.unquote(rest.removeprefix(prefix)))
+                path = urllib.parse.unquote(rest.removeprefix(prefix))
+                path = re.sub("/+", "/", path.lstrip("/"))
                 if _is_plain(path) and "?" not in rest:
                     return Archived(archive, path)
         return url
