@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from imagectl.adapters import ansible, guest, packer, qemu, testinfra
+from imagectl.adapters import ansible, galaxy, guest, packer, qemu, testinfra
 from imagectl.errors import BadInput, BuildFailed, Problem
 from imagectl.model.image import Image
 from imagectl.services.ports import Progress
@@ -26,8 +26,9 @@ class ToolChecks:
             checks: tuple[tuple[str, Callable[[], None]], ...] = (
                 (
                     "the playbook's syntax",
-                    lambda: ansible.check_syntax(image.provision, self._project, work, where),
+                    lambda: check_playbook(image, self._project, work, where, progress),
                 ),
+                (galaxy.REQUIREMENTS, lambda: galaxy.check(self._project)),
                 ("the suites", lambda: testinfra.collect(image.suites, self._project, image.name)),
                 ("the Packer template", lambda: check_template(image, work, where)),
             )
@@ -39,6 +40,22 @@ class ToolChecks:
                     problems += bad.problems
         if problems:
             raise BadInput(problems)
+
+
+def check_playbook(image: Image, project: Path, work: Path, where: str, progress: Progress) -> None:
+    """Let Ansible check the playbook's syntax. Raises BadInput."""
+    try:
+        ansible.check_syntax(image.provision, project, work, where)
+    except BadInput as bad:
+        missing = galaxy.not_installed("\n".join(each.what for each in bad.problems))
+        if missing is None or not (project / galaxy.REQUIREMENTS).is_file():
+            raise
+        # Ansible goes no further here. The build will: it installs what is asked for.
+        progress.note(
+            f"the playbook of {image.name} was checked as far as {missing!r}, which is not here "
+            f"before a build installs what {galaxy.REQUIREMENTS} asks for. To check it to its end: "
+            f"{galaxy.INSTALL}"
+        )
 
 
 def check_template(image: Image, work: Path, where: str) -> None:

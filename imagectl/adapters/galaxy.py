@@ -7,6 +7,7 @@ They come through the recording proxy, so a lock names them by digest like every
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +21,16 @@ from imagectl.services.ports import Progress
 
 REQUIREMENTS = "playbooks/requirements.yml"
 
+INSTALL = (
+    f"ansible-galaxy role install -r {REQUIREMENTS} -p playbooks/roles; "
+    f"ansible-galaxy collection install -r {REQUIREMENTS} -p playbooks/collections"
+)
+"""How a person puts them where Ansible looks before all else."""
+
+_NOT_INSTALLED = re.compile(
+    r"couldn't resolve module/action '(?P<module>[^']+)'|the role '(?P<role>[^']+)' was not found"
+)
+
 
 def install(session: Session, folder: Path, progress: Progress) -> Installed | None:
     """Install them below *folder*; None where the project asks for none.
@@ -30,7 +41,7 @@ def install(session: Session, folder: Path, progress: Progress) -> Installed | N
     file = project / REQUIREMENTS
     if not file.is_file():
         return None
-    kinds = kinds_of(file.read_text(encoding="utf-8"))
+    kinds = kinds_of(file)
     installed = Installed(folder / "roles", folder / "collections")
     places = {"collection": installed.collections, "role": installed.roles}
     progress.step(f"installing what {REQUIREMENTS} asks for")
@@ -57,14 +68,27 @@ def install(session: Session, folder: Path, progress: Progress) -> Installed | N
     return installed
 
 
-def kinds_of(text: str) -> tuple[str, ...]:
+def check(project: Path) -> None:
+    """Raises BadInput where the file is there and wrong."""
+    file = project / REQUIREMENTS
+    if file.is_file():
+        kinds_of(file)
+
+
+def not_installed(said: str) -> str | None:
+    """The module or role that Ansible says it does not know; None where it says something else."""
+    match = _NOT_INSTALLED.search(said)
+    return (match["module"] or match["role"]) if match else None
+
+
+def kinds_of(file: Path) -> tuple[str, ...]:
     """What a requirements file asks for: ``collection``, ``role`` or both. Raises BadInput.
 
     Only that is looked at; ``ansible-galaxy`` checks the rest.
     """
     try:
-        asked = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        asked = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as problem:
         mark = getattr(problem, "problem_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
         said = getattr(problem, "problem", None) or "it is no YAML"

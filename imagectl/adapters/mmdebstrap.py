@@ -133,7 +133,13 @@ def make_root(
             process.run(
                 namespaces.enter(command, all_ids=True),
                 what=f"making a Debian {recipe.suite} with mmdebstrap",
-                env={"HOME": "/root", "TMPDIR": str(scratch), **direct, **(env or {})},
+                env={
+                    "HOME": "/root",
+                    "TMPDIR": str(scratch),
+                    "LD_PRELOAD": "",  # a library of this machine is not in the new root
+                    **direct,
+                    **(env or {}),
+                },
                 on_line=hear,
             )
     except ToolFailed as failure:

@@ -110,7 +110,12 @@ def run_inside(
     check: bool = True,
 ) -> process.Completed:
     """Run a program of the root *root* to its end. Errors are those of ``process.run``."""
-    inside = {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": "/tmp"}
+    inside = {
+        "HOME": "/root",
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "TMPDIR": "/tmp",
+        "LD_PRELOAD": "",  # a library of this machine is not in there
+    }
     return process.run(
         enter(args, root=root, binds=binds, proc=proc),
         what=what,

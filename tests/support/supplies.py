@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from imagectl.adapters.clock import SystemClock
+from imagectl.adapters.inputs.connections import Address
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.inputs.supply import Supply, open_supply
 from imagectl.adapters.mirrors import Mirror, host_mirror
@@ -24,7 +25,11 @@ NO_TOOLCHAIN = Toolchain(
 )
 
 
-def supplier(store: InputStore, upstream: Mapping[Archive, str] | None = None) -> OpenSupply:
+def supplier(
+    store: InputStore,
+    upstream: Mapping[Archive, str] | None = None,
+    reachable: Collection[Address] = (),
+) -> OpenSupply:
     """Opens supplies on *store*; ``upstream`` is this machine's mirror where it is not said."""
     said = upstream
 
@@ -45,6 +50,7 @@ def supplier(store: InputStore, upstream: Mapping[Archive, str] | None = None) -
             folder=folder,
             epoch=epoch,
             now=SystemClock().now,
+            reachable=reachable,
             environment={},
         )
 
@@ -68,11 +74,12 @@ def session(
     toolchain: Toolchain = NO_TOOLCHAIN,
     access: Access = Access.RECORD,
     upstream: Mapping[Archive, str] | None = None,
+    reachable: Collection[Address] = (),
 ) -> Iterator[Session]:
     """What the steps of a build without a lock share. The input store is *folder*'s ``inputs``."""
     store = InputStore(folder / "inputs")
     now = SystemClock().now()
-    with supplier(store, upstream)(
+    with supplier(store, upstream, reachable)(
         access=access,
         locked=Inputs(),
         mirrors=MIRROR.addresses(),
