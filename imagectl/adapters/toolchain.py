@@ -59,6 +59,7 @@ RECIPE = Recipe(
         "e2fsprogs",
         "grub-common",
         "libarchive13t64",  # mke2fs loads it to read a tar
+        "libeatmydata1",  # mke2fs and others need not wait for this machine's storage
         "mtools",
         "pigz",
         "qemu-utils",
