@@ -35,7 +35,7 @@ class Asked:
     headers: Mapping[str, str]
 
 
-Fault = Callable[["_Handler", Page], Page | None]
+Fault = Callable[["Handler", Page], Page | None]
 """Answers in place of the server, and returns None; or returns what to answer instead."""
 
 
@@ -49,7 +49,7 @@ class Site:
         self.asked: list[Asked] = []
         self.clock: float | None = None
         self.ranges = True
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.site = self  # type: ignore[attr-defined]  # for the handler
         if tls is not None:
@@ -83,7 +83,9 @@ class Site:
         self._server.server_close()
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One connection of a client of a site."""
+
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     timeout = 30
@@ -100,7 +102,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_GET
 
-    def reply(self, page: Page, clock: float | None = None, cut: int | None = None) -> None:
+    def reply(
+        self,
+        page: Page,
+        clock: float | None = None,
+        cut: int | None = None,
+        before_hanging_up: Callable[[], None] = lambda: None,
+    ) -> None:
         """Send the page, or as much of its body as *cut* says, and hang up."""
         body, status = page.body, page.status
         headers = {"ETag": f'"{hash(body):x}"', **page.headers}
@@ -128,6 +136,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[:cut])
         self.wfile.flush()
         if cut is not None:
+            before_hanging_up()
             self.hang_up()
 
     def hang_up(self) -> None:
@@ -141,13 +150,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def cut_off(at: int) -> Fault:
     """The connection ends after so many bytes of the body."""
 
-    def fault(handler: _Handler, page: Page) -> None:
+    def fault(handler: Handler, page: Page) -> None:
         handler.reply(page, cut=at)
 
     return fault
 
 
-def hang_up(handler: _Handler, page: Page) -> None:
+def hang_up(handler: Handler, page: Page) -> None:
     """The connection ends without an answer."""
     handler.hang_up()
 
