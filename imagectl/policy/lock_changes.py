@@ -134,7 +134,7 @@ def _packages(before: Inputs, after: Inputs) -> tuple[Change, ...]:
         return f"{package.name} {package.architecture}"
 
     def said(package: Package) -> tuple[str, str]:
-        return package.version, f"{package.version} ({package.sha256[:12]})"
+        return package.version, f"{package.version}, sha256 {package.sha256}"
 
     return _changes(before.packages, after.packages, name, said)
 
@@ -144,7 +144,8 @@ def _download(download: Download) -> tuple[str, str]:
         short = f"{download.sha256[:12]} ({download.size:,} bytes)"
     else:
         short = f"to {download.location}" if download.location else "empty"
-    return short, f"{short}, {download.status} {download.content_type}".rstrip()
+    kind = f"{download.status} {download.content_type}".rstrip()
+    return short, f"{short}, {kind}, sha256 {download.sha256}"
 
 
 def _changes(

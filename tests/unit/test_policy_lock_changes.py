@@ -75,8 +75,8 @@ def test_other_bytes_under_the_same_version_are_told() -> None:
     after = with_inputs(replace(old, sha256=digest("other")), without=old)
     (change,) = lock_changes(LOCK, after).packages
     assert (change.mark, change.what) == ("~", "adduser all")
-    assert change.before == f"3.134 ({old.sha256[:12]})"
-    assert change.after == f"3.134 ({digest('other')[:12]})"
+    assert change.before == f"3.134, sha256 {old.sha256}"
+    assert change.after == f"3.134, sha256 {digest('other')}"
 
 
 def test_an_index_that_changed_is_one() -> None:
@@ -97,7 +97,7 @@ def test_redirects_are_told_by_where_they_lead() -> None:
     gone = with_inputs(Download(url, 404, digest(""), 0))
     gone_for_good = with_inputs(Download(url, 410, digest(""), 0))
     (change,) = lock_changes(gone, gone_for_good).downloads
-    assert (change.before, change.after) == ("empty, 404", "empty, 410")
+    assert (change.before.split(", ")[1], change.after.split(", ")[1]) == ("404", "410")
 
 
 @settings(max_examples=100, deadline=None)
