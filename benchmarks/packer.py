@@ -39,7 +39,8 @@ def main() -> None:
             toolchain = equipment.session.toolchain
             writer.write_raw(base, image.disk_size, work.epoch, toolchain, work.folder, disk)
 
-            def accelerator(kernel: Path, folder: Path) -> qemu.Accelerator:
+            def accelerator(kernel: Path | None, folder: Path) -> qemu.Accelerator:
+                assert kernel is not None
                 cache = project.state / "accelerator.json"
                 return qemu.find_accelerator(kernel, cache, folder).accelerator
 

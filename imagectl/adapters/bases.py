@@ -11,8 +11,9 @@ from typing import BinaryIO
 
 from imagectl.adapters import debootstrap
 from imagectl.adapters.base_cache import BaseCache
-from imagectl.adapters.disk import convert
+from imagectl.adapters.disk import boot, convert
 from imagectl.adapters.disk.capture import read_back
+from imagectl.adapters.disk.tree import NotUnderstood
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import Mirror
 from imagectl.adapters.session import Session
@@ -21,7 +22,14 @@ from imagectl.model.image import DebianBase, DiskBase, Image, ParentBase
 from imagectl.model.lock import Access, Index, LockedDiskBase
 from imagectl.model.names import Sha256
 from imagectl.model.version import Version
-from imagectl.services.ports import ArtifactStore, CanonicalTree, Progress, Workspace
+from imagectl.services.ports import (
+    ArtifactStore,
+    Base,
+    CanonicalTree,
+    OpaqueDisk,
+    Progress,
+    Workspace,
+)
 
 FETCH_SECONDS = 60
 """How long a server may stay silent."""
@@ -39,7 +47,7 @@ class LocalBases:
 
     def make(
         self, image: Image, parent: Version | None, work: Workspace, progress: Progress
-    ) -> CanonicalTree:
+    ) -> Base:
         out = work.folder / "base.tar"
         match image.base:
             case DebianBase():
@@ -90,21 +98,26 @@ class LocalBases:
             self._cache.put(taken, made, session.toolchain)
         return made
 
-    def _from_disk(
-        self, disk: Path, work: Workspace, progress: Progress, out: Path
-    ) -> CanonicalTree:
+    def _from_disk(self, disk: Path, work: Workspace, progress: Progress, out: Path) -> Base:
         raw = work.folder / "given.raw"
         convert.to_raw(disk, self._session.toolchain, raw)
         progress.step("reading its file system")
-        tree = read_back(
-            raw,
-            work.epoch,
-            work.folder,
-            out,
-            initrds=False,
-            above=debootstrap.first_boot_files(work.epoch),
-            progress=progress,
-        )
+        try:
+            tree = read_back(
+                raw,
+                work.epoch,
+                work.folder,
+                out,
+                initrds=False,
+                above=debootstrap.first_boot_files(work.epoch),
+                progress=progress,
+            )
+        except NotUnderstood as problem:
+            return _kept(OpaqueDisk(raw, problem.why), progress)
+        why = boot.why_not_bootable(tree)
+        if why:
+            out.unlink()
+            return _kept(OpaqueDisk(raw, why), progress)
         raw.unlink()
         return tree
 
@@ -154,6 +167,11 @@ class LocalBases:
                 where=source,
                 why=str(getattr(problem, "reason", problem)),
             ) from problem
+
+
+def _kept(disk: OpaqueDisk, progress: Progress) -> OpaqueDisk:
+    progress.note(f"the base disk is kept as it is, and not reproducible: {disk.cause}")
+    return disk
 
 
 def stored_disk(inputs: InputStore, sha256: Sha256) -> Path | None:

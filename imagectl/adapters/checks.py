@@ -78,6 +78,7 @@ def check_template(image: Image, work: Path, where: str) -> None:
                 qemu_arguments=(),
                 ansible_command=Path("/bin/true"),
                 playbook=playbook,
+                shutdown="true",
             )
         )
     )

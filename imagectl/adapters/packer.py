@@ -46,6 +46,7 @@ class BuildVm:
     qemu_arguments: Sequence[tuple[str, str]]
     ansible_command: Path
     playbook: Path
+    shutdown: str
 
 
 def render(vm: BuildVm) -> str:
@@ -69,6 +70,7 @@ def render(vm: BuildVm) -> str:
         qemu_arguments=[list(pair) for pair in vm.qemu_arguments],
         ansible_command=str(vm.ansible_command),
         playbook=str(vm.playbook),
+        shutdown=vm.shutdown,
     )
     return json.dumps(json.loads(text), indent=2) + "\n"
 

@@ -7,6 +7,9 @@ leaves here is a canonical tree again: nothing of the VM's worn disk gets into a
 The build VM's login key and host key are made for this one build. They reach the guest as systemd
 credentials, and the rules for volatile paths drop what they leave there. All that its tasks
 download comes through the recording proxy; its clock begins at the epoch (P9).
+
+A base that is a disk of a layout that is not understood is booted by its own boot loader, and kept
+as it is afterwards: see ``opaque``.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from imagectl.adapters import ansible, galaxy, guest, guest_network, packer, qemu
+from imagectl.adapters import ansible, galaxy, guest, guest_network, opaque, packer, qemu
 from imagectl.adapters.disk import boot, writer
 from imagectl.adapters.disk.capture import read_back
 from imagectl.adapters.disk.first_boot import BUILD_CREDENTIAL, first_boot_files
@@ -27,10 +30,19 @@ from imagectl.adapters.secrets import read_secret
 from imagectl.adapters.session import Session
 from imagectl.errors import BuildFailed, GuestUnreachable, ImagectlError
 from imagectl.model.image import Image
-from imagectl.services.ports import Base, CanonicalTree, Finished, Progress, Workspace
+from imagectl.services.ports import (
+    Base,
+    CanonicalTree,
+    Finished,
+    OpaqueDisk,
+    Progress,
+    Workspace,
+)
 
 SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 UPDATE_INITRAMFS = "/etc/initramfs-tools/update-initramfs.conf"
+
+POWER_OFF = "systemctl poweroff"
 
 CLOCK_AHEAD = 300
 """Seconds from the epoch to the build VM's clock at power-on: what it writes is newer than the
@@ -49,8 +61,8 @@ class Settings:
 
     secrets: Path
     boot_seconds: int
-    accelerator: Callable[[Path, Path], qemu.Accelerator]
-    """Given a kernel to probe with and a folder to work in."""
+    accelerator: Callable[[Path | None, Path], qemu.Accelerator]
+    """Given a kernel to probe with, where there is one, and a folder to work in."""
 
 
 class PackerProvisioner:
@@ -61,22 +73,26 @@ class PackerProvisioner:
         self._session = session
 
     def provision(self, image: Image, base: Base, work: Workspace, progress: Progress) -> Finished:
-        assert isinstance(base, CanonicalTree)  # no base gives anything else yet
         installed = galaxy.install(self._session, work.sub("galaxy"), progress)
-        progress.step("writing the disk of the build VM")
         disk = work.folder / "build.disk"
-        writer.write_raw(
-            base,
-            image.disk_size,
-            work.epoch,
-            self._session.toolchain,
-            work.folder,
-            disk,
-            progress,
-        )
+        if isinstance(base, OpaqueDisk):
+            opaque.make_ready(base.path, image, disk)
+        else:
+            progress.step("writing the disk of the build VM")
+            writer.write_raw(
+                base,
+                image.disk_size,
+                work.epoch,
+                self._session.toolchain,
+                work.folder,
+                disk,
+                progress,
+            )
         prepared = prepare(image, base, disk, work, self._settings, self._session, installed)
         run(prepared, image, work, self._session, progress)
         disk.unlink()
+        if isinstance(base, OpaqueDisk):
+            return OpaqueDisk(prepared.worn, base.cause)
         progress.step("reading the disk back")
         finished = read_back(
             prepared.worn,
@@ -151,19 +167,22 @@ class Prepared:
 
 def prepare(
     image: Image,
-    base: CanonicalTree,
+    base: Base,
     disk: Path,
     work: Workspace,
     settings: Settings,
     session: Session,
     installed: ansible.Installed | None,
 ) -> Prepared:
-    """Write everything that provisioning *disk*, which was written from *base*, needs."""
+    """Write everything that provisioning *disk*, which was written from *base*, needs.
+
+    An opaque base is *disk* itself.
+    """
     project = session.conditions.project
     supply = session.supply
     folder = work.sub("packer")
-    files = boot.boot_files(base, work.sub("boot"))
-    accelerator = settings.accelerator(files.kernel, folder)
+    files = boot.boot_files(base, work.sub("boot")) if isinstance(base, CanonicalTree) else None
+    accelerator = settings.accelerator(files.kernel if files else None, folder)
     keys = guest.make_keys(folder)
     host_keys = guest.make_keys(work.sub("host-key"))
     (folder / "known_hosts").write_text(f"{ansible.HOST_KEY_ALIAS} {host_keys.public}\n")
@@ -201,7 +220,9 @@ def prepare(
             guest.GuestFile(SSH_HOST_KEY, host_keys.private.read_text()),
             # One update-initramfs in an emulated guest takes minutes; it is rebuilt on the host
             # instead, and the rules put this file right again.
-            guest.GuestFile(UPDATE_INITRAMFS, UPDATE_INITRAMFS_CONF, 0o644),
+            guest.GuestFile(UPDATE_INITRAMFS, UPDATE_INITRAMFS_CONF, 0o644)
+            if files is not None
+            else opaque.finish_file(keys.public, SSH_HOST_KEY),
             *guest_network.files(supply.authority),
         ],
         [BUILD_CREDENTIAL],
@@ -222,6 +243,7 @@ def prepare(
                 ),
                 ansible_command=ansible.write_command(folder / "ansible-command"),
                 playbook=playbook,
+                shutdown=POWER_OFF if files is not None else opaque.SHUTDOWN,
             )
         )
     )
@@ -230,15 +252,15 @@ def prepare(
 
 def qemu_arguments(
     accelerator: qemu.Accelerator,
-    files: boot.BootFiles,
+    files: boot.BootFiles | None,
     console: Path,
     credentials: Sequence[str],
     proxy_port: int,
     epoch: int,
 ) -> list[tuple[str, str]]:
-    """What the build VM has beyond what Packer gives it: the tree's own kernel, booted directly,
-    a network that leads to the proxy only, a port on the loopback only, a clock that begins at the
-    epoch, a console that is kept, and its credentials."""
+    """What the build VM has beyond what Packer gives it: the tree's own kernel, booted directly
+    (where there is a tree), a network that leads to the proxy only, a port on the loopback only, a
+    clock that begins at the epoch, a console that is kept, and its credentials."""
     port = "{{ .SSHHostPort }}"
     netdev = port.join(map(packer.escape, guest_network.netdev(proxy_port, port).split(port)))
     clock = datetime.fromtimestamp(epoch + CLOCK_AHEAD, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -251,11 +273,14 @@ def qemu_arguments(
         # A screen without a password would let any user of this machine type into the guest.
         *("-display", "none", "-vnc", "none"),
         *("-serial", packer.escape(f"file:{console}")),
-        *("-kernel", packer.escape(str(files.kernel))),
-        *("-initrd", packer.escape(str(files.initrd))),
-        *("-append", packer.escape(f"{files.root_argument} {files.kernel_arguments}")),
         *(packer.escape(each) for each in credentials),
     ]
+    if files is not None:
+        flags += [
+            *("-kernel", packer.escape(str(files.kernel))),
+            *("-initrd", packer.escape(str(files.initrd))),
+            *("-append", packer.escape(f"{files.root_argument} {files.kernel_arguments}")),
+        ]
     return list(zip(flags[::2], flags[1::2], strict=True))
 
 

@@ -488,5 +488,6 @@ def test_a_disk_made_elsewhere_becomes_a_base(
         made = bases.make(
             image, None, Workspace("1", work, work, work / "log", EPOCH), RecordingProgress()
         )
+    assert isinstance(made, CanonicalTree)
     assert made.sha256 == base.sha256
     assert [path.name for path in work.iterdir()] == ["base.tar"]

@@ -24,6 +24,7 @@ def vm(**changes: object) -> packer.BuildVm:
         "qemu_arguments": [("-netdev", "user,hostfwd=tcp:127.0.0.1:{{ .SSHHostPort }}-:22")],
         "ansible_command": Path("/p/command"),
         "playbook": Path("/p/play.yml"),
+        "shutdown": "systemctl poweroff",
     }
     return packer.BuildVm(**{**values, **changes})  # type: ignore[arg-type]
 

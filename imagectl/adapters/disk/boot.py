@@ -93,6 +93,21 @@ def boot_files(tree: CanonicalTree, out_dir: Path) -> BootFiles:
     return BootFiles(paths[0], paths[1], root_argument(identity(tree.sha256)), arguments)
 
 
+def why_not_bootable(tree: CanonicalTree) -> str:
+    """Why no disk of this tree would boot, for people; empty where one would.
+
+    Distributions that keep their kernels in another way than Debian boot by their own disk only.
+    """
+    with tree.path.open("rb") as tar:
+        members = find_members(tar, tree.path, boots)
+    try:
+        for name in (KERNEL, INITRD):
+            resolve(members, name)
+    except BuildFailed as problem:
+        return f"it boots in another way than Debian: {problem.what}"
+    return ""
+
+
 def root_argument(ids: Identity) -> str:
     """How the kernel finds the root file system."""
     return f"root=PARTUUID={ids.root}"
