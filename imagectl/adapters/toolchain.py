@@ -182,7 +182,7 @@ class Toolchains:
             if progress is not None:
                 progress.note("Making the lock's toolchain again (once, about 15 s)")
             again = access if access is Access.OFFLINE else Access.LOCKED
-            made = self._make(again, wanted.inputs, mirrors, progress)
+            made = self._make(again, wanted.inputs, _addresses(wanted.inputs, mirrors), progress)
             if made.tree != wanted.tree:
                 raise Corrupt(
                     "the toolchain cannot be made again as it was",
@@ -314,6 +314,13 @@ def make_tree(
             return write_tree(source, RULES, EPOCH, out)
     finally:
         raw.unlink(missing_ok=True)
+
+
+def _addresses(inputs: Inputs, known: Mapping[Archive, str]) -> dict[Archive, str]:
+    """Where to ask for *inputs*: of the archives that they are of, and of no other. Any address
+    will do, since it only stands for its archive."""
+    archives = {Archive.DEBIAN, *(each.archive for each in inputs.indexes)}
+    return {each: known.get(each, f"http://mirror.invalid/{each.value}") for each in archives}
 
 
 def recipe_digest() -> str:

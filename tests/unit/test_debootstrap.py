@@ -2,59 +2,87 @@ from __future__ import annotations
 
 import io
 import tarfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.examples import digest
 from support.trees import ROOT, ListSource, contents, file, folder
 
 from imagectl.adapters.debootstrap import (
     apt_sources,
     base_files,
     first_boot_files,
+    inputs_digest,
     make_base,
 )
 from imagectl.adapters.disk.tree import Kind, LayeredSource
 from imagectl.adapters.mirrors import Mirror, host_mirror
 from imagectl.errors import BuildFailed
 from imagectl.model.image import DebianBase
-from imagectl.model.names import Architecture
+from imagectl.model.lock import Archive, Index
+from imagectl.model.names import Architecture, Sha256
 
 BASE = DebianBase("bookworm", ("curl",))
 MIRROR = Mirror("http://mirror.example/debian", "http://mirror.example/debian-security")
 
 
-@contextmanager
-def mirror(files: dict[str, bytes]) -> Iterator[Mirror]:
-    """A mirror with these files, on this machine only."""
+def index(path: str, text: str = "signed", archive: Archive = Archive.DEBIAN) -> Index:
+    return Index(archive, path, digest(text), len(text))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = files.get(self.path)
-            if content is None:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+INDEXES = (
+    index("dists/bookworm/InRelease"),
+    index("dists/bookworm-updates/InRelease"),
+    index("dists/bookworm-security/InRelease", archive=Archive.SECURITY),
+)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield Mirror(f"{url}/debian", f"{url}/security")
-        finally:
-            server.shutdown()
-            thread.join()
+
+def made_from(
+    base: DebianBase = BASE,
+    mirror: Mirror = MIRROR,
+    epoch: int = 7,
+    indexes: Sequence[Index] = INDEXES,
+) -> Sha256 | None:
+    return inputs_digest(base, Architecture.AMD64, mirror, epoch, indexes)
+
+
+@pytest.mark.parametrize("at", range(len(INDEXES)))
+def test_a_base_is_another_when_a_release_of_its_suites_is(at: int) -> None:
+    changed = [*INDEXES]
+    changed[at] = replace(changed[at], sha256=digest("signed later"))
+    assert made_from(indexes=changed) != made_from()
+
+
+@pytest.mark.parametrize(
+    ("base", "mirror", "epoch"),
+    [
+        (replace(BASE, packages=("wget",)), MIRROR, 7),
+        (replace(BASE, components=("main", "contrib")), MIRROR, 7),
+        (BASE, Mirror("http://other.example/debian", None), 7),
+        (BASE, MIRROR, 8),
+    ],
+)
+def test_a_base_is_another_when_what_it_is_made_with_is(
+    base: DebianBase, mirror: Mirror, epoch: int
+) -> None:
+    assert made_from(base, mirror, epoch) != made_from()
+
+
+def test_a_base_is_the_same_whatever_else_was_read() -> None:
+    """A playbook's own archives, the order, and indexes that the Release files vouch for."""
+    more = (
+        index("dists/sid/InRelease"),
+        index("dists/bookworm/main/binary-amd64/Packages.xz"),
+        *reversed(INDEXES),
+    )
+    assert made_from(indexes=more) == made_from()
+
+
+def test_without_its_release_it_cannot_be_told_what_a_base_is_made_from() -> None:
+    assert made_from(indexes=INDEXES[1:]) is None
+    assert made_from(indexes=()) is None
 
 
 def test_apt_in_the_image_uses_the_same_mirror() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,7 +144,14 @@ def test_roles_and_collections_are_installed_through_the_proxy_and_found(
     playbook = work / "all.yml"
     playbook.write_text(f"- import_playbook: {root / 'playbooks/main.yml'}\n")
     said = process.run(
-        ["ansible-playbook", "-i", "localhost,", "-c", "local", str(playbook)],
+        [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            str(playbook),
+        ],
         env=ansible.environment(root, work, work, installed),
     ).output
     assert "hello" in said
