@@ -38,6 +38,7 @@ from imagectl.adapters.disk.convert import compress_tree, expand_tree
 from imagectl.adapters.disk.qcow2 import write_qcow2
 from imagectl.adapters.disk.rules import RULES
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, LayeredSource
+from imagectl.adapters.disk.vmdk import write_vmdk
 from imagectl.adapters.disk.writer import write_raw
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import Mirror, host_mirror
@@ -310,12 +311,12 @@ class Found:
     kernel_arguments: str
 
 
-def look(disk: Path, place: Path, firmware: qemu.Firmware) -> Found:
+def look(disk: Path, place: Path, firmware: qemu.Firmware, form: Format = Format.RAW) -> Found:
     with (
         runs.open_run(place / "runs") as run,
         qemu.booted(
             disk,
-            Format.RAW,
+            form,
             run=run,
             keys=guest.make_keys(run.folder),
             accelerator=qemu.Accelerator.TCG,
@@ -366,6 +367,16 @@ def test_it_boots_by_uefi(disk: RawDisk, place: Path) -> None:
     assert (found.state, found.failed) == ("running", "")
     assert found.keys == KEYS
     assert found.root_mebibytes < 1000
+
+
+@pytest.mark.long
+def test_it_boots_from_a_vmdk(disk: RawDisk, toolchain: Toolchain, place: Path) -> None:
+    """An overlay of a ``streamOptimized`` disk: what a version that is only for vSphere is tested
+    by."""
+    out = place / "finished.vmdk"
+    write_vmdk(disk.path, disk.sha256, toolchain, out)
+    found = look(out, place, qemu.Firmware.UEFI, Format.VMDK)
+    assert (found.state, found.failed) == ("running", "")
 
 
 def test_it_boots_directly_by_its_kernel(
