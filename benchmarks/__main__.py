@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import disk, packer, startup
+from benchmarks import disk, packer, proxy, startup
 
 BENCHMARKS = {
     "startup": startup.main,
     "disk": disk.main,
     "large": disk.large,
     "packer": packer.main,
+    "proxy": proxy.main,
 }
 
 

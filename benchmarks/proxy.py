@@ -9,7 +9,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from imagectl.adapters.clock import SystemClock
@@ -41,40 +42,69 @@ def main() -> None:
 def compare(what: str, work: Path, mirror: Mirror, run: Run) -> None:
     """Straight from the mirror; recorded into an empty store; from the store alone."""
     ways = ("straight", "recorded", "from the store")
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    count = size = 0
+    spent: dict[str, list[Spent]] = {way: [] for way in ways}
+    taken = Inputs()
     for number in range(ROUNDS):
-        taken = Inputs()
         store = InputStore(work / f"store{number}")
         # The store must be filled before it is used, so only the other two change places.
         for way in (*(ways[:2] if number % 2 else ways[1::-1]), ways[2]):
             to = work / "to"
             to.mkdir()
+            before = Spent.now()
             if way == "straight":
-                began = time.monotonic()
                 run(to, None)
-                times[way].append(time.monotonic() - began)
             else:
                 access = Access.RECORD if way == "recorded" else Access.LOCKED
-                spent, taken = through_the_proxy(to, mirror, store, access, taken, run)
-                times[way].append(spent)
+                taken = through_the_proxy(to, mirror, store, access, taken, run)
+            spent[way].append(Spent.now() - before)
             shutil.rmtree(to)
         shutil.rmtree(store.root)
-        count, size = len(taken.packages), sum(each.size for each in taken.packages)
-    print(f"{what} of {count} packages, {size / 1e6:.0f} MB:")
+    size = sum(each.size for each in taken.packages)
+    print(f"{what} of {len(taken.packages)} packages, {size / 1e6:.0f} MB:")
+    straight = Spent.middle(spent["straight"])
     for way in ways:
-        middle = statistics.median(times[way])
-        ratio = middle / statistics.median(times["straight"])
-        rounds = " ".join(f"{each:.2f}" for each in times[way])
-        print(f"  {way:15} {middle:6.2f} s  ratio {ratio:.3f}  ({rounds})")
+        middle = Spent.middle(spent[way])
+        print(
+            f"  {way:15} {middle.seconds:7.2f} s  ratio {middle.seconds / straight.seconds:.3f}"
+            f"   processor: apt and dpkg {middle.theirs:.2f} s, proxy {middle.ours:.2f} s"
+            f"  ratio {1 + middle.ours / straight.theirs:.3f}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds that have passed, and seconds of processor time, of this process (the proxy is a part
+    of it) and of the programs that it started. On a busy machine only the latter say something."""
+
+    seconds: float
+    ours: float
+    theirs: float
+
+    @classmethod
+    def now(cls) -> Spent:
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        others = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return cls(time.monotonic(), own.ru_utime + own.ru_stime, others.ru_utime + others.ru_stime)
+
+    @classmethod
+    def middle(cls, many: Sequence[Spent]) -> Spent:
+        return cls(
+            statistics.median(each.seconds for each in many),
+            statistics.median(each.ours for each in many),
+            statistics.median(each.theirs for each in many),
+        )
+
+    def __sub__(self, before: Spent) -> Spent:
+        return Spent(
+            self.seconds - before.seconds, self.ours - before.ours, self.theirs - before.theirs
+        )
 
 
 def through_the_proxy(
     to: Path, mirror: Mirror, store: InputStore, access: Access, locked: Inputs, run: Run
-) -> tuple[float, Inputs]:
-    """How long it took, and what was downloaded. Setting up and ending the proxy counts in."""
+) -> Inputs:
+    """What was downloaded. Setting up and ending the proxy counts in."""
     clock = SystemClock()
-    began = time.monotonic()
     with open_supply(
         access=access,
         locked=locked,
@@ -87,8 +117,7 @@ def through_the_proxy(
     ) as supply:
         run(to, Route(supply.proxy, supply.authority, access))
         supply.check()
-        taken = supply.taken()
-    return time.monotonic() - began, taken
+        return supply.taken()
 
 
 def install(to: Path, mirror: Mirror, route: Route | None) -> None:

@@ -111,9 +111,11 @@ def forwarding() -> Iterator[tuple[str, list[tuple[str, str, str | None]]]]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield f"127.0.0.1:{server.server_address[1]}", asked
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
@@ -169,6 +171,12 @@ def test_what_is_near_by_its_name_is_refused_behind_a_proxy_too(host: str) -> No
 def test_a_proxy_of_an_unknown_kind_is_said_to_be() -> None:
     with pytest.raises(Unreachable, match="socks5"):
         Connections({"http_proxy": "socks5://127.0.0.1:1"}).get("http://files.example/", {})
+
+
+def test_authorities_that_cannot_be_read_are_said_to_be(web: Site) -> None:
+    connections = Connections({"SSL_CERT_FILE": "/no/such.pem"}, [web.address])
+    with pytest.raises(Unreachable, match=r"/no/such\.pem.* cannot be read: No such file"):
+        connections.get(web.url("/file").replace("http:", "https:"), {})
 
 
 def test_a_name_that_nobody_knows_is_unreachable() -> None:

@@ -195,7 +195,11 @@ class Connections:
                 file = self._environment.get("ssl_cert_file") or None
                 folder = self._environment.get("ssl_cert_dir") or None
                 if file or folder:
-                    context.load_verify_locations(file, folder)
+                    try:
+                        context.load_verify_locations(file, folder)
+                    except OSError as error:
+                        named = f"SSL_CERT_FILE={file or ''} SSL_CERT_DIR={folder or ''}"
+                        raise Unreachable(f"{named} cannot be read: {said(error)}") from error
                 else:
                     context.load_default_certs()
                 context.set_alpn_protocols(["http/1.1"])
