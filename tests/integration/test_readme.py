@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 README = Path(__file__).parents[2] / "README.md"
 VERSION = re.compile(r"\b20\d{6}\.(\d+)\b")
