@@ -29,6 +29,10 @@ HOST = "default"
 SHELL = "imagectl_build"
 """The shell plugin of the build VM."""
 
+SHIPPED_ROLES = Path(__file__).parent / "roles"
+"""Roles that come with imagectl: they move to the first boot what no image may hold. A project's
+own of the same name wins. A version records the tool's version, which says which they were."""
+
 SETTINGS = "IMAGECTL_ANSIBLE"
 """The environment variable that names the settings file of :mod:`ansible_entry`."""
 
@@ -118,6 +122,7 @@ def environment(
     if installed is not None:
         roles.append(installed.roles)
         collections.append(installed.collections)
+    roles.append(SHIPPED_ROLES)
     return {
         "ANSIBLE_CONFIG": str(work / "ansible.cfg"),
         "ANSIBLE_HOME": str(work / "ansible-home"),

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from imagectl.adapters.ansible import SHIPPED_ROLES
 from imagectl.errors import BadInput, Failed, NotFound, Problem
 from imagectl.formats import lock_text
 from imagectl.formats.channels_yaml import parse_policy_with_source
@@ -222,6 +223,8 @@ def _check_files(root: Path, defined: Defined) -> Iterator[Problem]:
     if image.provision.playbook is not None:
         wanted.append((("provision", "playbook"), image.provision.playbook, False))
     for index, role in enumerate(image.provision.roles):
+        if (SHIPPED_ROLES / role).is_dir() and not (root / ROLES / role).is_dir():
+            continue
         wanted.append((("provision", "roles", index), ROLES / role, True))
     for index, suite in enumerate(image.suites):
         wanted.append((("suites", index), suite, False))
