@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -159,7 +160,7 @@ class Toolchains:
                     return self._unpacked(known)
             if progress is not None:
                 progress.note("Making the toolchain (once, about 15 s)")
-            made = self._make(Access.RECORD, Inputs(), mirrors(), progress)
+            made = self._make(Access.RECORD, Inputs(), plain(mirrors()), progress)
             self._remember(made)
             return self._unpacked(made)
 
@@ -320,7 +321,16 @@ def _addresses(inputs: Inputs, known: Mapping[Archive, str]) -> dict[Archive, st
     """Where to ask for *inputs*: of the archives that they are of, and of no other. Any address
     will do, since it only stands for its archive."""
     archives = {Archive.DEBIAN, *(each.archive for each in inputs.indexes)}
-    return {each: known.get(each, f"http://mirror.invalid/{each.value}") for each in archives}
+    return plain(
+        {each: known.get(each, f"http://mirror.invalid/{each.value}") for each in archives}
+    )
+
+
+def plain(mirrors: Mapping[Archive, str]) -> dict[Archive, str]:
+    """The same addresses by http. mmdebstrap adds ca-certificates to a root whose mirror is asked
+    by https, so that its tree would depend on the mirror. What is asked for here goes to our own
+    proxy; that asks the mirror as it should."""
+    return {each: re.sub("^https:", "http:", url) for each, url in mirrors.items()}
 
 
 def recipe_digest() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from support.supplies import toolchains
 
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import host_mirror
+from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import Corrupt, ImagectlError
 from imagectl.model.lock import Access, Archive, Lock, LockedToolchain
 from imagectl.model.names import Sha256
@@ -266,15 +268,31 @@ def made(root: Path, recorded: Lock) -> LockedToolchain:
     return recorded.toolchain
 
 
+def test_the_toolchain_has_every_tool(root: Path, recorded: Lock) -> None:
+    locked = recorded.toolchain
+    tools = Toolchain(root / ".imagectl" / "toolchain" / locked.tree, locked)
+    for program in (
+        *("mke2fs", "debugfs", "mkfs.fat", "mcopy", "mmd", "grub-mkimage", "qemu-img"),
+        *("pigz", "zstd", "tar"),
+    ):
+        assert tools.run(["which", program]).output.strip().endswith(f"bin/{program}")
+    version = re.search(r"mke2fs (\d+)\.(\d+)\.(\d+)", tools.run(["mke2fs", "-V"]).tail)
+    assert version is not None
+    assert tuple(map(int, version.groups())) >= (1, 47, 2), "deterministic since then"
+
+
 def test_the_toolchain_is_the_same_again_with_the_mirror_gone(
     made: LockedToolchain, root: Path, tmp_path: Path
 ) -> None:
-    """In another folder, from the packages in the input store alone; and again from its tree."""
+    """In another folder, from the packages in the input store alone; and again from its tree.
+
+    Of a mirror by https, mmdebstrap would ask for a package more.
+    """
     store = InputStore(root / ".imagectl" / "inputs")
     poorer = InputStore(tmp_path / "inputs")
     for each in made.inputs.all:
         poorer.add(store.find(each.sha256))
-    mirrors = {each: f"http://mirror.example/{each.value}" for each in Archive}
+    mirrors = {each: f"https://mirror.example/{each.value}" for each in Archive}
     again = toolchains(tmp_path / "one", poorer).exactly(made, Access.OFFLINE, mirrors)
     assert again.root == tmp_path / "one" / made.tree
     assert again.run(["qemu-img", "--version"]).output.startswith("qemu-img version")

@@ -16,7 +16,7 @@ from support.trees import ROOT, ListSource, file, folder
 
 from imagectl.adapters.disk.canonical import write_tree
 from imagectl.adapters.inputs.store import InputStore
-from imagectl.adapters.toolchain import EPOCH, RULES, Toolchains, recipe_digest
+from imagectl.adapters.toolchain import EPOCH, RULES, Toolchains, plain, recipe_digest
 from imagectl.errors import NotFound
 from imagectl.model.lock import (
     Access,
@@ -128,6 +128,12 @@ def test_when_and_where_it_was_made_does_not_change_the_tree(tmp_path: Path) -> 
         return write_tree(source, RULES, EPOCH, tmp_path / "tree.tar").sha256
 
     assert tree(b"here", 1_700_000_000) == tree(b"there", 1_800_000_000)
+
+
+def test_how_the_mirror_is_reached_does_not_change_the_tree() -> None:
+    """By https, mmdebstrap would add a package."""
+    given = {Archive.DEBIAN: "https://mirror.example/debian", Archive.SECURITY: "http://m/https:"}
+    assert plain(given) == {**given, Archive.DEBIAN: "http://mirror.example/debian"}
 
 
 def test_the_recipe_has_one_digest() -> None:
