@@ -129,6 +129,23 @@ def test_what_is_in_a_shared_store_is_never_replaced(team: Team, source: Path) -
     assert fetched(team.shared, digest) == b"somebody else's"
 
 
+def test_what_appears_in_a_bucket_just_before_is_not_replaced_either(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, source: Path
+) -> None:
+    """Whoever asks first and puts afterwards may be overtaken in between."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    shared = SharedBucket(Bucket("s3", BUCKET.name, "overtaken"))
+    digest = sha256(DATA)
+    other = source.with_name("other")
+    other.write_bytes(b"somebody else's")
+    shared.put(digest, other)
+    monkeypatch.setattr(shared, "has", lambda digest: False)
+    shared.put(digest, source)
+    assert fetched(shared, digest) == b"somebody else's"
+
+
 def test_many_may_put_the_same_at_once(team: Team, source: Path) -> None:
     digest = sha256(DATA)
     with ThreadPoolExecutor(8) as pool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from support.web import Page, Site, answer, cut_off, get, hang_up, site
 
+from imagectl.adapters.inputs.shared import SharedFolder
 from imagectl.adapters.inputs.store import EMPTY, InputStore
 from imagectl.adapters.inputs.supply import Supply, open_supply
 from imagectl.errors import BuildFailed, CannotTell, ImagectlError, NotFound
@@ -464,6 +465,59 @@ def test_a_mirror_without_the_archive_is_told_of(shop: Shop) -> None:
     with shop.open(upstream=lambda: only) as supply:
         assert get(f"{MIRRORS[Archive.SECURITY]}/{INRELEASE}", supply.port).status == 502
         assert "debian-security" in trouble(supply).what
+
+
+# A shared store behind
+
+
+def team(shop: Shop, name: str) -> Shop:
+    """The same upstream, another machine's store, and the team's one behind it."""
+    shared = shop.folder / "shared"
+    shared.mkdir(exist_ok=True)
+    return replace(shop, store=InputStore(shop.folder / name, SharedFolder(shared)))
+
+
+def test_what_one_machine_recorded_another_one_has_offline(shop: Shop) -> None:
+    url = shop.web.put("/file", b"data")
+    locked = team(shop, "one").record(url)
+    asked = len(shop.web.asked)
+    with team(shop, "two").open(Access.OFFLINE, locked) as supply:
+        assert get(url, supply.port).body == b"data"
+        supply.check()
+    assert len(shop.web.asked) == asked
+
+
+def test_what_a_machine_had_before_is_shared_too(shop: Shop) -> None:
+    url = shop.web.put("/file", b"data")
+    locked = shop.record(url)
+    mine = team(shop, "inputs")
+    assert mine.store.root == shop.store.root
+    with mine.open(Access.LOCKED, locked) as supply:
+        get(url, supply.port)
+    assert team(shop, "two").store.find(sha256(b"data")).read_bytes() == b"data"
+
+
+def test_a_shared_store_with_other_bytes_is_not_believed(shop: Shop) -> None:
+    """P10. Upstream has the right ones."""
+    url = shop.web.put("/file", b"data")
+    locked = team(shop, "one").record(url)
+    (stored,) = (shop.folder / "shared" / "sha256").glob("*/*")
+    stored.chmod(0o644)
+    stored.write_bytes(b"evil")
+    with team(shop, "two").open(Access.LOCKED, locked) as supply:
+        assert get(url, supply.port).body == b"data"
+        supply.check()
+
+
+def test_a_shared_store_that_is_gone_ends_the_build(shop: Shop) -> None:
+    url = shop.web.put("/file", b"data")
+    locked = team(shop, "one").record(url)
+    two = team(shop, "two")
+    (shop.folder / "shared").rename(shop.folder / "unmounted")
+    with pytest.raises(CannotTell, match="is not there"), two.open(Access.OFFLINE, locked):
+        raise AssertionError("it was opened")
+    with pytest.raises(CannotTell, match="is not there"), two.open() as supply:
+        assert get(shop.web.put("/other", b"data"), supply.port).status == 200
 
 
 # Extending
