@@ -581,6 +581,16 @@ def test_a_file_that_changes_while_it_is_fetched_is_not_mixed(shop: Shop) -> Non
     assert list(shop.store.digests()) == []
 
 
+def test_a_server_that_goes_on_at_another_place_is_not_followed(shop: Shop) -> None:
+    body = bytes(range(256)) * 4000
+    url = shop.web.put("/file", body)
+    elsewhere = Page(body[5:], 206, {"Content-Range": f"bytes 5-{len(body) - 1}/{len(body)}"})
+    shop.web.faults["/file"] = [cut_off(len(body) - 5), answer(elsewhere)]
+    with shop.open() as supply:
+        assert get(url, supply.port).body == body
+    assert shop.store.verify(sha256(body))
+
+
 def test_a_truncated_download_is_never_kept(shop: Shop) -> None:
     url = shop.web.put("/file", b"z" * 1_000_000)
     shop.web.faults["/file"] = [cut_off(100_000)] * 9

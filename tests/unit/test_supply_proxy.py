@@ -247,17 +247,20 @@ def test_upstream_with_a_certificate_of_nobody_is_refused(
         assert not supply.taken().all
 
 
-def test_upstream_with_the_certificate_of_another_is_refused(
-    secure: tuple[Site, Path], tmp_path: Path
-) -> None:
-    web, trust = secure
-    web.put("/file", b"data")
-    with opened(web, tmp_path, {"SSL_CERT_FILE": str(trust)}) as supply:
-        certificate_of_localhost = Authority(tmp_path, 0, NOW)
-        assert certificate_of_localhost.pem != trust.read_bytes()
-        (tmp_path / "other.pem").write_bytes(certificate_of_localhost.pem)
-    with opened(web, tmp_path, {"SSL_CERT_FILE": str(tmp_path / "other.pem")}) as supply:
-        assert get(web.url("/file"), supply.port, trust=trusting(supply)).status == 502
+def test_upstream_with_the_certificate_of_another_is_refused(tmp_path: Path) -> None:
+    """One that a trusted authority has signed, for another host."""
+    authority = Authority(tmp_path, int(NOW.timestamp()), NOW)
+    trust = tmp_path / "ca.pem"
+    trust.write_bytes(authority.pem)
+    with site(authority.context("other.example")) as web:
+        web.put("/file", b"data")
+        with opened(web, tmp_path, {"SSL_CERT_FILE": str(trust)}) as supply:
+            url = f"https://localhost:{web.port}/file"
+            assert get(url, supply.port, trust=trusting(supply)).status == 502
+            with pytest.raises(CannotTell) as caught:
+                supply.check()
+    assert "not valid for 'localhost'" in caught.value.why
+    assert web.asked == []
 
 
 def test_a_program_that_does_not_trust_the_build_is_told_of(supply: Supply, web: Site) -> None:
