@@ -1,44 +1,68 @@
-"""The two example images of this repository, built, proven and released for real."""
+"""The two example images of this repository, built, proven and released for real; and made again,
+a year later, by somebody else, somewhere else, with no network at all (P9)."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(5400)]
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGECTL = str(Path(sys.executable).parent / "imagectl")
+STRANGER = 4242
+"""The number of a user that no machine has."""
 
 
-def imagectl(root: Path, *arguments: str) -> str:
+def imagectl(root: Path, *arguments: str, before: tuple[str, ...] = ()) -> str:
     done = subprocess.run(
-        [IMAGECTL, *arguments], cwd=root, stdout=subprocess.PIPE, text=True, check=False
+        [*before, IMAGECTL, *arguments],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """The examples, in a folder that any user may enter."""
+    root = Path(tempfile.mkdtemp(prefix="imagectl-test-", dir="/var/tmp"))
+    root.chmod(0o755)
     for name in ("images", "playbooks", "catalog", "tests/images", "imagectl.yaml", "examples"):
-        source, target = REPOSITORY / name, tmp_path / name
+        source, target = REPOSITORY / name, root / name
         target.parent.mkdir(exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("public", "__pycache__"))
+            unwanted = shutil.ignore_patterns("public", "__pycache__", "image.lock")
+            shutil.copytree(source, target, ignore=unwanted)
         else:
             shutil.copy(source, target)
-    return tmp_path
+    yield root
+    shutil.rmtree(root)
 
 
-def test_both_examples_are_built_from_nothing_and_released(root: Path) -> None:
+@pytest.fixture(scope="module")
+def built(root: Path) -> list[dict[str, Any]]:
     imagectl(root, "validate")
-    built = json.loads(imagectl(root, "build", "--json"))["builds"]
+    builds: list[dict[str, Any]] = json.loads(imagectl(root, "build", "--json"))["builds"]
+    return builds
+
+
+def test_both_examples_are_built_from_nothing_and_released(
+    root: Path, built: list[dict[str, Any]]
+) -> None:
     assert [(each["image"], each["outcome"]) for each in built] == [
         ("debian-base", "built"),
         ("debian-ci", "built"),
@@ -52,3 +76,53 @@ def test_both_examples_are_built_from_nothing_and_released(root: Path) -> None:
     again = json.loads(imagectl(root, "build", "--json"))["builds"]
     assert {each["outcome"] for each in again} == {"unchanged"}
     imagectl(root, "catalog", "verify")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(root: Path, built: list[dict[str, Any]]) -> Iterator[Path]:
+    """The whole project in another folder."""
+    folder = Path(tempfile.mkdtemp(prefix="moved to-", dir="/var/tmp"))
+    project = folder / "another fleet"
+    shutil.copytree(root, project, symlinks=True)
+    yield project
+    shutil.rmtree(folder)
+
+
+def as_somebody_else(project: Path) -> tuple[str, ...]:
+    """The words before a command that then runs a year later, in another time zone, without any
+    network; and, where this is root's own test, as a user whose files *project* becomes."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    home = project.parent
+    changed = [
+        *("env", "FAKETIME=+370d", f"LD_PRELOAD={library}", "TZ=Asia/Kathmandu"),
+        *("USER=stranger", "LOGNAME=stranger", f"HOME={home}"),
+    ]
+    if os.geteuid() != 0:
+        return ("unshare", "--user", "--keep-caps", "--map-current-user", "--net", *changed)
+    tables = home / "etc"
+    tables.mkdir()
+    user = f"stranger:x:{STRANGER}:{STRANGER}::{home}:/bin/sh\n"
+    (tables / "passwd").write_text(Path("/etc/passwd").read_text() + user)
+    for name in ("subuid", "subgid"):
+        (tables / name).write_text(f"stranger:{1 << 20}:65536\n")
+    for path in (home, *home.rglob("*")):
+        os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+    script = "ip link set lo up"
+    for name in ("passwd", "subuid", "subgid"):
+        script += f' && touch /etc/{name} && mount --bind "$1/{name}" /etc/{name}'
+    # Reading is allowed, since imagectl itself may be in a folder of root's.
+    script += f" && shift && exec setpriv --reuid {STRANGER} --regid {STRANGER} --clear-groups"
+    script += ' --inh-caps=+dac_read_search --ambient-caps=+dac_read_search "$@"'
+    return ("unshare", "--net", "--mount", "sh", "-ec", script, "sh", str(tables), *changed)
+
+
+def test_both_examples_are_the_same_bytes_a_year_later_elsewhere(
+    built: list[dict[str, Any]], elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = as_somebody_else(elsewhere)
+    for each in built:
+        ref = f"{each['image']}@{each['version']}"
+        said = imagectl(elsewhere, "rebuild", ref, "--verify", "--offline", before=before)
+        assert "the same bytes again" in said
+        with capsys.disabled():
+            sys.stdout.write(f"\n{said}")
