@@ -154,6 +154,16 @@ def test_a_package_that_no_index_names_is_a_download(shop: Shop) -> None:
     assert [each.url for each in taken.downloads] == [mirror(POOL).replace("%2b", "+")]
 
 
+def test_recording_takes_everything_anew_whatever_was_locked(shop: Shop) -> None:
+    """As `lock --update` must."""
+    url = shop.web.put("/file", b"old")
+    locked = shop.record(url)
+    shop.web.put("/file", b"new")
+    with shop.open(Access.RECORD, locked) as supply:
+        assert get(url, supply.port).body == b"new"
+        assert [each.sha256 for each in supply.taken().downloads] == [sha256(b"new")]
+
+
 def test_redirects_and_what_is_not_there_are_answers_too(shop: Shop) -> None:
     target = shop.web.put("/new", b"moved here")
     shop.web.pages["/old"] = Page(b"see there", 302, {"Location": "/new"})
@@ -465,6 +475,18 @@ def test_a_mirror_without_the_archive_is_told_of(shop: Shop) -> None:
     with shop.open(upstream=lambda: only) as supply:
         assert get(f"{MIRRORS[Archive.SECURITY]}/{INRELEASE}", supply.port).status == 502
         assert "debian-security" in trouble(supply).what
+
+
+def test_a_stored_file_that_goes_away_during_the_build_is_told_of(shop: Shop) -> None:
+    url = shop.web.put("/file", b"data")
+    with shop.open() as supply:
+        get(url, supply.port)
+        path = shop.store.find(sha256(b"data"))
+        path.unlink()
+        path.symlink_to("nowhere")
+        assert get(url, supply.port).status == 502
+        assert "No such file" in trouble(supply).why
+        path.unlink()
 
 
 # A shared store behind

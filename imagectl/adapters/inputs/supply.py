@@ -150,7 +150,8 @@ class Supply:
         self._store = store
         self._indexes = indexes
         self._now = now
-        self._locked = {_place(each, mirrors): each for each in locked.all}
+        known = () if access is Access.RECORD else locked.all
+        self._locked = {_place(each, mirrors): each for each in known}
         self._given: dict[Place, _Answer] = {}
         self._sound: set[Sha256] = set()
         self._troubles: dict[tuple[str, str], _Trouble] = {}
@@ -198,10 +199,9 @@ class Supply:
             try:
                 self._answer(place, request, reply)
             except ImagectlError as problem:
-                self._remember("answer", url, problem)
-                refused = isinstance(problem, _Unlisted)
-                status = HTTPStatus.FORBIDDEN if refused else HTTPStatus.BAD_GATEWAY
-                reply.fail(status, f"imagectl: {problem.what}")
+                self._fail(url, problem, reply)
+            except OSError as problem:
+                self._fail(url, _of_this_machine(problem), reply)
 
     def refuse(self, url: str, why: str, hint: str) -> None:
         """Implements ``proxy.Answering``."""
@@ -220,6 +220,12 @@ class Supply:
                 hint="this is a mistake in imagectl; please report it",
             ),
         )
+
+    def _fail(self, url: str, problem: ImagectlError, reply: Reply) -> None:
+        self._remember("answer", url, problem)
+        refused = isinstance(problem, _Unlisted)
+        status = HTTPStatus.FORBIDDEN if refused else HTTPStatus.BAD_GATEWAY
+        reply.fail(status, f"imagectl: {problem.what}")
 
     # How an answer is found.
 
@@ -244,7 +250,7 @@ class Supply:
         self._fetch(place, request, reply, vouched, None)
 
     def _locked_answer(self, place: Place) -> _Answer | None:
-        """What the lock says. In RECORD it says nothing."""
+        """What the lock says, if anything."""
         match self._locked.get(place):
             case Download() as found:
                 return _Answer(
@@ -528,6 +534,14 @@ def _check_clock(head: Head, now: datetime, url: str) -> None:
         why=f"here it is {now:%Y-%m-%d %H:%M} UTC, there {head.date:%Y-%m-%d %H:%M} UTC; a lock "
         "is dated by this clock, and no file of the image may be newer",
         hint="set the clock: `timedatectl set-ntp true`",
+    )
+
+
+def _of_this_machine(problem: OSError) -> CannotTell:
+    return CannotTell(
+        "a file of this machine could not be used",
+        why=f"{problem.filename or 'a download'}: {problem.strerror or problem}",
+        hint="`imagectl doctor` checks each folder that imagectl writes to",
     )
 
 
