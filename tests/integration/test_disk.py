@@ -37,7 +37,7 @@ from imagectl.adapters.disk.capture import read_back
 from imagectl.adapters.disk.convert import compress_tree, expand_tree
 from imagectl.adapters.disk.qcow2 import write_qcow2
 from imagectl.adapters.disk.rules import RULES
-from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, LayeredSource
+from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, LayeredSource, Source, zeros
 from imagectl.adapters.disk.vmdk import write_vmdk
 from imagectl.adapters.disk.writer import write_raw
 from imagectl.adapters.inputs.store import InputStore
@@ -229,7 +229,7 @@ def test_a_tree_with_everything_a_file_system_can_have(
         folder(b"odd/empty", mode=0o700, uid=1000, gid=4_000_000),
         file(b"odd/caf\xe9", b"latin", xattrs=((b'user.quote"d name', b"\0\xff\n"),)),
         file(b"odd/new\nline", b"x", mtime=0),
-        file(b"odd/" + b"\xff" * 250, b"long name"),
+        file(b"odd/" + b"\xff" * 255, b"long name"),
         file(
             b"odd/suid", b"#!/bin/sh\n", mode=0o6755, xattrs=((b"security.capability", capability),)
         ),
@@ -242,7 +242,10 @@ def test_a_tree_with_everything_a_file_system_can_have(
         made(b"odd/null", Kind.CHARACTER, mode=0o666, device=(1, 3)),
         made(b"odd/big", Kind.BLOCK, device=(259, 70_000)),
         made(b"odd/short", Kind.SYMLINK, mode=0o777, target=b"caf\xe9"),
-        made(b"odd/long", Kind.SYMLINK, mode=0o777, target=b"t" * 3000),
+        made(b"odd/long", Kind.SYMLINK, mode=0o777, target=b"t" * 4095),
+        folder(b"odd/links"),
+        *(file(b"odd/links/%d" % number, b"many", inode=8) for number in range(10_000)),
+        *deep(b"odd/deep", 3900),
     ]
     with TarSource(base.path) as below:
         source = LayeredSource(below, ListSource(odd))
@@ -259,6 +262,51 @@ def test_a_tree_with_everything_a_file_system_can_have(
     assert got_odd == wanted_odd
     assert back.sha256 == tree.sha256
     process.run(["e2fsck", "-fn", f"{raw}?offset={128 << 20}"])
+
+
+def deep(path: bytes, length: int) -> list[tuple[Entry, bytes]]:
+    """A folder in a folder in a folder, and a file, whose path is as long as a program can name."""
+    files = [folder(path)]
+    while len(path) + 101 < length:
+        path += b"/" + b"f" * 100
+        files.append(folder(path))
+    return [*files, file(path + b"/file", b"deep down")]
+
+
+class Zeros:
+    """One sparse file of *size* bytes, with something at its very end, over another source."""
+
+    def __init__(self, below: Source, size: int) -> None:
+        self._below = below
+        self._file = Entry(b"sparse", Kind.FILE, 0o600, mtime=1000, size=size, inode=1 << 60)
+
+    def entries(self) -> Iterator[Entry]:
+        yield from self._below.entries()
+        yield self._file
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        if entry.inode != self._file.inode:
+            yield from self._below.content(entry)
+            return
+        yield from zeros(entry.size - 3)
+        yield b"end"
+
+
+@pytest.mark.long
+def test_a_sparse_file_of_more_than_4_gib(
+    base: CanonicalTree, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    """It is whole in the tree, and takes no room on the disk that is written from it."""
+    size = (4 << 30) + 4097
+    with TarSource(base.path) as below:
+        tree = write_tree(Zeros(below, size), RULES, EPOCH, tmp_path / "tree.tar")
+    assert tree.size > size
+    raw = tmp_path / "disk.raw"
+    write_raw(tree, 6 << 30, EPOCH, toolchain, tmp_path, raw)
+    assert raw.stat().st_blocks * 512 < 1 << 30
+    tree.path.unlink()
+    back = read_back(raw, EPOCH, tmp_path, tmp_path / "back.tar", initrds=False)
+    assert back.sha256 == tree.sha256
 
 
 def test_an_attribute_that_cannot_be_written_is_an_error(
