@@ -24,7 +24,7 @@ SIZE = 840_000_000
 DISK = 4 << 30
 LARGE_DISK = 40 << 30
 CROWD, LINKS = 1_000_000, 10_000
-ROUNDS = 3
+ROUNDS = 5
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ def stored_size(path: Path) -> int:
 
 
 class HashedWriter:
-    """Writes to an unbuffered file and hashes what it writes, at the same time.
+    """Writes to an unbuffered file and hashes what it writes, while the caller makes more of it.
 
     A context manager: ``sha256`` and ``size`` (bytes) are known when its block has ended well.
     """
@@ -69,7 +69,7 @@ class HashedWriter:
         self._waiting = 0
         self._digest = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1)
-        self._hashed: Future[None] | None = None
+        self._before: Future[None] | None = None
         self.size = 0
         self.sha256 = Sha256("")
 
@@ -84,7 +84,7 @@ class HashedWriter:
                 self.sha256 = Sha256(self._digest.hexdigest())
 
     def write(self, piece: bytes) -> None:
-        """Write *piece*, now or a little later. Raises OSError."""
+        """Write *piece*, or at least soon. Raises OSError, for this piece or an earlier one."""
         self._pieces.append(piece)
         self._waiting += len(piece)
         if self._waiting >= _TOGETHER:
@@ -96,11 +96,14 @@ class HashedWriter:
         self._waiting = 0
         self.size += len(together)
         self._wait()
-        self._hashed = self._thread.submit(self._digest.update, together)
+        self._before = self._thread.submit(self._put, together)
+
+    def _wait(self) -> None:
+        if self._before is not None:
+            self._before.result()
+
+    def _put(self, together: bytes) -> None:
+        self._digest.update(together)
         view = memoryview(together)
         while view:
             view = view[self._file.write(view) :]
-
-    def _wait(self) -> None:
-        if self._hashed is not None:
-            self._hashed.result()
