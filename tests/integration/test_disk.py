@@ -264,6 +264,25 @@ def test_a_tree_with_everything_a_file_system_can_have(
     process.run(["e2fsck", "-fn", f"{raw}?offset={128 << 20}"])
 
 
+def test_a_system_on_xfs_is_the_same_tree(base: CanonicalTree, tmp_path: Path) -> None:
+    """As the kernel writes it, where the tests may mount."""
+    disk, mounted = tmp_path / "xfs.raw", tmp_path / "mounted"
+    mounted.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(2 << 30)
+    process.run(["mkfs.xfs", "-q", str(disk)])
+    mount = ["mount", "-t", "xfs", "-o", "loop", str(disk), str(mounted)]
+    if process.run(mount, check=False).status != 0:
+        pytest.skip("this machine does not mount XFS for this user")
+    try:
+        unpack = ["tar", "-x", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-p"]
+        process.run([*unpack, "-f", str(base.path), "-C", str(mounted)])
+    finally:
+        process.run(["umount", str(mounted)])
+    tree = read_back(disk, EPOCH, tmp_path, tmp_path / "tree.tar", initrds=False)
+    assert replace(tree, path=base.path) == base
+
+
 def deep(path: bytes, length: int) -> list[tuple[Entry, bytes]]:
     """A folder in a folder in a folder, and a file, whose path is as long as a program can name."""
     files = [folder(path)]
