@@ -275,7 +275,15 @@ def test_a_system_on_xfs_is_the_same_tree(base: CanonicalTree, tmp_path: Path) -
     if process.run(mount, check=False).status != 0:
         pytest.skip("this machine does not mount XFS for this user")
     try:
-        unpack = ["tar", "-x", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-p"]
+        unpack = [
+            "tar",
+            "-x",
+            "--delay-directory-restore",
+            "--numeric-owner",
+            "--xattrs",
+            "--xattrs-include=*",
+            "-p",
+        ]
         process.run([*unpack, "-f", str(base.path), "-C", str(mounted)])
     finally:
         process.run(["umount", str(mounted)])
