@@ -130,9 +130,9 @@ def test_every_kind_of_error_is_covered_here() -> None:
     def all_below(error: type[errors.ImagectlError]) -> set[type[errors.ImagectlError]]:
         return {error}.union(*(all_below(each) for each in error.__subclasses__()))
 
-    assert {type(error) for error in ERRORS} == all_below(errors.ImagectlError) - {
-        errors.ImagectlError
-    }
+    # Adapters have narrower ones of their own, which are shown as what they are one of.
+    shown = {each for each in all_below(errors.ImagectlError) if each.__module__ == errors.__name__}
+    assert {type(error) for error in ERRORS} == shown - {errors.ImagectlError} | {InternalError}
 
 
 def test_a_long_tail_is_cut_and_says_so_unless_verbose() -> None:
