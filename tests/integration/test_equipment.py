@@ -239,6 +239,7 @@ def test_the_lock_lists_what_was_read(recorded: Lock) -> None:
     assert any(index.path == "dists/bookworm/InRelease" for index in recorded.inputs.indexes)
 
 
+@pytest.mark.long
 def test_the_same_bytes_a_year_later_with_no_network_at_all(recorded: Lock, root: Path) -> None:
     settings = root / "imagectl.yaml"
     settings.write_text(settings.read_text() + GONE)
