@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -139,7 +140,7 @@ def environment(
         "ANSIBLE_SSH_ARGS": (
             "-F /dev/null -o ControlMaster=auto -o ControlPersist=120s -o IdentitiesOnly=yes "
             f"-o HostKeyAlias={HOST_KEY_ALIAS} -o StrictHostKeyChecking=yes "
-            f'-o UserKnownHostsFile="{work / "known_hosts"}" -o ServerAliveInterval=15'
+            f"-o {_known_hosts(work / 'known_hosts')} -o ServerAliveInterval=15"
         ),
         "ANSIBLE_TIMEOUT": "120",
         "ANSIBLE_NOCOLOR": "True",
@@ -149,6 +150,12 @@ def environment(
         # ansible-playbook is in the same virtual environment as imagectl, activated or not.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
+
+
+def _known_hosts(file: Path) -> str:
+    """ssh's option, quoted for Ansible, which splits its arguments as a shell does; and within for
+    ssh, which takes several files and expands percent signs (ssh_config(5))."""
+    return shlex.quote(f'UserKnownHostsFile="{str(file).replace("%", "%%")}"')
 
 
 def write_command(path: Path) -> Path:

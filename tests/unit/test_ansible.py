@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -129,3 +131,15 @@ def test_a_failure_that_the_playbook_ignores_is_none(tmp_path: Path) -> None:
     assert not (tmp_path / "failure.json").exists()
     events({"event": "runner_on_failed", "event_data": {**data, "ignore_errors": None}})
     assert json.loads((tmp_path / "failure.json").read_text())["message"] == "never mind"
+
+
+def test_ssh_is_given_one_file_of_host_keys_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    work = tmp_path / "a fleet, 100% ours" / "run"
+    work.mkdir(parents=True)
+    arguments = shlex.split(ansible.environment(tmp_path, work, tmp_path)["ANSIBLE_SSH_ARGS"])
+    (option,) = [each for each in arguments if each.startswith("UserKnownHostsFile=")]
+    assert option == f'UserKnownHostsFile="{tmp_path}/a fleet, 100%% ours/run/known_hosts"'
+    said = subprocess.run(
+        ["ssh", "-G", *arguments, "host.example"], check=True, capture_output=True, text=True
+    ).stdout
+    assert f"userknownhostsfile {tmp_path}/a fleet, 100" in said
