@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from imagectl.adapters import process
+from imagectl.adapters.guest import in_ssh
 from imagectl.errors import BadInput, Problem, ToolFailed
 from imagectl.model.image import JsonValue, Provision
 
@@ -140,7 +141,9 @@ def environment(
         "ANSIBLE_SSH_ARGS": (
             "-F /dev/null -o ControlMaster=auto -o ControlPersist=120s -o IdentitiesOnly=yes "
             f"-o HostKeyAlias={HOST_KEY_ALIAS} -o StrictHostKeyChecking=yes "
-            f"-o {_known_hosts(work / 'known_hosts')} -o ServerAliveInterval=15"
+            # Ansible splits its arguments as a shell does.
+            f"-o {shlex.quote('UserKnownHostsFile=' + in_ssh(work / 'known_hosts'))} "
+            "-o ServerAliveInterval=15"
         ),
         "ANSIBLE_TIMEOUT": "120",
         "ANSIBLE_NOCOLOR": "True",
@@ -150,12 +153,6 @@ def environment(
         # ansible-playbook is in the same virtual environment as imagectl, activated or not.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
-
-
-def _known_hosts(file: Path) -> str:
-    """ssh's option, quoted for Ansible, which splits its arguments as a shell does; and within for
-    ssh, which takes several files and expands percent signs (ssh_config(5))."""
-    return shlex.quote(f'UserKnownHostsFile="{str(file).replace("%", "%%")}"')
 
 
 def write_command(path: Path) -> Path:

@@ -98,6 +98,11 @@ def in_option(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
+def in_ssh(path: Path) -> str:
+    """A path as the value of an ssh option: one, and without ssh's variables (ssh_config(5))."""
+    return f'"{str(path).replace("%", "%%")}"'
+
+
 def write_ssh_config(folder: Path, sockets: Path, keys: Keys, port: int) -> Path:
     """An ssh_config in which ``guest`` is the VM behind *port*, through one shared connection."""
     path = folder / "ssh_config"
@@ -106,10 +111,10 @@ def write_ssh_config(folder: Path, sockets: Path, keys: Keys, port: int) -> Path
         "  HostName 127.0.0.1\n"
         f"  Port {port}\n"
         "  User root\n"
-        f'  IdentityFile "{keys.private}"\n'
+        f"  IdentityFile {in_ssh(keys.private)}\n"
         "  IdentitiesOnly yes\n"
         "  StrictHostKeyChecking accept-new\n"
-        f'  UserKnownHostsFile "{folder / "known_hosts"}"\n'
+        f"  UserKnownHostsFile {in_ssh(folder / 'known_hosts')}\n"
         "  GlobalKnownHostsFile /dev/null\n"
         "  PasswordAuthentication no\n"
         "  ConnectTimeout 60\n"
@@ -117,7 +122,7 @@ def write_ssh_config(folder: Path, sockets: Path, keys: Keys, port: int) -> Path
         "  ServerAliveCountMax 8\n"
         "  LogLevel ERROR\n"
         "  ControlMaster auto\n"
-        f'  ControlPath "{sockets / "ssh"}"\n'
+        f"  ControlPath {in_ssh(sockets / 'ssh')}\n"
         "  ControlPersist 600\n"
     )
     return path

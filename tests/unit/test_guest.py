@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def test_a_folder_with_a_comma_is_no_end_of_an_option(tmp_path: Path) -> None:
     folder.mkdir()
     arguments = guest.credentials(guest.make_keys(folder), folder)
     assert arguments[1].startswith(f"type=11,path={tmp_path}/a,,b/")
+
+
+def test_ssh_takes_a_folder_by_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a fleet, 100% ours"
+    folder.mkdir()
+    config = guest.write_ssh_config(folder, tmp_path, guest.make_keys(folder), 2222)
+    said = subprocess.run(
+        ["ssh", "-G", "-F", config, "guest"], check=True, capture_output=True, text=True
+    ).stdout
+    found = dict(line.split(" ", 1) for line in said.splitlines())
+    assert found["userknownhostsfile"] == str(folder / "known_hosts")
+    # This one is shown as it was read, before percent signs are expanded.
+    assert found["identityfile"] == str(folder / "id_ed25519").replace("%", "%%")
 
 
 def test_files_reach_the_guest_unchanged(tmp_path: Path) -> None:
