@@ -18,11 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagectl.adapters import process
-from imagectl.errors import GuestUnreachable
+from imagectl.errors import Failed, GuestUnreachable
 
 CONSOLE_TAIL_LINES = 40
 POLL_SECONDS = 0.25
 PANIC = "Kernel panic - not syncing"
+
+SMBIOS_BYTES = 4096
+"""How much all credentials may take, as SMBIOS has them: systemd 252 reads them at once, of which
+Linux gives a page. Seen: with 4.9 kB the last one is cut off, and dropped."""
+_SMBIOS_HEADER = 6
+"""Bytes of an SMBIOS structure of type 11 beside its strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,8 @@ def credentials(
     *marks*: names of credentials that only have to be there.
 
     The credentials go through files, not through the command line, which every user can read. In
-    the guest, *files* are written by systemd-tmpfiles (``tmpfiles.extra``).
+    the guest, *files* are written by systemd-tmpfiles (``tmpfiles.extra``). Raises Failed where
+    they are too many: the guest would take none of them, and say so only on its console.
     """
     values = {"ssh.authorized_keys.root": keys.public + "\n", **dict.fromkeys(marks, "yes")}
     if files:
@@ -84,12 +91,20 @@ def credentials(
             lines.append(f"f+~ {each.path} {each.mode:04o} root root - {encoded}\n")
         values["tmpfiles.extra"] = "".join(lines)
     arguments = []
+    size = _SMBIOS_HEADER
     for name, value in values.items():
         encoded = base64.b64encode(value.encode()).decode()
         file = folder / f"credential-{name}"
-        file.write_text(f"io.systemd.credential.binary:{name}={encoded}")
+        text = f"io.systemd.credential.binary:{name}={encoded}"
+        size += len(text) + 1
+        file.write_text(text)
         file.chmod(0o600)
         arguments += ["-smbios", f"type=11,path={in_option(file)}"]
+    if size > SMBIOS_BYTES:
+        raise Failed(
+            "the build VM cannot be given all that it needs",
+            why=f"its credentials take {size} bytes, of which a guest reads {SMBIOS_BYTES}",
+        )
     return arguments
 
 

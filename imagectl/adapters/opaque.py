@@ -15,16 +15,10 @@ import shlex
 import shutil
 from pathlib import Path
 
-from imagectl.adapters.guest import GuestFile
 from imagectl.adapters.guest_network import APT_CONF
 from imagectl.errors import BuildFailed
 from imagectl.formats.sizes import format_size
 from imagectl.model.image import Image
-
-FINISH = "/run/imagectl-build/finish"
-
-SHUTDOWN = f"sh {FINISH}"
-"""What ends the machine, in place of ``systemctl poweroff``."""
 
 BOOT_CODE = 440
 """Bytes at the start of a disk that a BIOS runs."""
@@ -57,10 +51,10 @@ def make_ready(raw: Path, image: Image, disk: Path) -> None:
         file.truncate(image.disk_size)
 
 
-def finish_file(public_key: str, host_key: str) -> GuestFile:
-    """The program that SHUTDOWN runs. *public_key*: the build's; *host_key*: the file of the host
-    key that the build gave to the machine."""
-    return GuestFile(FINISH, finish_program(public_key, host_key), 0o700)
+def shutdown_command(public_key: str, host_key: str) -> str:
+    """What ends the machine, in place of ``systemctl poweroff``. *public_key*: the build's;
+    *host_key*: the file of the host key that the build gave to the machine."""
+    return shlex.join(["sh", "-c", finish_program(public_key, host_key)])
 
 
 def finish_program(public_key: str, host_key: str) -> str:

@@ -213,20 +213,18 @@ def prepare(
             name: read_secret(ref, settings.secrets) for name, ref in provision.secrets.items()
         },
     ).write(folder / "ansible.json")
-    credentials = guest.credentials(
-        keys,
-        folder,
-        [
-            guest.GuestFile(SSH_HOST_KEY, host_keys.private.read_text()),
-            # One update-initramfs in an emulated guest takes minutes; it is rebuilt on the host
-            # instead, and the rules put this file right again.
-            guest.GuestFile(UPDATE_INITRAMFS, UPDATE_INITRAMFS_CONF, 0o644)
-            if files is not None
-            else opaque.finish_file(keys.public, SSH_HOST_KEY),
-            *guest_network.files(supply.authority),
-        ],
-        [BUILD_CREDENTIAL],
-    )
+    given = [
+        guest.GuestFile(SSH_HOST_KEY, host_keys.private.read_text()),
+        *guest_network.files(supply.authority),
+    ]
+    if files is not None:
+        # One update-initramfs in an emulated guest takes minutes; it is rebuilt on the host
+        # instead, and the rules put this file right again.
+        given.append(guest.GuestFile(UPDATE_INITRAMFS, UPDATE_INITRAMFS_CONF, 0o644))
+        shutdown = POWER_OFF
+    else:
+        shutdown = opaque.shutdown_command(keys.public, SSH_HOST_KEY)
+    credentials = guest.credentials(keys, folder, given, [BUILD_CREDENTIAL])
     prepared.template.write_text(
         packer.render(
             packer.BuildVm(
@@ -243,7 +241,7 @@ def prepare(
                 ),
                 ansible_command=ansible.write_command(folder / "ansible-command"),
                 playbook=playbook,
-                shutdown=POWER_OFF if files is not None else opaque.SHUTDOWN,
+                shutdown=shutdown,
             )
         )
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagectl.adapters import guest
-from imagectl.errors import GuestUnreachable
+from imagectl.errors import Failed, GuestUnreachable
 
 
 def decoded(arguments: list[str]) -> dict[str, str]:
@@ -61,6 +61,24 @@ def test_files_reach_the_guest_unchanged(tmp_path: Path) -> None:
     line = credentials["tmpfiles.extra"]
     assert line.startswith("f+~ /etc/a 0644 root root - ")
     assert base64.b64decode(line.split()[-1]).decode() == text
+
+
+def test_more_than_a_guest_reads_is_an_error_here(tmp_path: Path) -> None:
+    """There it would be none: the last credential would be missing."""
+    keys = guest.make_keys(tmp_path)
+
+    def size(length: int) -> int:
+        arguments = guest.credentials(
+            keys, tmp_path, [guest.GuestFile("/a", "x" * length)], ["imagectl.build"]
+        )
+        paths = [Path(each.removeprefix("type=11,path=")) for each in arguments[1::2]]
+        return 6 + sum(path.stat().st_size + 1 for path in paths)
+
+    fits = max(length for length in range(2000, 2300, 3) if size(1) + length * 16 / 9 < 4090)
+    assert size(fits) <= guest.SMBIOS_BYTES
+    with pytest.raises(Failed, match="cannot be given") as caught:
+        size(fits + 20)
+    assert "of which a guest reads 4096" in caught.value.why
 
 
 def server(answer: bytes) -> tuple[socket.socket, int]:
