@@ -85,6 +85,12 @@ else
 	echo "nothing here makes SSH host keys at boot: all machines will have the same"
 fi
 
+# The certificate, where one of our units makes it again.
+if [ -e usr/lib/systemd/system/first-boot-keys.service ] ||
+	[ -e etc/systemd/system/first-boot-snakeoil.service ]; then
+	rm -f etc/ssl/certs/ssl-cert-snakeoil.pem etc/ssl/private/ssl-cert-snakeoil.key
+fi
+
 # Who it is.
 if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
 : >etc/machine-id

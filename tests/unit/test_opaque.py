@@ -92,6 +92,9 @@ def test_host_keys_go_where_the_system_makes_its_own(tmp_path: Path, unit: str) 
     (tmp_path / "etc/ssh").mkdir(parents=True)
     for name in ("ssh_host_rsa_key", "ssh_host_ed25519_key"):
         (tmp_path / "etc/ssh" / name).write_text("secret")
+    snakeoil = tmp_path / "etc/ssl/private/ssl-cert-snakeoil.key"
+    snakeoil.parent.mkdir(parents=True)
+    snakeoil.write_text("secret")
     if unit:
         (tmp_path / "usr/lib/systemd/system").mkdir(parents=True)
         (tmp_path / "usr/lib/systemd/system" / unit).touch()
@@ -99,6 +102,7 @@ def test_host_keys_go_where_the_system_makes_its_own(tmp_path: Path, unit: str) 
     assert ("ssh-keygen -A" in said) is not bool(unit)
     left = {path.name for path in (tmp_path / "etc/ssh").iterdir()}
     assert left == (set() if unit else {"ssh_host_rsa_key"})
+    assert snakeoil.exists() is (unit != "first-boot-keys.service")
 
 
 def test_cloud_init_begins_anew(tmp_path: Path) -> None:
