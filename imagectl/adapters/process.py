@@ -97,7 +97,7 @@ def run(
         tail: deque[str] = deque(maxlen=TAIL_LINES)
 
         def keep(stream: IO[bytes], into: list[str] | None) -> None:
-            for raw in stream:
+            for raw in _lines(stream):
                 line = raw.decode("utf-8", "replace")
                 tail.append(line)
                 if into is not None:
@@ -130,6 +130,13 @@ def run(
     if check and status != 0:
         fail(what or f"{Path(argv[0]).name} failed", argv, status, text, cwd=cwd, hint=hint)
     return Completed(tuple(argv), status, "".join(collected), text)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines until the end, or until the stream is closed by whoever gives the program up."""
+    with contextlib.suppress(ValueError):
+        while line := stream.readline():
+            yield line
 
 
 def _feed(child: Child, pieces: Iterable[bytes]) -> None:

@@ -175,8 +175,11 @@ def _has_none(stat: bytes) -> bool:
     state, *fields = stat[stat.rindex(b")") + 1 :].split()
     begins, ends = int(fields[_ENV_START]), int(fields[_ENV_END])
     kernel_thread = int(fields[_FLAGS]) & _PF_KTHREAD
-    return bool(kernel_thread) or state in (b"Z", b"X") or begins == ends != 0
+    # The kernel counts the environment up from nothing (create_elf_tables), and only then says
+    # where the program's code is: before that, "nothing" may be what it has counted so far.
+    started = int(fields[_END_CODE]) != 0
+    return bool(kernel_thread) or state in (b"Z", b"X") or (begins == ends != 0 and started)
 
 
-_FLAGS, _ENV_START, _ENV_END = 5, 46, 47  # places behind the state
+_FLAGS, _END_CODE, _ENV_START, _ENV_END = 5, 23, 46, 47  # places behind the state
 _PF_KTHREAD = 0x00200000

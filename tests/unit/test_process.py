@@ -103,3 +103,19 @@ def test_input_that_fails_ends_the_program() -> None:
 
     with pytest.raises(ValueError, match="half"):
         process.run(["cat"], input=broken())
+
+
+def test_an_interrupt_says_nothing_of_lines_that_were_still_to_come() -> None:
+    """The threads that read a program's lines end quietly, whatever is left in the pipes."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            process.run(["yes"], on_line=lambda _: time.sleep(0.0001))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    time.sleep(0.05)  # pytest fails for a thread that ended with an error

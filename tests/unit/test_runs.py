@@ -135,3 +135,16 @@ def test_an_interrupted_run_ends_its_tools(tmp_path: Path) -> None:
     assert child.poll() is not None
     assert not run.folder.exists()
     assert time.monotonic() - started < 30
+
+
+def test_an_environment_that_is_being_counted_is_not_none() -> None:
+    """A stat line as the kernel gives it between execve's beginning and its end (proc(5))."""
+    name, rest = Path("/proc/self/stat").read_bytes().rsplit(b")", 1)
+    fields = [name + b")", *rest.split()]
+
+    def stat(end_code: bytes) -> bytes:
+        at = {27: end_code, 50: b"140000000000000", 51: b"140000000000000"}
+        return b" ".join(at.get(place, field) for place, field in enumerate(fields, 2))
+
+    assert runs._has_none(stat(b"4198400"))
+    assert not runs._has_none(stat(b"0"))
