@@ -68,7 +68,7 @@ bench: setup ## Measure; ratios within one run
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 requirements: $(INSTALLED) ## Pin every Python dependency again, with hashes
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra buckets --extra postgresql \
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgresql \
 	  --generate-hashes --upgrade \
 	  --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make requirements" -q -o requirements/dev.txt

@@ -144,10 +144,13 @@ class Project:
     @cached_property
     def locations(self) -> Mapping[LocationName, Location]:
         """Every location of ``imagectl.yaml``."""
-        from imagectl.adapters.locations import open_location
+        from imagectl.adapters.locations import Surroundings, open_location
 
+        around = Surroundings(
+            self.root, self.state / "locations", lambda: self.catalog.snapshot(()).catalog_id
+        )
         return {
-            name: open_location(name, {"type": each.type, "path": str(self.root / each.path)})
+            name: open_location(name, each, around)
             for name, each in self.settings.locations.items()
         }
 
@@ -374,6 +377,7 @@ def examine(start: Path) -> tuple[Finding, ...]:
     Changes nothing but what it remembers of the accelerator.
     """
     from imagectl.adapters import host, namespaces
+    from imagectl.model.place import DirectoryLocation
     from imagectl.services import doctor
 
     project, project_trouble = None, ""
@@ -390,7 +394,8 @@ def examine(start: Path) -> tuple[Finding, ...]:
         settings = usable.settings
         folders.append(("store", usable.root / settings.store, doctor.KEEP_SPACE))
         for name, each in settings.locations.items():
-            folders.append((f"location {name}", usable.root / each.path, doctor.KEEP_SPACE))
+            if isinstance(each, DirectoryLocation):
+                folders.append((f"location {name}", usable.root / each.path, doctor.KEEP_SPACE))
         for path in settings.publish:
             folders.append(("published catalog", usable.root / path, doctor.SMALL_SPACE))
     return doctor.judge(

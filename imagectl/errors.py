@@ -17,10 +17,13 @@ A message has four parts: *what* went wrong, *where* (a file and line, a version
     │   ├── Corrupt                         stored bytes are not what was recorded
     │   └── ImpossibleChange                the catalog cannot take what was asked for
     ├── BadUsage                        2   the command line asks for what cannot be
+    │   └── Unsupported                     a location of that type cannot do it
     ├── BadInput                        2   a file is wrong; carries every problem with its line
     ├── Refused                         3   policy says no; carries every unmet rule
     ├── Conflict                        4   somebody else changed it; nothing was done
     ├── CannotTell                      5   the view is partial, stale or cannot be verified
+    │   ├── Denied                          a location does not take our credentials
+    │   └── Throttled                       a location asks for more patience than we have
     ├── NotFound                        6   there is no such image, channel or version
     └── Interrupted                     130 the user stopped it; cleaned up
 
@@ -29,6 +32,7 @@ Nothing below ``cli`` calls ``sys.exit``.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -167,6 +171,12 @@ class BadUsage(ImagectlError):
     kind = "bad-usage"
 
 
+class Unsupported(BadUsage):
+    """A location of that type cannot do what was asked for."""
+
+    kind = "unsupported"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One thing wrong in an input file. ``line`` and ``column`` count from 1; 0 means unknown."""
@@ -223,6 +233,34 @@ class CannotTell(ImagectlError):
 
     exit_code = 5
     kind = "cannot-tell"
+
+
+class Denial(enum.Enum):
+    """Why a credential does not do."""
+
+    MISSING = "missing"
+    WRONG = "wrong"
+    EXPIRED = "expired"
+    TOO_NARROW = "too-narrow"
+    """It is known who we are, but not enough is allowed."""
+
+
+class Denied(CannotTell):
+    """A location does not take our credentials. Never shows the credential itself."""
+
+    kind = "denied"
+
+    def __init__(
+        self, what: str, *, denial: Denial, where: str = "", why: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(what, where=where, why=why, hint=hint)
+        self.denial = denial
+
+
+class Throttled(CannotTell):
+    """A location asked for patience (429, 503, rateLimitExceeded) until the deadline was over."""
+
+    kind = "throttled"
 
 
 class NotFound(ImagectlError):

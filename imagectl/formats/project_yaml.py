@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import NamedTuple
 
+from imagectl.formats.locations_yaml import LOCATION_TYPES, check_locations
 from imagectl.formats.paths import FOLDER, FOLDER_PATTERN, URL, parse_folder
 from imagectl.formats.reading import Source, Unfit, read_document
 from imagectl.formats.scalars import Choice, Duration, Text, in_python
 from imagectl.formats.schema import (
     As,
-    Entries,
     Field,
     List,
     Map,
@@ -23,20 +23,17 @@ from imagectl.formats.schema import (
     Values,
     defaulted,
     optional,
-    required,
 )
 from imagectl.formats.secret_ref import SECRET
 from imagectl.formats.words import LOCATION_NAME
 from imagectl.formats.yaml_strict import load, shown
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
+from imagectl.model.place import Bucket, LocationSettings
 from imagectl.model.project import (
     Accelerator,
-    Bucket,
     BuildSettings,
-    DirectoryLocation,
     InputSettings,
-    LocationSettings,
     Mirror,
     Project,
 )
@@ -104,31 +101,6 @@ CATALOG: Record[_Catalog] = Record(
     lambda values: _Catalog(values[_URL], values[_PASSWORD], values[_PUBLISH]),
     _check_catalog,
 )
-
-_DIRECTORY_PATH = required(
-    "path", FOLDER, "The folder, relative to the project's root or absolute."
-)
-
-LOCATION_TYPES: Mapping[str, Record[LocationSettings]] = MappingProxyType(
-    {
-        DirectoryLocation.type: Record(
-            "A folder that consumers can read, here or on a network file system.",
-            (_DIRECTORY_PATH,),
-            lambda values: DirectoryLocation(values[_DIRECTORY_PATH]),
-        ),
-    }
-)
-"""What can be written under ``locations``, by the word in ``type``."""
-
-
-def _check_locations(entries: Entries[LocationName, LocationSettings]) -> None:
-    first: dict[PurePosixPath, str] = {}
-    for name, location in entries.good.items():
-        if location.path in first:
-            what = f"the folder of location {first[location.path]!r} already"
-            entries.reject((name, "path"), what, "two locations need two folders")
-        first.setdefault(location.path, name)
-
 
 _BUCKET_PATTERN = r"^(s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9._=-]+)*$"
 _BUCKET = re.compile(r"(s3|gs)://([^/]+)/?(.*)\Z")
@@ -203,9 +175,9 @@ _INPUTS = defaulted(
     "The folder of what builds were made from, by digest; also a mapping.",
     ".imagectl/inputs",
 )
-_LOCATIONS = defaulted(
+_LOCATIONS: Field[Mapping[LocationName, LocationSettings]] = defaulted(
     "locations",
-    Map(LOCATION_NAME, Typed(LOCATION_TYPES), "a mapping of locations", check=_check_locations),
+    Map(LOCATION_NAME, Typed(LOCATION_TYPES), "a mapping of locations", check=check_locations),
     "The places that artifacts are put in and that consumers pull from.",
     {"local": {"type": "directory", "path": ".imagectl/locations/local"}},
 )

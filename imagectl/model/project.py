@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import ClassVar
 
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
+from imagectl.model.place import Bucket, LocationSettings
 
 
 class Accelerator(enum.Enum):
@@ -19,19 +19,6 @@ class Accelerator(enum.Enum):
     AUTO = "auto"
     KVM = "kvm"
     TCG = "tcg"
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryLocation:
-    """A location that is a folder, which consumers read. ``path`` as of :class:`Project`."""
-
-    type: ClassVar[str] = "directory"
-
-    path: PurePosixPath
-
-
-LocationSettings = DirectoryLocation
-"""The settings of one location; each further type of location is one more class here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +37,6 @@ class BuildSettings:
 
     accelerator: Accelerator
     boot_timeout: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A place in an object store: ``s3`` or ``gs``, and where below the bucket."""
-
-    scheme: str
-    name: str
-    prefix: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.name}{f'/{self.prefix}' if self.prefix else ''}"
 
 
 @dataclass(frozen=True, slots=True)

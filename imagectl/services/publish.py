@@ -105,7 +105,8 @@ def _placed(
             return location.verify(known, releasing.clock.now())
         except NotFound:
             pass  # it was there once: put it there again
-    return location.put(ref, artifact, store.path(artifact.sha256), releasing.clock.now())
+    source = store.path(artifact.sha256)
+    return location.put(ref, artifact, source, releasing.clock.now(), lambda _: None)
 
 
 def _record(releasing: Releasing, ref: VersionRef, placements: Sequence[Placement]) -> None:

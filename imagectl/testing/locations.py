@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from imagectl.errors import CannotTell, Corrupt, NotFound
-from imagectl.model.names import LocationName, Sha256
+from imagectl.errors import CannotTell, Corrupt, NotFound, Unsupported
+from imagectl.model.names import ChannelName, Format, ImageName, LocationName, Sha256
+from imagectl.model.place import DirectoryLocation
 from imagectl.model.version import Artifact, Placement, VersionRef
+from imagectl.model.view import Found, View
+from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
 
 
 class MemoryLocation:
     """Implements ``services.ports.Location``."""
 
-    def __init__(self, name: LocationName) -> None:
+    def __init__(
+        self, name: LocationName, takes: frozenset[Format] = DirectoryLocation.takes
+    ) -> None:
         self._name = name
+        self._takes = takes
         self._held: dict[str, bytes] = {}
         self._readable = True
+        self.pointers: dict[ImageName, dict[ChannelName, Placement]] = {}
+        self.marks: dict[str, Mark] = {}
 
     @property
     def name(self) -> LocationName:
         return self._name
 
+    @property
+    def takes(self) -> frozenset[Format]:
+        return self._takes
+
+    @property
+    def unproven(self) -> tuple[str, ...]:
+        return ()
+
+    def named(self, version: VersionRef, artifact: Artifact) -> str:
+        return f"memory-{artifact.sha256}"
+
     def put(
-        self, version: VersionRef, artifact: Artifact, source: Path, now: datetime
+        self, version: VersionRef, artifact: Artifact, source: Path, now: datetime, moved: Moved
     ) -> Placement:
-        provider_id = f"memory-{artifact.sha256}"
+        provider_id = self.named(version, artifact)
         if provider_id not in self._held:
             data = source.read_bytes()
             if _sha256(data) != artifact.sha256:
                 raise Corrupt(f"{source} is not what was recorded", where=str(source))
             self._held[provider_id] = data
+            moved(len(data))
         placement = Placement(
             version,
             artifact.format,
@@ -57,6 +77,35 @@ class MemoryLocation:
         if _sha256(data) != placement.sha256:
             raise Corrupt(f"{placement.provider_id} in location {self._name} has other bytes")
         return replace(placement, verified=now)
+
+    def fetch(self, placement: Placement, to: Path, moved: Moved) -> None:
+        self.verify(placement, placement.verified)
+        to.write_bytes(self._held[placement.provider_id])
+        moved(to.stat().st_size)
+
+    def view(self, now: Callable[[], datetime]) -> View:
+        if not self._readable:
+            raise CannotTell(f"location {self._name} cannot be read")
+        found = tuple(Found(each, each, None, len(self._held[each])) for each in sorted(self._held))
+        return View(self._name, "all", found, (), 1, now(), now())
+
+    def probe(self) -> Credential:
+        return Credential("memory")
+
+    def boot(
+        self, placement: Placement, work: Workspace, progress: Progress
+    ) -> AbstractContextManager[Booted]:
+        raise Unsupported("memory runs no machines")
+
+    def point(self, image: ImageName, heads: Mapping[ChannelName, Placement]) -> None:
+        self.pointers[image] = dict(heads)
+
+    def mark(self, placement: Placement, mark: Mark) -> None:
+        self.verify(placement, placement.verified)
+        self.marks[placement.provider_id] = mark
+
+    def delete(self, placement: Placement) -> None:
+        self._held.pop(placement.provider_id, None)
 
     def lose(self, placement: Placement) -> None:
         """Somebody removed the artifact."""

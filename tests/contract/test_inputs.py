@@ -24,7 +24,8 @@ from imagectl.adapters.inputs.shared import SharedBucket, SharedFolder, open_sto
 from imagectl.adapters.inputs.store import DAMAGED, EMPTY, InputStore, Shared
 from imagectl.errors import CannotTell, Corrupt, NotFound
 from imagectl.model.names import Sha256
-from imagectl.model.project import Bucket, InputSettings
+from imagectl.model.place import Bucket
+from imagectl.model.project import InputSettings
 
 DATA = b"an input" * 10_000
 BUCKET = Bucket("s3", "team-inputs", "some/prefix")

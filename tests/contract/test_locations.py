@@ -14,11 +14,11 @@ from typing import Protocol
 
 import pytest
 from support.examples import NOW, ref
+from support.places import directory
 from support.processes import Killer
 
-from imagectl.adapters.locations import TYPES, open_location
-from imagectl.adapters.locations.directory import DirectoryLocation
-from imagectl.errors import BadUsage, CannotTell, Corrupt, Failed, NotFound
+from imagectl.adapters.locations import TYPES
+from imagectl.errors import CannotTell, Corrupt, Failed, NotFound
 from imagectl.model.names import Architecture, Format, LocationName, Sha256
 from imagectl.model.version import Artifact, Placement
 from imagectl.services.ports import Location
@@ -28,6 +28,10 @@ VERSION = ref("debian-ci@20261120.1")
 LOCAL = LocationName("local")
 DATA = b"a disk" * 1000
 LATER = NOW.replace(hour=13)
+
+
+def ignore(_: int) -> None:
+    pass
 
 
 def artifact_of(data: bytes) -> Artifact:
@@ -62,7 +66,7 @@ class InMemory:
 class OnDisk:
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.location = open_location(LOCAL, {"type": "directory", "path": str(root)})
+        self.location = directory(root)
 
     def lose(self, placement: Placement) -> None:
         Path(placement.reference).unlink()
@@ -98,7 +102,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def put(location: Location, source: Path) -> Placement:
-    return location.put(VERSION, artifact_of(DATA), source, NOW)
+    return location.put(VERSION, artifact_of(DATA), source, NOW, ignore)
 
 
 def test_it_has_its_name(place: Place) -> None:
@@ -126,7 +130,7 @@ def test_what_is_placed_is_verified_and_can_be_verified_again(place: Place, sour
 
 def test_placing_again_changes_nothing(place: Place, source: Path) -> None:
     placed = put(place.location, source)
-    again = place.location.put(VERSION, artifact_of(DATA), source, LATER)
+    again = place.location.put(VERSION, artifact_of(DATA), source, LATER, ignore)
     assert again == replace(placed, verified=LATER)
 
 
@@ -160,7 +164,7 @@ def test_a_location_that_does_not_answer_is_no_proof_of_absence(place: Place, so
 def test_a_source_that_is_not_the_artifact_is_not_placed(place: Place, source: Path) -> None:
     other = artifact_of(b"another disk")
     with pytest.raises(Corrupt):
-        place.location.put(VERSION, other, source, NOW)
+        place.location.put(VERSION, other, source, NOW, ignore)
     placed = put(place.location, source)
     never = replace(
         placed,
@@ -176,10 +180,6 @@ def test_a_source_that_is_not_the_artifact_is_not_placed(place: Place, source: P
 def test_a_source_that_is_not_there_fails(place: Place, tmp_path: Path) -> None:
     with pytest.raises((Failed, FileNotFoundError)):
         put(place.location, tmp_path / "nothing")
-
-
-def directory(root: Path) -> DirectoryLocation:
-    return DirectoryLocation(LOCAL, {"path": root})
 
 
 def test_a_directory_names_files_by_digest_and_makes_them_read_only(
@@ -223,7 +223,7 @@ def test_a_directory_that_may_not_be_read_cannot_tell(tmp_path: Path, source: Pa
 def test_a_wrong_size_in_the_catalog_is_found(tmp_path: Path, source: Path) -> None:
     wrong = replace(artifact_of(DATA), size=len(DATA) + 1)
     with pytest.raises(Corrupt, match="recorded with the wrong size"):
-        directory(tmp_path / "d").put(VERSION, wrong, source, NOW)
+        directory(tmp_path / "d").put(VERSION, wrong, source, NOW, ignore)
 
 
 def test_killed_at_any_moment_a_directory_has_the_whole_artifact_or_none(tmp_path: Path) -> None:
@@ -235,29 +235,15 @@ def test_killed_at_any_moment_a_directory_has_the_whole_artifact_or_none(tmp_pat
     location = directory(tmp_path / "d")
 
     def placing() -> None:
-        location.put(VERSION, made, source, NOW)
+        location.put(VERSION, made, source, NOW, ignore)
 
     killer = Killer(3, placing)
-    placed = location.put(VERSION, made, source, NOW)
+    placed = location.put(VERSION, made, source, NOW, ignore)
     for _ in range(40):
         if Path(placed.reference).exists():
             assert location.verify(placed, NOW) == placed
             Path(placed.reference).unlink()
         killer.kill(placing)
     assert killer.killed >= 13, "the kills came too late to prove anything"
-    assert location.put(VERSION, made, source, NOW) == placed
+    assert location.put(VERSION, made, source, NOW, ignore) == placed
     assert [path.name for path in (tmp_path / "d").rglob("*") if path.is_file()] == [made.sha256]
-
-
-@pytest.mark.parametrize("kind", ["", "directry"])
-def test_an_unknown_type_is_refused_with_what_there_is(kind: str) -> None:
-    with pytest.raises(BadUsage, match="location local has the unknown type") as caught:
-        open_location(LOCAL, {"type": kind})
-    assert caught.value.why == "there is directory"
-    assert caught.value.hint == ("did you mean directory?" if kind else "")
-
-
-@pytest.mark.parametrize("path", [None, "relative/path", 3])
-def test_a_directory_needs_an_absolute_path(path: object) -> None:
-    with pytest.raises(BadUsage, match="location local needs an absolute path"):
-        open_location(LOCAL, {"type": "directory", "path": path})

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 from support.examples import BASE, CI, NOW, STABLE
+from support.places import directory
 from support.processes import Killer
-from support.releases import LOCAL
 from support.world import World
 
 from imagectl.adapters.catalog_sql import SqlCatalog
-from imagectl.adapters.locations import open_location
 from imagectl.adapters.published import DirectoryPublisher, open_tree
 from imagectl.adapters.store import FileStore
 from imagectl.model.channel import MoveKind
@@ -46,7 +45,7 @@ class Project:
         with SqlCatalog(url, new_id=lambda: str(uuid.uuid4())) as catalog:
             yield World(
                 catalog,
-                [open_location(LOCAL, {"type": "directory", "path": str(self.root / "local")})],
+                [directory(self.root / "local")],
                 [DirectoryPublisher(self.root / "public")],
                 FileStore(self.root / "store"),
                 self.root / "sources",

@@ -13,11 +13,10 @@ from imagectl.errors import BadInput
 from imagectl.formats.project_yaml import parse_project
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import LocationName
+from imagectl.model.place import Bucket, DirectoryLocation
 from imagectl.model.project import (
     Accelerator,
-    Bucket,
     BuildSettings,
-    DirectoryLocation,
     InputSettings,
     Mirror,
     Project,

@@ -17,7 +17,8 @@ from imagectl.adapters.content import ContentFolder, relative
 from imagectl.adapters.inputs.store import InputStore, Shared
 from imagectl.errors import CannotTell, Corrupt, ImagectlError, NotFound, ToolMissing
 from imagectl.model.names import Sha256
-from imagectl.model.project import Bucket, InputSettings
+from imagectl.model.place import Bucket
+from imagectl.model.project import InputSettings
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

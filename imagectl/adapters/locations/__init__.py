@@ -6,32 +6,44 @@ take seconds to import.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
-from imagectl.errors import BadUsage
+from imagectl.adapters.secrets import read_secret
+from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
-from imagectl.policy.wording import listed, nearest
+from imagectl.model.place import LocationSettings
 from imagectl.services.ports import Location
 
 TYPES: Mapping[str, tuple[str, str]] = {
     "directory": ("imagectl.adapters.locations.directory", "DirectoryLocation"),
 }
-"""Type: its module and class. A class is called with the location's name and its settings."""
+"""Type: its module and class. A class is called with the location's name, its settings and its
+:class:`Surroundings`, and does no I/O then."""
 
 
-def open_location(name: LocationName, settings: Mapping[str, object]) -> Location:
-    """The location that those settings describe; ``type`` says which kind it is.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What locations need of the project around them.
 
-    Paths in the settings are absolute. Raises BadUsage for a type that there is not.
+    ``state`` is a private folder for what is remembered between commands (limits, broken-off
+    uploads); losing it loses nothing but time. ``catalog`` gives the id of the catalog, which goes
+    into ownership marks.
     """
-    kind = str(settings.get("type", ""))
-    if kind not in TYPES:
-        raise BadUsage(
-            f"location {name} has the unknown type {kind!r}",
-            why=f"there is {listed(sorted(TYPES))}",
-            hint=nearest(kind, TYPES),
-        )
-    module, cls = TYPES[kind]
-    location: Location = getattr(import_module(module), cls)(name, settings)
+
+    project: Path
+    state: Path
+    catalog: Callable[[], str]
+
+    def secret(self, ref: SecretRef) -> str:
+        """Its value. Raises NotFound or Failed."""
+        return read_secret(ref, self.project)
+
+
+def open_location(name: LocationName, settings: LocationSettings, around: Surroundings) -> Location:
+    """The location that those settings describe."""
+    module, cls = TYPES[settings.type]
+    location: Location = getattr(import_module(module), cls)(name, settings, around)
     return location

@@ -1,0 +1,63 @@
+"""What one listing of a location showed, and whether that was everything (P3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from imagectl.model.names import Architecture, Format, LocationName, Sha256
+from imagectl.model.version import VersionRef
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What imagectl writes beside each thing that it makes in a location, in that provider's own
+    labels, tags or annotations: whose it is, and what. Only what carries it is ever touched (P2).
+
+    ``catalog`` is the id of the catalog that made it: two catalogs may share a project.
+    """
+
+    catalog: str
+    version: VersionRef
+    format: Format
+    architecture: Architecture
+    sha256: Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing in a location. ``owner`` is None where it is not imagectl's, or does not say so.
+
+    ``size`` in bytes, ``created`` aware and in UTC; None where the provider does not tell.
+    ``state`` is the provider's own word.
+    """
+
+    provider_id: str
+    name: str
+    owner: Ownership | None
+    size: int | None = None
+    created: datetime | None = None
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a location has, foreign things too, as one listing showed it.
+
+    ``gaps`` are the reasons why it may not be everything, for people; only without any is it
+    ``complete``. Absence from a view with gaps means nothing. ``requests`` counts what it took;
+    ``began`` and ``ended`` are aware, in UTC.
+    """
+
+    location: LocationName
+    scope: str
+    """What was listed, such as ``project acme-images``."""
+    found: tuple[Found, ...]
+    gaps: tuple[str, ...]
+    requests: int
+    began: datetime
+    ended: datetime
+
+    @property
+    def complete(self) -> bool:
+        return not self.gaps
