@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from imagectl.errors import CannotTell, Corrupt, NotFound, Unsupported
+from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound, Unsupported
 from imagectl.model.names import ChannelName, Format, ImageName, LocationName, Sha256
 from imagectl.model.place import DirectoryLocation
 from imagectl.model.version import Artifact, Placement, VersionRef
-from imagectl.model.view import Found, View
+from imagectl.model.view import Found, Ownership, View
 from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
 
 
@@ -21,11 +21,16 @@ class MemoryLocation:
     """Implements ``services.ports.Location``."""
 
     def __init__(
-        self, name: LocationName, takes: frozenset[Format] = DirectoryLocation.takes
+        self,
+        name: LocationName,
+        takes: frozenset[Format] = DirectoryLocation.takes,
+        catalog: str = "memory",
     ) -> None:
         self._name = name
         self._takes = takes
+        self._catalog = catalog
         self._held: dict[str, bytes] = {}
+        self._owners: dict[str, Ownership] = {}
         self._readable = True
         self.pointers: dict[ImageName, dict[ChannelName, Placement]] = {}
         self.marks: dict[str, Mark] = {}
@@ -53,7 +58,17 @@ class MemoryLocation:
             data = source.read_bytes()
             if _sha256(data) != artifact.sha256:
                 raise Corrupt(f"{source} is not what was recorded", where=str(source))
-            self._held[provider_id] = data
+            self.keep(
+                provider_id,
+                data,
+                Ownership(
+                    self._catalog,
+                    version,
+                    artifact.format,
+                    artifact.architecture,
+                    artifact.sha256,
+                ),
+            )
             moved(len(data))
         placement = Placement(
             version,
@@ -86,7 +101,10 @@ class MemoryLocation:
     def view(self, now: Callable[[], datetime]) -> View:
         if not self._readable:
             raise CannotTell(f"location {self._name} cannot be read")
-        found = tuple(Found(each, each, None, len(self._held[each])) for each in sorted(self._held))
+        found = tuple(
+            Found(each, each, self._owners.get(each), len(self._held[each]))
+            for each in sorted(self._held)
+        )
         return View(self._name, "all", found, (), 1, now(), now())
 
     def probe(self) -> Credential:
@@ -105,7 +123,23 @@ class MemoryLocation:
         self.marks[placement.provider_id] = mark
 
     def delete(self, placement: Placement) -> None:
-        self._held.pop(placement.provider_id, None)
+        if not self._readable:
+            raise CannotTell(f"location {self._name} cannot be read")
+        found = placement.provider_id
+        if found in self._held and found not in self._owners:
+            raise Conflict(f"{found} in location {self._name} is not ours")
+        self._held.pop(found, None)
+        self._owners.pop(found, None)
+
+    def keep(self, provider_id: str, data: bytes, owner: Ownership | None) -> None:
+        """Have that there, without a version or anybody's leave."""
+        self._held[provider_id] = data
+        if owner is not None:
+            self._owners[provider_id] = owner
+
+    def held(self, provider_id: str) -> bytes | None:
+        """What is there; None where nothing is."""
+        return self._held.get(provider_id)
 
     def lose(self, placement: Placement) -> None:
         """Somebody removed the artifact."""

@@ -199,6 +199,9 @@ def test_a_sqlite_file_has_no_password() -> None:
     ]
 
 
+LOCATION_TYPES = "directory, gce, vsphere, oci, s3, gcs"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -214,11 +217,11 @@ def test_a_sqlite_file_has_no_password() -> None:
         ("locations: {}", "1:12: locations: is empty; at least one is needed"),
         (
             "locations: {a: {path: x}}",
-            "1:16: locations.a: 'type' is missing (known: directory)",
+            f"1:16: locations.a: 'type' is missing (known: {LOCATION_TYPES})",
         ),
         (
-            "locations: {a: {type: gce, project: x}}",
-            "1:23: locations.a.type: 'gce' is not known (known: directory)",
+            "locations: {a: {type: ec2, project: x}}",
+            f"1:23: locations.a.type: 'ec2' is not known (known: {LOCATION_TYPES})",
         ),
         (
             "locations: {a: {type: [directory]}}",
@@ -227,12 +230,13 @@ def test_a_sqlite_file_has_no_password() -> None:
         ("locations: {a: {type: directory}}", "1:16: locations.a: 'path' is missing (a folder)"),
         (
             "locations: {a: x}",
-            "1:16: locations.a: 'x' where a mapping with a `type`: `directory` is expected",
+            "1:16: locations.a: 'x' where a mapping with a `type`: `directory` or `gce` or"
+            " `vsphere` or `oci` or `s3` or `gcs` is expected",
         ),
         (
             "locations: {a: {type: directory, path: x}, b: {type: directory, path: x}}",
-            "1:71: locations.b.path: the folder of location 'a' already"
-            " (two locations need two folders)",
+            "1:71: locations.b.path: the place of location 'a' already"
+            " (two locations need two places)",
         ),
         (
             "build: {accelerator: kmv}",

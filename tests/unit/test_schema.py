@@ -53,13 +53,13 @@ ONLY_IMAGECTL_CAN_SAY = re.compile(
     "|'~' may mean|has no value|too long to be one|is not a key|NUL"
     "|is not a Debian suite|is (less|more|larger) than|is not a whole number of MiB"
     "|is not a day|is longer than a hundred years|would refuse every image"
-    "|already \\(two locations|a SQLite file has no password|has a simpler spelling"
+    "|a SQLite file has no password|has a simpler spelling"
     "|no entry channel|a second entry channel|an entry channel has no|'from' is missing"
     "|there is no channel|would be promoted from itself|a second time"
     "|is not a time such as|is before 1970"
     "|braces do not match|would take the whole image|is not a regular expression"
     "|cannot take its place|rewrite needs|first-boot needs|the action is"
-    "|no machine can tell"
+    "|no machine can tell|already \\(two locations|needs '[a-z_]+' beside it"
 )
 """The messages of rules between values, or within a text, that JSON Schema cannot express."""
 
@@ -96,6 +96,8 @@ WORDS = (
     *("debian-security", "all", "1:2.3-4+deb12u1", "2026-11-20T12:00:00Z", "2026-11-31T12:00:00Z"),
     *("etc/*.db", "var/{a,b}/**", "var/{a", "{a,..}/b", "etc/[a-z]", "**", "first-boot", r"\1"),
     *("1969-12-31T23:59:59Z", "text/html; charset=utf-8"),
+    *("group:ci@acme.example", "s3://acme-images/disks", "gs://acme-images", "s3://a"),
+    *("vsphere", "oci", "s3", "gcs", "acme-images", "registry.example:5000/images", "adc"),
     *("NAME", "A-B", "service/user", "/user", "release/1.x", "release/*", "a..b", "x" * 201),
 )
 

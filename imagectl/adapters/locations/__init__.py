@@ -30,12 +30,13 @@ class Surroundings:
 
     ``state`` is a private folder for what is remembered between commands (limits, broken-off
     uploads); losing it loses nothing but time. ``catalog`` gives the id of the catalog, which goes
-    into ownership marks.
+    into ownership marks. ``patience``, in seconds: how long a call is tried again (``calls.py``).
     """
 
     project: Path
     state: Path
     catalog: Callable[[], str]
+    patience: float = 300.0
 
     def secret(self, ref: SecretRef) -> str:
         """Its value. Raises NotFound or Failed."""

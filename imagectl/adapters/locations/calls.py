@@ -1,0 +1,206 @@
+"""Calls to a location's provider: counted, limited, and repeated where that is worth it.
+
+Each call waits in one line with those of all processes of the project that talk to the same
+location (a file with a lock, which ``cat`` shows): ten commands at once ask no more of the provider
+than one. A provider that asks for patience makes the whole line wait. What fails in passing is
+tried again, with growing and jittered pauses, until a total deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import stamina
+import stamina.instrumentation
+
+from imagectl.adapters.clock import SystemClock
+from imagectl.adapters.durable import make_folder, naming_failures
+from imagectl.errors import CannotTell, Throttled
+from imagectl.model.names import LocationName
+
+T = TypeVar("T")
+
+# What is tried again is in our own errors; stamina's log would show whole exceptions, and in them
+# headers and URLs that may hold secrets.
+stamina.instrumentation.set_on_retry_hooks(())
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 20.0
+"""Seconds between two attempts, where the provider does not say: doubled each time, plus or minus
+half."""
+
+BURST_SECONDS = 1.0
+"""What may be used at once of a limit after a rest: this many seconds' worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """It may work when it is tried again, in ``after`` seconds at the earliest (Retry-After).
+
+    ``throttled``: the provider asks for patience. ``why`` is its own words, for people.
+    """
+
+    after: float | None
+    throttled: bool
+    why: str
+
+
+class Calls:
+    """How one location is called. Any number of threads and processes may share it."""
+
+    def __init__(
+        self, location: LocationName, state: Path, *, per_second: float, deadline: float = 300.0
+    ) -> None:
+        self._location = location
+        self._line = Line(state / "limits" / f"{location}.json", per_second)
+        self._deadline = deadline
+        self._clock = SystemClock()
+        self._counting = threading.Lock()
+        self._requests = 0
+
+    @property
+    def requests(self) -> int:
+        """How many calls this process has made."""
+        return self._requests
+
+    def run(
+        self, what: str, attempt: Callable[[], T], again: Callable[[Exception], Again | None]
+    ) -> T:
+        """What *attempt* returns.
+
+        Where it raises and ``again(error)`` says so, it is tried again until the deadline, which
+        raises Throttled or CannotTell; any other exception goes through. ``what`` says what is
+        being done, for messages ("listing images").
+        """
+        began = self._clock.monotonic()
+        tries = 0
+        last: Again | None = None
+
+        def pause_after(error: Exception) -> float | bool:
+            nonlocal last
+            last = again(error)
+            if last is None:
+                return False
+            pause = pause_before(tries + 1, last.after)
+            if last.throttled:
+                self._line.hold(pause)
+            return pause if self._clock.monotonic() - began + pause < self._deadline else False
+
+        try:
+            for each in stamina.retry_context(on=pause_after, attempts=None, timeout=None):
+                with each:
+                    tries += 1
+                    self._line.wait(began + self._deadline)
+                    with self._counting:
+                        self._requests += 1
+                    return attempt()
+        except Exception as error:
+            if last is None:
+                raise
+            raise self._given_up(what, last, tries, began) from error
+        raise AssertionError("stamina ends in a result or an error")
+
+    def _given_up(self, what: str, last: Again, tries: int, began: float) -> CannotTell:
+        seconds = self._clock.monotonic() - began
+        kind = Throttled if last.throttled else CannotTell
+        times = "once" if tries == 1 else f"{tries} times"
+        return kind(
+            f"{what} did not work",
+            where=f"location {self._location}",
+            why=f"tried {times} in {seconds:.0f} s; the last answer was: {last.why}",
+            hint="type the command again later: it goes on where it stopped",
+        )
+
+
+def pause_before(attempt: int, after: float | None) -> float:
+    """Seconds to wait before that attempt (the second is 2), never less than ``after``.
+
+    With jitter: many that were refused at once must not come back at once.
+    """
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt - 2, 16)) * random.uniform(0.5, 1.5)
+    return pause if after is None else after + min(pause, 1.0)
+
+
+@dataclass(slots=True)
+class Limit:
+    """What the file says. Times are those of the machine's monotonic clock, in seconds.
+
+    ``free_at`` is when the calls that were let in are over, at the rate allowed; ``held_until``,
+    what a provider asked for; ``calls`` counts all that were let in.
+    """
+
+    per_second: float
+    free_at: float = 0.0
+    held_until: float = 0.0
+    calls: int = 0
+
+
+class Line:
+    """A limit that all processes of a project share: a file, held by a lock while it is changed."""
+
+    def __init__(self, path: Path, per_second: float) -> None:
+        self._path = path
+        self._per_second = per_second
+        self._clock = SystemClock()
+
+    def wait(self, until: float) -> None:
+        """Return when it is our turn, or at *until* (of the monotonic clock), if that is earlier:
+        the caller's deadline is its own."""
+        with self._limit() as limit:
+            now = self._clock.monotonic()
+            # A call is let in when the line is less than a burst long.
+            begin = max(now, limit.free_at)
+            limit.free_at = begin + 1 / self._per_second
+            limit.calls += 1
+            turn = max(begin - BURST_SECONDS, limit.held_until)
+        pause = min(turn, until) - now
+        if pause > 0:
+            time.sleep(pause)
+
+    def hold(self, seconds: float) -> None:
+        """Nobody's turn comes for that long."""
+        with self._limit() as limit:
+            limit.held_until = max(limit.held_until, self._clock.monotonic() + seconds)
+
+    @contextlib.contextmanager
+    def _limit(self) -> Iterator[Limit]:
+        with naming_failures("keeping to the limit of calls", self._path.parent):
+            make_folder(self._path.parent)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                limit = self._read(os.pread(fd, 1 << 16, 0))
+                yield limit
+                text = json.dumps(asdict(limit)).encode()
+                os.ftruncate(fd, os.pwrite(fd, text, 0))
+            finally:
+                os.close(fd)
+
+    def _read(self, text: bytes) -> Limit:
+        """What is unreadable, or of before the machine was started, is forgotten."""
+        limit = Limit(self._per_second)
+        try:
+            found = json.loads(text)
+            limit.free_at = float(found["free_at"])
+            limit.held_until = float(found["held_until"])
+            limit.calls = int(found["calls"])
+        except (ValueError, KeyError, TypeError):
+            return Limit(self._per_second)
+        now = self._clock.monotonic()
+        if limit.free_at > now + LONGEST_LINE or limit.held_until > now + LONGEST_LINE:
+            limit.free_at = limit.held_until = 0.0
+        return limit
+
+
+LONGEST_LINE = 3600.0
+"""A line that is longer, in seconds, was written before the machine was started anew."""

@@ -1,0 +1,42 @@
+"""Locations that tests open: each type with its peer, and with what can happen to it.
+
+``PLACES`` names the modules of this package that the contract suite runs over. Each has a function
+``opened(request, folder)``, which gives a new, empty :class:`Place`; peers that take long to start
+are session fixtures, which it asks *request* for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from imagectl.adapters.locations import Surroundings, open_location
+from imagectl.adapters.locations.directory import DirectoryLocation
+from imagectl.model.names import LocationName
+from imagectl.model.place import DirectoryLocation as Settings
+from support.places.place import CATALOG_ID, LOCAL, Fault, Place
+
+__all__ = ["CATALOG_ID", "LOCAL", "PLACES", "Fault", "Place", "directory", "opened", "surroundings"]
+
+PLACES = ("memory", "directory")
+
+
+def opened(kind: str, request: pytest.FixtureRequest, folder: Path) -> Place:
+    """A new place of that kind; what it needs on disk is in *folder*."""
+    place: Place = import_module(f"support.places.{kind}").opened(request, folder)
+    return place
+
+
+def surroundings(folder: Path, *, catalog: str = CATALOG_ID, patience: float = 3.0) -> Surroundings:
+    """A project in *folder* as far as locations know it."""
+    return Surroundings(folder, folder / "state", lambda: catalog, patience)
+
+
+def directory(root: Path, name: str = "local") -> DirectoryLocation:
+    """The folder *root* as a location."""
+    settings = Settings(PurePosixPath(root))
+    location = open_location(LocationName(name), settings, surroundings(root.parent))
+    assert isinstance(location, DirectoryLocation)
+    return location
