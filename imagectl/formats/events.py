@@ -8,7 +8,7 @@ Events are never rewritten: those of every version are read for ever, byte for b
 written, and new ones are written in the newest. Reading is total and strict: any text gives an
 event or :class:`BadEvent`, and only the one text that writing gives in that version is accepted. A
 version, operation or word that this release does not know is :class:`NewerEvent`. A field more
-needs a version more, in a module beside ``event_v2.py`` and a line in ``_VERSIONS``.
+needs a version more, in a module beside ``event_v3.py`` and a line in ``_VERSIONS``.
 """
 
 from __future__ import annotations
@@ -20,24 +20,36 @@ from typing import NamedTuple
 
 from imagectl.errors import ImpossibleChange
 from imagectl.formats import event_parts as parts
-from imagectl.formats import event_v1, event_v2
+from imagectl.formats import event_v1, event_v2, event_v3
 from imagectl.formats.event_parts import BadEvent, Fields, NewerEvent
-from imagectl.model.catalog import Change, Operation, RecordPlacement, RecordVersion
+from imagectl.model.catalog import (
+    Change,
+    EndIntent,
+    Operation,
+    RecordIntent,
+    RecordPlacement,
+    RecordVersion,
+)
 from imagectl.model.event import Event
 from imagectl.model.names import Sha256, parse_sha256
 from imagectl.model.version import Version
 
 
 class _Form(NamedTuple):
-    """What is different from one version of events to the next."""
+    """What is different from one version of events to the next.
+
+    ``intents``: whether it has words for what is about to be made.
+    """
 
     write_version: Callable[[Version], dict[str, object]]
     read_version: Callable[[Fields], Version]
+    intents: bool
 
 
 _VERSIONS: Mapping[int, _Form] = {
-    1: _Form(event_v1.write_version, event_v1.read_version),
-    2: _Form(event_v2.write_version, event_v2.read_version),
+    1: _Form(event_v1.write_version, event_v1.read_version, intents=False),
+    2: _Form(event_v2.write_version, event_v2.read_version, intents=False),
+    3: _Form(event_v2.write_version, event_v2.read_version, intents=True),
 }
 NEWEST = max(_VERSIONS)
 """The version that new events are written in."""
@@ -153,6 +165,11 @@ def _write_operation(operation: Operation, form: _Form) -> dict[str, object]:
     if isinstance(operation, RecordPlacement):
         placement = parts.write_placement(operation.placement)
         return {"op": "record-placement", "placement": placement}
+    if isinstance(operation, RecordIntent | EndIntent):
+        if not form.intents:
+            raise ValueError("an event of that version cannot say what is about to be made")
+        op = "record-intent" if isinstance(operation, RecordIntent) else "end-intent"
+        return {"op": op, "intent": event_v3.write_intent(operation.intent)}
     return {"op": "move-channel", **parts.write_move(operation)}
 
 
@@ -163,6 +180,10 @@ def _read_operation(fields: Fields, form: _Form) -> Operation:
             operation = RecordVersion(form.read_version(fields.inner("version")))
         case "record-placement":
             operation = RecordPlacement(parts.read_placement(fields.inner("placement")))
+        case "record-intent" if form.intents:
+            operation = RecordIntent(event_v3.read_intent(fields.inner("intent")))
+        case "end-intent" if form.intents:
+            operation = EndIntent(event_v3.read_intent(fields.inner("intent")))
         case "move-channel":
             operation = parts.read_move(fields)
         case name:

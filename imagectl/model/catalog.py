@@ -14,7 +14,7 @@ from types import MappingProxyType
 from imagectl.errors import ImpossibleChange
 from imagectl.model.channel import Channel, Move, MoveKind
 from imagectl.model.names import ChannelName, ImageName, VersionId
-from imagectl.model.version import Placement, Version, VersionRef
+from imagectl.model.version import Intent, Placement, Version, VersionRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Snapshot:
     versions: Mapping[VersionRef, Version] = field(default_factory=dict)
     channels: Mapping[tuple[ImageName, ChannelName], Channel] = field(default_factory=dict)
     placements: Mapping[VersionRef, tuple[Placement, ...]] = field(default_factory=dict)
+    intents: Mapping[VersionRef, tuple[Intent, ...]] = field(default_factory=dict)
 
     @property
     def images(self) -> tuple[ImageName, ...]:
@@ -49,6 +50,10 @@ class Snapshot:
         """The version's placements, in the order they were first recorded."""
         return self.placements.get(ref, ())
 
+    def intended(self, ref: VersionRef) -> tuple[Intent, ...]:
+        """What was begun for the version and neither recorded nor given up yet, oldest first."""
+        return self.intents.get(ref, ())
+
     def only(self, images: Collection[ImageName]) -> Snapshot:
         """The same generation with nothing but what concerns *images*."""
         wanted = frozenset(images)
@@ -57,6 +62,7 @@ class Snapshot:
             versions={ref: each for ref, each in self.versions.items() if ref.image in wanted},
             channels={at: each for at, each in self.channels.items() if at[0] in wanted},
             placements={ref: each for ref, each in self.placements.items() if ref.image in wanted},
+            intents={ref: each for ref, each in self.intents.items() if ref.image in wanted},
         )
 
 
@@ -75,6 +81,22 @@ class RecordPlacement:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordIntent:
+    """Say what is about to be made, before it is (P7). The version is known, and nothing is being
+    made yet for the same placement under the same name."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class EndIntent:
+    """An open intent is one no longer: its placement is recorded by the same change, or it has been
+    given up."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
 class MoveChannel:
     """Append a move to a channel's history."""
 
@@ -84,7 +106,7 @@ class MoveChannel:
     kind: MoveKind
 
 
-Operation = RecordVersion | RecordPlacement | MoveChannel
+Operation = RecordVersion | RecordPlacement | RecordIntent | EndIntent | MoveChannel
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +138,8 @@ def mentioned(
             refs.add(operation.version.ref)
         elif isinstance(operation, RecordPlacement):
             refs.add(operation.placement.version)
+        elif isinstance(operation, RecordIntent | EndIntent):
+            refs.add(operation.intent.version)
         else:
             refs.add(VersionRef(operation.image, operation.to))
             channels.add((operation.image, operation.channel))
@@ -124,7 +148,12 @@ def mentioned(
 
 def apply_change(snapshot: Snapshot, change: Change) -> Snapshot:
     """The catalog after *change*, one generation on. Raises ImpossibleChange."""
-    draft = _Draft(dict(snapshot.versions), dict(snapshot.channels), dict(snapshot.placements))
+    draft = _Draft(
+        dict(snapshot.versions),
+        dict(snapshot.channels),
+        dict(snapshot.placements),
+        dict(snapshot.intents),
+    )
     draft.apply(change, snapshot.generation + 1)
     return draft.snapshot(snapshot.catalog_id, snapshot.generation + 1)
 
@@ -135,7 +164,7 @@ def fold(catalog_id: str, changes: Iterable[Change]) -> Snapshot:
     The same as ``apply_change`` over and over, in time that grows with the number of changes only.
     Raises ImpossibleChange.
     """
-    draft = _Draft({}, {}, {})
+    draft = _Draft({}, {}, {}, {})
     generation = 0
     for generation, change in enumerate(changes, start=1):
         draft.apply(change, generation)
@@ -149,6 +178,7 @@ class _Draft:
     versions: dict[VersionRef, Version]
     channels: dict[tuple[ImageName, ChannelName], Channel]
     placements: dict[VersionRef, tuple[Placement, ...]]
+    intents: dict[VersionRef, tuple[Intent, ...]]
 
     def snapshot(self, catalog_id: str, generation: int) -> Snapshot:
         return Snapshot(
@@ -157,6 +187,7 @@ class _Draft:
             MappingProxyType(self.versions),
             MappingProxyType(self.channels),
             MappingProxyType(self.placements),
+            MappingProxyType(self.intents),
         )
 
     def apply(self, change: Change, generation: int) -> None:
@@ -167,6 +198,10 @@ class _Draft:
                 self._record(operation.version)
             elif isinstance(operation, RecordPlacement):
                 self._place(operation.placement)
+            elif isinstance(operation, RecordIntent):
+                self._intend(operation.intent)
+            elif isinstance(operation, EndIntent):
+                self._end(operation.intent)
             else:
                 self._move(operation, change, generation)
 
@@ -184,6 +219,28 @@ class _Draft:
         else:
             known = (*known, placement)
         self.placements[placement.version] = known
+
+    def _intend(self, intent: Intent) -> None:
+        if intent.version not in self.versions:
+            raise ImpossibleChange(f"an intent for {intent.version}, which is not recorded")
+        known = self.intents.get(intent.version, ())
+        if any((each.key, each.named) == (intent.key, intent.named) for each in known):
+            raise ImpossibleChange(
+                f"{intent.version} is already being made in {intent.location} as {intent.named}"
+            )
+        self.intents[intent.version] = (*known, intent)
+
+    def _end(self, intent: Intent) -> None:
+        known = self.intents.get(intent.version, ())
+        if intent not in known:
+            raise ImpossibleChange(
+                f"{intent.version} is not being made in {intent.location} as {intent.named}"
+            )
+        rest = tuple(each for each in known if each != intent)
+        if rest:
+            self.intents[intent.version] = rest
+        else:
+            del self.intents[intent.version]
 
     def _move(self, operation: MoveChannel, change: Change, generation: int) -> None:
         ref = VersionRef(operation.image, operation.to)

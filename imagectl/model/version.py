@@ -1,7 +1,7 @@
 """Versions, the artifacts they consist of, and where those have been placed.
 
 A version is immutable: it is recorded once, complete, after its artifacts are in the store and its
-tests have passed. Only placements are added to it later.
+tests have passed. Only placements are added to it later, and before each one the intent to make it.
 """
 
 from __future__ import annotations
@@ -179,4 +179,27 @@ class Placement:
     @property
     def key(self) -> tuple[VersionRef, Format, Architecture, LocationName]:
         """What identifies a placement: a later one with the same key replaces it."""
+        return (self.version, self.format, self.architecture, self.location)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One artifact that is about to be made at one location (P7).
+
+    It is recorded before anything is made, and ended when the placement is recorded or when it is
+    given up. While it is open, the location may hold that artifact, or a part of it, under the name
+    ``named``. ``since`` is aware, in UTC.
+    """
+
+    version: VersionRef
+    format: Format
+    architecture: Architecture
+    location: LocationName
+    named: str
+    since: datetime
+    by: str
+
+    @property
+    def key(self) -> tuple[VersionRef, Format, Architecture, LocationName]:
+        """The key of the placement that it is to become."""
         return (self.version, self.format, self.architecture, self.location)

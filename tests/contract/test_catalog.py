@@ -20,6 +20,9 @@ from support.examples import (
     NOW,
     STABLE,
     change,
+    end,
+    intend,
+    intent,
     locked,
     move,
     opaque,
@@ -138,6 +141,24 @@ def test_how_a_version_was_made_comes_back_as_recorded(catalog: Catalog) -> None
     assert [
         each.version for each in event.change.operations if isinstance(each, RecordVersion)
     ] == (recorded)
+    assert catalog.verify() == ()
+
+
+def test_what_is_about_to_be_made_is_known_until_it_is_ended(catalog: Catalog) -> None:
+    """P7."""
+    catalog.commit(change("a", 0, record(ONE), record(TWO)))
+    catalog.commit(change("b", 1, intend(ONE, "dc2"), intend(ONE, "dc1"), intend(TWO)))
+    assert catalog.snapshot().intended(ref(ONE)) == (intent(ONE, "dc2"), intent(ONE, "dc1"))
+    with pytest.raises(ImpossibleChange, match="already being made"):
+        catalog.commit(change("c", 2, intend(ONE, "dc1")))
+    catalog.commit(change("c", 2, place(ONE, "dc2"), end(ONE, "dc2")))
+    assert catalog.snapshot().intended(ref(ONE)) == (intent(ONE, "dc1"),)
+    with pytest.raises(ImpossibleChange, match="not being made"):
+        catalog.commit(change("d", 3, end(ONE, "dc2")))
+    catalog.commit(change("d", 3, end(ONE, "dc1"), intend(ONE, "dc2", named="another")))
+    snapshot = catalog.snapshot([CI])
+    assert snapshot.intended(ref(ONE)) == (intent(ONE, "dc2", named="another"),)
+    assert snapshot.intended(ref(TWO)) == (intent(TWO),)
     assert catalog.verify() == ()
 
 

@@ -1,7 +1,7 @@
 """A catalog of an earlier release is migrated with all that is in it, on both databases.
 
 ``golden/catalog-0001.sql`` was recorded from the release that had tables at 0001 and events of
-version 1, and stays as it is.
+version 1, ``catalog-0002.sql`` from the one after it; both stay as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from support.examples import (
     CI,
     STABLE,
     change,
+    end,
+    intend,
+    intent,
     locked,
     move,
     opaque,
@@ -35,7 +38,7 @@ from imagectl.model.channel import MoveKind
 
 pytest_plugins = ["support.postgresql"]
 
-RECORDED = Path(__file__).parent / "golden" / "catalog-0001.sql"
+GOLDEN = Path(__file__).parent / "golden"
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
 
@@ -43,6 +46,16 @@ TWO = "debian-ci@20261120.2"
 @pytest.fixture(params=["sqlite", "postgresql"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a catalog as the first release left it."""
+    return left(request, tmp_path, "0001")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def second(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a catalog as the release with tables at 0002 left it."""
+    return left(request, tmp_path, "0002")
+
+
+def left(request: pytest.FixtureRequest, tmp_path: Path, revision: str) -> str:
     url = f"sqlite:///{tmp_path}/catalog.sqlite3"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_url")
@@ -52,8 +65,8 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     with opened.writing.begin() as connection:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(schema.MIGRATIONS))
-        command.upgrade(config, "0001")
-        for line in RECORDED.read_text().splitlines():
+        command.upgrade(config, revision)
+        for line in (GOLDEN / f"catalog-{revision}.sql").read_text().splitlines():
             if not line.startswith("--"):
                 connection.exec_driver_sql(line)
     opened.close()
@@ -102,6 +115,8 @@ def test_its_chain_goes_on_in_the_new_words(old: str) -> None:
         change("k7", 6, RecordVersion(opaque("debian-ci@20261121.2"))),
         change("k8", 7, move(CI, BETA, "20261121.1"), record("debian-base@20261121.1")),
         change("k9", 8, move(CI, BETA, "20261120.1", MoveKind.ROLLBACK)),
+        change("k10", 9, intend(ONE, "dc3"), intend(ONE)),
+        change("k11", 10, end(ONE)),
     ]
     last = events(old)[-1][1]
     with SqlCatalog(old) as catalog:
@@ -113,7 +128,27 @@ def test_its_chain_goes_on_in_the_new_words(old: str) -> None:
         assert next(iter(catalog.events(5))).previous == last
     assert snapshot.versions[ref("debian-ci@20261121.1")] == locked("debian-ci@20261121.1")
     assert snapshot.versions[ref("debian-ci@20261121.2")] == opaque("debian-ci@20261121.2")
-    assert [line[-6:] for _, _, line in events(old)] == ['"v":1}'] * 5 + ['"v":2}'] * 4
+    assert snapshot.intended(ref(ONE)) == (intent(ONE, "dc3"),)
+    assert [line[-6:] for _, _, line in events(old)] == ['"v":1}'] * 5 + ['"v":3}'] * 6
+
+
+def test_a_catalog_of_the_second_release_is_opened_as_what_it_was(second: str) -> None:
+    before = events(second)
+    with SqlCatalog(second) as catalog:
+        assert catalog.verify() == ()
+        snapshot = catalog.snapshot()
+        history = [event.change for event in catalog.events()]
+        assert events(second) == before
+        catalog.commit(change("k6", 5, intend(TWO, "dc1")))
+        assert catalog.verify() == ()
+        assert catalog.snapshot().intended(ref(TWO)) == (intent(TWO, "dc1"),)
+    assert snapshot == fold(snapshot.catalog_id, history)
+    assert (snapshot.catalog_id[-1], snapshot.generation) == ("2", 5)
+    assert snapshot.versions[ref(TWO)] == opaque(TWO)
+    assert snapshot.versions[ref(ONE)].origin == locked(ONE).origin
+    assert snapshot.head(CI, STABLE) == ref(ONE).version
+    assert snapshot.intents == {}
+    assert [line[-6:] for _, _, line in events(second)] == ['"v":2}'] * 5 + ['"v":3}']
 
 
 def test_an_old_event_written_again_in_new_words_is_a_forgery(old: str) -> None:
@@ -140,7 +175,7 @@ def test_a_migrated_catalog_has_the_tables_of_a_new_one(old: str, tmp_path: Path
     for url in (old, fresh):
         opened, connection = looked_into(url)
         with connection:
-            assert connection.scalar(select(text("version_num FROM schema_revision"))) == "0002"
+            assert connection.scalar(select(text("version_num FROM schema_revision"))) == "0003"
             found = inspect(connection)
             for table in tables.metadata.tables.values():
                 columns = {each["name"]: each["nullable"] for each in found.get_columns(table.name)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
-from support.examples import BETA, CI, STABLE, change, locked, move, place, record
+from support.examples import BETA, CI, STABLE, change, end, intend, locked, move, place, record
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import CannotTell
@@ -23,7 +23,10 @@ BASE_ONE = "debian-base@20261119.1"
 HISTORY: tuple[Change, ...] = (
     change("k1", 0, record(BASE_ONE), record(ONE), place(ONE), place(ONE, "dc1")),
     change("k2", 1, move(CI, BETA, "20261120.1")),
-    change("k3", 2, RecordVersion(locked(TWO)), place(TWO)),
+    change(
+        *("k3", 2, RecordVersion(locked(TWO)), place(TWO)),
+        *(intend(TWO, "dc1"), intend(TWO), intend(TWO, "dc2"), end(TWO)),
+    ),
     change("k4", 3, move(CI, BETA, "20261120.2")),
     change("k5", 4, move(CI, STABLE, "20261120.1"), reason="soaked"),
 )
@@ -255,6 +258,31 @@ def rewrite(url: str, generation: int, change: Callable[[str], str]) -> None:
             [f"placements {TWO}: missing from the tables, the events record it"],
         ),
         (
+            "DELETE FROM intents WHERE position = 2",
+            [f"intents {TWO}: has 1 entries, the events make 2"],
+        ),
+        (
+            "DELETE FROM intents",
+            [f"intents {TWO}: missing from the tables, the events record it"],
+        ),
+        (
+            "DELETE FROM intents WHERE position = 1",
+            [f"version {TWO}: row 1 of intents is missing"],
+        ),
+        (
+            "UPDATE intents SET named = 'x' WHERE location = 'dc2'",
+            [f"intents {TWO}: [1].named is 'x', the events say 'sha256/ab'"],
+        ),
+        (
+            "INSERT INTO intents SELECT image, day, 1, position, format, architecture, location, "
+            "named, since, by FROM intents WHERE position = 1",
+            [f"intents {ONE}: in the tables, but no event records it"],
+        ),
+        (
+            "UPDATE intents SET serial = 7",
+            ["version debian-ci@20261120.7: it has parts, but is not recorded itself"],
+        ),
+        (
             "UPDATE moves SET serial = 1 WHERE position = 2",
             [f"channel {CI}:beta: moves[1].version.serial is 1, the events say 2"],
         ),
@@ -322,7 +350,7 @@ def test_a_forged_reason_differs_from_the_tables(url: str, catalog: SqlCatalog) 
             "20261120.7",
             ["event 2: beta cannot point to debian-ci@20261120.7", "tables: not compared"],
         ),
-        (2, '"v":2', '"v":2 ', ["event 2: not in canonical form", "tables: not compared"]),
+        (2, '"v":3', '"v":3 ', ["event 2: not in canonical form", "tables: not compared"]),
     ],
 )
 def test_a_forged_event_that_hashes_well_is_named(

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 from imagectl.model.catalog import (
     Change,
+    EndIntent,
     MoveChannel,
     Operation,
+    RecordIntent,
     RecordPlacement,
     RecordVersion,
 )
@@ -40,6 +42,7 @@ from imagectl.model.names import (
 from imagectl.model.version import (
     Artifact,
     Inside,
+    Intent,
     Origin,
     Placement,
     Reproducible,
@@ -124,12 +127,33 @@ def placement(
     )
 
 
+def intent(text: str, location: str = "local", *, named: str = "sha256/ab") -> Intent:
+    """The artifact of ``version(text)`` is about to be put in *location*."""
+    return Intent(
+        version=ref(text),
+        format=Format.QCOW2,
+        architecture=Architecture.AMD64,
+        location=LocationName(location),
+        named=named,
+        since=NOW,
+        by="alice",
+    )
+
+
 def record(text: str) -> RecordVersion:
     return RecordVersion(version(text))
 
 
 def place(text: str, location: str = "local", *, at: datetime = NOW) -> RecordPlacement:
     return RecordPlacement(placement(text, location, at=at))
+
+
+def intend(text: str, location: str = "local", *, named: str = "sha256/ab") -> RecordIntent:
+    return RecordIntent(intent(text, location, named=named))
+
+
+def end(text: str, location: str = "local", *, named: str = "sha256/ab") -> EndIntent:
+    return EndIntent(intent(text, location, named=named))
 
 
 def move(

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from imagectl.formats.event_parts import MAX_INTEGER
 from imagectl.model.catalog import (
     Change,
+    EndIntent,
     MoveChannel,
     Operation,
+    RecordIntent,
     RecordPlacement,
     RecordVersion,
 )
@@ -45,6 +47,7 @@ from imagectl.model.names import (
 from imagectl.model.version import (
     Artifact,
     Inside,
+    Intent,
     Origin,
     Placement,
     Reproducible,
@@ -53,7 +56,7 @@ from imagectl.model.version import (
     Version,
     VersionRef,
 )
-from support.examples import locked, opaque, placement, version
+from support.examples import intent, locked, opaque, placement, version
 
 names = st.from_regex(r"[a-z](-?[a-z0-9]){0,12}", fullmatch=True)
 image_names = names.map(ImageName)
@@ -115,9 +118,23 @@ placements = st.builds(
     size=wholes,
     verified=times,
 )
+intents = st.builds(
+    Intent,
+    version=version_refs,
+    format=st.sampled_from(Format),
+    architecture=st.sampled_from(Architecture),
+    location=location_names,
+    named=texts,
+    since=times,
+    by=texts,
+)
 moves = st.builds(MoveChannel, image_names, channel_names, version_ids, st.sampled_from(MoveKind))
 operations: st.SearchStrategy[Operation] = st.one_of(
-    st.builds(RecordVersion, versions), st.builds(RecordPlacement, placements), moves
+    st.builds(RecordVersion, versions),
+    st.builds(RecordPlacement, placements),
+    st.builds(RecordIntent, intents),
+    st.builds(EndIntent, intents),
+    moves,
 )
 changes = st.builds(
     Change,
@@ -231,10 +248,25 @@ def _plain_placements(ref: VersionRef) -> st.SearchStrategy[Placement]:
     )
 
 
+def _plain_intents(ref: VersionRef) -> st.SearchStrategy[Intent]:
+    return st.builds(
+        lambda location, named, at: replace(intent(str(ref), location, named=named), since=at),
+        _FEW_LOCATIONS,
+        st.sampled_from(["one-name", "another"]),
+        times,
+    )
+
+
+def _identity(intent: Intent) -> tuple[object, ...]:
+    """What no two open intents have in common."""
+    return (intent.key, intent.named)
+
+
 @st.composite
 def histories(draw: st.DrawFn, most: int = 8) -> list[Change]:
     """Changes that a catalog accepts one after the other, over a few images and locations."""
     recorded: list[VersionRef] = []
+    open_intents: list[Intent] = []
     history: list[Change] = []
     for generation in range(draw(st.integers(1, most))):
         wanted: list[Operation] = []
@@ -245,15 +277,28 @@ def histories(draw: st.DrawFn, most: int = 8) -> list[Change]:
                 wanted.append(RecordVersion(draw(_plain_versions(recorded[-1]))))
                 continue
             ref = draw(st.sampled_from(recorded))
-            if draw(st.booleans()):
+            deed = draw(st.sampled_from(["place", "move", "intend", "end"]))
+            if deed == "place":
                 wanted.append(RecordPlacement(draw(_plain_placements(ref))))
+            elif deed == "intend":
+                begun = draw(_plain_intents(ref))
+                if all(_identity(each) != _identity(begun) for each in open_intents):
+                    open_intents.append(begun)
+                    wanted.append(RecordIntent(begun))
+            elif deed == "end":
+                if open_intents:
+                    ended = draw(st.sampled_from(open_intents))
+                    open_intents.remove(ended)
+                    wanted.append(EndIntent(ended))
             else:
                 kind = draw(st.sampled_from(MoveKind))
                 wanted.append(MoveChannel(ref.image, draw(_FEW_CHANNELS), ref.version, kind))
+        if not wanted:
+            continue
         history.append(
             Change(
                 key=f"key-{generation}",
-                based_on=generation,
+                based_on=len(history),
                 actor=draw(texts),
                 action=draw(texts),
                 reason=draw(texts),

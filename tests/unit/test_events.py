@@ -17,6 +17,8 @@ from support.examples import (
     NOW,
     change,
     digest,
+    end,
+    intend,
     locked,
     move,
     opaque,
@@ -46,6 +48,8 @@ GOLDEN = Path(__file__).parent / "golden"
 CHANGE = change("k1", 0, record("debian-ci@20261120.1"), place("debian-ci@20261120.1"))
 TEXT = event_text(1, CHANGE, GENESIS)
 OLD_TEXT = event_text(1, CHANGE, GENESIS, version=1)
+BEGUN = change("k1", 0, intend("debian-ci@20261120.1", "gce-prod"))
+BEGUN_TEXT = event_text(1, BEGUN, GENESIS)
 MADE = change("k1", 0, RecordVersion(locked("debian-ci@20261120.1")))
 
 
@@ -83,10 +87,15 @@ def test_the_text_stays_what_it_is() -> None:
     )
     assert text_hash(text) == hashlib.sha256(text.encode()).hexdigest()
     assert text_hash(OLD_TEXT) == "9d07323a3580ee1337280ceca04174ed19da5e5340d6b6aaf3b755a3e0ae75c9"
-    assert text_hash(TEXT) == "40128bc598eccc0f8aab297e1dabde260c2b0793e4a529ba4e9feb0761941524"
+    second = event_text(1, CHANGE, GENESIS, version=2)
+    assert text_hash(second) == "40128bc598eccc0f8aab297e1dabde260c2b0793e4a529ba4e9feb0761941524"
     assert (
-        event_hash(1, MADE, GENESIS)
+        text_hash(event_text(1, MADE, GENESIS, version=2))
         == "dc1c147019bfb056c0f5504f6dee0b1ec934d5390be720d5718dbcebc6f91168"
+    )
+    assert text_hash(TEXT) == "fee948f776c213c76beeff43428805806a8c5a58124d2f8e4b984ad7b40c860b"
+    assert (
+        text_hash(BEGUN_TEXT) == "2115e4caa0aa12d7621e9450eb3bc61bd0d352a41d9e7da148bf46526661cbe6"
     )
 
 
@@ -96,14 +105,20 @@ def test_new_events_are_of_the_newest_version() -> None:
     assert '"reproducible":"yes"' in event_text(1, MADE, GENESIS)
 
 
-def test_an_event_of_version_1_is_read_as_what_it_was() -> None:
-    """Recorded by the release that wrote version 1, and never written since."""
-    (line,) = (GOLDEN / "event-v1.json").read_text().splitlines()
-    sha256 = "9d07323a3580ee1337280ceca04174ed19da5e5340d6b6aaf3b755a3e0ae75c9"
+@pytest.mark.parametrize(
+    ("number", "sha256"),
+    [
+        (1, "9d07323a3580ee1337280ceca04174ed19da5e5340d6b6aaf3b755a3e0ae75c9"),
+        (2, "40128bc598eccc0f8aab297e1dabde260c2b0793e4a529ba4e9feb0761941524"),
+    ],
+)
+def test_an_event_of_an_older_version_is_read_as_what_it_was(number: int, sha256: str) -> None:
+    """Recorded by the release that wrote that version, and never written since."""
+    (line,) = (GOLDEN / f"event-v{number}.json").read_text().splitlines()
     event = parse_event(line, Sha256(sha256))
     assert (event.generation, event.change, event.previous) == (1, CHANGE, GENESIS)
     assert text_hash(line) == event.hash == sha256
-    assert event_text(1, event.change, GENESIS, version=1) == line
+    assert event_text(1, event.change, GENESIS, version=number) == line
 
 
 @pytest.mark.parametrize("new", [locked("a@20261120.1"), opaque("a@20261120.1")])
@@ -116,11 +131,20 @@ def test_version_1_never_drops_what_it_cannot_say(new: Version) -> None:
 
 
 def test_the_words_of_one_version_are_not_taken_in_another() -> None:
-    for text in (TEXT.replace('"v":2', '"v":1'), OLD_TEXT.replace('"v":1', '"v":2')):
+    for text in (TEXT.replace('"v":3', '"v":1'), OLD_TEXT.replace('"v":1', '"v":2')):
         with pytest.raises(
             BadEvent, match=r"unknown inside, origin|inside is missing|origin is missing"
         ):
             parse_event(text, GENESIS)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_older_versions_have_no_words_for_intents(number: int) -> None:
+    with pytest.raises(ImpossibleChange, match="cannot say what is about to be made"):
+        event_text(1, BEGUN, GENESIS, version=number)
+    for text in (BEGUN_TEXT, event_text(1, change("k", 0, end("a@20261120.1")), GENESIS)):
+        with pytest.raises(BadEvent, match="operation '(record|end)-intent'"):
+            parse_event(text.replace('"v":3', f'"v":{number}'), GENESIS)
 
 
 @given(changes, st.data())
@@ -155,12 +179,12 @@ def test_any_json_is_an_event_or_refused(value: object) -> None:
         "{}",
         TEXT + " ",
         TEXT + "\n",
-        TEXT.replace('"v":2', '"v":2.0'),
-        TEXT.replace('"v":2', '"v":true'),
-        TEXT.replace('"v":2', '"v":0'),
-        TEXT.replace('"v":2', '"v":2,"v":2'),
-        TEXT.replace('"v":2', '"v":2,"w":1'),
-        TEXT.replace('"v":2', '"v":NaN'),
+        TEXT.replace('"v":3', '"v":3.0'),
+        TEXT.replace('"v":3', '"v":true'),
+        TEXT.replace('"v":3', '"v":0'),
+        TEXT.replace('"v":3', '"v":3,"v":3'),
+        TEXT.replace('"v":3', '"v":3,"w":1'),
+        TEXT.replace('"v":3', '"v":NaN'),
         TEXT.replace('"based_on":0', '"based_on":-1'),
         TEXT.replace('"based_on":0', f'"based_on":{MAX_INTEGER + 1}'),
         TEXT.replace('"based_on":0', f'"based_on":{"9" * 5000}'),
@@ -181,10 +205,13 @@ def test_any_json_is_an_event_or_refused(value: object) -> None:
         TEXT.replace('"required_locations":["local"]', '"required_locations":"local"'),
         TEXT.replace(GENESIS, GENESIS.replace("0", "A")),
         TEXT.replace(GENESIS, "sha256:" + GENESIS),
+        BEGUN_TEXT.replace('"named":"sha256/ab",', ""),
+        BEGUN_TEXT.replace('"named":"sha256/ab"', '"named":null'),
+        BEGUN_TEXT.replace('"location":"gce-prod"', '"location":"GCE"'),
     ],
 )
 def test_only_the_one_text_is_accepted(text: str) -> None:
-    assert text != TEXT
+    assert text not in (TEXT, BEGUN_TEXT)
     with pytest.raises(BadEvent):
         parse_event(text, GENESIS)
 
@@ -192,7 +219,7 @@ def test_only_the_one_text_is_accepted(text: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('"v":2', '"v":3'),
+        ('"v":3', '"v":4'),
         ('"op":"record-version"', '"op":"revoke-version"'),
         ('"format":"qcow2"', '"format":"vhd"'),
         ('"architecture":"amd64"', '"architecture":"riscv64"'),

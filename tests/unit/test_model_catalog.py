@@ -7,12 +7,28 @@ from datetime import timedelta
 
 import pytest
 from hypothesis import given
-from support.examples import BASE, BETA, CI, NOW, STABLE, change, move, place, record, ref
+from support.examples import (
+    BASE,
+    BETA,
+    CI,
+    NOW,
+    STABLE,
+    change,
+    end,
+    intend,
+    intent,
+    move,
+    place,
+    record,
+    ref,
+)
 from support.strategies import histories
 
 from imagectl.errors import ImpossibleChange
 from imagectl.model.catalog import (
     Change,
+    EndIntent,
+    RecordIntent,
     RecordPlacement,
     RecordVersion,
     Snapshot,
@@ -58,6 +74,8 @@ def touched(each: Change) -> set[ImageName]:
             found.add(operation.version.image)
         elif isinstance(operation, RecordPlacement):
             found.add(operation.placement.version.image)
+        elif isinstance(operation, RecordIntent | EndIntent):
+            found.add(operation.intent.version.image)
         else:
             found.add(operation.image)
     return found
@@ -72,6 +90,7 @@ def test_a_change_touches_no_other_image(history: list[Change]) -> None:
         assert before.only(others).versions == after.only(others).versions
         assert before.only(others).channels == after.only(others).channels
         assert before.only(others).placements == after.only(others).placements
+        assert before.only(others).intents == after.only(others).intents
         scoped = apply_change(before.only(touched(each)), each)
         assert scoped == after.only(touched(each))
         before = after
@@ -93,6 +112,7 @@ def test_what_a_change_mentions_is_all_that_it_depends_on(history: list[Change])
                 snapshot,
                 versions={at: one for at, one in snapshot.versions.items() if at in refs},
                 placements={at: one for at, one in snapshot.placements.items() if at in refs},
+                intents={at: one for at, one in snapshot.intents.items() if at in refs},
                 channels={at: one for at, one in snapshot.channels.items() if at in channels},
             )
 
@@ -100,14 +120,22 @@ def test_what_a_change_mentions_is_all_that_it_depends_on(history: list[Change])
         assert {**before.versions, **narrow(after).versions} == after.versions
         assert {**before.placements, **narrow(after).placements} == after.placements
         assert {**before.channels, **narrow(after).channels} == after.channels
+        kept = {at: one for at, one in before.intents.items() if at not in refs}
+        assert {**kept, **narrow(after).intents} == after.intents
         before = after
 
 
 def test_a_change_leaves_the_snapshot_that_it_was_applied_to_alone() -> None:
     before = apply_change(EMPTY, change("a", 0, record(ONE), move(CI, BETA, "20261120.1")))
-    known = (dict(before.versions), dict(before.channels), dict(before.placements))
-    apply_change(before, change("b", 1, record(TWO), place(ONE), move(CI, BETA, "20261120.2")))
-    assert (dict(before.versions), dict(before.channels), dict(before.placements)) == known
+
+    def parts() -> list[object]:
+        maps = (before.versions, before.channels, before.placements, before.intents)
+        return [dict(each) for each in maps]
+
+    known = parts()
+    done = [record(TWO), place(ONE), intend(ONE), move(CI, BETA, "20261120.2")]
+    apply_change(before, change("b", 1, *done))
+    assert parts() == known
 
 
 def test_a_move_is_recorded_with_who_when_why_and_the_generation() -> None:
@@ -133,6 +161,10 @@ def test_a_move_is_recorded_with_who_when_why_and_the_generation() -> None:
         (change("k", 1, record(TWO), record(TWO)), "already recorded"),
         (change("k", 1, place(TWO)), "not recorded"),
         (change("k", 1, place(TWO), record(TWO)), "not recorded"),
+        (change("k", 1, intend(TWO)), "not recorded"),
+        (change("k", 1, intend(ONE), intend(ONE)), "already being made in local as sha256/ab"),
+        (change("k", 1, end(ONE)), "not being made in local"),
+        (change("k", 1, intend(ONE), end(ONE), end(ONE)), "not being made in local"),
         (change("k", 1, move(CI, BETA, "20261120.2")), "not recorded"),
         (change("k", 1, move(BASE, BETA, "20261120.1")), "not recorded"),
     ],
@@ -170,3 +202,39 @@ def test_versions_of_an_image_come_oldest_first() -> None:
     ]
     assert snapshot.of(BASE) == ()
     assert snapshot.images == (CI,)
+
+
+def test_an_intent_is_open_until_it_is_ended() -> None:
+    """P7: what is being made is in the ledger, under each name that it may have."""
+    begun = fold(
+        "id",
+        [
+            change("a", 0, record(ONE), intend(ONE, "dc1")),
+            change("b", 1, intend(ONE), intend(ONE, "dc1", named="another")),
+        ],
+    )
+    assert begun.intended(ref(ONE)) == (
+        intent(ONE, "dc1"),
+        intent(ONE),
+        intent(ONE, "dc1", named="another"),
+    )
+    assert begun.intended(ref(TWO)) == ()
+    placed = apply_change(begun, change("c", 2, place(ONE), end(ONE)))
+    assert [each.location for each in placed.intended(ref(ONE))] == ["dc1", "dc1"]
+    given_up = apply_change(placed, change("d", 3, end(ONE, "dc1", named="another")))
+    assert given_up.intended(ref(ONE)) == (intent(ONE, "dc1"),)
+    assert apply_change(given_up, change("e", 4, end(ONE, "dc1"))).intents == {}
+
+
+def test_only_the_very_intent_is_ended() -> None:
+    begun = fold("id", [change("a", 0, record(ONE), intend(ONE))])
+    other = replace(intent(ONE), since=NOW + timedelta(seconds=1))
+    with pytest.raises(ImpossibleChange, match="not being made"):
+        apply_change(begun, change("b", 1, EndIntent(other)))
+
+
+def test_a_placement_that_is_renewed_ends_no_intent() -> None:
+    """Another process may be putting it there anew."""
+    begun = fold("id", [change("a", 0, record(ONE), place(ONE), intend(ONE))])
+    renewed = apply_change(begun, change("b", 1, place(ONE, at=NOW + timedelta(hours=1))))
+    assert renewed.intended(ref(ONE)) == (intent(ONE),)

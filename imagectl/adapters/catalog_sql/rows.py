@@ -1,7 +1,8 @@
 """Between the model and the rows of the tables that can be queried.
 
 Writing takes the difference between two snapshots, so rows say what ``apply_change`` said and
-nothing else gives a change a meaning of its own. Versions are only ever added.
+nothing else gives a change a meaning of its own. Versions are only ever added; a version's open
+intents, which come and go, are written anew where they differ.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Update,
     and_,
+    delete,
     insert,
     or_,
     select,
@@ -41,6 +43,7 @@ from imagectl.model.names import (
 from imagectl.model.version import (
     Artifact,
     Inside,
+    Intent,
     Origin,
     Placement,
     Reproducible,
@@ -53,7 +56,7 @@ from imagectl.model.version import (
 AT_ONCE = 100
 """How many keys one statement asks for: databases limit its parameters and its depth."""
 
-_PARTS = (tables.artifacts, tables.required_locations, tables.placements)
+_PARTS = (tables.artifacts, tables.required_locations, tables.placements, tables.intents)
 
 _COLUMNS = {
     part: tuple(each.name for each in tables.versions.c if each.name.startswith(f"{part}_"))
@@ -105,7 +108,9 @@ def read(
     connection: Connection, catalog_id: str, generation: int, scope: Scope | None = None
 ) -> Snapshot:
     """What the tables say of *scope*, of everything where None. Raises Unreadable."""
-    artifacts, locations, placements = (_parts(connection, table, scope) for table in _PARTS)
+    artifacts, locations, placements, intents = (
+        _parts(connection, table, scope) for table in _PARTS
+    )
     versions = {}
     for row in _rows(connection, tables.versions, scope):
         ref = _ref(row)
@@ -115,9 +120,14 @@ def read(
     placed = {}
     for ref, rows in placements.items():
         placed[ref] = tuple(_readable(f"version {ref}", _placement, ref, row) for row in rows)
-    for ref in sorted({*artifacts, *locations, *(placed.keys() - versions.keys())}):
+    intended = {}
+    for ref, rows in intents.items():
+        intended[ref] = tuple(_readable(f"version {ref}", _intent, ref, row) for row in rows)
+    strays = {*placed, *intended} - versions.keys()
+    for ref in sorted({*artifacts, *locations, *strays}):
         raise Unreadable(f"version {ref}: it has parts, but is not recorded itself")
-    return Snapshot(catalog_id, generation, versions, _channels(connection, scope), placed)
+    channels = _channels(connection, scope)
+    return Snapshot(catalog_id, generation, versions, channels, placed, intended)
 
 
 def _channels(
@@ -266,6 +276,18 @@ def _placement(ref: VersionRef, row: Row[Any]) -> Placement:
     )
 
 
+def _intent(ref: VersionRef, row: Row[Any]) -> Intent:
+    return Intent(
+        version=ref,
+        format=Format(row.format),
+        architecture=Architecture(row.architecture),
+        location=LocationName(row.location),
+        named=row.named,
+        since=datetime.fromisoformat(row.since),
+        by=row.by,
+    )
+
+
 def _move(row: Row[Any]) -> Move:
     return Move(
         version=VersionId(row.day, row.serial),
@@ -296,6 +318,8 @@ def write(connection: Connection, before: Snapshot, after: Snapshot) -> None:
                 _insert(connection, tables.placements, [_placement_row(placement, position)])
             elif placement != known[position - 1]:
                 connection.execute(_renewal(placement, position))
+    for ref in before.intents.keys() | after.intents.keys():
+        _rewrite_intents(connection, ref, before.intended(ref), after.intended(ref))
     for (image, name), channel in after.channels.items():
         earlier = before.channel(image, name)
         _insert(connection, tables.moves, _move_rows(channel, len(earlier.moves) if earlier else 0))
@@ -304,6 +328,21 @@ def write(connection: Connection, before: Snapshot, after: Snapshot) -> None:
 def _insert(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:
     if rows:
         connection.execute(insert(table), rows)
+
+
+def _rewrite_intents(
+    connection: Connection, ref: VersionRef, before: tuple[Intent, ...], after: tuple[Intent, ...]
+) -> None:
+    if after == before:
+        return
+    if before:
+        key = [tables.intents.c[name] == value for name, value in _ref_row(ref).items()]
+        connection.execute(delete(tables.intents).where(and_(*key)))
+    _insert(
+        connection,
+        tables.intents,
+        [_intent_row(intent, position) for position, intent in enumerate(after, start=1)],
+    )
 
 
 def _ref_row(ref: VersionRef) -> dict[str, object]:
@@ -379,6 +418,19 @@ def _placement_row(placement: Placement, position: int) -> dict[str, object]:
         "sha256": placement.sha256,
         "size": placement.size,
         "verified": write_time(placement.verified),
+    }
+
+
+def _intent_row(intent: Intent, position: int) -> dict[str, object]:
+    return {
+        **_ref_row(intent.version),
+        "position": position,
+        "format": intent.format.value,
+        "architecture": intent.architecture.value,
+        "location": intent.location,
+        "named": intent.named,
+        "since": write_time(intent.since),
+        "by": intent.by,
     }
 
 

@@ -6,7 +6,7 @@ tables say the same once more, in a form that can be queried, and ``catalog veri
 Times are text as in ``formats/event_parts.py``: fixed width, in UTC, sorting by age. A version's
 two parts are columns of their own, so that versions sort by age too. ``position`` counts from 1.
 The columns ``tree_...``, ``origin_...`` and ``inside_...`` are all null together where a version
-has no such part.
+has no such part. ``intents`` holds the open ones alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration's name. Names sort by age."""
 
 REVISION_TABLE = "schema_revision"
@@ -152,6 +152,26 @@ placements = Table(
     UniqueConstraint(
         *("image", "day", "serial", "format", "architecture", "location"),
         name="placements_once_for_each_location",
+    ),
+    _to_version(),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _number("position"),
+    _text("format"),
+    _text("architecture"),
+    _text("location"),
+    _text("named"),
+    _text("since"),
+    _text("by"),
+    UniqueConstraint(
+        *("image", "day", "serial", "format", "architecture", "location", "named"),
+        name="intents_once_for_each_name",
     ),
     _to_version(),
 )
