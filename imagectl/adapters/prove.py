@@ -10,6 +10,7 @@ from pathlib import Path
 from imagectl.adapters import guest, listening, qemu, testinfra
 from imagectl.adapters.disk import blocks, gce, ova
 from imagectl.adapters.runs import Run
+from imagectl.errors import Unsupported
 from imagectl.model.image import Image
 from imagectl.model.names import Format
 from imagectl.services.ports import Progress, Proof, Workspace
@@ -72,7 +73,8 @@ class QemuProver:
 
 
 def take_out(disk: Path, disk_format: Format, folder: Path) -> tuple[Path, Format]:
-    """A disk that QEMU boots: *disk* itself, or what is in it, put in *folder*. Raises Corrupt."""
+    """A disk that QEMU boots: *disk* itself, or what is in it, put in *folder*. Raises Corrupt,
+    and Unsupported for what is only described."""
     match disk_format:
         case Format.QCOW2 | Format.RAW | Format.VMDK:
             return disk, disk_format
@@ -84,6 +86,8 @@ def take_out(disk: Path, disk_format: Format, folder: Path) -> tuple[Path, Forma
             raw = folder / "taken-out.raw"
             blocks.write_sparse(gce.read_gce(disk), raw)
             return raw, Format.RAW
+        case Format.NATIVE:
+            raise Unsupported("what a cloud builder made boots in its location only")
 
 
 def _wait_for_user(vm: guest.Guest, progress: Progress) -> None:

@@ -42,6 +42,7 @@ from imagectl.model.image import (
     VolatileRule,
 )
 from imagectl.model.names import (
+    DISKS,
     Architecture,
     Format,
     ImageName,
@@ -265,7 +266,7 @@ _SUITES = required(
 )
 _FORMATS = defaulted(
     "formats",
-    List(Choice(Format), "formats"),
+    List(Choice(Format, DISKS), "formats"),
     "The disk formats to deliver. gce needs a disk_size of whole GiB.",
     ["qcow2"],
 )

@@ -106,25 +106,29 @@ def one_of(members: type[E], what: str) -> Text[E]:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Choice(Generic[E]):
-    """One word out of an enum's values."""
+    """One word out of an enum's values, or of those *allowed*."""
 
     members: type[E]
+    allowed: tuple[E, ...] = ()
 
     def read(self, node: Node, reading: Reading) -> E | Bad:
         text = _text(node, reading, self.says())
         if isinstance(text, Bad):
             return BAD
-        words = [str(member.value) for member in self.members]
+        words = [str(member.value) for member in self._words()]
         if text not in words:
             hint = did_you_mean(text, words)
             return reading.report(node, f"{shown(text)} is not known here", hint)
         return self.members(text)
 
     def json_schema(self) -> JsonSchema:
-        return {"type": "string", "enum": [member.value for member in self.members]}
+        return {"type": "string", "enum": [member.value for member in self._words()]}
 
     def says(self) -> str:
-        return " or ".join(f"`{member.value}`" for member in self.members)
+        return " or ".join(f"`{member.value}`" for member in self._words())
+
+    def _words(self) -> tuple[E, ...]:
+        return self.allowed or tuple(self.members)
 
     def inner(self) -> tuple[Inner, ...]:
         return ()

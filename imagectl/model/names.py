@@ -53,6 +53,12 @@ class Format(enum.Enum):
     """VMware's ``streamOptimized`` form."""
     OVA = "ova"
     """A machine of vSphere: a description, its manifest and a VMDK, in a tar."""
+    NATIVE = "native"
+    """What a cloud builder made in a location itself: only a description of it is kept here."""
+
+
+DISKS: tuple[Format, ...] = tuple(each for each in Format if each is not Format.NATIVE)
+"""The formats that are files of a disk."""
 
 
 def bootable_format(formats: Collection[Format]) -> Format | None:

@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from imagectl.model.image import SecretRef
-from imagectl.model.names import ChannelName, Format, LocationName
+from imagectl.model.names import DISKS, ChannelName, Format, LocationName
 
-ALL_FORMATS = frozenset(Format)
+ALL_DISKS = frozenset(DISKS)
 
 
 class Ambient(enum.Enum):
@@ -50,7 +50,7 @@ class DirectoryLocation:
     """A folder, which consumers read. ``path`` is relative to the project's root, or absolute."""
 
     type: ClassVar[str] = "directory"
-    takes: ClassVar[frozenset[Format]] = ALL_FORMATS
+    takes: ClassVar[frozenset[Format]] = ALL_DISKS
 
     path: PurePosixPath
 
@@ -61,7 +61,7 @@ class GceLocation:
     stand in for the public ones; with them set, no call goes to the public addresses."""
 
     type: ClassVar[str] = "gce"
-    takes: ClassVar[frozenset[Format]] = frozenset({Format.GCE})
+    takes: ClassVar[frozenset[Format]] = frozenset({Format.GCE, Format.NATIVE})
 
     project: str
     bucket: str
@@ -88,7 +88,7 @@ class VsphereLocation:
     """A folder of templates in a vCenter's datacenter. Names may be inventory paths."""
 
     type: ClassVar[str] = "vsphere"
-    takes: ClassVar[frozenset[Format]] = frozenset({Format.OVA})
+    takes: ClassVar[frozenset[Format]] = frozenset({Format.OVA, Format.NATIVE})
 
     host: str
     datacenter: str
@@ -112,7 +112,7 @@ class OciLocation:
     """A repository prefix in a registry of OCI artifacts: ``HOST[:PORT]/PATH``."""
 
     type: ClassVar[str] = "oci"
-    takes: ClassVar[frozenset[Format]] = ALL_FORMATS
+    takes: ClassVar[frozenset[Format]] = ALL_DISKS
 
     url: str
     insecure: bool = False
@@ -127,7 +127,7 @@ class S3Location:
     """A place in a bucket that speaks S3."""
 
     type: ClassVar[str] = "s3"
-    takes: ClassVar[frozenset[Format]] = ALL_FORMATS
+    takes: ClassVar[frozenset[Format]] = ALL_DISKS
 
     bucket: Bucket
     endpoint: str | None = None
@@ -143,7 +143,7 @@ class GcsLocation:
     """A place in a bucket of Google Cloud Storage."""
 
     type: ClassVar[str] = "gcs"
-    takes: ClassVar[frozenset[Format]] = ALL_FORMATS
+    takes: ClassVar[frozenset[Format]] = ALL_DISKS
 
     bucket: Bucket
     endpoint: str | None = None

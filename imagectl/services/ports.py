@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from imagectl.model.catalog import Change, Snapshot
 from imagectl.model.contents import Contents, Listed
@@ -243,6 +243,24 @@ class Location(Protocol):
     def delete(self, placement: Placement) -> None:
         """Delete what the placement names, after reading live that it is ours, and that artifact
         (P2). Idempotent: what is gone already is no error. Raises Conflict where it is not ours."""
+        ...
+
+
+@runtime_checkable
+class Workshop(Protocol):
+    """A location in which cloud builders make images: beside what ``Location`` asks, it describes
+    them. To such a location ``put`` of a NATIVE artifact makes nothing: it reads the thing that the
+    description in *source* names, marks it as ours, and returns its placement, whose
+    ``provider_id`` is the description's ``id`` and whose ``sha256`` and ``size`` are those of the
+    description. ``verify`` reads the thing again: where it has another description now, it is
+    Corrupt. ``fetch`` is Unsupported."""
+
+    def describe(self, built: str, to: Path) -> None:
+        """Write the description (``formats.native_v1``) of what a builder made here to the new file
+        *to*. *built* is what the builder calls it: an image's name, a template's. Changes nothing.
+
+        Raises NotFound where there is no such thing, and what every method of a location raises.
+        """
         ...
 
 

@@ -30,7 +30,7 @@ from imagectl.adapters.prove import take_out
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import Corrupt, NoSpace
 from imagectl.model.image import DiskBase, Image, Provision
-from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256
+from imagectl.model.names import DISKS, Architecture, Format, ImageName, LocationName, Sha256
 from imagectl.services.ports import OpaqueDisk, Workspace, Written
 from imagectl.testing.build import RecordingProgress
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.integration
 
 GIB, MIB = 1 << 30, 1 << 20
 EPOCH = 1_795_000_000
-EVERY = tuple(Format)
+EVERY = DISKS
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from imagectl.adapters.disk.ova import Machine, write_ova
 from imagectl.adapters.disk.qcow2 import write_qcow2
 from imagectl.adapters.disk.vmdk import write_vmdk
 from imagectl.adapters.toolchain import Toolchain
-from imagectl.model.names import Format
+from imagectl.model.names import DISKS, Format
 from imagectl.services.ports import Progress
 
 
@@ -35,7 +35,7 @@ def write_formats(
     """
     vmdk = folder / "finished.vmdk"
     files: dict[Format, Path] = {}
-    for each in Format:
+    for each in DISKS:
         if each not in formats and not (each is Format.VMDK and Format.OVA in formats):
             continue
         out = folder / f"finished.{each.value}"
@@ -51,6 +51,8 @@ def write_formats(
                 write_vmdk(raw.path, raw.sha256, toolchain, out)
             case Format.OVA:
                 write_ova(machine, vmdk, epoch, out)
+            case Format.NATIVE:
+                raise AssertionError("a description is not a format of a disk")
         files[each] = out
     if Format.VMDK not in formats:
         vmdk.unlink(missing_ok=True)
