@@ -128,6 +128,8 @@ class MemoryLocation:
         found = placement.provider_id
         if found in self._held and found not in self._owners:
             raise Conflict(f"{found} in location {self._name} is not ours")
+        if found in self._held:
+            self.verify(placement, placement.verified)
         self._held.pop(found, None)
         self._owners.pop(found, None)
 

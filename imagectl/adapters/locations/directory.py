@@ -1,32 +1,57 @@
 """A directory as a location: on this machine, or one that consumers mount too.
 
-The artifacts are below it as ``sha256/ab/abcd...``, read-only. Verifying hashes them again. Where
-not even ``sha256`` is there, nothing is concluded from it: the file system may not be mounted (P2).
+The artifacts are below it as ``sha256/ab/abcd...``, read-only, and beside them the records of who
+needs them (``owners.py``). Verifying hashes them again. Where there is nothing at all, nothing is
+concluded from it: the file system may not be mounted (P2).
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.content import CHUNK, READ_ONLY, ContentFolder, relative
-from imagectl.adapters.durable import partial
-from imagectl.errors import CannotTell, Corrupt, Denial, Denied, NotFound, Unsupported
-from imagectl.model.names import ChannelName, Format, ImageName, LocationName
+from imagectl.adapters.durable import PARTIAL, make_folder, naming_failures, partial, write
+from imagectl.adapters.locations.owners import (
+    OWNERS,
+    Entry,
+    Record,
+    folder_of,
+    found_in,
+    owner_of,
+    parse_record,
+    parse_record_name,
+    placed_by,
+    record_of,
+)
+from imagectl.errors import (
+    CannotTell,
+    Conflict,
+    Corrupt,
+    Denial,
+    Denied,
+    Failed,
+    NotFound,
+    Unsupported,
+)
+from imagectl.model.names import ChannelName, Format, ImageName, LocationName, Sha256
 from imagectl.model.place import DirectoryLocation as Settings
 from imagectl.model.version import Artifact, Placement, VersionRef
-from imagectl.model.view import Found, View
+from imagectl.model.view import Ownership, View
 from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings
+
+_LOCK = f"{OWNERS}/.lock"
 
 
 class DirectoryLocation:
@@ -35,6 +60,7 @@ class DirectoryLocation:
     def __init__(self, name: LocationName, settings: Settings, around: Surroundings) -> None:
         self._name = name
         self._files = ContentFolder(around.project / settings.path, f"location {name}")
+        self._catalog = around.catalog
 
     @property
     def name(self) -> LocationName:
@@ -54,8 +80,10 @@ class DirectoryLocation:
     def put(
         self, version: VersionRef, artifact: Artifact, source: Path, now: datetime, moved: Moved
     ) -> Placement:
-        self._files.add(source, artifact.sha256)
         path = self._files.path(artifact.sha256)
+        with self._naming_denial():
+            self._keep_record(owner_of(self._catalog(), version, artifact))
+            self._files.add(source, artifact.sha256)
         size = path.stat().st_size
         moved(size)
         if size != artifact.size:
@@ -88,12 +116,7 @@ class DirectoryLocation:
         try:
             path = self._files.check(placement.sha256)
         except NotFound:
-            if not (self._files.root / "sha256").is_dir():
-                raise CannotTell(
-                    f"location {self._name} is not there, or not mounted",
-                    where=str(self._files.root),
-                    why="it holds nothing at all, although artifacts were placed in it",
-                ) from None
+            self._require_mounted()
             raise
         # A project may have moved since: what consumers are given has moved with it.
         return replace(placement, reference=str(path), verified=now)
@@ -116,30 +139,56 @@ class DirectoryLocation:
 
     def view(self, now: Callable[[], datetime]) -> View:
         began = now()
-        folder = self._files.root / "sha256"
+        root = self._files.root
+        entries: list[Entry] = []
+        gaps: list[str] = []
         try:
-            found = tuple(
-                Found(f"sha256/{each.parent.name}/{each.name}", each.name, None, size=size)
-                for each in sorted(folder.glob("*/*"))
-                for size in (each.lstat().st_size,)
-            )
+            names = os.listdir(root)
         except OSError as problem:
             raise CannotTell(
                 f"location {self._name} cannot be read",
-                where=str(folder),
+                where=str(root),
                 why=problem.strerror or str(problem),
+                hint="check that it is mounted, and who may read it",
             ) from problem
-        return View(self._name, f"folder {self._files.root}", found, (), 1, began, now())
+        if not {"sha256", OWNERS} & set(names):
+            gaps.append(f"{root} holds nothing of imagectl's: it may not be mounted")
+        for folder, below, files in os.walk(
+            root, onerror=lambda problem: gaps.append(f"{problem.filename}: {problem.strerror}")
+        ):
+            with contextlib.suppress(ValueError):
+                below.remove(PARTIAL)
+            for file in files:
+                path = Path(folder, file)
+                name = path.relative_to(root).as_posix()
+                if name == _LOCK:
+                    continue
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:
+                    continue  # removed since it was listed
+                except OSError as problem:
+                    gaps.append(f"{path}: {problem.strerror}")
+                    continue
+                created = datetime.fromtimestamp(status.st_mtime, UTC)
+                entries.append(Entry(name, status.st_size, created))
+        found = found_in(entries, lambda name: name)
+        return View(self._name, f"folder {root}", found, tuple(gaps), 1, began, now())
 
     def probe(self) -> Credential:
         nearest = self._files.root
-        while not nearest.exists():
-            nearest = nearest.parent
-        if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+        try:
+            while not nearest.exists():
+                nearest = nearest.parent
+            allowed = os.access(nearest, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+        except PermissionError:
+            allowed = False
+        if not allowed:
             raise Denied(
                 f"location {self._name} may not be written to",
                 denial=Denial.TOO_NARROW,
                 where=str(nearest),
+                hint=f"let user {os.geteuid()} read and write there",
             )
         return Credential(f"user {os.geteuid()}")
 
@@ -155,6 +204,94 @@ class DirectoryLocation:
         pass
 
     def delete(self, placement: Placement) -> None:
-        with contextlib.suppress(NotFound):
-            self.verify(placement, placement.verified)
-            self._files.path(placement.sha256).unlink(missing_ok=True)
+        owner = placed_by(self._catalog(), placement)
+        path = self._files.path(placement.sha256)
+        record = self._files.root / record_of(owner)
+        self._require_mounted()
+        with self._naming_denial(), self._records(), naming_failures(f"deleting {path}", path):
+            try:
+                ours = parse_record(owner, record.read_bytes())
+            except FileNotFoundError:
+                if self._is_there(placement.sha256):
+                    raise Conflict(
+                        f"{placement.provider_id} in location {self._name} is not ours to delete",
+                        where=str(path),
+                        why=f"this catalog has no record of {placement.version} there",
+                    ) from None
+                return
+            if self._is_there(placement.sha256):
+                self.verify(placement, placement.verified)
+                if not ours.found and len(self._owners(placement.sha256)) == 1:
+                    path.unlink()
+            record.unlink()
+            with contextlib.suppress(OSError):  # others have records too
+                record.parent.rmdir()
+
+    def _require_mounted(self) -> None:
+        if not (self._files.root / "sha256").is_dir():
+            raise CannotTell(
+                f"location {self._name} is not there, or not mounted",
+                where=str(self._files.root),
+                why="it holds nothing at all, although artifacts were placed in it",
+            )
+
+    def _keep_record(self, owner: Ownership) -> None:
+        """Have the owner's record there before its file. What is there already says whether it was
+        there before anybody's record."""
+        path = self._files.root / record_of(owner)
+        with naming_failures(f"writing to location {self._name}", path), self._records():
+            if path.exists():
+                return
+            others = self._owners(owner.sha256)
+            found = self._is_there(owner.sha256) and (
+                not others or any(other.found for other in others)
+            )
+            write(self._files.root, path, Record(owner, found).text())
+
+    def _owners(self, sha256: Sha256) -> tuple[Record, ...]:
+        folder = self._files.root / folder_of(sha256)
+        if not folder.is_dir():
+            return ()
+        found = ((parse_record_name(f"{folder_of(sha256)}/{p.name}"), p) for p in folder.iterdir())
+        return tuple(
+            parse_record(owner, path.read_bytes()) for owner, path in found if owner is not None
+        )
+
+    def _is_there(self, sha256: Sha256) -> bool:
+        try:
+            self._files.find(sha256)
+        except NotFound:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _records(self) -> Iterator[None]:
+        """Nobody else changes records meanwhile: who deletes the last one, and with it the file,
+        must not miss one that is just being written."""
+        path = self._files.root / _LOCK
+        make_folder(path.parent)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _naming_denial(self) -> Iterator[None]:
+        try:
+            yield
+        except Failed as error:
+            cause = error.__cause__
+            if isinstance(cause, PermissionError) and _is_below(cause.filename, self._files.root):
+                raise Denied(
+                    f"location {self._name} may not be written to",
+                    denial=Denial.TOO_NARROW,
+                    where=error.where,
+                    why=error.why,
+                ) from error
+            raise
+
+
+def _is_below(name: object, root: Path) -> bool:
+    return isinstance(name, str) and Path(name).is_relative_to(root)

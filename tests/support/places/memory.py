@@ -12,14 +12,14 @@ import pytest
 from imagectl.model.names import Sha256
 from imagectl.model.version import Artifact, Placement
 from imagectl.testing.locations import MemoryLocation
-from support.places.place import LOCAL, Fault, filling, some_artifact
+from support.places.place import CATALOG_ID, LOCAL, Fault, filling, some_artifact
 
 
 class InMemory:
     """Implements ``support.places.Place``."""
 
     def __init__(self) -> None:
-        self.location = MemoryLocation(LOCAL)
+        self.location = MemoryLocation(LOCAL, catalog=CATALOG_ID)
 
     def artifact(self, folder: Path, seed: int = 0) -> tuple[Artifact, Path]:
         return some_artifact(folder, seed)

@@ -77,12 +77,16 @@ class Place(Protocol):
         returned gives its state, all that could be changed of it, to compare before and after."""
         ...
 
-    def fill(self, count: int) -> None:
-        """Put that many things of ours there, made cheaply at the other end."""
+    def fill(self, count: int) -> str | None:
+        """Put that many things of ours there, made cheaply at the other end; or the reason why so
+        many are too many for a test."""
         ...
 
     def fault(self, fault: Fault) -> AbstractContextManager[None] | str:
-        """It happens while the block runs; or the reason why it cannot, with this kind of place."""
+        """It happens while the block runs; or the reason why it cannot, with this kind of place.
+
+        After the block the other end is well again. What CONTAINER_GONE took may stay lost.
+        """
         ...
 
     def requests(self) -> int:
@@ -94,6 +98,12 @@ def ignore(_: int) -> None:
     """A ``Moved`` that nobody watches."""
 
 
+def artifact_of(data: bytes, disk_format: Format = Format.QCOW2) -> Artifact:
+    """The artifact that consists of those bytes."""
+    sha256 = Sha256(hashlib.sha256(data).hexdigest())
+    return Artifact(disk_format, Architecture.AMD64, sha256, len(data))
+
+
 def some_artifact(
     folder: Path, seed: int, size: int = 100_000, disk_format: Format = Format.QCOW2
 ) -> tuple[Artifact, Path]:
@@ -101,8 +111,7 @@ def some_artifact(
     data = random.Random(seed).randbytes(size)
     path = folder / f"disk-{seed}.{disk_format.value}"
     path.write_bytes(data)
-    sha256 = Sha256(hashlib.sha256(data).hexdigest())
-    return Artifact(disk_format, Architecture.AMD64, sha256, size), path
+    return artifact_of(data, disk_format), path
 
 
 def filling(number: int, sha256: Sha256) -> Ownership:

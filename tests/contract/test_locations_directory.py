@@ -1,0 +1,166 @@
+"""What directories promise beyond the contract of all locations."""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+from support.examples import NOW, ref
+from support.places import directory, surroundings
+from support.places.place import CATALOG_ID, LOCAL, artifact_of, ignore
+from support.processes import Killer
+
+from imagectl.adapters.locations.directory import DirectoryLocation
+from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
+from imagectl.model.place import DirectoryLocation as Settings
+from imagectl.model.version import Placement
+
+VERSION = ref("debian-ci@20261120.1")
+DATA = b"a disk" * 1000
+LATER = NOW.replace(hour=13)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.qcow2"
+    path.write_bytes(DATA)
+    return path
+
+
+def put(location: DirectoryLocation, source: Path) -> Placement:
+    return location.put(VERSION, artifact_of(DATA), source, NOW, ignore)
+
+
+def test_a_directory_names_files_by_digest_and_makes_them_read_only(
+    tmp_path: Path, source: Path
+) -> None:
+    placed = put(directory(tmp_path / "d"), source)
+    made = artifact_of(DATA)
+    assert placed.provider_id == f"sha256/{made.sha256[:2]}/{made.sha256}"
+    assert placed.reference == str(tmp_path / "d" / placed.provider_id)
+    assert stat.S_IMODE(Path(placed.reference).stat().st_mode) == 0o444
+
+
+def test_a_directory_that_was_moved_gives_its_new_path(tmp_path: Path, source: Path) -> None:
+    placed = put(directory(tmp_path / "d"), source)
+    (tmp_path / "d").rename(tmp_path / "e")
+    found = directory(tmp_path / "e").verify(placed, LATER)
+    assert found.reference == str(tmp_path / "e" / placed.provider_id)
+
+
+def test_a_directory_never_reads_outside_itself(tmp_path: Path, source: Path) -> None:
+    placed = put(directory(tmp_path / "d"), source)
+    for elsewhere in ("../disk.qcow2", str(source), "sha256/../../disk.qcow2", ""):
+        with pytest.raises(CannotTell, match="does not name a file"):
+            directory(tmp_path / "d").verify(replace(placed, provider_id=elsewhere), LATER)
+
+
+def test_a_directory_that_may_not_be_read_cannot_tell(tmp_path: Path, source: Path) -> None:
+    placed = put(directory(tmp_path / "d"), source)
+    if os.geteuid() == 0:
+        os.seteuid(65534)  # root may read anything: be nobody for a moment
+    else:
+        Path(placed.reference).chmod(0)
+    try:
+        with pytest.raises(CannotTell, match="location local cannot be read"):
+            directory(tmp_path / "d").verify(placed, LATER)
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+
+
+def test_a_wrong_size_in_the_catalog_is_found(tmp_path: Path, source: Path) -> None:
+    wrong = replace(artifact_of(DATA), size=len(DATA) + 1)
+    with pytest.raises(Corrupt, match="recorded with the wrong size"):
+        directory(tmp_path / "d").put(VERSION, wrong, source, NOW, ignore)
+
+
+def test_killed_at_any_moment_a_directory_has_the_whole_artifact_or_none(tmp_path: Path) -> None:
+    """P7. 40 kills; whatever is there under its final name can be verified."""
+    data = random.Random(3).randbytes(4 << 20)
+    source = tmp_path / "disk.raw"
+    source.write_bytes(data)
+    made = artifact_of(data)
+    location = directory(tmp_path / "d")
+
+    def placing() -> None:
+        location.put(VERSION, made, source, NOW, ignore)
+
+    killer = Killer(3, placing)
+    placed = location.put(VERSION, made, source, NOW, ignore)
+    for _ in range(40):
+        if Path(placed.reference).exists():
+            assert location.verify(placed, NOW) == placed
+            Path(placed.reference).unlink()
+        killer.kill(placing)
+    assert killer.killed >= 13, "the kills came too late to prove anything"
+    assert location.put(VERSION, made, source, NOW, ignore) == placed
+    files = {path.name for path in (tmp_path / "d").rglob("*") if path.is_file()}
+    record = f"{CATALOG_ID}.debian-ci.20261120.1.qcow2-amd64.json"
+    assert files == {made.sha256, record, ".lock"}
+
+
+def of_catalog(root: Path, catalog: str) -> DirectoryLocation:
+    settings = Settings(PurePosixPath(root))
+    return DirectoryLocation(LOCAL, settings, surroundings(root.parent, catalog=catalog))
+
+
+def test_bytes_that_several_need_go_with_the_last_of_them(tmp_path: Path, source: Path) -> None:
+    """P1, P2: two catalogs, and two versions of one of them."""
+    one, two = (of_catalog(tmp_path / "d", catalog) for catalog in ("one", "two"))
+    placements = [
+        (one, put(one, source)),
+        (two, put(two, source)),
+        (two, replace(put(two, source), version=ref("debian-ci@20261121.1"))),
+    ]
+    two.put(placements[2][1].version, artifact_of(DATA), source, NOW, ignore)
+    assert len([each for each in one.view(lambda: NOW).found if each.owner]) == 3
+    for number, (location, placed) in enumerate(placements):
+        assert one.verify(placements[0][1], NOW)
+        location.delete(placed)
+        assert len(one.view(lambda: NOW).found) == 2 - number
+    with pytest.raises(NotFound):
+        one.verify(placements[0][1], NOW)
+    assert not any((tmp_path / "d" / "owners").glob("*/*"))
+
+
+def test_a_catalog_does_not_delete_what_only_another_placed(tmp_path: Path, source: Path) -> None:
+    one, two = (of_catalog(tmp_path / "d", catalog) for catalog in ("one", "two"))
+    placed = put(one, source)
+    with pytest.raises(Conflict, match="not ours to delete"):
+        two.delete(placed)
+    assert one.verify(placed, NOW) == placed
+
+
+def test_a_file_that_was_there_before_stays(tmp_path: Path, source: Path) -> None:
+    """P2: the right bytes may be used, but they are not ours."""
+    path = tmp_path / "d" / "sha256" / artifact_of(DATA).sha256[:2] / artifact_of(DATA).sha256
+    path.parent.mkdir(parents=True)
+    path.write_bytes(DATA)
+    one, two = (of_catalog(tmp_path / "d", catalog) for catalog in ("one", "two"))
+    placed = [(one, put(one, source)), (two, put(two, source))]
+    for location, placement in placed:
+        location.delete(placement)
+    assert path.read_bytes() == DATA
+    assert [each.owner for each in one.view(lambda: NOW).found] == [None]
+
+
+def test_a_record_that_was_damaged_keeps_the_bytes(tmp_path: Path, source: Path) -> None:
+    placed = put(directory(tmp_path / "d"), source)
+    for record in (tmp_path / "d" / "owners").glob("*/*.json"):
+        record.write_bytes(b"?")
+    directory(tmp_path / "d").delete(placed)
+    assert Path(placed.reference).read_bytes() == DATA
+
+
+def test_what_was_begun_and_not_placed_is_shown(tmp_path: Path, source: Path) -> None:
+    """P7: a kill between the record and the file leaves what a cleanup can see."""
+    placed = put(directory(tmp_path / "d"), source)
+    Path(placed.reference).unlink()
+    (found,) = directory(tmp_path / "d").view(lambda: NOW).found
+    assert found.owner is not None
+    assert (found.size, found.state) == (None, "not there")
