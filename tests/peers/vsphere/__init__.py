@@ -1,0 +1,229 @@
+"""A vCenter of our own for tests: VMware's simulator with a front, in Go (``main.go`` beside this).
+
+It is built once, from Debian's packages, and kept in the user's cache under the digest of its
+source. It listens on 127.0.0.1, and ends with the process that started it, however that ends. What
+it does and what it leaves out: ``docs/contributing/peers/vsphere.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import pytest
+from filelock import FileLock
+
+SOURCE = Path(__file__).parent
+GO_LIBRARIES = "/usr/share/gocode"
+START_SECONDS = 60.0
+BUILD_SECONDS = 600.0
+USER, PASSWORD = "imagectl@vsphere.local", "secret"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A virtual machine or template as it is now."""
+
+    reference: str
+    name: str
+    datacenter: str
+    folder: str
+    template: bool
+    instance_uuid: str
+    annotation: str
+    custom: Mapping[str, str]
+    extra_config: Mapping[str, str]
+    power_state: str
+    connection_state: str
+    cpu_reservation: int
+    """MHz."""
+    disks: Sequence[int] | None
+    """Their capacities in KiB."""
+    uploads: Sequence[Mapping[str, Any]] | None
+    """The disks that were received: name, bytes, sha256, complete."""
+
+
+class VCenter:
+    """One that runs. Datacenters ``DC0`` and ``DC1``; in each the folder ``images``, the cluster
+    ``DC0_C0``, the network ``DC0_DVPG0``; the datastore ``LocalDS_0`` in all of them."""
+
+    host = "127.0.0.1"
+    user, password = USER, PASSWORD
+
+    def __init__(self, started: Mapping[str, Any], folder: Path) -> None:
+        self.port: int = started["port"]
+        self.ca = folder / "ca.pem"
+        self.ca.write_text(started["ca"])
+        self._control = urlsplit(started["control"]).netloc
+
+    def rules(self, *rules: Mapping[str, object]) -> None:
+        """What goes wrong from now on, in the words of ``rules.go``. Nothing, without any."""
+        self._ask("rules", list(rules))
+
+    @contextmanager
+    def wrong(self, *rules: Mapping[str, object]) -> Iterator[None]:
+        """These rules, and no others, for as long as the block runs."""
+        self.rules(*rules)
+        try:
+            yield
+        finally:
+            self.rules()
+
+    def counts(self) -> dict[str, int]:
+        """How many calls there were of each method since it was started."""
+        return cast("dict[str, int]", self._ask("counts"))
+
+    def requests(self) -> int:
+        """How many calls there were."""
+        return sum(self.counts().values())
+
+    def settings(self, **changed: object) -> None:
+        """``guest_ip`` (of machines that are switched on; "": never), ``clock_skew`` (seconds
+        ahead), ``page_limit`` (objects), ``unreachable`` (names of datacenters)."""
+        self._ask("settings", changed)
+
+    def account(
+        self,
+        name: str,
+        password: str,
+        *,
+        expired: bool = False,
+        privileges: Sequence[str] | None = None,
+    ) -> None:
+        """Let somebody log in, who has those privileges everywhere; None: all."""
+        added = {"password": password, "expired": expired, "privileges": privileges}
+        self._ask("accounts", {name: added})
+
+    def end_sessions(self, *, abort_leases: bool = False) -> None:
+        """Log everybody out. Imports under way are given up, or stay as they are."""
+        self._ask("end-sessions", {"leases": "abort" if abort_leases else "keep"})
+
+    def machines(self, name: str | None = None) -> list[Machine]:
+        """All that there are, or those of that name, oldest first."""
+        every = [Machine(**each) for each in self._ask("machines")]
+        return [each for each in every if name is None or each.name == name]
+
+    def fill(
+        self,
+        count: int,
+        name: str,
+        *,
+        datacenter: str = "DC0",
+        folder: str = "images",
+        template: bool = True,
+        annotation: str = "",
+        custom: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make many machines. ``{n}`` in texts is the number of each, from 0."""
+        self._ask(
+            "fill",
+            {
+                "count": count,
+                "name": name,
+                "datacenter": datacenter,
+                "folder": folder,
+                "template": template,
+                "annotation": annotation,
+                "custom": dict(custom or {}),
+            },
+        )
+
+    def change(self, name: str, **changed: object) -> None:
+        """Alter what has that name behind everybody's back: ``destroy``, ``annotation``,
+        ``custom``, ``connection_state``, ``power_state``, ``disk`` (KiB)."""
+        self._ask("change", {"name": name, **changed})
+
+    def _ask(self, what: str, body: object = None) -> Any:
+        connection = http.client.HTTPConnection(self._control, timeout=120)
+        try:
+            connection.request("POST", f"/{what}", json.dumps(body))
+            response = connection.getresponse()
+            text = response.read()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise AssertionError(f"the vCenter cannot do that: {what}: {text.decode().strip()}")
+        return json.loads(text)
+
+
+@contextmanager
+def vcenter() -> Iterator[VCenter]:
+    """One for as long as the block runs."""
+    program = build()
+    with tempfile.TemporaryDirectory(prefix="imagectl-vcenter-") as name:
+        folder = Path(name)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(program)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "TMPDIR": name},
+            )
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                line = process.stdout.readline()
+                if not line:
+                    pytest.fail(f"the vCenter did not start:\n{(folder / 'log').read_text()}")
+                yield VCenter(json.loads(line), folder)
+            finally:
+                process.stdin.close()
+                process.wait(START_SECONDS)
+
+
+def build() -> Path:
+    """The program, made where it is not there yet."""
+    go = shutil.which("go")
+    if go is None or not Path(GO_LIBRARIES, "src/github.com/vmware/govmomi").exists():
+        pytest.fail(
+            "the vCenter for tests cannot be built: `make setup` installs what it takes "
+            "(Debian: golang-go, golang-github-vmware-govmomi-dev)"
+        )
+    digest = hashlib.sha256(subprocess.check_output([go, "version"]))
+    for file in sorted(SOURCE.glob("*.go")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "imagectl-tests")
+    cache.mkdir(parents=True, exist_ok=True)
+    program = cache / f"vcenter-{digest.hexdigest()[:16]}"
+    with FileLock(cache / "vcenter.lock"):
+        if not program.exists():
+            _compile(go, program)
+    return program
+
+
+def _compile(go: str, program: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="build-", dir=program.parent) as folder:
+        made = Path(folder, "vcenter")
+        done = subprocess.run(
+            [go, "build", "-o", str(made), "."],
+            cwd=SOURCE,
+            env={**os.environ, "GO111MODULE": "off", "GOPATH": GO_LIBRARIES, "GOFLAGS": ""},
+            capture_output=True,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            pytest.fail(f"the vCenter for tests does not compile:\n{done.stderr.decode()}")
+        for old in program.parent.glob("vcenter-*"):
+            old.unlink()
+        made.rename(program)
+
+
+@pytest.fixture(scope="session")
+def vsphere() -> Iterator[VCenter]:
+    """A vCenter for the whole run: look for your own names only, and leave no rules behind."""
+    with vcenter() as running:
+        yield running
