@@ -1,18 +1,12 @@
 """A vCenter of our own for tests: VMware's simulator with a front, in Go (``main.go`` beside this).
 
-It is built once, from Debian's packages, and kept in the user's cache under the digest of its
-source. It listens on 127.0.0.1, and ends with the process that started it, however that ends. What
-it does and what it leaves out: ``docs/contributing/peers/vsphere.md``.
+What it does and what it leaves out: ``docs/contributing/peers/vsphere.md``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
-import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,12 +16,9 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
-from filelock import FileLock
 
-SOURCE = Path(__file__).parent
-GO_LIBRARIES = "/usr/share/gocode"
-START_SECONDS = 60.0
-BUILD_SECONDS = 600.0
+from peers.golang import running
+
 USER, PASSWORD = "imagectl@vsphere.local", "secret"
 
 
@@ -160,66 +151,10 @@ class VCenter:
 @contextmanager
 def vcenter() -> Iterator[VCenter]:
     """One for as long as the block runs."""
-    program = build()
     with tempfile.TemporaryDirectory(prefix="imagectl-vcenter-") as name:
         folder = Path(name)
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [str(program)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, "TMPDIR": name},
-            )
-        with process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                line = process.stdout.readline()
-                if not line:
-                    pytest.fail(f"the vCenter did not start:\n{(folder / 'log').read_text()}")
-                yield VCenter(json.loads(line), folder)
-            finally:
-                process.stdin.close()
-                process.wait(START_SECONDS)
-
-
-def build() -> Path:
-    """The program, made where it is not there yet."""
-    go = shutil.which("go")
-    if go is None or not Path(GO_LIBRARIES, "src/github.com/vmware/govmomi").exists():
-        pytest.fail(
-            "the vCenter for tests cannot be built: `make setup` installs what it takes "
-            "(Debian: golang-go, golang-github-vmware-govmomi-dev)"
-        )
-    digest = hashlib.sha256(subprocess.check_output([go, "version"]))
-    for file in sorted(SOURCE.glob("*.go")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "imagectl-tests")
-    cache.mkdir(parents=True, exist_ok=True)
-    program = cache / f"vcenter-{digest.hexdigest()[:16]}"
-    with FileLock(cache / "vcenter.lock"):
-        if not program.exists():
-            _compile(go, program)
-    return program
-
-
-def _compile(go: str, program: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="build-", dir=program.parent) as folder:
-        made = Path(folder, "vcenter")
-        done = subprocess.run(
-            [go, "build", "-o", str(made), "."],
-            cwd=SOURCE,
-            env={**os.environ, "GO111MODULE": "off", "GOPATH": GO_LIBRARIES, "GOFLAGS": ""},
-            capture_output=True,
-            timeout=BUILD_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.fail(f"the vCenter for tests does not compile:\n{done.stderr.decode()}")
-        for old in program.parent.glob("vcenter-*"):
-            old.unlink()
-        made.rename(program)
+        with running(Path(__file__).parent, folder=folder) as said:
+            yield VCenter(said, folder)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,9 @@ func main() {
 	model.ClusterHost = 2
 	model.Machine = 0
 	model.Autostart = false
+	// The oldest with a fault of its own for passwords that have expired.
+	model.ServiceContent.About.ApiVersion = "6.7.2"
+	model.ServiceContent.About.Version = "6.7.2"
 	// Two simulators are two vCenters. (The simulator's own id is a constant.)
 	model.ServiceContent.About.InstanceUuid = uuid.New().String()
 	must(model.Create())
