@@ -33,13 +33,16 @@ Nothing below ``cli`` calls ``sys.exit``.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 
 class ImagectlError(Exception):
-    """The root. ``str(error)`` is *what*; the other parts are attributes, empty where absent."""
+    """The root. ``str(error)`` is *what*; the other parts are attributes, empty where absent.
+
+    ``causes`` are the errors that this one sums up, by the place where each happened.
+    """
 
     exit_code: ClassVar[int] = 1
     kind: ClassVar[str] = "failed"
@@ -50,6 +53,7 @@ class ImagectlError(Exception):
         self.where = where
         self.why = why
         self.hint = hint
+        self.causes: Mapping[str, ImagectlError] = {}
 
 
 class Failed(ImagectlError):
@@ -275,3 +279,29 @@ class Interrupted(ImagectlError):
 
     exit_code = 130
     kind = "interrupted"
+
+
+def summed_up(
+    what: str,
+    causes: Mapping[str, ImagectlError],
+    *,
+    counting: Collection[str],
+    where: str = "",
+    hint: str = "",
+) -> ImagectlError:
+    """One error for several *causes*, by the place where each happened.
+
+    Its kind, and so the exit code, is that of those named in *counting*. Where they differ, what
+    is known to have failed comes before a conflict, and that before what could not be told.
+    """
+    kinds: tuple[type[ImagectlError], ...] = (Failed, Conflict, CannotTell, NotFound, BadUsage)
+    codes = {causes[place].exit_code for place in counting}
+    kind = next((each for each in kinds if each.exit_code in codes), Failed)
+    lines = [
+        f"{place}: {error.what}{f': {error.why}' if error.why else ''}"
+        + (f" ({error.hint})" if error.hint else "")
+        for place, error in causes.items()
+    ]
+    error = kind(what, where=where, why="\n".join(lines), hint=hint)
+    error.causes = dict(causes)
+    return error

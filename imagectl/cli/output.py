@@ -51,6 +51,18 @@ class FailureDocument(TypedDict):
     assertion: Annotated[str, "what it found"]
 
 
+class CauseDocument(TypedDict):
+    """One of several errors."""
+
+    place: Annotated[str, "where it happened: a location"]
+    kind: Annotated[str, "as of the whole error; so for all that follow"]
+    exit_code: Annotated[int, "the exit code that it would have had alone"]
+    what: Annotated[str, "what went wrong there"]
+    where: Annotated[str, "may be empty"]
+    why: Annotated[str, "may be empty"]
+    hint: Annotated[str, "may be empty"]
+
+
 class ErrorDocument(TypedDict):
     """What went wrong. The parts that a kind of error does not have are absent."""
 
@@ -67,6 +79,7 @@ class ErrorDocument(TypedDict):
     stage: NotRequired[Annotated[str, "`build-failed`: the stage of the build"]]
     log: NotRequired[Annotated[str, "the file that holds the whole log or traceback"]]
     tail: NotRequired[Annotated[str, "the last lines of the program, the log or the console"]]
+    causes: NotRequired[Annotated[list[CauseDocument], "the errors that it sums up"]]
     failures: NotRequired[Annotated[list[FailureDocument], "`tests-failed`: each failed test"]]
 
 
@@ -204,6 +217,19 @@ def failure(error: errors.ImagectlError) -> Failure:
         document["tail"] = error.tail
     elif isinstance(error, InternalError):
         document["log"] = error.log
+    if error.causes:
+        document["causes"] = [
+            {
+                "place": place,
+                "kind": cause.kind,
+                "exit_code": cause.exit_code,
+                "what": cause.what,
+                "where": cause.where,
+                "why": cause.why,
+                "hint": cause.hint,
+            }
+            for place, cause in error.causes.items()
+        ]
     return {"error": document}
 
 

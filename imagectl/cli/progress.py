@@ -1,8 +1,9 @@
 """How long work shows its progress. Each class implements ``services.ports.Progress``.
 
 On a terminal a display that redraws itself: the stages that are done with their time, the current
-one with what it is doing now, its time so far and the time expected from earlier builds. Elsewhere
-plain lines with the time of day, which read well in a CI log. Notes stay in both.
+one with what it is doing now, its time so far and the time expected from earlier builds, and below
+it what is being moved, with its rate. Elsewhere plain lines with the time of day, which read well
+in a CI log. Notes stay in both.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from imagectl.cli.text import clean, duration
+from imagectl.cli.text import clean, duration, size
 from imagectl.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -24,6 +25,40 @@ if TYPE_CHECKING:
 
 REFRESH = 8
 """Times a second that the live display is drawn."""
+
+
+SAID_AGAIN = 10.0
+"""Seconds after which plain lines tell anew how far something has been moved."""
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """Something that is being moved. A broken-off upload goes on at ``first`` bytes."""
+
+    began: float
+    first: int
+    total: int
+    done: int
+    latest: float
+    said: float | None = None
+
+    def __str__(self) -> str:
+        seconds = self.latest - self.began
+        per_second = (self.done - self.first) / seconds if seconds > 0 else 0
+        rate = f", {size(round(per_second))}/s" if per_second >= 1 else ""
+        if self.done >= self.total:
+            return f"{size(self.total)} in {duration(seconds)}{rate}"
+        return f"{self.done * 100 // self.total:3} % of {size(self.total)}{rate}"
+
+
+def _move(
+    transfers: dict[str, _Transfer], what: str, done: int, total: int, now: float
+) -> _Transfer:
+    known = transfers.get(what)
+    if known is None or done < known.done:  # the same again, from its beginning
+        known = transfers[what] = _Transfer(now, done, total, done, now)
+    known.done, known.latest = done, now
+    return known
 
 
 class Silent:
@@ -38,6 +73,9 @@ class Silent:
     def note(self, text: str) -> None:
         pass
 
+    def moved(self, what: str, done: int, total: int) -> None:
+        pass
+
 
 class Plain:
     """A line for each stage, step and note, with the time of day in UTC."""
@@ -48,11 +86,13 @@ class Plain:
         self._clock = clock
         self._lock = threading.Lock()
         self._step = ""
+        self._transfers: dict[str, _Transfer] = {}
 
     def stage(self, name: str, expected_seconds: float | None = None) -> None:
         about = f" (about {duration(expected_seconds)})" if expected_seconds else ""
         with self._lock:
             self._step = ""
+            self._transfers.clear()
             self._line(f"== {self._title}{name}{about}")
 
     def step(self, text: str) -> None:
@@ -66,6 +106,16 @@ class Plain:
             for line in text.splitlines():
                 self._line(f"   {line}")
 
+    def moved(self, what: str, done: int, total: int) -> None:
+        with self._lock:
+            now = self._clock.monotonic()
+            transfer = _move(self._transfers, what, done, total, now)
+            if transfer.said is None and done < total:
+                transfer.said = now  # the first line comes after a while, or at the end
+            if done >= total or (transfer.said is not None and now >= transfer.said + SAID_AGAIN):
+                transfer.said = now
+                self._line(f"   {what}: {transfer}")
+
     def _line(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # a closed pipe must not end a build
             self._tell(f"{self._clock.now():%H:%M:%S}Z {clean(text)}")
@@ -78,6 +128,7 @@ class _Stage:
     expected: float | None
     ended: float | None = None
     step: str = ""
+    transfers: dict[str, _Transfer] = field(default_factory=dict)
 
 
 class Live:
@@ -110,6 +161,12 @@ class Live:
         with contextlib.suppress(OSError, ValueError):
             self._console.print(Text(clean(text)), soft_wrap=True)
 
+    def moved(self, what: str, done: int, total: int) -> None:
+        with self._lock:
+            if self._stages:
+                now = self._clock.monotonic()
+                _move(self._stages[-1].transfers, what, done, total, now)
+
     def finish(self, outcome: Literal["done", "failed", "stopped"]) -> None:
         """The work is over; the last picture stays on the screen."""
         with self._lock:
@@ -126,9 +183,18 @@ class Live:
                 yield Text(self._title, "bold")
             width = max((len(stage.name) for stage in self._stages), default=0)
             for index, stage in enumerate(self._stages):
-                line = self._line(stage, now, width, last=index == len(self._stages) - 1)
-                line.truncate(options.max_width, overflow="ellipsis" if self._unicode else "crop")
-                yield line
+                last = index == len(self._stages) - 1
+                lines = [self._line(stage, now, width, last=last)]
+                if last:
+                    lines += [
+                        Text(f"     {clean(what)}  {transfer}", "dim")
+                        for what, transfer in stage.transfers.items()
+                    ]
+                for line in lines:
+                    line.truncate(
+                        options.max_width, overflow="ellipsis" if self._unicode else "crop"
+                    )
+                    yield line
 
     def _line(self, stage: _Stage, now: float, width: int, *, last: bool) -> Text:
         from rich.text import Text

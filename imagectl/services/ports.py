@@ -358,6 +358,11 @@ class Progress(Protocol):
         """A line that the user should see and that stays."""
         ...
 
+    def moved(self, what: str, done: int, total: int) -> None:
+        """*done* of the *total* bytes of *what* have been moved so far in the current stage; from
+        any thread, as often as one likes."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CanonicalTree:

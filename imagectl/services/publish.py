@@ -1,35 +1,49 @@
 """Put a version where consumers pull it from, and show consumers the catalog.
 
-Promises: what is recorded as placed was verified by the location itself; publishing again only
-renews when that was, and goes on where it was interrupted.
+Promises: what is recorded as placed was verified by the location itself; what is about to be made
+is written down before (P7); all locations are filled at the same time, and what one of them fails
+at keeps no other from being filled and recorded. Publishing again renews when it was verified, and
+goes on where it was interrupted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from imagectl.errors import Conflict, NotFound
-from imagectl.model.catalog import Change, RecordPlacement, Snapshot
+from imagectl.errors import (
+    BadUsage,
+    CannotTell,
+    ImagectlError,
+    Interrupted,
+    NotFound,
+    Refused,
+    summed_up,
+)
+from imagectl.model.catalog import Snapshot
 from imagectl.model.names import LocationName
-from imagectl.model.version import Artifact, Placement, VersionRef
+from imagectl.model.version import Artifact, Intent, Placement, Version, VersionRef
 from imagectl.policy.promotion import find_version
 from imagectl.policy.wording import listed, nearest
+from imagectl.services.abreast import abreast
+from imagectl.services.ledger import Ledger
 from imagectl.services.ports import ArtifactStore, Catalog, Location, Progress, Publisher
-from imagectl.services.release import Releasing, commit
-
-RECORD_ATTEMPTS = 5
-"""How often recording is tried where something else changes the catalog each time. A placement is
-true whatever else happens, so unlike a move it may be recorded on top of another change."""
+from imagectl.services.release import Releasing
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A version's placements after publishing; ``new`` are those that were not recorded before."""
+    """A version's placements after publishing; ``new`` are those that were not recorded before.
+
+    ``failed`` are the optional locations that it could not be put in, and why.
+    """
 
     version: VersionRef
     placements: tuple[Placement, ...]
     new: tuple[Placement, ...]
+    failed: Mapping[LocationName, ImagectlError]
 
 
 def place(
@@ -38,31 +52,61 @@ def place(
     ref: VersionRef,
     to: Sequence[LocationName] = (),
     progress: Progress | None = None,
+    *,
+    optional: Collection[LocationName] = (),
+    only: bool = False,
 ) -> Placed:
-    """Put every artifact of *ref* in the locations that it requires and in those named.
+    """Put *ref* in the locations that it requires, those named and the *optional* ones.
 
-    What is there already is verified again and put there anew where it is gone. Each location is
-    recorded once all artifacts are in it. Consumers are not shown it here: see ``enter`` and
-    ``catch_up``. Raises NotFound for an unknown version or location, and what a location raises.
+    ``only``: in those named, and in no other. Each location gets the artifacts whose format it
+    takes. What is there already is verified again, and put there anew where it is gone. Consumers
+    are not shown it here: see ``enter`` and ``catch_up``.
+
+    Raises NotFound for an unknown version, and NotFound or BadUsage where one of *to* is unknown or
+    takes none of the artifacts; nothing is done then. After the fact, where locations failed that
+    are not optional, raises what the location raised if it was the only one, else one error for all
+    (see ``errors.summed_up``): the others are done and recorded.
     """
     snapshot = releasing.catalog.snapshot((ref.image,))
     version = find_version(snapshot, ref)
-    placements: list[Placement] = []
-    new: list[Placement] = []
-    for name in dict.fromkeys((*version.required_locations, *to)):
-        location = _find(releasing, name, ref)
-        there: list[Placement] = []
-        for artifact in version.artifacts:
-            if progress is not None:
-                progress.step(f"{name}: {artifact.format.value}, {artifact.size / 1e6:,.0f} MB")
-            known = _known(snapshot, ref, artifact, name)
-            placed = _placed(releasing, store, location, ref, artifact, known)
-            there.append(placed)
-            if known is None:
-                new.append(placed)
-        _record(releasing, ref, there)
-        placements.extend(there)
-    return Placed(ref, tuple(placements), tuple(new))
+    for name in to:
+        _fitting(releasing, version, name)
+    must = tuple(dict.fromkeys(to if only else (*version.required_locations, *to)))
+    may = () if only else tuple(each for each in dict.fromkeys(optional) if each not in must)
+    filling = _Filling(releasing, store, version, snapshot, progress)
+    done, failed = filling.fill((*must, *may))
+    if any(name in failed for name in must):
+        raise _failure(ref, (*must, *may), done, failed, must)
+    placements = tuple(each for name in done for each in done[name])
+    known = {each.key for each in snapshot.placed(ref)}
+    new = tuple(each for each in placements if each.key not in known)
+    return Placed(ref, placements, new, failed)
+
+
+def give_up(
+    releasing: Releasing, ref: VersionRef, at: Collection[LocationName] = ()
+) -> tuple[Intent, ...]:
+    """End what was begun for *ref* and never finished, in all locations or in those named.
+
+    Each location is looked at first: what it holds of the version must be recorded or deleted, not
+    forgotten (P2). Raises Refused where something of it is there, CannotTell where not all of the
+    location could be seen (P3), NotFound where nothing was begun; nothing is done then.
+    """
+    snapshot = releasing.catalog.snapshot((ref.image,))
+    find_version(snapshot, ref)
+    intents = [each for each in snapshot.intended(ref) if not at or each.location in at]
+    if not intents:
+        raise NotFound(
+            f"nothing of {ref} is unfinished{f' in {listed(at)}' if at else ''}",
+            hint=f"`imagectl show {ref}` says where it is",
+        )
+    there: list[str] = []
+    for name in sorted({each.location for each in intents}):
+        there += _left(releasing, snapshot.catalog_id, ref, name, intents)
+    if there:
+        raise Refused(f"{ref} is not given up where something of it is", reasons=there)
+    Ledger(releasing, ref).give_up(intents)
+    return tuple(intents)
 
 
 def publish_catalog(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
@@ -71,6 +115,134 @@ def publish_catalog(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
     for publisher in publishers:
         publisher.publish(snapshot)
     return snapshot.generation
+
+
+class _Filling:
+    """Puts one version in several locations at the same time."""
+
+    def __init__(
+        self,
+        releasing: Releasing,
+        store: ArtifactStore,
+        version: Version,
+        snapshot: Snapshot,
+        progress: Progress | None,
+    ) -> None:
+        self._releasing = releasing
+        self._store = store
+        self._version = version
+        self._known = {each.key: each for each in snapshot.placed(version.ref)}
+        self._progress = progress
+        self._ledger = Ledger(releasing, version.ref)
+        self._stopped = threading.Event()
+
+    def fill(
+        self, names: Sequence[LocationName]
+    ) -> tuple[dict[LocationName, tuple[Placement, ...]], dict[LocationName, ImagectlError]]:
+        """What is in which location now, and what the others failed at, in the order of *names*."""
+        done: dict[LocationName, tuple[Placement, ...]] = {}
+        failed: dict[LocationName, ImagectlError] = {}
+        found: dict[LocationName, tuple[Location, list[Artifact]]] = {}
+        for name in names:
+            try:
+                found[name] = self._look_up(name)
+            except ImagectlError as error:
+                failed[name] = error
+        self._ledger.begin(
+            [
+                (location, artifact)
+                for location, artifacts in found.values()
+                for artifact in artifacts
+                if self._recorded(location, artifact) is None
+            ]
+        )
+        mistake: Exception | None = None
+        tasks = {name: partial(self._fill_one, *found[name]) for name in found}
+        with abreast(tasks, self._stopped) as outcomes:
+            for name, outcome in outcomes:
+                if isinstance(outcome, ImagectlError):
+                    failed[name] = outcome
+                elif isinstance(outcome, Exception):
+                    mistake = mistake or outcome
+                else:
+                    done[name] = outcome
+                if self._progress is not None and len(names) > 1:
+                    # The last one may take an hour longer than this one.
+                    self._progress.note(f"{name}: {_told(outcome)}")
+        if mistake is not None:
+            raise mistake
+        return (
+            {name: done[name] for name in names if name in done},
+            {name: failed[name] for name in names if name in failed},
+        )
+
+    def _look_up(self, name: LocationName) -> tuple[Location, list[Artifact]]:
+        """The location and what to put there. Raises before anything is begun for it."""
+        location, artifacts = _fitting(self._releasing, self._version, name)
+        for artifact in artifacts:
+            if self._recorded(location, artifact) is None:
+                self._store.path(artifact.sha256)
+        return location, artifacts
+
+    def _fill_one(self, location: Location, artifacts: Sequence[Artifact]) -> tuple[Placement, ...]:
+        """All *artifacts*, one after the other; recorded when the last one is there."""
+        placed = [(each, self._placed(location, each)) for each in artifacts]
+        self._ledger.finish(location, placed)
+        return tuple(placement for _, placement in placed)
+
+    def _placed(self, location: Location, artifact: Artifact) -> Placement:
+        releasing = self._releasing
+        self._check_stopped()
+        known = self._recorded(location, artifact)
+        if known is not None:
+            if self._progress is not None:
+                self._progress.step(f"{location.name}: verifying {artifact.format.value}")
+            try:
+                return location.verify(known, releasing.clock.now())
+            except NotFound:  # it was there once: put it there again
+                source = self._store.path(artifact.sha256)
+                self._ledger.begin([(location, artifact)])
+        else:
+            source = self._store.path(artifact.sha256)
+        what = f"{location.name}: {artifact.format.value}"
+
+        def moved(count: int) -> None:
+            self._check_stopped()
+            if self._progress is not None:
+                self._progress.moved(what, count, artifact.size)
+
+        moved(0)
+        return location.put(self._version.ref, artifact, source, releasing.clock.now(), moved)
+
+    def _recorded(self, location: Location, artifact: Artifact) -> Placement | None:
+        key = (self._version.ref, artifact.format, artifact.architecture, location.name)
+        return self._known.get(key)
+
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise Interrupted("interrupted; what was begun is in the ledger")
+
+
+def _told(outcome: object) -> str:
+    return f"FAILED: {outcome}" if isinstance(outcome, Exception) else "done"
+
+
+def _fitting(
+    releasing: Releasing, version: Version, name: LocationName
+) -> tuple[Location, list[Artifact]]:
+    """The location, and the artifacts that it takes."""
+    location = _find(releasing, name, version.ref)
+    artifacts = [each for each in version.artifacts if each.format in location.takes]
+    if not artifacts:
+        formats = sorted({each.format.value for each in version.artifacts})
+        takes = sorted(each.value for each in location.takes)
+        raise BadUsage(
+            f"{name} takes no artifact of {version.ref}",
+            where=f"{version.ref} in {name}",
+            why=f"it has {listed(formats)}, and {name} takes {listed(takes)}",
+            hint=f"add one of these to `formats` of {version.image} and build it again",
+        )
+    return location, artifacts
 
 
 def _find(releasing: Releasing, name: LocationName, ref: VersionRef) -> Location:
@@ -85,46 +257,50 @@ def _find(releasing: Releasing, name: LocationName, ref: VersionRef) -> Location
     return location
 
 
-def _known(
-    snapshot: Snapshot, ref: VersionRef, artifact: Artifact, name: LocationName
-) -> Placement | None:
-    key = (ref, artifact.format, artifact.architecture, name)
-    return next((each for each in snapshot.placed(ref) if each.key == key), None)
-
-
-def _placed(
-    releasing: Releasing,
-    store: ArtifactStore,
-    location: Location,
+def _failure(
     ref: VersionRef,
-    artifact: Artifact,
-    known: Placement | None,
-) -> Placement:
-    if known is not None:
-        try:
-            return location.verify(known, releasing.clock.now())
-        except NotFound:
-            pass  # it was there once: put it there again
-    source = store.path(artifact.sha256)
-    return location.put(ref, artifact, source, releasing.clock.now(), lambda _: None)
+    tried: Sequence[LocationName],
+    done: Collection[LocationName],
+    failed: Mapping[LocationName, ImagectlError],
+    must: Collection[LocationName],
+) -> ImagectlError:
+    """The error of all that failed. What optional locations failed at is told, and counts not."""
+    if len(tried) == 1:
+        (error,) = failed.values()
+        return error
+    needed = [name for name in must if name in failed]
+    so_far = f"it is in {listed(done)}, which is recorded" if done else "it is nowhere yet"
+    return summed_up(
+        f"{ref} is not in {listed(needed)}; {so_far}",
+        {name: failed[name] for name in (*needed, *(each for each in failed if each not in must))},
+        counting=needed,
+        where=str(ref),
+        hint=f"`imagectl publish {ref}` goes on where it stopped",
+    )
 
 
-def _record(releasing: Releasing, ref: VersionRef, placements: Sequence[Placement]) -> None:
-    key = releasing.new_key()
-    for attempt in range(RECORD_ATTEMPTS):
-        change = Change(
-            key,
-            releasing.catalog.snapshot(()).generation,
-            releasing.actor,
-            "publish",
-            f"{ref} to {listed(sorted({each.location for each in placements}))}",
-            releasing.clock.now(),
-            tuple(RecordPlacement(each) for each in placements),
+def _left(
+    releasing: Releasing,
+    catalog: str,
+    ref: VersionRef,
+    name: LocationName,
+    intents: Collection[Intent],
+) -> Iterator[str]:
+    """What the location holds of those intents that nobody has recorded."""
+    view = _find(releasing, name, ref).view(releasing.clock.now)
+    if not view.complete:
+        raise CannotTell(
+            f"not all of {name} could be seen, so it cannot be told whether {ref} is there",
+            where=view.scope,
+            why="; ".join(view.gaps),
         )
-        try:
-            commit(releasing.catalog, change)
-        except Conflict:
-            if attempt + 1 == RECORD_ATTEMPTS:
-                raise
-        else:
-            return
+    begun = {(each.format, each.architecture) for each in intents if each.location == name}
+    recorded = {each.provider_id for each in releasing.catalog.snapshot((ref.image,)).placed(ref)}
+    for found in view.found:
+        owner = found.owner
+        if owner is None or (owner.catalog, owner.version) != (catalog, ref):
+            continue
+        if (owner.format, owner.architecture) in begun and found.provider_id not in recorded:
+            yield (
+                f"{found.provider_id} is in {name}: `imagectl publish {ref} --to {name}` records it"
+            )

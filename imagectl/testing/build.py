@@ -11,7 +11,7 @@ from imagectl.errors import Conflict
 from imagectl.model.image import Image
 from imagectl.model.names import Format, ImageName
 from imagectl.model.proof import Outcome, TestReport, TestResult
-from imagectl.services.ports import Progress, Proof, Workspace
+from imagectl.services.ports import Booted, Progress, Proof, Workspace
 from imagectl.testing.clock import FixedClock
 
 
@@ -22,6 +22,7 @@ class RecordingProgress:
     stages: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    moves: list[tuple[str, int, int]] = field(default_factory=list)
 
     def stage(self, name: str, expected_seconds: float | None = None) -> None:
         self.stages.append(name)
@@ -31,6 +32,9 @@ class RecordingProgress:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def moved(self, what: str, done: int, total: int) -> None:
+        self.moves.append((what, done, total))
 
 
 class MemoryChecks:
@@ -46,10 +50,11 @@ class MemoryChecks:
 
 class MemoryProver:
     """Implements ``services.ports.Prover``. The tests in ``failing`` fail; ``booted`` are the
-    formats of all disks so far."""
+    formats of all disks so far, ``machines`` the hosts of those that ran already."""
 
     def __init__(self) -> None:
         self.booted: list[Format] = []
+        self.machines: list[str] = []
         self.failing: set[str] = set()
         self.tests = ["test_up", "test_clean"]
 
@@ -64,8 +69,17 @@ class MemoryProver:
         keep: bool = False,
     ) -> Proof:
         self.booted.append(disk_format)
+        return self._prove(f"login of {disk.read_text()}\n", work)
+
+    def prove_machine(
+        self, image: Image, machine: Booted, work: Workspace, progress: Progress
+    ) -> Proof:
+        self.machines.append(machine.host)
+        return self._prove(f"login of {machine.host}\n", work)
+
+    def _prove(self, said: str, work: Workspace) -> Proof:
         console = work.folder / "console.log"
-        console.write_text(f"login of {disk.read_text()}\n")
+        console.write_text(said)
         results = tuple(
             TestResult(
                 "suite",
@@ -77,6 +91,22 @@ class MemoryProver:
             for name in self.tests
         )
         return Proof(TestReport(results), console, console.read_text())
+
+
+class MemoryTemplates:
+    """Implements ``services.ports.Templates``: each run makes the image ``made``, or raises
+    ``failure`` where one is set."""
+
+    def __init__(self) -> None:
+        self.made = "made-1"
+        self.runs = 0
+        self.failure: Exception | None = None
+
+    def make_image(self, image: Image, project: Path, work: Workspace, progress: Progress) -> str:
+        self.runs += 1
+        if self.failure is not None:
+            raise self.failure
+        return self.made
 
 
 class MemoryTimings:

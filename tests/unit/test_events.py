@@ -143,7 +143,7 @@ def test_older_versions_have_no_words_for_intents(number: int) -> None:
     with pytest.raises(ImpossibleChange, match="cannot say what is about to be made"):
         event_text(1, BEGUN, GENESIS, version=number)
     for text in (BEGUN_TEXT, event_text(1, change("k", 0, end("a@20261120.1")), GENESIS)):
-        with pytest.raises(BadEvent, match="operation '(record|end)-intent'"):
+        with pytest.raises(BadEvent, match=r"operation '(record|end)-intent'"):
             parse_event(text.replace('"v":3', f'"v":{number}'), GENESIS)
 
 

@@ -133,8 +133,8 @@ def test_a_change_leaves_the_snapshot_that_it_was_applied_to_alone() -> None:
         return [dict(each) for each in maps]
 
     known = parts()
-    done = [record(TWO), place(ONE), intend(ONE), move(CI, BETA, "20261120.2")]
-    apply_change(before, change("b", 1, *done))
+    there = (place(ONE), intend(ONE), move(CI, BETA, "20261120.2"))
+    apply_change(before, change("b", 1, record(TWO), *there))
     assert parts() == known
 
 

@@ -84,10 +84,19 @@ ERRORS = [
     errors.ImpossibleChange("a move to what is not recorded"),
     errors.Corrupt("the digest differs"),
     errors.BadUsage("both a channel and a version"),
+    errors.Unsupported("a directory runs no machines"),
     errors.BadInput([Problem("a.yaml", 3, 5, "unknown key 'sumary'", "did you mean 'summary'?")]),
     errors.Refused("stable stays", reasons=["too young", "not in dc1"], hint="wait"),
     errors.Conflict("somebody promoted"),
     errors.CannotTell("no answer"),
+    errors.Denied("dc1 does not know us", denial=errors.Denial.WRONG, where="vcenter.example"),
+    errors.Throttled("too many requests", why="429 for 5 minutes"),
+    errors.summed_up(
+        "it is not everywhere",
+        {"dc1": errors.CannotTell("no answer", why="timeout"), "s3": errors.NoSpace("full")},
+        counting=["dc1"],
+        hint="again",
+    ),
     errors.NotFound("there is no image 'x'"),
     errors.Interrupted("interrupted; cleaned up"),
     InternalError("internal error: KeyError", log="/l/e.log", why="a mistake", hint="report it"),
@@ -107,7 +116,7 @@ def test_each_error_says_all_its_parts_in_words(error: errors.ImagectlError) -> 
     said = "\n".join(error_lines(error))
     parts = [error.what, error.hint]
     if not isinstance(error, errors.BadInput | errors.Refused):
-        parts += [error.where, error.why]
+        parts += [error.where, *error.why.splitlines()]
     match error:
         case errors.BadInput():
             parts += ["a.yaml:3:5: unknown key 'sumary'", "did you mean 'summary'?"]
@@ -133,6 +142,25 @@ def test_every_kind_of_error_is_covered_here() -> None:
     # Adapters have narrower ones of their own, which are shown as what they are one of.
     shown = {each for each in all_below(errors.ImagectlError) if each.__module__ == errors.__name__}
     assert {type(error) for error in ERRORS} == shown - {errors.ImagectlError} | {InternalError}
+
+
+def test_an_error_that_sums_up_others_tells_each_and_is_of_the_worst_kind() -> None:
+    causes = {
+        "dc1": errors.CannotTell("no answer", why="timeout", hint="look at it"),
+        "s3": errors.Corrupt("other bytes"),
+        "gce": errors.Conflict("somebody else's"),
+    }
+
+    def code(*counting: str) -> int:
+        return errors.summed_up("no", causes, counting=counting).exit_code
+
+    assert [code("dc1"), code("s3"), code("gce")] == [5, 1, 4]
+    assert [code("dc1", "s3"), code("dc1", "gce"), code("dc1", "s3", "gce")] == [1, 4, 1]
+    error = errors.summed_up("no", causes, counting=["dc1", "gce"], hint="again")
+    assert "  why:   dc1: no answer: timeout (look at it)\n" in "\n".join(error_lines(error))
+    (dc1, s3, gce) = failure(error)["error"]["causes"]
+    assert (dc1["place"], dc1["kind"], dc1["exit_code"]) == ("dc1", "cannot-tell", 5)
+    assert (s3["place"], s3["what"], gce["place"]) == ("s3", "other bytes", "gce")
 
 
 def test_a_long_tail_is_cut_and_says_so_unless_verbose() -> None:
@@ -221,6 +249,23 @@ def test_plain_progress_has_a_line_with_the_time_for_each_thing() -> None:
     ]
 
 
+def test_plain_progress_tells_now_and_then_how_far_something_has_been_moved() -> None:
+    lines: list[str] = []
+    clock = FixedClock(NOW)
+    told = progress.Plain(lines.append, clock)
+    for done in range(0, 101, 5):
+        told.moved("dc1: ova", done << 20, 100 << 20)
+        clock.advance(timedelta(seconds=1))
+    told.moved("s3: raw", 50 << 20, 100 << 20)  # broken off earlier
+    clock.advance(timedelta(seconds=10))
+    told.moved("s3: raw", 60 << 20, 100 << 20)
+    assert lines == [
+        "06:00:10Z    dc1: ova:  50 % of 100 MiB, 5.00 MiB/s",
+        "06:00:20Z    dc1: ova: 100 MiB in 0:20, 5.00 MiB/s",
+        "06:00:31Z    s3: raw:  60 % of 100 MiB, 1.00 MiB/s",
+    ]
+
+
 def test_progress_into_a_closed_pipe_does_not_end_the_work() -> None:
     def gone(_: str) -> None:
         raise BrokenPipeError
@@ -252,6 +297,29 @@ def test_the_live_display_shows_what_is_done_and_what_is_going_on() -> None:
     assert "provision" in current
     assert "1:12 of about 2:30  docker : Install Docker and" in current
     assert len(current) <= 80
+
+
+def test_the_live_display_shows_each_transfer_below_its_stage() -> None:
+    clock = FixedClock(NOW)
+    console = Console(file=io.StringIO(), width=60, force_terminal=False, highlight=False)
+    shown = progress.Live(console, clock)
+    shown.moved("nothing", 1, 2)  # before any stage: there is no place for it
+    shown.stage("publish debian-ci@20261120.1")
+    for what in ("gce-prod: gce", "dc1: ova"):
+        shown.moved(what, 0, 400 << 20)
+    clock.advance(timedelta(seconds=4))
+    shown.moved("gce-prod: gce", 100 << 20, 400 << 20)
+    shown.moved("dc1: ova", 400 << 20, 400 << 20)
+    with console.capture() as capture:
+        console.print(shown)
+    assert [" ".join(line.split()) for line in capture.get().splitlines()[1:]] == [
+        "gce-prod: gce 25 % of 400 MiB, 25.0 MiB/s",
+        "dc1: ova 400 MiB in 0:04, 100 MiB/s",
+    ]
+    shown.stage("done")
+    with console.capture() as capture:
+        console.print(shown)
+    assert "gce-prod" not in capture.get()
 
 
 def test_the_live_display_says_failed_in_a_word() -> None:

@@ -1,0 +1,114 @@
+"""Writes down what is about to be made in locations, and what became of it (P7).
+
+Promises: an artifact is put somewhere only after its intent is in the catalog, under the name that
+it will have there; the intent ends in the very change that records the placement. So whenever a
+process dies, whatever it may have left in a cloud is known by name.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+
+from imagectl.errors import Conflict
+from imagectl.model.catalog import (
+    Change,
+    EndIntent,
+    Operation,
+    RecordIntent,
+    RecordPlacement,
+    Snapshot,
+)
+from imagectl.model.version import Artifact, Intent, Placement, VersionRef
+from imagectl.policy.wording import listed
+from imagectl.services.ports import Location
+from imagectl.services.release import Releasing, commit
+
+ATTEMPTS = 10
+"""How often writing is tried where something else changes the catalog each time. What is written
+here is true whatever else happens, so unlike a move it may be on top of another change."""
+
+
+class Ledger:
+    """The intents and placements of one version. It may be used from several threads."""
+
+    def __init__(self, releasing: Releasing, ref: VersionRef) -> None:
+        self._releasing = releasing
+        self._ref = ref
+        self._lock = threading.Lock()
+
+    def begin(self, wanted: Collection[tuple[Location, Artifact]]) -> None:
+        """Say that these are about to be made. What has been said already is not said again."""
+
+        def operations(snapshot: Snapshot) -> list[Operation]:
+            known = {(each.key, each.named) for each in snapshot.intended(self._ref)}
+            return [
+                RecordIntent(each)
+                for each in (self._intent(location, artifact) for location, artifact in wanted)
+                if (each.key, each.named) not in known
+            ]
+
+        names = sorted({location.name for location, _ in wanted})
+        self._write("begin to publish", f"{self._ref} to {listed(names)}", operations)
+
+    def finish(self, location: Location, placed: Sequence[tuple[Artifact, Placement]]) -> None:
+        """Record what is in *location*, and end the intents that it has come from.
+
+        An intent under another name stays: when the location named things otherwise, or was another
+        place, something may have been made there that this does not account for.
+        """
+        made = {(each.key, location.named(self._ref, artifact)) for artifact, each in placed}
+
+        def operations(snapshot: Snapshot) -> list[Operation]:
+            over = [
+                EndIntent(each)
+                for each in snapshot.intended(self._ref)
+                if (each.key, each.named) in made
+            ]
+            return [*(RecordPlacement(each) for _, each in placed), *over]
+
+        self._write("publish", f"{self._ref} to {location.name}", operations)
+
+    def give_up(self, intents: Collection[Intent]) -> None:
+        """End intents without a placement. Those that have ended meanwhile are left out."""
+
+        def operations(snapshot: Snapshot) -> list[Operation]:
+            return [EndIntent(each) for each in snapshot.intended(self._ref) if each in intents]
+
+        names = sorted({each.location for each in intents})
+        self._write("give up publishing", f"{self._ref} to {listed(names)}", operations)
+
+    def _intent(self, location: Location, artifact: Artifact) -> Intent:
+        return Intent(
+            self._ref,
+            artifact.format,
+            artifact.architecture,
+            location.name,
+            location.named(self._ref, artifact),
+            self._releasing.clock.now(),
+            self._releasing.actor,
+        )
+
+    def _write(
+        self, action: str, reason: str, decide: Callable[[Snapshot], Sequence[Operation]]
+    ) -> None:
+        """Commit what *decide* makes of the catalog as it is, and nothing where that is nothing."""
+        releasing = self._releasing
+        with self._lock:
+            key = releasing.new_key()
+            for attempt in range(ATTEMPTS):
+                snapshot = releasing.catalog.snapshot((self._ref.image,))
+                operations = tuple(decide(snapshot))
+                if not operations:
+                    return
+                now = releasing.clock.now()
+                change = Change(
+                    key, snapshot.generation, releasing.actor, action, reason, now, operations
+                )
+                try:
+                    commit(releasing.catalog, change)
+                except Conflict:
+                    if attempt + 1 == ATTEMPTS:
+                        raise
+                else:
+                    return
