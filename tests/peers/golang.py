@@ -27,16 +27,15 @@ BUILD_SECONDS = 600.0
 
 
 @contextmanager
-def running(source: Path, *args: str, folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The program of that folder of Go files for as long as the block runs, and what it says of
-    itself. Its log and its temporary files are in *folder*."""
+def running(source: Path, folder: Path) -> Iterator[Mapping[str, Any]]:
+    """The program of the Go files in *source* for as long as the block runs, and what it says of
+    itself. Its log and its files are in *folder*, which it removes at its end."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [str(build(source)), *args],
+            [str(build(source)), f"-folder={folder}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "TMPDIR": str(folder)},
             start_new_session=True,  # Ctrl-C is for the tests, which stop it then
         )
     with process:

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from peers.golang import running
 
 
@@ -65,18 +63,5 @@ def ssh_server() -> Iterator[SshServer]:
     with tempfile.TemporaryDirectory(prefix="imagectl-sshd-") as name:
         folder = Path(name)
         (folder / "home").mkdir()
-        options = {
-            "authorized": folder / "authorized_keys",
-            "home": folder / "home",
-            "record": folder / "record",
-        }
-        args = [f"-{option}={path}" for option, path in options.items()]
-        with running(Path(__file__).parent, *args, folder=folder) as said:
+        with running(Path(__file__).parent, folder) as said:
             yield SshServer(said["port"], said["host_key"], folder)
-
-
-@pytest.fixture
-def sshd() -> Iterator[SshServer]:
-    """A server that nobody may log in to yet."""
-    with ssh_server() as made:
-        yield made

@@ -1,7 +1,7 @@
 // An SSH server for tests, in place of the one in a guest: on 127.0.0.1, with a host key of its own.
 //
-// Any user may log in whose key is in the file -authorized, which is read anew at each login. Commands
-// run as whoever started the server, in the folder -home. Its port and host key are printed as one line
+// Any user may log in whose key is in the file "authorized_keys" of its folder, which is read anew at each
+// login. Commands run as whoever started the server, in "home", and are recorded in "record". Its port and host key are printed as one line
 // of JSON. It ends when its standard input ends: with whoever started it, however that ended.
 package main
 
@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,11 +27,11 @@ import (
 )
 
 func main() {
-	authorized := flag.String("authorized", "", "a file of public keys, as in ~/.ssh/authorized_keys")
-	home := flag.String("home", "", "the folder that commands run in")
-	record := flag.String("record", "", "a file that takes a line of JSON for each command")
+	folder := flag.String("folder", "", "where its files are; removed at the end")
 	address := flag.String("address", "127.0.0.1:0", "where to listen")
 	flag.Parse()
+	defer os.RemoveAll(*folder)
+	authorized := filepath.Join(*folder, "authorized_keys")
 
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	must(err)
@@ -38,7 +39,7 @@ func main() {
 	must(err)
 	config := &ssh.ServerConfig{
 		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if known(*authorized, key) {
+			if known(authorized, key) {
 				return nil, nil
 			}
 			return nil, fmt.Errorf("unknown key of %s", meta.User())
@@ -51,7 +52,11 @@ func main() {
 		"port":     listener.Addr().(*net.TCPAddr).Port,
 		"host_key": strings.TrimSpace(string(ssh.MarshalAuthorizedKey(host.PublicKey()))),
 	}))
-	server := &server{config: config, home: *home, record: *record}
+	server := &server{
+		config: config,
+		home:   filepath.Join(*folder, "home"),
+		record: filepath.Join(*folder, "record"),
+	}
 	go func() {
 		for {
 			connection, err := listener.Accept()
@@ -158,9 +163,6 @@ func (s *server) run(user, line string, environment []string, channel ssh.Channe
 }
 
 func (s *server) note(user, line string, status uint32) {
-	if s.record == "" {
-		return
-	}
 	s.recording.Lock()
 	defer s.recording.Unlock()
 	file, err := os.OpenFile(s.record, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)

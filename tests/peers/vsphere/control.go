@@ -159,7 +159,8 @@ func (f *front) machines() []machine {
 	return described
 }
 
-// fill makes many machines at once. "{n}" in texts is the machine's number, from 0.
+// fill makes many machines at once. "{n}" in texts is the machine's number, from 0, and "{uuid}" its
+// instance UUID.
 func (f *front) fill(in *json.Decoder) (interface{}, error) {
 	var asked struct {
 		Count      int               `json:"count"`
@@ -192,12 +193,15 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 		return nil, err
 	}
 	for n := 0; n < asked.Count; n++ {
-		say := func(text string) string { return strings.ReplaceAll(text, "{n}", fmt.Sprint(n)) }
+		id := uuid.New().String()
+		say := func(text string) string {
+			return strings.NewReplacer("{n}", fmt.Sprint(n), "{uuid}", id).Replace(text)
+		}
 		task, err := folder.CreateVM(background, types.VirtualMachineConfigSpec{
 			Name:         say(asked.Name),
 			Annotation:   say(asked.Annotation),
 			GuestId:      string(types.VirtualMachineGuestOsIdentifierOtherGuest),
-			InstanceUuid: uuid.New().String(),
+			InstanceUuid: id,
 			Files:        &types.VirtualMachineFileInfo{VmPathName: "[" + datastore.Name() + "]"},
 		}, pool, nil)
 		if err != nil {

@@ -32,7 +32,12 @@ func main() {
 	datacenters := flag.Int("datacenters", 2, "how many, named DC0, DC1, ...")
 	user := flag.String("user", "imagectl@vsphere.local", "who may do everything")
 	password := flag.String("password", "secret", "of that user")
+	folder := flag.String("folder", "", "an own folder for its files, which is removed at the end")
 	flag.Parse()
+	if *folder != "" {
+		must(os.Setenv("TMPDIR", *folder))
+		defer os.RemoveAll(*folder)
+	}
 	log.SetOutput(os.Stderr)
 
 	model := simulator.VPX()
