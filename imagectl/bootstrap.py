@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imagectl.adapters.inputs.store import InputStore
     from imagectl.adapters.inputs.supply import Supply
     from imagectl.adapters.mirrors import Mirror
+    from imagectl.adapters.packer_template import PackerTemplates
     from imagectl.adapters.qemu import Accelerator
     from imagectl.adapters.toolchain import Toolchains
     from imagectl.adapters.workspaces import LocalWorkspaces
@@ -203,7 +204,14 @@ class Project:
         """What the tools themselves find wrong with a definition."""
         from imagectl.adapters.checks import ToolChecks
 
-        return ToolChecks(self.root)
+        return ToolChecks(self.root, self.templates)
+
+    @cached_property
+    def templates(self) -> PackerTemplates:
+        """Runs the users' own Packer templates."""
+        from imagectl.adapters.packer_template import PackerTemplates
+
+        return PackerTemplates(self.root, self.state / "packer-cache")
 
     def workbench(self, progress: Progress) -> Workbench:
         """What building, testing, locking and rebuilding need; its adapters tell *progress* what
@@ -228,6 +236,7 @@ class Project:
             ),
             comparer=TreeComparer(),
             inspector=LocalInspector(self.state / "keys"),
+            templates=self.templates,
             timings=FileTimings(self.state / "timings.json"),
             clock=self.clock,
         )
@@ -276,6 +285,7 @@ class Project:
             self._open_supply,
             self.toolchains,
             BaseCache(self.state / "bases"),
+            self.templates,
             self.mirror,
         )
 

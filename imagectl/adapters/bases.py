@@ -1,4 +1,5 @@
-"""The file trees that builds begin with: Debian packages, a disk made elsewhere, or a parent."""
+"""What builds begin with: the tree of Debian packages, of a disk made elsewhere or of a parent; or
+the disk that a Packer template makes, which is kept as it is."""
 
 from __future__ import annotations
 
@@ -9,16 +10,17 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO
 
-from imagectl.adapters import debootstrap
+from imagectl.adapters import debootstrap, opaque
 from imagectl.adapters.base_cache import BaseCache
 from imagectl.adapters.disk import boot, convert
 from imagectl.adapters.disk.capture import read_back
 from imagectl.adapters.disk.tree import NotUnderstood
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import Mirror
+from imagectl.adapters.packer_template import PackerTemplates
 from imagectl.adapters.session import Session
-from imagectl.errors import BuildFailed, Corrupt, NotFound
-from imagectl.model.image import DebianBase, DiskBase, Image, ParentBase
+from imagectl.errors import BuildFailed, Corrupt, NotFound, Refused
+from imagectl.model.image import DebianBase, DiskBase, Image, PackerTemplate, ParentBase
 from imagectl.model.lock import Access, Index, LockedDiskBase
 from imagectl.model.names import Sha256
 from imagectl.model.version import Version
@@ -38,10 +40,17 @@ FETCH_SECONDS = 60
 class LocalBases:
     """Implements ``services.ports.Bases``."""
 
-    def __init__(self, session: Session, store: ArtifactStore, cache: BaseCache) -> None:
+    def __init__(
+        self,
+        session: Session,
+        store: ArtifactStore,
+        cache: BaseCache,
+        templates: PackerTemplates,
+    ) -> None:
         self._session = session
         self._store = store
         self._cache = cache
+        self._templates = templates
         self.disk: LockedDiskBase | None = None
         """The disk made elsewhere that was the base, once it was needed."""
 
@@ -63,6 +72,26 @@ class LocalBases:
                 source, sha256 = image.base.source, image.base.sha256
                 self.disk = LockedDiskBase(source, sha256, disk.stat().st_size)
                 return self._from_disk(disk, work, progress, out)
+            case PackerTemplate(template=template):
+                return self._from_template(image, str(template), work, progress)
+
+    def _from_template(
+        self, image: Image, template: str, work: Workspace, progress: Progress
+    ) -> OpaqueDisk:
+        conditions = self._session.conditions
+        if conditions.access is Access.OFFLINE:
+            raise Refused(
+                f"{image.name} cannot be built offline",
+                reasons=[f"{template} downloads what it wants, and nothing of it is kept"],
+                where=f"images/{image.name}/image.yaml",
+            )
+        disk = self._templates.make_disk(image, conditions.project, work, progress)
+        raw = work.folder / "given.raw"
+        progress.step("reading the disk")
+        convert.to_raw(disk, self._session.toolchain, raw)
+        opaque.check_boot_code(raw, f"the disk that {template} makes")
+        cause = f"the Packer template {template} makes it, and nothing holds that to its inputs"
+        return _kept(OpaqueDisk(raw, cause), progress)
 
     def _from_packages(
         self, image: Image, base: DebianBase, work: Workspace, progress: Progress, out: Path

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imagectl.adapters import ansible, galaxy, guest, packer, qemu, testinfra
+from imagectl.adapters.packer_template import PackerTemplates
 from imagectl.errors import BadInput, BuildFailed, Problem
-from imagectl.model.image import Image
+from imagectl.model.image import Image, PackerTemplate
 from imagectl.services.ports import Progress
 
 
 class ToolChecks:
     """Implements ``services.ports.Checks`` with ansible-playbook, pytest and Packer."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, templates: PackerTemplates) -> None:
         self._project = project
+        self._templates = templates
 
     def check(self, image: Image, progress: Progress) -> None:
         where = f"images/{image.name}/image.yaml"
         problems: list[Problem] = []
         with tempfile.TemporaryDirectory(prefix="imagectl-") as folder:
             work = Path(folder)
-            checks: tuple[tuple[str, Callable[[], None]], ...] = (
-                (
-                    "the playbook's syntax",
-                    lambda: check_playbook(image, self._project, work, where, progress),
-                ),
-                (galaxy.REQUIREMENTS, lambda: galaxy.check(self._project)),
-                ("the suites", lambda: testinfra.collect(image.suites, self._project, image.name)),
-                ("the Packer template", lambda: check_template(image, work, where)),
-            )
-            for what, check in checks:
+            for what, check in self._checks(image, work, where, progress):
                 progress.step(f"checking {what} of {image.name}")
                 try:
                     check()
@@ -40,6 +33,21 @@ class ToolChecks:
                     problems += bad.problems
         if problems:
             raise BadInput(problems)
+
+    def _checks(
+        self, image: Image, work: Path, where: str, progress: Progress
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
+        project, template = self._project, "the Packer template"
+        yield "the suites", lambda: testinfra.collect(image.suites, project, image.name)
+        if isinstance(image.base, PackerTemplate):
+            yield template, lambda: self._templates.check(image, project, work, progress)
+            return
+        yield (
+            "the playbook's syntax",
+            lambda: check_playbook(image, project, work, where, progress),
+        )
+        yield galaxy.REQUIREMENTS, lambda: galaxy.check(project)
+        yield template, lambda: check_template(image, work, where)
 
 
 def check_playbook(image: Image, project: Path, work: Path, where: str, progress: Progress) -> None:

@@ -19,10 +19,11 @@ from imagectl.adapters.definition_files import (
     reason,
     refused,
     suite_files,
+    template_files,
 )
 from imagectl.adapters.disk.rules import RULES
 from imagectl.model.digest import digest_of
-from imagectl.model.image import Image
+from imagectl.model.image import Image, PackerTemplate
 from imagectl.model.lock import DefinitionDigests
 from imagectl.model.names import Sha256
 
@@ -33,11 +34,18 @@ def definition_digests(root: Path, image: Image) -> DefinitionDigests:
     Raises BadInput for a file that cannot be read, or is somewhere else.
     """
     return DefinitionDigests(
-        definition=digest_of(replace(image, volatile=())),
+        definition=_definition(root, image),
         playbooks=_digest(root, playbook_files(root)),
         suites=_digest(root, suite_files(root, image)),
         rules=digest_of((RULES, image.volatile)),
     )
+
+
+def _definition(root: Path, image: Image) -> Sha256:
+    said = replace(image, volatile=())
+    if not isinstance(image.base, PackerTemplate):
+        return digest_of(said)
+    return digest_of((said, _digest(root, template_files(root, image))))
 
 
 def _digest(root: Path, entries: Iterable[Entry]) -> Sha256:

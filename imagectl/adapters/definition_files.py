@@ -2,8 +2,9 @@
 
 A file that is missed here would leave an old image in place of a new one, and a version that cannot
 be made again. Hence more is taken than what is named: the whole of ``playbooks/`` (roles,
-collections, templates, files, requirements), the suites, and every ``conftest.py`` that pytest
-would load for them. Only what an interpreter or an editor leaves behind is left out.
+collections, templates, files, requirements), the folder of the user's own Packer template, the
+suites, and every ``conftest.py`` that pytest would load for them. Only what an interpreter or an
+editor leaves behind is left out.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from imagectl.errors import BadInput, Problem
-from imagectl.model.image import Image
+from imagectl.model.image import Image, PackerTemplate
 
 PLAYBOOKS = PurePosixPath("playbooks")
+
+DEFINITION = ("image.yaml", "image.lock")
 
 LEFT_OUT = (
     "__pycache__",
@@ -73,6 +76,27 @@ def suite_files(root: Path, image: Image) -> tuple[Entry, ...]:
             if os.path.lexists(root / folder / "conftest.py"):
                 named.append(folder / "conftest.py")
     return _found(root, named)
+
+
+def template_files(root: Path, image: Image) -> tuple[Entry, ...]:
+    """The folder of the user's own Packer template with all that is in it, sorted; nothing for
+    other images. The definition and the lock, which may be there too, are not of it."""
+    if not isinstance(image.base, PackerTemplate):
+        return ()
+    folder = image.base.template.parent
+    try:
+        names = sorted(os.listdir(root / folder))
+    except OSError as error:
+        raise refused(folder, f"cannot be read: {reason(error)}") from error
+    return _found(
+        root,
+        [
+            folder / name
+            for name in names
+            if name not in DEFINITION
+            and not any(fnmatchcase(name, pattern) for pattern in LEFT_OUT)
+        ],
+    )
 
 
 def _found(root: Path, named: Iterable[PurePosixPath]) -> tuple[Entry, ...]:

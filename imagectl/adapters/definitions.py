@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from imagectl.adapters import definition_digest, durable, project_files, sources
-from imagectl.adapters.definition_files import playbook_files, suite_files
+from imagectl.adapters.definition_files import playbook_files, suite_files, template_files
 from imagectl.errors import BadInput, BuildFailed, Corrupt, NotFound, Problem
 from imagectl.formats import lock_text
 from imagectl.model.image import Image
@@ -61,16 +61,21 @@ class FileDefinitions:
                 (folder / durable.PARTIAL).rmdir()
         return final
 
-    def archive(self, image: Image, lock: Lock, work: Workspace) -> Path:
+    def archive(
+        self, image: Image, digests: DefinitionDigests, lock: Lock | None, work: Workspace
+    ) -> Path:
         out = work.folder / "source.tar"
         definition = project_files.image_file(image.name)
-        texts = {
-            definition: project_files.read_definition(self._root, image.name),
-            project_files.lock_file(image.name): lock_text.write_lock(lock).encode(),
-        }
+        texts = {definition: project_files.read_definition(self._root, image.name)}
+        if lock is not None:
+            texts[project_files.lock_file(image.name)] = lock_text.write_lock(lock).encode()
         entries = {
             each.path: each
-            for each in (*playbook_files(self._root), *suite_files(self._root, image))
+            for each in (
+                *playbook_files(self._root),
+                *suite_files(self._root, image),
+                *template_files(self._root, image),
+            )
         }
         sources.write_archive(
             out,
@@ -78,29 +83,39 @@ class FileDefinitions:
             entries.values(),
             [(PurePosixPath(name), text) for name, text in texts.items()],
         )
-        self._compare(image, lock, out, work)
+        self._compare(image, digests, lock, out, work)
         return out
 
-    def _compare(self, image: Image, lock: Lock, archive: Path, work: Workspace) -> None:
+    def _compare(
+        self,
+        image: Image,
+        digests: DefinitionDigests,
+        lock: Lock | None,
+        archive: Path,
+        work: Workspace,
+    ) -> None:
         """See that what was archived is what was built, whole: unpacked, it has the digests."""
         try:
-            found = self._unpack(archive, image.name, work, "archived")
-            digests = definition_digest.definition_digests(found.project, found.image)
+            root = self._unpacked(archive, work, "archived")
+            found = project_files.load_alone(root, image.name)
+            found_digests = definition_digest.definition_digests(root, found)
+            found_lock = project_files.load_lock(root, image.name)
         except (BadInput, NotFound, Corrupt) as problem:
             raise _changed(image, problem.what) from problem
-        if (found.image, found.lock, digests) != (image, lock, lock.definition):
+        if (found, found_lock, found_digests) != (image, lock, digests):
             raise _changed(image, "its files are not those that the build began with")
 
     def unpack(self, archive: Path, name: ImageName, work: Workspace) -> Sources:
-        return self._unpack(archive, name, work, "sources")
-
-    def _unpack(self, archive: Path, name: ImageName, work: Workspace, folder: str) -> Sources:
-        root = work.sub(folder)
-        sources.unpack_archive(archive, root)
+        root = self._unpacked(archive, work, "sources")
         lock = project_files.load_lock(root, name)
         if lock is None:
             raise Corrupt(f"the sources of {name} are without their lock", where=str(archive))
         return Sources(project_files.load_alone(root, name), lock, root)
+
+    def _unpacked(self, archive: Path, work: Workspace, folder: str) -> Path:
+        root = work.sub(folder)
+        sources.unpack_archive(archive, root)
+        return root
 
 
 def _changed(image: Image, why: str) -> BuildFailed:

@@ -12,6 +12,7 @@ from imagectl.adapters.bases import LocalBases
 from imagectl.adapters.disks import LocalDisks
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import Mirror
+from imagectl.adapters.packer_template import PackerTemplates
 from imagectl.adapters.provision import PackerProvisioner, Settings
 from imagectl.adapters.session import Session
 from imagectl.adapters.toolchain import OpenSupply, Toolchain, Toolchains
@@ -70,6 +71,7 @@ class LocalEquipper:
         open_supply: OpenSupply,
         toolchains: Toolchains,
         bases: BaseCache,
+        templates: PackerTemplates,
         mirror: Callable[[], Mirror],
     ) -> None:
         self._settings = settings
@@ -78,6 +80,7 @@ class LocalEquipper:
         self._open_supply = open_supply
         self._toolchains = toolchains
         self._bases = bases
+        self._templates = templates
         self._mirror = mirror
 
     @contextlib.contextmanager
@@ -99,7 +102,7 @@ class LocalEquipper:
             session = Session(conditions, mirrors, supply, self._inputs, toolchain)
             yield LocalEquipment(
                 session,
-                LocalBases(session, self._store, self._bases),
+                LocalBases(session, self._store, self._bases, self._templates),
                 PackerProvisioner(self._settings, session),
                 LocalDisks(lambda progress: toolchain),
             )

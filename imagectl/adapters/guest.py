@@ -19,6 +19,7 @@ from pathlib import Path
 
 from imagectl.adapters import process
 from imagectl.errors import Failed, GuestUnreachable
+from imagectl.services.ports import Booted
 
 CONSOLE_TAIL_LINES = 40
 POLL_SECONDS = 0.25
@@ -120,16 +121,23 @@ def in_ssh(path: Path) -> str:
 
 def write_ssh_config(folder: Path, sockets: Path, keys: Keys, port: int) -> Path:
     """An ssh_config in which ``guest`` is the VM behind *port*, through one shared connection."""
+    here = Booted("127.0.0.1", port, "root", keys.private, None)
+    return write_machine_config(folder, sockets, here)
+
+
+def write_machine_config(folder: Path, sockets: Path, machine: Booted) -> Path:
+    """The same for a machine anywhere. A host key that is not known beforehand is taken once."""
     path = folder / "ssh_config"
+    known = machine.known_hosts or folder / "known_hosts"
     path.write_text(
         "Host guest\n"
-        "  HostName 127.0.0.1\n"
-        f"  Port {port}\n"
-        "  User root\n"
-        f"  IdentityFile {in_ssh(keys.private)}\n"
+        f"  HostName {machine.host}\n"
+        f"  Port {machine.port}\n"
+        f"  User {machine.user}\n"
+        f"  IdentityFile {in_ssh(machine.key)}\n"
         "  IdentitiesOnly yes\n"
-        "  StrictHostKeyChecking accept-new\n"
-        f"  UserKnownHostsFile {in_ssh(folder / 'known_hosts')}\n"
+        f"  StrictHostKeyChecking {'yes' if machine.known_hosts else 'accept-new'}\n"
+        f"  UserKnownHostsFile {in_ssh(known)}\n"
         "  GlobalKnownHostsFile /dev/null\n"
         "  PasswordAuthentication no\n"
         "  ConnectTimeout 60\n"

@@ -38,17 +38,22 @@ def make_ready(raw: Path, image: Image, disk: Path) -> None:
             "its files cannot be moved to another disk",
             hint=f"set `disk_size: {-(-size // (1 << 30))}G`, or more, in image.yaml",
         )
+    check_boot_code(raw, f"the base disk of {image.name}")
+    shutil.move(raw, disk)
+    with disk.open("r+b") as file:
+        file.truncate(image.disk_size)
+
+
+def check_boot_code(raw: Path, what: str) -> None:
+    """Raise BuildFailed where nothing on *raw*, which *what* names, starts by BIOS."""
     with raw.open("rb") as file:
         if not any(file.read(BOOT_CODE)):
             raise BuildFailed(
-                f"the base disk of {image.name} has no boot loader for a BIOS",
+                f"{what} has no boot loader for a BIOS",
                 stage="provision",
                 why="a disk that is kept as it is must start by itself, and only BIOS is tried",
                 hint="take the vendor's image for BIOS, or for both BIOS and UEFI",
             )
-    shutil.move(raw, disk)
-    with disk.open("r+b") as file:
-        file.truncate(image.disk_size)
 
 
 def shutdown_command(public_key: str, host_key: str) -> str:

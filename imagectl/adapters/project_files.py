@@ -23,6 +23,7 @@ from imagectl.formats.cross_checks import (
     check_locations,
     check_parent,
     check_policy,
+    check_template,
 )
 from imagectl.formats.image_yaml import parse_image_with_source
 from imagectl.formats.lock_text import parse_lock
@@ -31,7 +32,7 @@ from imagectl.formats.reading import Path as YamlPath
 from imagectl.formats.reading import Source, did_you_mean
 from imagectl.formats.yaml_strict import MAX_BYTES
 from imagectl.model.channel import ReleasePolicy
-from imagectl.model.image import DiskBase, Image
+from imagectl.model.image import DiskBase, Image, PackerTemplate
 from imagectl.model.lock import Lock
 from imagectl.model.names import BadName, ImageName, parse_image_name
 from imagectl.model.project import Project
@@ -212,6 +213,7 @@ def _check_one(
 ) -> Iterator[Problem]:
     if project is not None:
         yield from check_locations(defined, project)
+        yield from check_template(defined, project)
     yield from check_parent(defined, names, policy)
     yield from _check_files(root, defined)
 
@@ -230,6 +232,8 @@ def _check_files(root: Path, defined: Defined) -> Iterator[Problem]:
         wanted.append((("suites", index), suite, False))
     if isinstance(image.base, DiskBase) and "://" not in image.base.source:
         wanted.append((("base", "disk", "source"), PurePosixPath(image.base.source), False))
+    if isinstance(image.base, PackerTemplate):
+        wanted.append((("packer", "template"), image.base.template, False))
     for where, path, folder in wanted:
         found = root / path
         try:

@@ -1,4 +1,5 @@
-"""Boots a throw-away overlay of a finished artifact and runs its suites on it."""
+"""Boots a throw-away overlay of a finished artifact and runs its suites on it; or runs them on a
+machine of a location."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from pathlib import Path
 from imagectl.adapters import guest, listening, qemu, testinfra
 from imagectl.adapters.disk import blocks, gce, ova
 from imagectl.adapters.runs import Run
-from imagectl.errors import Unsupported
+from imagectl.errors import GuestUnreachable, ToolFailed, Unsupported
 from imagectl.model.image import Image
 from imagectl.model.names import Format
-from imagectl.services.ports import Progress, Proof, Workspace
+from imagectl.services.ports import Booted, Progress, Proof, Workspace
 
 
 class QemuProver:
@@ -43,19 +44,52 @@ class QemuProver:
         disk, disk_format = take_out(disk, disk_format, work.folder)
         keys = guest.make_keys(work.sub("prove"))
         progress.step("booting a throw-away overlay of the finished disk")
-        with (
-            work.log.open("a", encoding="utf-8") as log,
-            qemu.booted(
-                disk,
-                disk_format,
-                run=run,
-                keys=keys,
-                accelerator=self._accelerator(work),
-                memory=image.test_memory,
-                cpus=image.build_cpus,
-                seconds=self._boot_seconds,
-            ) as vm,
-        ):
+        with qemu.booted(
+            disk,
+            disk_format,
+            run=run,
+            keys=keys,
+            accelerator=self._accelerator(work),
+            memory=image.test_memory,
+            cpus=image.build_cpus,
+            seconds=self._boot_seconds,
+        ) as vm:
+            proof = self._run_suites(image, vm, work, progress)
+            if keep:
+                _wait_for_user(vm, progress)
+            return proof
+
+    def prove_machine(
+        self, image: Image, machine: Booted, work: Workspace, progress: Progress
+    ) -> Proof:
+        folder = work.sub("machine")
+        console = folder / "console.log"
+        console.write_text(f"{machine.host}: no console is read from a location\n")
+        config = guest.write_machine_config(folder, work.sockets, machine)
+        vm = guest.Guest(machine.port, config, console)
+        progress.step(f"logging in to {machine.host}")
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(guest.connection(vm))
+            except ToolFailed as failure:
+                raise GuestUnreachable(
+                    f"the machine that runs {image.name} does not let us in",
+                    where=f"{machine.user}@{machine.host}, port {machine.port}",
+                    why=f"{failure.why}: {failure.tail.strip()}",
+                    tail="",
+                ) from failure
+            return self._run_suites(image, vm, work, progress, sudo=machine.user != "root")
+
+    def _run_suites(
+        self,
+        image: Image,
+        vm: guest.Guest,
+        work: Workspace,
+        progress: Progress,
+        *,
+        sudo: bool = False,
+    ) -> Proof:
+        with work.log.open("a", encoding="utf-8") as log:
 
             def tell(test: str) -> None:
                 progress.step(test)
@@ -64,12 +98,12 @@ class QemuProver:
             # Before the suites run: those may start what listens.
             ports = listening.listening(vm)
             log.write(f"listening: {', '.join(ports) or 'nothing'}\n")
-            report = testinfra.run_suites(image.suites, self._project, vm, work.folder, tell)
+            report = testinfra.run_suites(
+                image.suites, self._project, vm, work.folder, tell, sudo=sudo
+            )
             for each in report.failures:
                 log.write(f"FAILED {each.suite}::{each.name}\n{each.said}\n")
-            if keep:
-                _wait_for_user(vm, progress)
-            return Proof(report, vm.console, guest.console_tail(vm.console), ports)
+        return Proof(report, vm.console, guest.console_tail(vm.console), ports)
 
 
 def take_out(disk: Path, disk_format: Format, folder: Path) -> tuple[Path, Format]:

@@ -29,7 +29,7 @@ from imagectl.adapters.disk.rules import UPDATE_INITRAMFS_CONF, rules_of
 from imagectl.adapters.secrets import read_secret
 from imagectl.adapters.session import Session
 from imagectl.errors import BuildFailed, GuestUnreachable, ImagectlError
-from imagectl.model.image import Image
+from imagectl.model.image import Image, PackerTemplate
 from imagectl.services.ports import (
     Base,
     CanonicalTree,
@@ -73,6 +73,9 @@ class PackerProvisioner:
         self._session = session
 
     def provision(self, image: Image, base: Base, work: Workspace, progress: Progress) -> Finished:
+        if isinstance(image.base, PackerTemplate):
+            assert isinstance(base, OpaqueDisk)
+            return base  # its template has done that
         installed = galaxy.install(self._session, work.sub("galaxy"), progress)
         disk = work.folder / "build.disk"
         if isinstance(base, OpaqueDisk):

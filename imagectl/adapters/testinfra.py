@@ -62,8 +62,12 @@ def run_suites(
     guest: Guest,
     work: Path,
     on_test: Callable[[str], None],
+    *,
+    sudo: bool = False,
 ) -> TestReport:
     """Run the suites against *guest*. A failing test is a result, not an error.
+
+    ``sudo``: its user is not root, and may become it.
 
     Raises Failed where pytest itself could not run them or a suite ran no test.
     """
@@ -71,6 +75,7 @@ def run_suites(
     command = [
         *(sys.executable, "-m", "pytest", *_OPTIONS, "-v", f"--junitxml={xml}"),
         *("--hosts=ssh://guest", f"--ssh-config={guest.ssh_config}"),
+        *(["--sudo"] if sudo else []),
         *(str(project / suite) for suite in suites),
     ]
 

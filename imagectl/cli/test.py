@@ -91,7 +91,9 @@ def command(invocation: Invocation, ref: ImageRef, failed: bool, keep: bool) -> 
             proved = prove.prove_failed(bench, image, progress, keep=keep)
         else:
             version = ref.version or head_of(project.catalog.snapshot([ref.image]), ref)
-            proved = prove.prove_version(bench, VersionRef(ref.image, version), progress, keep=keep)
+            proved = prove.prove_version(
+                bench, project.locations, VersionRef(ref.image, version), progress, keep=keep
+            )
     invocation.out.answer(_document(proved), _lines(proved))
 
 

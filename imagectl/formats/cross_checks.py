@@ -9,8 +9,9 @@ from imagectl.errors import Problem
 from imagectl.formats.reading import Path, Source, did_you_mean
 from imagectl.formats.yaml_strict import ListNode
 from imagectl.model.channel import ReleasePolicy
-from imagectl.model.image import Image, ParentBase
-from imagectl.model.names import ImageName
+from imagectl.model.image import Image, PackerTemplate, ParentBase
+from imagectl.model.names import Format, ImageName
+from imagectl.model.place import GceLocation
 from imagectl.model.project import Project
 from imagectl.policy.ancestry import circle, parent_of
 
@@ -25,6 +26,8 @@ class Defined(NamedTuple):
 def check_locations(defined: Defined, project: Project) -> Iterator[Problem]:
     """Every location of the image is in imagectl.yaml."""
     image = defined.image
+    if isinstance(image.base, PackerTemplate) and image.base.builds is not None:
+        return  # see check_template
     for key, names in (
         ("required", image.required_locations),
         ("optional", image.optional_locations),
@@ -36,6 +39,26 @@ def check_locations(defined: Defined, project: Project) -> Iterator[Problem]:
                     f"there is no location {name!r} in imagectl.yaml",
                     did_you_mean(name, tuple(project.locations)),
                 )
+
+
+def check_template(defined: Defined, project: Project) -> Iterator[Problem]:
+    """Where a Packer template makes the image in a location, it can be made and tested there."""
+    base = defined.image.base
+    if not isinstance(base, PackerTemplate) or base.builds is None:
+        return
+    where = ("packer", "builds")
+    settings = project.locations.get(base.builds)
+    if settings is None:
+        what = f"there is no location {base.builds!r} in imagectl.yaml"
+        yield defined.source.problem(where, what, did_you_mean(base.builds, [*project.locations]))
+    elif Format.NATIVE not in settings.takes:
+        what = f"in {base.builds}, of type {settings.type}, nothing can be built"
+        hint = "leave it out where the template makes a disk on this machine"
+        yield defined.source.problem(where, what, hint)
+    elif isinstance(settings, GceLocation) and settings.zone is None:
+        what = f"what is built in {base.builds} cannot be tested there"
+        hint = f"give {base.builds} a `zone` in imagectl.yaml, for the machine that is tested"
+        yield defined.source.problem(where, what, hint)
 
 
 def _location_path(source: Source, key: str, index: int) -> Path:

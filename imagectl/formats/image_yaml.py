@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from imagectl.formats.packer_template import PACKER, refuse_others
 from imagectl.formats.paths import PATH_PATTERN, SOURCE, parse_path
 from imagectl.formats.reading import Source, Unfit, read_document
 from imagectl.formats.scalars import Choice, Free, Integer, Size, Text, in_python, matching
@@ -37,6 +38,7 @@ from imagectl.model.image import (
     DebianBase,
     DiskBase,
     Image,
+    PackerTemplate,
     ParentBase,
     Provision,
     VolatileRule,
@@ -253,7 +255,10 @@ TEST: Record[int] = Record(
 _SUMMARY = required(
     "summary", Text(str, "one line of text", longest=120), "What the image is for, in one line."
 )
-_BASE: Field[Base] = required("base", BASE, "What the image is made from.")
+_BASE: Field[Base | None] = optional(
+    "base", BASE, "What the image is made from. Required, but for images with `packer`."
+)
+_PACKER = optional("packer", PACKER, PACKER.meaning)
 _ARCHITECTURE = defaulted(
     "architecture", Choice(Architecture), "The processor it is for, in Debian's words.", "amd64"
 )
@@ -290,6 +295,11 @@ _VOLATILE = defaulted(
 
 
 def _check_image(values: Values) -> None:
+    typed = values.keys()
+    if "packer" in typed:
+        refuse_others(values)
+    elif "base" not in typed:
+        values.reject((), "'base' is missing", BASE.says())
     _check_size(values)
     if _VOLATILE in values:
         _check_volatile(values, values[_VOLATILE])
@@ -321,6 +331,7 @@ IMAGE: Record[Values] = Record(
     (
         _SUMMARY,
         _BASE,
+        _PACKER,
         _ARCHITECTURE,
         _DISK_SIZE,
         _PROVISION,
@@ -346,17 +357,22 @@ def parse_image_with_source(data: bytes, file: str, name: ImageName) -> tuple[Im
     """Like ``parse_image``, with the places of the values for what is checked later."""
     document = load(data, file)
     found = read_document(IMAGE, document)
+    base = found[_PACKER] or found[_BASE]
+    assert base is not None  # else refused
+    formats, locations = found[_FORMATS], found[_LOCATIONS]
+    if isinstance(base, PackerTemplate) and base.builds is not None:
+        formats, locations = (Format.NATIVE,), Locations((base.builds,), ())
     image = Image(
         name=name,
         summary=found[_SUMMARY],
-        base=found[_BASE],
+        base=base,
         architecture=found[_ARCHITECTURE],
         disk_size=found[_DISK_SIZE],
         provision=found[_PROVISION],
         suites=found[_SUITES],
-        formats=found[_FORMATS],
-        required_locations=found[_LOCATIONS].required,
-        optional_locations=found[_LOCATIONS].optional,
+        formats=formats,
+        required_locations=locations.required,
+        optional_locations=locations.optional,
         build_memory=found[_BUILD].memory,
         build_cpus=found[_BUILD].cpus,
         test_memory=found[_TEST],

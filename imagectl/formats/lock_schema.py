@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from imagectl.formats.paths import PATH_PATTERN, SOURCE, URL, parse_path
+from imagectl.formats.paths import PATH, PATH_PATTERN, SOURCE, URL, parse_path
 from imagectl.formats.reading import Unfit
 from imagectl.formats.scalars import ONE_LINE, Choice, Integer, Text, matching, one_of
 from imagectl.formats.schema import (
@@ -35,6 +35,7 @@ from imagectl.model.lock import (
     LockedDiskBase,
     LockedPackagesBase,
     LockedParentBase,
+    LockedTemplateBase,
     LockedToolchain,
     Package,
     sorted_inputs,
@@ -210,11 +211,18 @@ _PARENT_BASE: Record[LockedBase] = Record(
     (_PARENT, _TREE),
     lambda values: LockedParentBase(values[_PARENT], values[_TREE]),
 )
+_TEMPLATE = required("path", PATH, "The template, a path inside the project.")
+_TEMPLATE_BASE: Record[LockedBase] = Record(
+    "A disk that the user's own Packer template makes. What that reads cannot be locked.",
+    (_TEMPLATE,),
+    lambda values: LockedTemplateBase(str(values[_TEMPLATE])),
+)
 BASE: OneOf[LockedBase] = OneOf(
     {
         "packages": (_PACKAGES_BASE, _PACKAGES_BASE.meaning),
         "disk": (_DISK_BASE, _DISK_BASE.meaning),
         "parent": (_PARENT_BASE, _PARENT_BASE.meaning),
+        "template": (_TEMPLATE_BASE, _TEMPLATE_BASE.meaning),
     }
 )
 

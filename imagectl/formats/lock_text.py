@@ -29,6 +29,7 @@ from imagectl.model.lock import (
     LockedDiskBase,
     LockedPackagesBase,
     LockedParentBase,
+    LockedTemplateBase,
     Package,
     sorted_inputs,
 )
@@ -166,6 +167,8 @@ def _base(base: LockedBase) -> str:
             return f"disk: {_flow(source=source, sha256=sha256, size=size)}"
         case LockedParentBase(ref, tree):
             return f"parent: {_flow(version=str(ref), tree=tree)}"
+        case LockedTemplateBase(template):
+            return f"template: {_flow(path=template)}"
 
 
 def _input_lines(inputs: Inputs) -> Iterator[str]:

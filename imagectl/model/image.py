@@ -64,7 +64,24 @@ class ParentBase:
     ref: ImageRef
 
 
-Base = DebianBase | DiskBase | ParentBase
+@dataclass(frozen=True, slots=True)
+class PackerTemplate:
+    """The user's own Packer template, which makes the whole image: in place of a base and Ansible.
+
+    ``template`` is relative to the project. ``variables`` and ``secrets`` are handed to it as
+    Packer variables; secrets are resolved at build time, and never logged. ``only`` names the one
+    build of several; ``builds`` the location in which the image is made. Where that is None, the
+    template leaves a disk on this machine.
+    """
+
+    template: PurePosixPath
+    variables: Mapping[str, JsonValue] = field(default_factory=dict)
+    secrets: Mapping[str, SecretRef] = field(default_factory=dict)
+    only: str | None = None
+    builds: LocationName | None = None
+
+
+Base = DebianBase | DiskBase | ParentBase | PackerTemplate
 
 
 @dataclass(frozen=True, slots=True)

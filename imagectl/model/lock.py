@@ -169,7 +169,14 @@ class LockedParentBase:
     tree: Sha256
 
 
-LockedBase = LockedPackagesBase | LockedDiskBase | LockedParentBase
+@dataclass(frozen=True, slots=True)
+class LockedTemplateBase:
+    """A disk that the user's own Packer template makes. What that reads cannot be locked."""
+
+    template: str
+
+
+LockedBase = LockedPackagesBase | LockedDiskBase | LockedParentBase | LockedTemplateBase
 
 
 @dataclass(frozen=True, slots=True)

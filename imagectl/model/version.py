@@ -93,6 +93,9 @@ class Origin:
 
     ``lock`` is the text of its lock; ``source`` an archive of its definition, playbooks, suites and
     lock; ``raw`` the digest of the raw disk (itself not kept). ``epoch`` in seconds since 1970.
+
+    What a Packer template made in a location has no lock: there ``lock`` is a note of the
+    definition's digests, and ``raw`` the digest of the description of what was made.
     """
 
     epoch: int

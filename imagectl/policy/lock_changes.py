@@ -15,6 +15,7 @@ from imagectl.model.lock import (
     LockedDiskBase,
     LockedPackagesBase,
     LockedParentBase,
+    LockedTemplateBase,
     Package,
 )
 from imagectl.policy.locking import changed_since
@@ -127,6 +128,8 @@ def _base(base: LockedBase) -> str:
             return f"{source} ({sha256[:12]})"
         case LockedParentBase(ref):
             return str(ref)
+        case LockedTemplateBase(template):
+            return template
 
 
 def _packages(before: Inputs, after: Inputs) -> tuple[Change, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from imagectl.model.digest import digest_of
-from imagectl.model.image import DebianBase, DiskBase, Image, ParentBase
+from imagectl.model.image import DebianBase, DiskBase, Image, PackerTemplate, ParentBase
 from imagectl.model.lock import (
     Access,
     DefinitionDigests,
@@ -18,6 +18,7 @@ from imagectl.model.lock import (
     LockedDiskBase,
     LockedPackagesBase,
     LockedParentBase,
+    LockedTemplateBase,
 )
 from imagectl.model.names import Sha256
 
@@ -59,6 +60,9 @@ def misfit(lock: Lock, image: Image) -> str:
         case LockedParentBase(ref), ParentBase(meant):
             same = ref.image == meant.image and meant.version in (None, ref.version)
             wrong = "" if same else f"{ref}, and the image on {meant}"
+        case LockedTemplateBase(template), PackerTemplate() as packer:
+            same = template == str(packer.template)
+            wrong = "" if same else f"{template}, and the image on {packer.template}"
         case _:
             wrong = "another kind of base than image.yaml names"
     return f"it is for a build on {wrong}" if wrong else ""

@@ -27,6 +27,7 @@ from imagectl.policy.reproduction import deviations, judge
 from imagectl.services.conditions import Plan, plan
 from imagectl.services.keep import keep, record
 from imagectl.services.lock import keep_lock
+from imagectl.services.native import NativeRequest, build_native, made_in
 from imagectl.services.pipeline import Product, equipped, locked_epoch, new_lock, produce
 from imagectl.services.ports import Conditions, Equipment, Progress, Proof, Workspace
 from imagectl.services.publish import Placed, place
@@ -87,12 +88,28 @@ def build_and_release(
     Each step goes on where a killed build stopped: an unchanged version that was recorded, but not
     placed or released, is placed and released now. Raises what the steps raise.
     """
-    built = build(bench, image, request, progress)
+    built = _built(bench, releasing, image, request, progress)
     if built.fresh:
         progress.stage("release")
     placed = place(releasing, bench.store, built.version.ref, progress=progress)
     reason = f"built {built.version.ref}"
     return Delivered(built, placed, enter(releasing, policy, built.version.ref, reason=reason))
+
+
+def _built(
+    bench: Workbench,
+    releasing: Releasing,
+    image: Image,
+    request: BuildRequest,
+    progress: Progress,
+) -> Built:
+    if made_in(image) is None:
+        return build(bench, image, request, progress)
+    if request.twice:
+        progress.note("it is not built twice: what a Packer template makes never repeats")
+    how = NativeRequest(request.actor, request.tool, request.force, request.wait, request.offline)
+    native = build_native(bench, releasing.locations, image, how, progress)
+    return Built(native.version, fresh=native.log is not None, log=native.log)
 
 
 def build(bench: Workbench, image: Image, request: BuildRequest, progress: Progress) -> Built:

@@ -70,7 +70,7 @@ def keep(
     *made*: when the build began, and imagectl's version. Raises BuildFailed where the definition is
     not the one that was built any more: nothing is kept then.
     """
-    source = bench.store.adopt(bench.definitions.archive(image, lock, work))
+    source = bench.store.adopt(bench.definitions.archive(image, lock.definition, lock, work))
     lock_file = work.folder / "image.lock"
     lock_file.write_text(bench.definitions.lock_text(lock))
     origin = Origin(

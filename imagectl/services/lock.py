@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagectl.errors import BadInput, BuildFailed, Conflict
+from imagectl.errors import BadInput, BadUsage, BuildFailed, Conflict
 from imagectl.model.image import Image
 from imagectl.model.lock import Access, Lock
 from imagectl.model.names import ImageName
 from imagectl.policy.locking import access_to_lock, changed_since
 from imagectl.services.conditions import plan
+from imagectl.services.native import made_in
 from imagectl.services.pipeline import equipped, locked_epoch, new_lock, produce
 from imagectl.services.ports import Progress
 from imagectl.services.workbench import Workbench, stages_of
@@ -51,6 +52,12 @@ def propose(bench: Workbench, image: Image, request: LockRequest, progress: Prog
     What a changed definition needs more is added to what is locked already, which stays as it is;
     with ``update`` all is taken anew. Raises what building raises.
     """
+    if (location := made_in(image)) is not None:
+        raise BadUsage(
+            f"{image.name} has no lock",
+            where=f"images/{image.name}/image.yaml",
+            why=f"its Packer template makes it in {location}, and nothing holds that to its inputs",
+        )
     with bench.workspaces.open(image.name, wait=request.wait) as work:
         stages = stages_of(bench, image.name, progress)
         with stages("inputs"):

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagectl.model.image import DebianBase, DiskBase, Image, ParentBase
+from imagectl.model.image import DebianBase, DiskBase, Image, PackerTemplate, ParentBase
 from imagectl.model.lock import (
     BuildMode,
     DefinitionDigests,
@@ -17,6 +17,7 @@ from imagectl.model.lock import (
     LockedBase,
     LockedPackagesBase,
     LockedParentBase,
+    LockedTemplateBase,
     sorted_inputs,
 )
 from imagectl.model.names import Sha256
@@ -141,3 +142,5 @@ def _locked_base(image: Image, parent: Version | None, taken: Taken) -> LockedBa
             assert parent is not None
             assert parent.tree is not None
             return LockedParentBase(parent.ref, parent.tree.sha256)
+        case PackerTemplate(template=template):
+            return LockedTemplateBase(str(template))

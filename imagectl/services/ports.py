@@ -461,11 +461,13 @@ class Definitions(Protocol):
         """Make it the image's lock: before or after, never between, and durable on return."""
         ...
 
-    def archive(self, image: Image, lock: Lock, work: Workspace) -> Path:
+    def archive(
+        self, image: Image, digests: DefinitionDigests, lock: Lock | None, work: Workspace
+    ) -> Path:
         """A file in the workspace that holds what the project gives to a build of *image*, and its
-        lock. Equal content, equal bytes.
+        lock, where it has one. Equal content, equal bytes.
 
-        Raises BuildFailed where what is there is not what *lock* has the digests of.
+        Raises BuildFailed where what is there does not have these digests.
         """
         ...
 
@@ -721,6 +723,18 @@ class Proof:
     """What listened for connections in the guest, such as ``tcp 22``, sorted."""
 
 
+class Templates(Protocol):
+    """Runs the users' own Packer templates."""
+
+    def make_image(self, image: Image, project: Path, work: Workspace, progress: Progress) -> str:
+        """Let the template of *image* make an image in a location; what its builder calls it.
+
+        Raises BuildFailed where it fails, or it cannot be told what it has made; NotFound for a
+        secret that is not there.
+        """
+        ...
+
+
 class Prover(Protocol):
     """Boots a throw-away overlay of an artifact and runs its suites on it."""
 
@@ -736,6 +750,12 @@ class Prover(Protocol):
     ) -> Proof:
         """Failing tests are a result. ``keep``: afterwards, leave the VM running and say how to get
         in, until the user stops it. Raises GuestUnreachable where it does not come up."""
+        ...
+
+    def prove_machine(
+        self, image: Image, machine: Booted, work: Workspace, progress: Progress
+    ) -> Proof:
+        """The same on a machine that runs already, such as ``Location.boot`` gives."""
         ...
 
 

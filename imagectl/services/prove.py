@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagectl.errors import NotFound, TestsFailed
 from imagectl.model.image import Image
-from imagectl.model.names import Format, bootable_format
+from imagectl.model.names import Format, LocationName, bootable_format
 from imagectl.model.proof import TestReport
-from imagectl.model.version import Artifact, Version, VersionRef
+from imagectl.model.version import Artifact, Placement, Version, VersionRef
 from imagectl.policy.wording import listed
-from imagectl.services.ports import Progress, Proof, Workspace
+from imagectl.services.ports import Location, Progress, Proof, Workspace
 from imagectl.services.workbench import Workbench
 
 
@@ -25,24 +26,47 @@ class Proved:
 
 
 def prove_version(
-    bench: Workbench, ref: VersionRef, progress: Progress, *, keep: bool = False
+    bench: Workbench,
+    locations: Mapping[LocationName, Location],
+    ref: VersionRef,
+    progress: Progress,
+    *,
+    keep: bool = False,
 ) -> Proved:
     """Boot *ref* from the artifact store, after hashing it, and run the suites of its definition.
+    What a cloud builder made is booted where it is.
 
     ``keep`` leaves the VM running until the user stops it. Raises NotFound for an unknown version
     or a lost artifact, Corrupt for a changed one, and TestsFailed.
     """
     (image,) = bench.definitions.load([ref.image])
-    version = bench.catalog.snapshot([ref.image]).versions.get(ref)
+    snapshot = bench.catalog.snapshot([ref.image])
+    version = snapshot.versions.get(ref)
     if version is None:
         raise NotFound(
             f"there is no version {ref}", where="the catalog", hint=f"imagectl list {ref.image}"
         )
+    for placement in snapshot.placed(ref):
+        if placement.format is Format.NATIVE and placement.location in locations:
+            return _prove_there(bench, image, locations[placement.location], placement, progress)
     artifact = _bootable(version)
     with bench.workspaces.open(ref.image, wait=True) as work:
         progress.stage("verify")
         disk = bench.store.verify(artifact.sha256)
         return _prove(bench, image, str(ref), disk, artifact.format, work, progress, keep=keep)
+
+
+def _prove_there(
+    bench: Workbench, image: Image, location: Location, placement: Placement, progress: Progress
+) -> Proved:
+    what = f"{placement.version} in {location.name}"
+    with bench.workspaces.open(image.name, wait=True) as work:
+        progress.stage("prove", bench.timings.expected(image.name, "prove"))
+        with location.boot(placement, work, progress) as machine:
+            proof = bench.prover.prove_machine(image, machine, work, progress)
+        if proof.report.failures:
+            raise failed(what, proof, work)
+        return Proved(what, proof.report, work.log)
 
 
 def _bootable(version: Version) -> Artifact:

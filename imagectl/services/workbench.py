@@ -18,6 +18,7 @@ from imagectl.services.ports import (
     Inspector,
     Progress,
     Prover,
+    Templates,
     Timings,
     Workspaces,
 )
@@ -36,6 +37,7 @@ class Workbench:
     prover: Prover
     comparer: Comparer
     inspector: Inspector
+    templates: Templates
     timings: Timings
     clock: Clock
 

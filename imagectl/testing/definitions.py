@@ -20,7 +20,7 @@ class MemoryDefinitions:
     def __init__(self, folder: Path, *images: Image) -> None:
         self._folder = folder
         self._images = {image.name: image for image in images}
-        self._archived: dict[bytes, tuple[Image, Lock]] = {}
+        self._archived: dict[bytes, tuple[Image, Lock | None]] = {}
         self.playbooks = "one"
 
     @property
@@ -61,10 +61,12 @@ class MemoryDefinitions:
         file.write_text(lock_text.write_lock(lock))
         return file
 
-    def archive(self, image: Image, lock: Lock, work: Workspace) -> Path:
-        if self._images[image.name] != image or self.digests(image) != lock.definition:
+    def archive(
+        self, image: Image, digests: DefinitionDigests, lock: Lock | None, work: Workspace
+    ) -> Path:
+        if self._images[image.name] != image or self.digests(image) != digests:
             raise BuildFailed("the definition changed while it was being built", stage="keep")
-        content = f"{image}\n{lock_text.write_lock(lock)}".encode()
+        content = f"{image}\n{lock_text.write_lock(lock) if lock else ''}".encode()
         self._archived[content] = image, lock
         out = work.folder / "source.tar"
         out.write_bytes(content)
@@ -75,4 +77,6 @@ class MemoryDefinitions:
         if found is None:
             raise Corrupt("a source archive is not one that was written", where=str(archive))
         image, lock = found
+        if lock is None:
+            raise Corrupt("the sources are without their lock", where=str(archive))
         return Sources(image, lock, work.sub("sources"))

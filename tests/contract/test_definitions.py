@@ -108,8 +108,8 @@ def test_a_source_archive_gives_back_what_was_archived(
     definitions: Definitions, image: Image, work: Workspace, tmp_path: Path
 ) -> None:
     lock = lock_of(definitions, image)
-    archive = definitions.archive(image, lock, work)
-    again = definitions.archive(image, lock, open_work(tmp_path / "again"))
+    archive = definitions.archive(image, lock.definition, lock, work)
+    again = definitions.archive(image, lock.definition, lock, open_work(tmp_path / "again"))
     assert archive.read_bytes() == again.read_bytes()
     found = definitions.unpack(archive, image.name, open_work(tmp_path / "elsewhere"))
     assert (found.image, found.lock) == (image, lock)
@@ -123,21 +123,23 @@ def test_what_changed_since_is_not_archived(
     lock = lock_of(definitions, image)
     stale = replace(lock, definition=replace(lock.definition, playbooks=Sha256("b" * 64)))
     with pytest.raises(BuildFailed, match="changed while it was being built"):
-        definitions.archive(image, stale, work)
+        definitions.archive(image, stale.definition, stale, work)
 
 
 def test_a_definition_that_changed_since_is_not_archived(
     definitions: Definitions, image: Image, work: Workspace
 ) -> None:
     other = replace(image, summary="another one")
+    lock = lock_of(definitions, other)
     with pytest.raises(BuildFailed, match="changed while it was being built"):
-        definitions.archive(other, lock_of(definitions, other), work)
+        definitions.archive(other, lock.definition, lock, work)
 
 
 def test_what_is_no_source_archive_is_corrupt(
     definitions: Definitions, image: Image, work: Workspace
 ) -> None:
-    archive = definitions.archive(image, lock_of(definitions, image), work)
+    lock = lock_of(definitions, image)
+    archive = definitions.archive(image, lock.definition, lock, work)
     archive.write_bytes(archive.read_bytes()[:100])
     with pytest.raises(Corrupt, match="source archive"):
         definitions.unpack(archive, image.name, open_work(work.folder / "next"))

@@ -43,6 +43,7 @@ from imagectl.adapters.disk.writer import write_raw
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import Mirror, host_mirror
 from imagectl.adapters.mmdebstrap import Recipe, make_root
+from imagectl.adapters.packer_template import PackerTemplates
 from imagectl.adapters.store import FileStore
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import BuildFailed, CannotTell, Corrupt, ImagectlError
@@ -570,7 +571,8 @@ def test_a_disk_made_elsewhere_becomes_a_base(
     work = place / "given-work"
     work.mkdir()
     with session(place, place, toolchain) as ours:
-        bases = LocalBases(ours, FileStore(place / "store"), BaseCache(place / "b"))
+        templates = PackerTemplates(place, place / "packer-cache")
+        bases = LocalBases(ours, FileStore(place / "store"), BaseCache(place / "b"), templates)
         made = bases.make(
             image, None, Workspace("1", work, work, work / "log", EPOCH), RecordingProgress()
         )

@@ -28,6 +28,7 @@ from imagectl.services.workbench import Workbench
 from imagectl.testing.build import (
     MemoryChecks,
     MemoryProver,
+    MemoryTemplates,
     MemoryTimings,
     MemoryWorkspaces,
     RecordingProgress,
@@ -72,6 +73,7 @@ class Workshop:
     definitions: MemoryDefinitions
     equipper: MemoryEquipper
     prover: MemoryProver
+    templates: MemoryTemplates
     workspaces: MemoryWorkspaces
     clock: FixedClock
     catalog: MemoryCatalog
@@ -143,6 +145,7 @@ def open_workshop(folder: Path) -> Workshop:
     store = MemoryStore(stored)
     definitions = MemoryDefinitions(folder, IMAGE, CHILD, OPAQUE)
     equipper, prover = MemoryEquipper(store), MemoryProver()
+    templates = MemoryTemplates()
     workspaces = MemoryWorkspaces(folder, clock)
     bench = Workbench(
         catalog=catalog,
@@ -154,6 +157,7 @@ def open_workshop(folder: Path) -> Workshop:
         prover=prover,
         comparer=MemoryComparer(),
         inspector=MemoryInspector(),
+        templates=templates,
         timings=MemoryTimings(),
         clock=clock,
     )
@@ -168,6 +172,7 @@ def open_workshop(folder: Path) -> Workshop:
         definitions,
         equipper,
         prover,
+        templates,
         workspaces,
         clock,
         catalog,

@@ -9,6 +9,7 @@ from support.supplies import session
 from imagectl.adapters.base_cache import BaseCache
 from imagectl.adapters.bases import LocalBases
 from imagectl.adapters.inputs.store import InputStore
+from imagectl.adapters.packer_template import PackerTemplates
 from imagectl.adapters.store import FileStore
 from imagectl.errors import BuildFailed, ImagectlError, NotFound
 from imagectl.model.image import DiskBase, Image, Provision
@@ -37,7 +38,12 @@ def make(folder: Path, source: str, sha256: Sha256, access: Access = Access.RECO
     work = Workspace("1", folder / "work", folder, folder / "log", 0)
     work.folder.mkdir(exist_ok=True)
     with session(folder, folder, access=access) as ours:
-        bases = LocalBases(ours, FileStore(folder / "store"), BaseCache(folder / "bases"))
+        bases = LocalBases(
+            ours,
+            FileStore(folder / "store"),
+            BaseCache(folder / "bases"),
+            PackerTemplates(folder, folder / "packer-cache"),
+        )
         bases.make(image, None, work, RecordingProgress())
 
 

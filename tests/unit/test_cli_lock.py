@@ -22,7 +22,7 @@ from imagectl.cli.rebuild import RebuiltDocument
 from imagectl.errors import BuildFailed
 from imagectl.services.ports import Progress
 from imagectl.services.workbench import Workbench
-from imagectl.testing.build import MemoryChecks, MemoryProver, MemoryTimings
+from imagectl.testing.build import MemoryChecks, MemoryProver, MemoryTemplates, MemoryTimings
 from imagectl.testing.equipment import MemoryEquipper
 from imagectl.testing.inside import MemoryComparer, MemoryInspector
 
@@ -74,6 +74,7 @@ def tools(project: Project, monkeypatch: pytest.MonkeyPatch) -> Tools:
             prover=used.prover,
             comparer=MemoryComparer(),
             inspector=MemoryInspector(),
+            templates=MemoryTemplates(),
             timings=MemoryTimings(),
             clock=project.clock,
         )

@@ -13,6 +13,7 @@ from imagectl.adapters.base_cache import BaseCache
 from imagectl.adapters.equipment import SHOWN, LocalEquipper, missing_inputs
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import Mirror
+from imagectl.adapters.packer_template import PackerTemplates
 from imagectl.adapters.provision import Settings
 from imagectl.adapters.qemu import Accelerator
 from imagectl.adapters.store import FileStore
@@ -104,6 +105,7 @@ def equipper(store: InputStore, folder: Path) -> LocalEquipper:
         supplier(store),
         toolchains(folder / "toolchain", store),
         BaseCache(folder / "bases"),
+        PackerTemplates(folder, folder / "packer-cache"),
         no_mirror,
     )
 

@@ -60,6 +60,8 @@ ONLY_IMAGECTL_CAN_SAY = re.compile(
     "|braces do not match|would take the whole image|is not a regular expression"
     "|cannot take its place|rewrite needs|first-boot needs|the action is"
     "|no machine can tell|already \\(two locations|needs '[a-z_]+' beside it"
+    "|'base' is missing|is under 'variables' too|cannot stand beside 'packer'"
+    "|means nothing with 'packer.builds'"
 )
 """The messages of rules between values, or within a text, that JSON Schema cannot express."""
 
@@ -96,6 +98,7 @@ WORDS = (
     *("debian-security", "all", "1:2.3-4+deb12u1", "2026-11-20T12:00:00Z", "2026-11-31T12:00:00Z"),
     *("etc/*.db", "var/{a,b}/**", "var/{a", "{a,..}/b", "etc/[a-z]", "**", "first-boot", r"\1"),
     *("1969-12-31T23:59:59Z", "text/html; charset=utf-8"),
+    *("images/x/t.json", "images/x/t.pkr.hcl", "images/t.json", "qemu.x"),
     *("group:ci@acme.example", "s3://acme-images/disks", "gs://acme-images", "s3://a"),
     *("vsphere", "oci", "s3", "gcs", "acme-images", "registry.example:5000/images", "adc"),
     *("NAME", "A-B", "service/user", "/user", "release/1.x", "release/*", "a..b", "x" * 201),

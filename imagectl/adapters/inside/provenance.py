@@ -22,6 +22,7 @@ from imagectl.model.lock import (
     LockedDiskBase,
     LockedPackagesBase,
     LockedParentBase,
+    LockedTemplateBase,
     Package,
 )
 from imagectl.model.version import Artifact
@@ -145,6 +146,8 @@ def _base(lock: Lock) -> Iterator[Json]:
             yield {"name": "base disk", "uri": source, "digest": {"sha256": sha256}}
         case LockedParentBase(ref, tree):
             yield {"name": f"parent {ref}", "digest": {"sha256": tree}}
+        case LockedTemplateBase():
+            return  # it is in the sources
 
 
 def _inputs(inputs: Inputs, role: str) -> Iterator[Json]:
