@@ -42,13 +42,17 @@ class _Rule(NamedTuple):
 _GATES_MEANING = (
     "What a version has to have passed. `tests`: its suites, on the booted image. `reproducible`:"
     " built twice from one lock (`imagectl build IMAGE --twice`), it was the same bytes."
+    " `rollback_ready`: afterwards one can roll back (always asked, also where it is not named)."
 )
 _ENTRY = defaulted("entry", Boolean(), "Builds that pass their tests arrive here.", False)
 _FROM = optional("from", CHANNEL_NAME, "The channel that versions are promoted from.")
 _GATES = defaulted("gates", _GATE_LIST, _GATES_MEANING, ["tests"])
 _SOAK = defaulted("soak", Duration(), "How long a version has to be in `from` before.", "0s")
 _WINDOW = defaulted(
-    "rollback_window", _WINDOW_NUMBER, "How many earlier versions are kept ready to go back to.", 3
+    "rollback_window",
+    _WINDOW_NUMBER,
+    "How many earlier versions have to be in every required location, to go back to.",
+    3,
 )
 
 

@@ -57,7 +57,7 @@ from imagectl.model.published import (
     PublishedVersion,
 )
 from imagectl.model.version import Placement, Reproducible, Version, VersionRef
-from imagectl.policy.readiness import unready
+from imagectl.policy.readiness import withheld
 
 FORMAT = "imagectl-published-1"
 
@@ -102,7 +102,7 @@ def render(snapshot: Snapshot) -> Tree:
     versions: dict[VersionRef, tuple[Sha256, bytes]] = {}
     for ref in sorted(snapshot.versions):
         version = snapshot.versions[ref]
-        if not unready(version, snapshot):
+        if not withheld(version, snapshot):
             versions[ref] = _document(_version(version, snapshot.placed(ref)))
     documents = {version_path(digest): data for digest, data in versions.values()}
 
@@ -119,7 +119,7 @@ def render(snapshot: Snapshot) -> Tree:
         if ref not in versions:
             raise Refused(
                 f"{name} of {image} cannot be published",
-                reasons=unready(snapshot.versions[ref], snapshot),
+                reasons=withheld(snapshot.versions[ref], snapshot),
                 where=str(ref),
                 hint=f"`imagectl publish {ref}`, or `imagectl rollback {name} {image}`",
             )

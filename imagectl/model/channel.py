@@ -29,6 +29,9 @@ class Gate(enum.Enum):
     """Its suites have passed on the booted artifact."""
     REPRODUCIBLE = "reproducible"
     """Built twice from one lock, it was the same bytes."""
+    ROLLBACK_READY = "rollback_ready"
+    """The channel's rollback window is in every location that it requires. Asked of every move
+    forward, whether it is named or not (P6)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,9 @@ class Decision:
     """One image's channel: where it points (``before``), the version considered, and why.
 
     ``to`` is None where there is no version to consider. The reasons of a move say which rules are
-    met; those of an image held back, every rule that is not.
+    met; those of an image held back, every rule that is not. Of a move, ``required`` are the
+    locations where the version has to be, and ``way_back`` the earlier versions that have to be
+    there too, so that it can be taken back.
     """
 
     image: ImageName
@@ -46,6 +48,8 @@ class Decision:
     to: VersionId | None
     verdict: Verdict
     reasons: tuple[str, ...]
+    required: tuple[LocationName, ...] = ()
+    way_back: tuple[VersionId, ...] = ()
 
     @property
     def target(self) -> VersionRef:
@@ -79,9 +83,9 @@ class ReleasePlan:
         return tuple(each for each in self.decisions if each.verdict is verdict)
 
     @property
-    def steps(self) -> tuple[tuple[ImageName, VersionId | None, VersionId | None, Verdict], ...]:
-        """The plan without its reasons: two plans with equal steps do the same."""
-        return tuple((each.image, each.before, each.to, each.verdict) for each in self.decisions)
+    def steps(self) -> tuple[Decision, ...]:
+        """The decisions without their reasons: two plans with equal steps do the same."""
+        return tuple(replace(each, reasons=()) for each in self.decisions)
 
     def holding_back(self, failures: Mapping[ImageName, tuple[str, ...]]) -> ReleasePlan:
         """The same plan, with those images held back for those reasons."""

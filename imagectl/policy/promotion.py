@@ -1,9 +1,10 @@
 """Which images a promotion moves, and why the others stay (P6).
 
 Promises: a channel is only ever promoted to a newer version; what it gets is ready, has passed the
-channel's gates and its time in the source channel, and was not rolled back from. An image that
-fails a rule is held back with every rule that it fails. The versions that builds bring into the
-entry channel are judged here too.
+channel's gates and its time in the source channel, and was not rolled back from; and afterwards one
+can roll back, since the channel's rollback window is wherever the new version has to be. An image
+that fails a rule is held back with every rule that it fails. The versions that builds bring into
+the entry channel are judged here too.
 
 All moves of one promotion become one change of the catalog; see ``services/release.py``.
 """
@@ -17,16 +18,29 @@ from imagectl.errors import BadUsage, NotFound, Refused
 from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import ChannelRule, Gate, Move, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
+from imagectl.model.place import Takes
 from imagectl.model.release import Decision, PromotionRequest, ReleasePlan, Verdict
 from imagectl.model.version import Version, VersionRef
-from imagectl.policy.readiness import evidence, unready, untested
+from imagectl.policy.readiness import (
+    NO_WAY_BACK,
+    evidence,
+    no_way_back,
+    required_now,
+    unready,
+    untested,
+    way_back,
+)
 from imagectl.policy.reproducibility import unrepeatable
 from imagectl.policy.standing import Standing, standing
 from imagectl.policy.wording import listed, moment, nearest, span
 
 
 def plan_promotion(
-    snapshot: Snapshot, policy: ReleasePolicy, request: PromotionRequest, now: datetime
+    snapshot: Snapshot,
+    policy: ReleasePolicy,
+    takes: Takes,
+    request: PromotionRequest,
+    now: datetime,
 ) -> ReleasePlan:
     """What ``promote`` does at *now*.
 
@@ -44,7 +58,7 @@ def plan_promotion(
             missing = f"channels.yaml gives it no channel {request.channel} to promote into"
             decisions.append(_held(target.image, request.channel, None, None, missing))
         else:
-            decisions.append(_decide(snapshot, target, rule, source, now))
+            decisions.append(_decide(snapshot, takes, target, rule, source, now))
     plan = ReleasePlan(MoveKind.PROMOTE, request.channel, tuple(decisions))
     return insist(plan, all_or_nothing=bool(request.targets))
 
@@ -62,22 +76,38 @@ def insist(plan: ReleasePlan, *, all_or_nothing: bool) -> ReleasePlan:
             f"{plan.channel} was not {doing}",
             reasons=tuple(f"{each.image}: {reason}" for each in held for reason in each.reasons),
             where=", ".join(each.image for each in held),
-            hint=(
-                f"without {listed(each.image for each in held)} it would work: name only "
-                f"{listed(each.image for each in plan.moves)}"
-                if plan.moves
-                else ""
-            ),
+            hint=_way_out(plan),
         )
     return plan
 
 
-def plan_entry(snapshot: Snapshot, policy: ReleasePolicy, ref: VersionRef) -> ReleasePlan:
+def _way_out(plan: ReleasePlan) -> str:
+    behind = [
+        each.image
+        for each in plan.held_back
+        if any(reason.startswith(NO_WAY_BACK) for reason in each.reasons)
+    ]
+    if behind:
+        return (
+            f"`imagectl publish --backfill {' '.join(behind)}` puts what one rolls back to in its "
+            "places"
+        )
+    if plan.moves:
+        return (
+            f"without {listed(each.image for each in plan.held_back)} it would work: name only "
+            f"{listed(each.image for each in plan.moves)}"
+        )
+    return ""
+
+
+def plan_entry(
+    snapshot: Snapshot, policy: ReleasePolicy, takes: Takes, ref: VersionRef
+) -> ReleasePlan:
     """What happens to the entry channel when the build of *ref* has been recorded and placed.
 
     The channel never goes back: where a newer build arrived first, or this version was already
-    rolled back from, it stays. Raises Refused where the version is not ready (P6), or fails one of
-    the channel's gates.
+    rolled back from, it stays. Raises Refused where the version is not ready (P6), fails one of the
+    channel's gates, or could not be rolled back from.
     """
     version = find_version(snapshot, ref)
     channel = policy.entry
@@ -89,8 +119,17 @@ def plan_entry(snapshot: Snapshot, policy: ReleasePolicy, ref: VersionRef) -> Re
         return Decision(ref.image, channel, before, ref.version, verdict, reasons)
 
     rule = policy.rule(ref.image, channel)
+    assert rule is not None  # the entry channel is one of the policy's
+    required = required_now(snapshot, known, version)
+    back = way_back(known, rule, once_at=ref.version)
     # A gate and readiness may say the same; it is said once.
-    faults = dict.fromkeys((*(_gates(rule, version) if rule else ()), *unready(version, snapshot)))
+    faults = dict.fromkeys(
+        (
+            *_gates(rule, version),
+            *unready(version, snapshot, required, takes),
+            *no_way_back(ref.image, back, snapshot, required, takes),
+        )
+    )
     if before == ref.version:
         decision = decided(Verdict.KEEP, f"{channel} points to it already")
     elif before is not None and before > ref.version:
@@ -100,7 +139,16 @@ def plan_entry(snapshot: Snapshot, policy: ReleasePolicy, ref: VersionRef) -> Re
     elif faults:
         decision = decided(Verdict.HELD_BACK, *faults)
     else:
-        decision = decided(Verdict.MOVE, *evidence(version))
+        decision = Decision(
+            ref.image,
+            channel,
+            before,
+            ref.version,
+            Verdict.MOVE,
+            evidence(version, required),
+            required,
+            back,
+        )
     return insist(ReleasePlan(MoveKind.ENTRY, channel, (decision,)), all_or_nothing=True)
 
 
@@ -187,7 +235,12 @@ def _targets(
 
 
 def _decide(
-    snapshot: Snapshot, target: ImageRef, rule: ChannelRule, source: ChannelName, now: datetime
+    snapshot: Snapshot,
+    takes: Takes,
+    target: ImageRef,
+    rule: ChannelRule,
+    source: ChannelName,
+    now: datetime,
 ) -> Decision:
     image, channel = target.image, rule.name
     before = snapshot.head(image, channel)
@@ -200,7 +253,8 @@ def _decide(
         already = f"{channel} points to {to} already"
         return Decision(image, channel, before, to, Verdict.KEEP, (already,))
 
-    here = standing(snapshot.channel(image, channel))
+    current = snapshot.channel(image, channel)
+    here = standing(current)
     there = standing(came_by)
     unmet: list[str] = []
     notes: list[str] = []
@@ -223,13 +277,16 @@ def _decide(
         over, soaked = _soak(rule.soak, there.since[to], source, now)
         (notes if over else unmet).append(soaked)
     unmet.extend(_gates(rule, version))
-    unmet.extend(unready(version, snapshot))
+    required = required_now(snapshot, current, version)
+    back = way_back(current, rule, once_at=to)
+    unmet.extend(unready(version, snapshot, required, takes))
+    unmet.extend(no_way_back(image, back, snapshot, required, takes))
     if unmet:
         return _held(image, channel, before, to, *unmet)
     if to != came_by.head.version:
         notes.append(f"{source} has gone on to {came_by.head.version}")
-    reasons = (*notes, *evidence(version))
-    return Decision(image, channel, before, to, Verdict.MOVE, reasons)
+    reasons = (*notes, *evidence(version, required))
+    return Decision(image, channel, before, to, Verdict.MOVE, reasons, required, back)
 
 
 def _held(
@@ -265,6 +322,8 @@ def _gates(rule: ChannelRule, version: Version) -> Iterator[str]:
                 yield from untested(version)
             case Gate.REPRODUCIBLE:
                 yield from unrepeatable(version)
+            case Gate.ROLLBACK_READY:
+                pass  # asked of every move forward: see no_way_back
 
 
 def _was_left(channel: ChannelName, version: VersionId, stands: Standing) -> str:

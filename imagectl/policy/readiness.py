@@ -1,22 +1,120 @@
-"""Whether a version works, as far as the catalog knows (P6).
+"""Whether a version works, and whether there is a way back, as far as the catalog knows (P6).
 
-Ready means: its tests passed, and every artifact is placed and verified at every location that the
-version requires. Whether the bytes are still there is asked live, by the services, just before a
-channel is moved.
+Ready means: its tests passed, and it is placed at every location that its image requires *now*. An
+old version was built for the locations of its day; where consumers have been switched to another
+one since, an old version that is not there is no way back. So what counts are the locations of the
+newest version concerned. Whether the bytes are still there is asked live, by the services, just
+before a channel is moved.
+
+A version is in a location when all its artifacts that the location takes are there, and it takes
+one at least.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imagectl.model.catalog import Snapshot
-from imagectl.model.version import Reproducible, Version
+from imagectl.model.channel import Channel, ChannelRule, ReleasePolicy
+from imagectl.model.names import ImageName, LocationName, VersionId
+from imagectl.model.place import Takes
+from imagectl.model.version import Artifact, Placement, Reproducible, Version, VersionRef
+from imagectl.policy.standing import standing
 from imagectl.policy.wording import counted, listed
 
 
-def unready(version: Version, snapshot: Snapshot) -> tuple[str, ...]:
-    """Every reason why no channel may point to *version*; empty where it is ready (P6)."""
-    return (*untested(version), *_unplaced(version, snapshot))
+def required_now(
+    snapshot: Snapshot, channel: Channel | None, *targets: Version
+) -> tuple[LocationName, ...]:
+    """Where whatever that channel points to has to be: what the newest version concerned requires.
+
+    Concerned are *targets*, and all that the channel has ever pointed to: also a version that was
+    rolled back from says where consumers pull from now.
+    """
+    concerned = {each.id: each for each in targets}
+    if channel is not None:
+        for move in channel.moves:
+            known = snapshot.versions[VersionRef(channel.image, move.version)]
+            concerned.setdefault(known.id, known)
+    return concerned[max(concerned)].required_locations if concerned else ()
+
+
+def way_back(
+    channel: Channel | None, rule: ChannelRule, *, once_at: VersionId | None = None
+) -> tuple[VersionId, ...]:
+    """The versions that a rollback can go to, the nearest first: as many as the channel's rollback
+    window asks for, fewer where there are fewer. *once_at*: when the channel will be there."""
+    stands = standing(channel)
+    if once_at is None:
+        return stands.earlier[: rule.rollback_window]
+    below = [version for version in stands.since if version < once_at]
+    return tuple(reversed(below))[: rule.rollback_window]
+
+
+def due(
+    snapshot: Snapshot, policy: ReleasePolicy, image: ImageName, *targets: Version
+) -> Mapping[VersionRef, tuple[LocationName, ...]]:
+    """Where versions of *image* have to be, for its channels to point to them or to go back to
+    them, oldest first: what is in a channel or in its rollback window, in each location that the
+    channel requires, and that the image's newest version does, or *targets*: a channel that is to
+    be promoted to that one needs its window there first."""
+    channels = [each for (owner, _), each in snapshot.channels.items() if owner == image]
+    released = [
+        snapshot.versions[VersionRef(image, move.version)]
+        for channel in channels
+        for move in channel.moves
+    ]
+    newest = required_now(snapshot, None, *released, *targets)
+    found: dict[VersionRef, dict[LocationName, None]] = {}
+    for channel in channels:
+        locations = dict.fromkeys((*required_now(snapshot, channel), *newest))
+        for version in (channel.head.version, *way_back(channel, rule_of(policy, channel))):
+            found.setdefault(VersionRef(image, version), {}).update(locations)
+    return {ref: tuple(found[ref]) for ref in sorted(found)}
+
+
+def rule_of(policy: ReleasePolicy, channel: Channel) -> ChannelRule:
+    """The channel's rule; the defaults for a channel that the policy has forgotten: consumers may
+    still follow it."""
+    return policy.rule(channel.image, channel.name) or ChannelRule(channel.name)
+
+
+def unready(
+    version: Version, snapshot: Snapshot, locations: Sequence[LocationName], takes: Takes
+) -> tuple[str, ...]:
+    """Every reason why no channel may point to *version*, where *locations* are required; empty
+    where it is ready (P6)."""
+    return (*untested(version), *_unplaced(version, snapshot, locations, takes))
+
+
+NO_WAY_BACK = "one could not roll back from it"
+"""How the reasons of ``no_way_back`` begin."""
+
+
+def no_way_back(
+    image: ImageName,
+    versions: Collection[VersionId],
+    snapshot: Snapshot,
+    locations: Sequence[LocationName],
+    takes: Takes,
+) -> tuple[str, ...]:
+    """Why one could not roll back to some of *versions*, where *locations* are required."""
+    return tuple(
+        f"{NO_WAY_BACK}: {reason}"
+        for version in versions
+        for reason in unready(
+            snapshot.versions[VersionRef(image, version)], snapshot, locations, takes
+        )
+    )
+
+
+def withheld(version: Version, snapshot: Snapshot) -> tuple[str, ...]:
+    """Why consumers are not shown *version*, judged by what is recorded alone.
+
+    Less than ``unready``: what counts is where it had to be when it was built, and that something
+    of it is there. All that a location takes of a version is recorded at once.
+    """
+    return (*untested(version), *_unrecorded(version, snapshot))
 
 
 def untested(version: Version) -> tuple[str, ...]:
@@ -29,38 +127,84 @@ def untested(version: Version) -> tuple[str, ...]:
     return (f"{version.id}: no test has run, which proves nothing",)
 
 
-def _unplaced(version: Version, snapshot: Snapshot) -> Iterator[str]:
+def wanted_at(version: Version, location: LocationName, takes: Takes) -> tuple[Artifact, ...]:
+    """The artifacts of *version* that have to be there for it to be in *location*."""
+    taken = takes.get(location, ())
+    return tuple(each for each in version.artifacts if each.format in taken)
+
+
+def placed_at(
+    version: Version, location: LocationName, snapshot: Snapshot
+) -> tuple[Placement, ...]:
+    """Where the artifacts of *version* are in *location*, as recorded."""
+    return tuple(each for each in snapshot.placed(version.ref) if each.location == location)
+
+
+def _unplaced(
+    version: Version, snapshot: Snapshot, locations: Sequence[LocationName], takes: Takes
+) -> Iterator[str]:
     if not version.artifacts:
         yield f"{version.id} has no artifacts"
         return
-    if not version.required_locations:
+    if not locations:
         yield f"{version.id} requires no location, so there is nowhere to get it from"
         return
-    placed = {
-        (each.location, each.format, each.architecture): each
-        for each in snapshot.placed(version.ref)
-    }
-    for location in version.required_locations:
-        missing = []
-        for artifact in version.artifacts:
-            found = placed.get((location, artifact.format, artifact.architecture))
-            name = f"{artifact.format.value} for {artifact.architecture.value}"
-            if found is None:
-                missing.append(name)
-            elif (found.sha256, found.size) != (artifact.sha256, artifact.size):
-                yield f"{version.id}: the {name} in {location} is not the one that was tested"
-        if missing:
+    for location in locations:
+        if location not in takes:
             yield (
-                f"{version.id} is not in {location} ({listed(missing)}): "
-                f"`imagectl publish {version.ref} --to {location}`"
+                f"{version.id} has to be in {location}, "
+                "which is not among the locations of imagectl.yaml"
             )
+            continue
+        wanted = wanted_at(version, location, takes)
+        if not wanted:
+            yield (
+                f"{version.id} has to be in {location}, which takes "
+                f"{listed(sorted(each.value for each in takes[location]))}, and not "
+                f"{listed(each.format.value for each in version.artifacts)}"
+            )
+        yield from _missing(version, location, wanted, placed_at(version, location, snapshot))
 
 
-def evidence(version: Version) -> tuple[str, ...]:
+def _unrecorded(version: Version, snapshot: Snapshot) -> Iterator[str]:
+    if not version.artifacts:
+        yield f"{version.id} has no artifacts"
+    elif not version.required_locations:
+        yield f"{version.id} requires no location, so there is nowhere to get it from"
+    for location in version.required_locations:
+        placed = placed_at(version, location, snapshot)
+        there = {(each.format, each.architecture) for each in placed}
+        known = [each for each in version.artifacts if (each.format, each.architecture) in there]
+        yield from _missing(version, location, known or version.artifacts, placed)
+
+
+def _missing(
+    version: Version,
+    location: LocationName,
+    wanted: Sequence[Artifact],
+    placed: Sequence[Placement],
+) -> Iterator[str]:
+    there = {(each.format, each.architecture): each for each in placed}
+    missing = []
+    for artifact in wanted:
+        found = there.get((artifact.format, artifact.architecture))
+        name = f"{artifact.format.value} for {artifact.architecture.value}"
+        if found is None:
+            missing.append(name)
+        elif (found.sha256, found.size) != (artifact.sha256, artifact.size):
+            yield f"{version.id}: the {name} in {location} is not the one that was tested"
+    if missing:
+        yield (
+            f"{version.id} is not in {location} ({listed(missing)}): "
+            f"`imagectl publish {version.ref} --to {location}`"
+        )
+
+
+def evidence(version: Version, locations: Sequence[LocationName]) -> tuple[str, ...]:
     """What speaks for a version that is ready, for the reasons of a move."""
     repeated = version.origin is not None and version.origin.reproducible is Reproducible.YES
     return (
         f"{counted(version.tests.passed, 'test')} passed",
-        f"placed in {listed(version.required_locations)}",
+        f"placed in {listed(locations)}",
         *(["built twice, with the same bytes"] if repeated else []),
     )

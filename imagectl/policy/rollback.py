@@ -1,28 +1,34 @@
 """What a channel goes back to, and whether it can.
 
 Promises: the way back leads one good version further each time, never to one that was left; what is
-gone back to is ready (P6); images are rolled back all together or not at all; and the rollback is a
-move like any other, appended to the history.
+gone back to is ready (P6), where consumers pull from now; images are rolled back all together or
+not at all; and the rollback is a move like any other, appended to the history.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from imagectl.errors import BadUsage, NotFound
 from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import Channel, MoveKind, ReleasePolicy
 from imagectl.model.names import ImageName, VersionId
+from imagectl.model.place import Takes
 from imagectl.model.release import Decision, ReleasePlan, RollbackRequest, Verdict
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import check_channel, find_image, find_version, insist
-from imagectl.policy.readiness import evidence, unready
+from imagectl.policy.readiness import evidence, required_now, unready
 from imagectl.policy.standing import Standing, standing
 from imagectl.policy.wording import listed, moment, span
 
 
 def plan_rollback(
-    snapshot: Snapshot, policy: ReleasePolicy, request: RollbackRequest, now: datetime
+    snapshot: Snapshot,
+    policy: ReleasePolicy,
+    takes: Takes,
+    request: RollbackRequest,
+    now: datetime,
 ) -> ReleasePlan:
     """What ``rollback`` does at *now*.
 
@@ -43,7 +49,7 @@ def plan_rollback(
     plan = ReleasePlan(
         MoveKind.ROLLBACK,
         request.channel,
-        tuple(_decide(snapshot, request, image, now) for image in images),
+        tuple(_decide(snapshot, takes, request, image, now) for image in images),
     )
     return insist(plan, all_or_nothing=True)
 
@@ -66,7 +72,7 @@ def _images(snapshot: Snapshot, request: RollbackRequest) -> tuple[ImageName, ..
 
 
 def _decide(
-    snapshot: Snapshot, request: RollbackRequest, image: ImageName, now: datetime
+    snapshot: Snapshot, takes: Takes, request: RollbackRequest, image: ImageName, now: datetime
 ) -> Decision:
     name = request.channel
     channel = snapshot.channel(image, name)
@@ -89,15 +95,23 @@ def _decide(
         never = f"{to} was never in {name}, which has had {listed(_had(channel))}"
         return decided(Verdict.HELD_BACK, never)
     version = snapshot.versions[VersionRef(image, to)]
-    faults = unready(version, snapshot)
+    required = required_now(snapshot, channel)
+    faults = unready(version, snapshot, required, takes)
     if faults:
-        return decided(Verdict.HELD_BACK, *faults, *_others(snapshot, image, request, to, stands))
+        ready = [
+            other
+            for other in stands.earlier
+            if other != to
+            and not unready(snapshot.versions[VersionRef(image, other)], snapshot, required, takes)
+        ]
+        return decided(Verdict.HELD_BACK, *faults, *_others(request, image, ready))
     notes = [f"{name} has pointed to it before, from {moment(last.at)}, {span(now - last.at)} ago"]
     if to in stands.left:
         left = stands.left[to]
         because = f" because: {left.reason}" if left.reason else ""
         notes.append(f"it was rolled back from on {moment(left.at)}{because}; but it was named")
-    return decided(Verdict.MOVE, *notes, *evidence(version))
+    reasons = (*notes, *evidence(version, required))
+    return Decision(image, name, before, to, Verdict.MOVE, reasons, required)
 
 
 def _no_earlier(before: VersionId, stands: Standing) -> str:
@@ -110,19 +124,10 @@ def _had(channel: Channel) -> tuple[VersionId, ...]:
 
 
 def _others(
-    snapshot: Snapshot,
-    image: ImageName,
-    request: RollbackRequest,
-    refused: VersionId,
-    stands: Standing,
+    request: RollbackRequest, image: ImageName, ready: Sequence[VersionId]
 ) -> tuple[str, ...]:
     """What the operator can type instead, where an older version is ready."""
-    for version in stands.earlier:
-        if version != refused and not unready(
-            snapshot.versions[VersionRef(image, version)], snapshot
-        ):
-            return (
-                f"{version} would be ready: "
-                f"`imagectl rollback {request.channel} {image} --to {version}`",
-            )
-    return ()
+    if not ready:
+        return ()
+    other = f"`imagectl rollback {request.channel} {image} --to {ready[0]}`"
+    return (f"{ready[0]} would be ready: {other}",)

@@ -1,9 +1,10 @@
 """Promote, roll back, and let a build arrive in the entry channel.
 
 Promises: what a channel is moved to was just verified, byte for byte, in every location that it
-requires (P6); what was decided is what is done, or it is a conflict; all that one command moves is
-one change of the catalog, so a kill or a race leaves it before or after (P7). Consumers are shown
-the change right after. Where that step is lost to a kill, ``catch_up`` makes it good.
+requires, and so was what one would roll back to (P6); what was decided is what is done, or it is a
+conflict; all that one command moves is one change of the catalog, so a kill or a race leaves it
+before or after (P7). Consumers are shown the change right after. Where that step is lost to a kill,
+``catch_up`` makes it good.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, ImagectlError, NotFound
+from imagectl.errors import CannotTell, Conflict, Failed, ImagectlError
 from imagectl.model.catalog import Change, MoveChannel, Operation, RecordPlacement, Snapshot
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.names import ImageName, LocationName
+from imagectl.model.place import Takes
 from imagectl.model.release import (
     Decision,
     Delivery,
@@ -25,8 +27,10 @@ from imagectl.model.release import (
 )
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.promotion import insist, plan_entry, plan_promotion
+from imagectl.policy.readiness import NO_WAY_BACK
 from imagectl.policy.rollback import plan_rollback
 from imagectl.policy.wording import listed
+from imagectl.services.live import look, takes_of
 from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
 
 ENTRY_ATTEMPTS = 5
@@ -80,7 +84,9 @@ def promote(
     """
     return _release(
         releasing,
-        lambda snapshot, now: plan_promotion(snapshot, policy, request, now),
+        lambda snapshot, now: plan_promotion(
+            snapshot, policy, takes_of(releasing.locations), request, now
+        ),
         all_or_nothing=bool(request.targets),
         reason=reason,
         dry_run=dry_run,
@@ -101,7 +107,9 @@ def rollback(
     """
     return _release(
         releasing,
-        lambda snapshot, now: plan_rollback(snapshot, policy, request, now),
+        lambda snapshot, now: plan_rollback(
+            snapshot, policy, takes_of(releasing.locations), request, now
+        ),
         all_or_nothing=True,
         reason=reason,
         dry_run=dry_run,
@@ -120,7 +128,9 @@ def enter(
         try:
             return _release(
                 releasing,
-                lambda snapshot, _: plan_entry(snapshot, policy, ref),
+                lambda snapshot, _: plan_entry(
+                    snapshot, policy, takes_of(releasing.locations), ref
+                ),
                 images=(ref.image,),
                 all_or_nothing=True,
                 reason=reason,
@@ -163,6 +173,31 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
     return behind
 
 
+def point(releasing: Releasing, images: Collection[ImageName] | None = None) -> None:
+    """Make the locations' own pointers (families) show the channels' heads, of *images* or of all.
+
+    Cheap where locations have none. Every location is told before the first error is raised.
+    """
+    snapshot = releasing.catalog.snapshot(images)
+    first_error: ImagectlError | None = None
+    for name, location in releasing.locations.items():
+        for image in snapshot.images:
+            heads = {}
+            for (owner, channel), known in snapshot.channels.items():
+                ref = VersionRef(image, known.head.version)
+                there = required_placements(snapshot, ref, (name,), takes_of({name: location}))
+                if owner == image and there:
+                    heads[channel] = there[0]
+            if not heads:
+                continue
+            try:
+                location.point(image, heads)
+            except ImagectlError as error:
+                first_error = first_error or error
+    if first_error is not None:
+        raise first_error
+
+
 def commit(catalog: Catalog, change: Change) -> Committed:
     """Commit, once more where the answer was lost: the key makes that safe."""
     try:
@@ -187,65 +222,79 @@ def _release(
     verified, failures = _verify_live(releasing, decided.moves, first)
     plan = insist(decided.holding_back(failures), all_or_nothing=all_or_nothing)
     if dry_run:
-        return Released(plan, reason, True, None, _delivered(plan, first, verified))
+        renewed = [each for those in verified.values() for each in those]
+        return Released(plan, reason, True, None, _delivered(plan, first, renewed))
 
     # Verifying takes as long as reading the artifacts does. Decide again on what is there now.
     fresh = releasing.catalog.snapshot(images)
     if fresh.generation != first.generation:
         again = decide(fresh, now)
-        if again.steps != decided.steps or not all(_still(each, fresh) for each in verified):
+        relied = [each for those in verified.values() for each in those]
+        if again.steps != decided.steps or not all(still_recorded(each, fresh) for each in relied):
             raise Conflict(
                 "the catalog was changed meanwhile, and the decision is another now",
                 why=f"it was decided on generation {first.generation}; "
                 f"now it is {fresh.generation}",
                 hint="nothing was done; type the command again",
             )
-    moving = {each.target for each in plan.moves}
-    renewed = tuple(each for each in verified if each.version in moving)
+    renewed = [each for move in plan.moves for each in verified[move.image]]
     return _carry_out(releasing, plan, fresh, renewed, reason)
 
 
 def _verify_live(
     releasing: Releasing, moves: Sequence[Decision], snapshot: Snapshot
-) -> tuple[tuple[Placement, ...], dict[ImageName, tuple[str, ...]]]:
-    """The placements that each move requires, verified again, and what is wrong by image (P6)."""
-    verified: list[Placement] = []
-    failures: dict[ImageName, tuple[str, ...]] = {}
+) -> tuple[Mapping[ImageName, tuple[Placement, ...]], dict[ImageName, tuple[str, ...]]]:
+    """For each image that moves, the placements that it relies on, verified again: of the version
+    itself, and of those that one could roll back to. And what is wrong, by image (P6).
+
+    Raises CannotTell where a location does not answer: then nothing is decided (P3).
+    """
+    takes = takes_of(releasing.locations)
+    relied: dict[ImageName, list[tuple[str, Placement]]] = {}
     for move in moves:
-        wrong: list[str] = []
-        for placement in _required(snapshot, move.target):
-            location = releasing.locations.get(placement.location)
-            again = f"`imagectl publish {move.target} --to {placement.location}` puts it there"
-            if location is None:
-                wrong.append(
-                    f"{move.target} has to be in {placement.location}, "
-                    "which is not among the locations of imagectl.yaml"
-                )
-                continue
-            try:
-                verified.append(location.verify(placement, releasing.clock.now()))
-            except NotFound:
-                wrong.append(
-                    f"{move.target} is gone from {placement.location} "
-                    f"({placement.provider_id}); {again}"
-                )
-            except Corrupt as error:
-                wrong.append(
-                    f"{move.target} is corrupt in {placement.location} ({placement.provider_id}): "
-                    f"{error.why}; {again} once it is moved away"
-                )
+        versions = [(move.target.version, ""), *((each, NO_WAY_BACK) for each in move.way_back)]
+        relied[move.image] = [
+            (prefix, placement)
+            for each, prefix in versions
+            for placement in required_placements(
+                snapshot, VersionRef(move.image, each), move.required, takes
+            )
+        ]
+    looked = look(
+        releasing.locations,
+        [placement for those in relied.values() for _, placement in those],
+        releasing.clock,
+    )
+    for answer in looked.values():
+        if answer.trouble is not None and not answer.wrong:
+            raise answer.trouble
+    verified: dict[ImageName, tuple[Placement, ...]] = {}
+    failures: dict[ImageName, tuple[str, ...]] = {}
+    for image, those in relied.items():
+        answers = [(prefix, looked[placement.key]) for prefix, placement in those]
+        wrong = [
+            f"{prefix}: {answer.words}" if prefix else answer.words
+            for prefix, answer in answers
+            if answer.wrong
+        ]
         if wrong:
-            failures[move.image] = tuple(wrong)
-    return tuple(verified), failures
+            failures[image] = tuple(wrong)
+        verified[image] = tuple(each.renewed for _, each in answers if each.renewed is not None)
+    return verified, failures
 
 
-def _required(snapshot: Snapshot, ref: VersionRef) -> tuple[Placement, ...]:
-    """The placements without which no channel may point to the version."""
-    required = snapshot.versions[ref].required_locations
-    return tuple(each for each in snapshot.placed(ref) if each.location in required)
+def required_placements(
+    snapshot: Snapshot, ref: VersionRef, locations: Collection[LocationName], takes: Takes
+) -> tuple[Placement, ...]:
+    """The placements without which the version is not in *locations*, as far as there are any."""
+    return tuple(
+        each
+        for each in snapshot.placed(ref)
+        if each.location in locations and each.format in takes.get(each.location, ())
+    )
 
 
-def _still(placement: Placement, snapshot: Snapshot) -> bool:
+def still_recorded(placement: Placement, snapshot: Snapshot) -> bool:
     """Whether the catalog still has what was verified, but for when and how it is reached."""
     return any(
         replace(known, verified=placement.verified, reference=placement.reference) == placement
@@ -284,6 +333,7 @@ def _carry_out(
     )
     try:
         catch_up(releasing.catalog, releasing.publishers)
+        point(releasing, [each.image for each in plan.moves])
     except ImagectlError as error:
         moved = listed(f"{each.image} to {each.to}" for each in plan.moves)
         raise Failed(

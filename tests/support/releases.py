@@ -18,13 +18,15 @@ from imagectl.model.catalog import (
     apply_change,
 )
 from imagectl.model.channel import Channel, ChannelRule, MoveKind, ReleasePolicy
-from imagectl.model.names import ChannelName, LocationName
+from imagectl.model.names import ChannelName, Format, LocationName
 from imagectl.model.version import Reproducible, Version
 from support.examples import BASE, BETA, CI, NOW, STABLE, locked, placement, ref, version
 
 LOCAL = LocationName("local")
 DC1 = LocationName("dc1")
 DAY = timedelta(days=1)
+TAKES = {LOCAL: frozenset(Format), DC1: frozenset(Format)}
+"""What the locations take: everything."""
 
 POLICY = ReleasePolicy((ChannelRule(BETA, entry=True), ChannelRule(STABLE, source=BETA)))
 """What a new project has: beta, and stable promoted from it at any time."""

@@ -13,7 +13,8 @@ from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId, parse_image_ref
 from imagectl.model.release import PromotionRequest, RollbackRequest
 from imagectl.model.version import Version, VersionRef
-from imagectl.services import publish, release
+from imagectl.services import backfill, publish, release
+from imagectl.services.backfill import Backfilled
 from imagectl.services.ports import ArtifactStore, Catalog, Location, Publisher
 from imagectl.services.release import Released, Releasing
 from imagectl.testing.clock import FixedClock
@@ -86,11 +87,19 @@ class World:
         return release.enter(self.releasing, self.policy, made)
 
     def built(self, text: str, *, needs: Collection[LocationName] = (LOCAL,)) -> Version:
-        """A whole build: recorded, placed, and in the entry channel."""
+        """A whole build: recorded, placed, and in the entry channel; what one would roll back to is
+        put where it has to be now."""
         made = self.recorded(text, needs=needs)
         self.place(made.ref)
+        self.backfill_for(made)
         self.enter(made.ref)
         return made
+
+    def backfill(self, *images: ImageName, scratch: Path | None = None) -> Backfilled:
+        return backfill.backfill(self.releasing, self.store, self.policy, images, scratch)
+
+    def backfill_for(self, made: Version) -> Backfilled:
+        return backfill.backfill_for(self.releasing, self.store, self.policy, made)
 
     def promote(
         self, channel: str, *targets: str, reason: str = "", dry_run: bool = False

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import BASE, BETA, CI, NOW, STABLE, ref
-from support.releases import DAY, DC1, LOCAL, POLICY, Book, catalogs, day, soaking
+from support.releases import DAY, DC1, LOCAL, POLICY, TAKES, Book, catalogs, day, soaking
 
 from imagectl.errors import BadUsage, NotFound, Refused
 from imagectl.model.catalog import Snapshot
@@ -39,7 +39,7 @@ def plan(
     book: Book, *targets: str, at: float = 0, source: ChannelName | None = None, soak: float = 0
 ) -> ReleasePlan:
     request = PromotionRequest(STABLE, tuple(map(parse_image_ref, targets)), source)
-    return plan_promotion(book.snapshot, soaking(soak * DAY), request, day(at))
+    return plan_promotion(book.snapshot, soaking(soak * DAY), TAKES, request, day(at))
 
 
 def refusal(book: Book, *targets: str, at: float = 0, soak: float = 0) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ def test_a_soak_of_one_image_is_its_own() -> None:
     book.built(BASE_ONE)
     rule = ChannelRule(STABLE, source=BETA, soak=7 * DAY)
     policy = replace(POLICY, images={CI: {STABLE: rule}})
-    decided = plan_promotion(book.snapshot, policy, PromotionRequest(STABLE), NOW)
+    decided = plan_promotion(book.snapshot, policy, TAKES, PromotionRequest(STABLE), NOW)
     assert [each.image for each in decided.moves] == [BASE]
     assert [each.image for each in decided.held_back] == [CI]
 
@@ -174,7 +174,7 @@ def test_failed_tests_are_refused_also_without_a_gate() -> None:
         (ChannelRule(BETA, entry=True, gates=()), ChannelRule(STABLE, source=BETA, gates=()))
     )
     with pytest.raises(Refused, match="stable was not moved"):
-        plan_promotion(book.snapshot, policy, PromotionRequest(STABLE), NOW)
+        plan_promotion(book.snapshot, policy, TAKES, PromotionRequest(STABLE), NOW)
 
 
 def test_a_promotion_never_goes_back() -> None:
@@ -246,7 +246,7 @@ def test_another_source_may_be_named() -> None:
     book.moved(EDGE, ONE, at=-1)
     policy = ReleasePolicy((*soaking(DAY).channels, ChannelRule(EDGE, source=BETA)))
     request = PromotionRequest(STABLE, source=EDGE)
-    move = only(plan_promotion(book.snapshot, policy, request, NOW))
+    move = only(plan_promotion(book.snapshot, policy, TAKES, request, NOW))
     assert move.reasons[0].startswith("in edge since 2026-11-19")
 
 
@@ -254,7 +254,7 @@ def test_unknown_channels_images_and_versions_are_not_found() -> None:
     book = Book()
     book.built(ONE)
     with pytest.raises(NotFound, match="no channel stabel") as caught:
-        plan_promotion(book.snapshot, POLICY, PromotionRequest(ChannelName("stabel")), NOW)
+        plan_promotion(book.snapshot, POLICY, TAKES, PromotionRequest(ChannelName("stabel")), NOW)
     assert caught.value.hint == "did you mean stable?"
     with pytest.raises(NotFound, match="no channel edge"):
         plan(book, source=EDGE)
@@ -280,7 +280,7 @@ def test_requests_that_cannot_be(request_: PromotionRequest, says: str) -> None:
     book.built(ONE)
     policy = ReleasePolicy((*POLICY.channels, ChannelRule(EDGE)))
     with pytest.raises(BadUsage, match=says):
-        plan_promotion(book.snapshot, policy, request_, NOW)
+        plan_promotion(book.snapshot, policy, TAKES, request_, NOW)
 
 
 def test_an_image_without_that_channel_is_not_considered_but_refused_by_name() -> None:
@@ -291,17 +291,17 @@ def test_an_image_without_that_channel_is_not_considered_but_refused_by_name() -
     policy = replace(POLICY, images={CI: {EDGE: edge}})
     request = PromotionRequest(EDGE)
     assert [
-        each.image for each in plan_promotion(book.snapshot, policy, request, NOW).decisions
+        each.image for each in plan_promotion(book.snapshot, policy, TAKES, request, NOW).decisions
     ] == [CI]
     named = PromotionRequest(EDGE, (parse_image_ref("debian-base"),))
     with pytest.raises(Refused, match="edge was not moved"):
-        plan_promotion(book.snapshot, policy, named, NOW)
+        plan_promotion(book.snapshot, policy, TAKES, named, NOW)
 
 
 def test_a_build_enters_beta() -> None:
     book = Book()
     book.built(ONE, enters=False)
-    move = only(plan_entry(book.snapshot, POLICY, ref(ONE)))
+    move = only(plan_entry(book.snapshot, POLICY, TAKES, ref(ONE)))
     assert (move.verdict, move.channel, move.before) == (Verdict.MOVE, BETA, None)
 
 
@@ -309,17 +309,17 @@ def test_a_build_that_is_not_ready_does_not_enter() -> None:
     book = Book()
     book.built(ONE, failed=1, enters=False)
     with pytest.raises(Refused, match="beta was not moved"):
-        plan_entry(book.snapshot, POLICY, ref(ONE))
+        plan_entry(book.snapshot, POLICY, TAKES, ref(ONE))
     book.built(TWO, placed=(), enters=False)
     with pytest.raises(Refused, match="beta was not moved"):
-        plan_entry(book.snapshot, POLICY, ref(TWO))
+        plan_entry(book.snapshot, POLICY, TAKES, ref(TWO))
 
 
 def test_an_older_build_that_ends_later_does_not_take_beta_back() -> None:
     book = Book()
     book.built(TWO)
     book.built(ONE, enters=False)
-    kept = only(plan_entry(book.snapshot, POLICY, ref(ONE)))
+    kept = only(plan_entry(book.snapshot, POLICY, TAKES, ref(ONE)))
     assert (kept.verdict, kept.reasons) == (
         Verdict.KEEP,
         ("beta has 20261120.2, which is newer",),
@@ -330,9 +330,9 @@ def test_entering_twice_is_once_and_never_undoes_a_rollback() -> None:
     book = Book()
     book.built(ONE)
     book.built(TWO)
-    assert only(plan_entry(book.snapshot, POLICY, ref(TWO))).verdict is Verdict.KEEP
+    assert only(plan_entry(book.snapshot, POLICY, TAKES, ref(TWO))).verdict is Verdict.KEEP
     book.rolled_back(BETA, ONE, reason="no network")
-    kept = only(plan_entry(book.snapshot, POLICY, ref(TWO)))
+    kept = only(plan_entry(book.snapshot, POLICY, TAKES, ref(TWO)))
     assert kept.verdict is Verdict.KEEP
     assert "no network" in kept.reasons[0]
 
@@ -381,15 +381,15 @@ def test_a_gate_that_asks_for_reproducible_says_what_to_do(
     book = Book()
     book.built(ONE, reproducible=reproducible, cause=cause)
     with pytest.raises(Refused) as caught:
-        plan_promotion(book.snapshot, PROVEN, PromotionRequest(STABLE), NOW)
+        plan_promotion(book.snapshot, PROVEN, TAKES, PromotionRequest(STABLE), NOW)
     assert caught.value.reasons == (reason,)
-    assert plan_promotion(book.snapshot, POLICY, PromotionRequest(STABLE), NOW).moves
+    assert plan_promotion(book.snapshot, POLICY, TAKES, PromotionRequest(STABLE), NOW).moves
 
 
 def test_what_was_built_twice_passes_and_the_move_says_so() -> None:
     book = Book()
     book.built(ONE, reproducible=Reproducible.YES)
-    move = only(plan_promotion(book.snapshot, PROVEN, PromotionRequest(STABLE), NOW))
+    move = only(plan_promotion(book.snapshot, PROVEN, TAKES, PromotionRequest(STABLE), NOW))
     assert move.verdict is Verdict.MOVE
     assert move.reasons[-1] == "built twice, with the same bytes"
 
@@ -400,9 +400,9 @@ def test_the_entry_channel_has_gates_too() -> None:
     book.built(ONE, enters=False, reproducible=Reproducible.UNPROVEN)
     book.built(TWO, enters=False, reproducible=Reproducible.YES)
     with pytest.raises(Refused, match="beta was not moved") as caught:
-        plan_entry(book.snapshot, policy, ref(ONE))
+        plan_entry(book.snapshot, policy, TAKES, ref(ONE))
     assert "--twice" in caught.value.reasons[0]
-    assert only(plan_entry(book.snapshot, policy, ref(TWO))).verdict is Verdict.MOVE
+    assert only(plan_entry(book.snapshot, policy, TAKES, ref(TWO))).verdict is Verdict.MOVE
 
 
 def test_a_rollback_is_never_kept_back_by_a_gate() -> None:
@@ -412,7 +412,7 @@ def test_a_rollback_is_never_kept_back_by_a_gate() -> None:
     book.built(TWO, reproducible=Reproducible.YES)
     book.moved(STABLE, ONE)
     book.moved(STABLE, TWO)
-    plan = plan_rollback(book.snapshot, PROVEN, RollbackRequest(STABLE), NOW)
+    plan = plan_rollback(book.snapshot, PROVEN, TAKES, RollbackRequest(STABLE), NOW)
     assert [str(each.target) for each in plan.moves] == [ONE]
 
 
@@ -420,7 +420,7 @@ def test_a_rollback_is_never_kept_back_by_a_gate() -> None:
 def test_a_gate_only_ever_keeps_back_and_only_what_fails_it(snapshot: Snapshot) -> None:
     def moving(policy: ReleasePolicy) -> tuple[set[VersionRef], tuple[str, ...]]:
         try:
-            plan = plan_promotion(snapshot, policy, PromotionRequest(STABLE), day(20))
+            plan = plan_promotion(snapshot, policy, TAKES, PromotionRequest(STABLE), day(20))
         except Refused as error:
             return set(), error.reasons
         return {each.target for each in plan.moves}, tuple(
@@ -439,7 +439,7 @@ def test_what_every_promotion_keeps_to(snapshot: Snapshot, soak: int, at: int) -
     considered = sorted(image for image, channel in snapshot.channels if channel == BETA)
     decided = refused = None
     try:
-        decided = plan_promotion(snapshot, soaking(soak * DAY), request, day(at))
+        decided = plan_promotion(snapshot, soaking(soak * DAY), TAKES, request, day(at))
     except Refused as error:
         refused = error
     if decided is None:
@@ -451,9 +451,9 @@ def test_what_every_promotion_keeps_to(snapshot: Snapshot, soak: int, at: int) -
     assert all(each.reasons for each in decided.decisions)
     for move in decided.moves:
         assert move.before is None or move.target.version > move.before
-        assert not unready(snapshot.versions[move.target], snapshot)
+        assert not unready(snapshot.versions[move.target], snapshot, move.required, TAKES)
         assert move.to == snapshot.head(move.image, BETA)
-    assert plan_promotion(snapshot, soaking(soak * DAY), request, day(at)) == decided
+    assert plan_promotion(snapshot, soaking(soak * DAY), TAKES, request, day(at)) == decided
 
 
 @given(catalogs(), st.integers(0, 20))
@@ -461,7 +461,7 @@ def test_time_alone_only_ever_lets_more_images_move(snapshot: Snapshot, at: int)
     def moving(days: int) -> set[str]:
         try:
             plan = plan_promotion(
-                snapshot, soaking(timedelta(days=3)), PromotionRequest(STABLE), day(days)
+                snapshot, soaking(timedelta(days=3)), TAKES, PromotionRequest(STABLE), day(days)
             )
         except Refused:
             return set()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import BASE, CI, NOW, STABLE
-from support.releases import DC1, LOCAL, POLICY, Book, day
+from support.releases import DC1, LOCAL, POLICY, TAKES, Book, day
 
 from imagectl.errors import BadUsage, NotFound, Refused
 from imagectl.model.channel import MoveKind
@@ -20,7 +20,7 @@ BASE_ONE, BASE_TWO = (f"debian-base@20261120.{serial}" for serial in (1, 2))
 
 def plan(book: Book, *images: ImageName, to: str | None = None, at: float = 0) -> ReleasePlan:
     request = RollbackRequest(STABLE, images, parse_version_id(to) if to else None)
-    return plan_rollback(book.snapshot, POLICY, request, day(at))
+    return plan_rollback(book.snapshot, POLICY, TAKES, request, day(at))
 
 
 def only(decided: ReleasePlan) -> Decision:
@@ -106,9 +106,9 @@ def test_the_version_it_points_to_is_nothing_to_do() -> None:
 
 def test_what_is_not_in_its_places_is_refused_with_what_would_work() -> None:
     book = Book()
-    book.built(ONE)
-    book.built(TWO, needs=(LOCAL, DC1), placed=(LOCAL,))
-    book.built(THREE)
+    book.built(ONE, needs=(LOCAL,), placed=(LOCAL, DC1))
+    book.built(TWO, needs=(LOCAL,))
+    book.built(THREE, needs=(LOCAL, DC1))
     for text in (ONE, TWO, THREE):
         book.moved(STABLE, text)
     assert refusal(book) == (
@@ -156,7 +156,7 @@ def test_unknown_things_are_not_found() -> None:
     with pytest.raises(NotFound, match="no version of nothing"):
         plan(book, ImageName("nothing"))
     with pytest.raises(NotFound, match="no channel stabel"):
-        plan_rollback(book.snapshot, POLICY, RollbackRequest(ChannelName("stabel")), NOW)
+        plan_rollback(book.snapshot, POLICY, TAKES, RollbackRequest(ChannelName("stabel")), NOW)
     with pytest.raises(NotFound, match="nothing is in stable yet"):
         plan(Book())
 
@@ -172,7 +172,7 @@ def test_a_channel_that_the_policy_forgot_can_still_be_rolled_back() -> None:
     old = ChannelName("lts")
     book.moved(old, ONE)
     book.moved(old, TWO)
-    decided = plan_rollback(book.snapshot, POLICY, RollbackRequest(old), NOW)
+    decided = plan_rollback(book.snapshot, POLICY, TAKES, RollbackRequest(old), NOW)
     assert str(only(decided).target) == ONE
 
 

@@ -35,7 +35,7 @@ from imagectl.model.catalog import Snapshot
 from imagectl.model.names import ChannelName, ImageName, Sha256
 from imagectl.model.published import PublishedInside, PublishedOrigin, PublishedVersion
 from imagectl.model.version import Reproducible, Version, VersionRef
-from imagectl.policy.readiness import unready
+from imagectl.policy.readiness import withheld
 
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
@@ -206,7 +206,7 @@ def test_a_channel_on_a_version_that_is_not_ready_is_never_published() -> None:
 
 @given(catalogs())
 def test_a_catalog_is_published_whole_or_not_at_all(snapshot: Snapshot) -> None:
-    ready = {each for each, made in snapshot.versions.items() if not unready(made, snapshot)}
+    ready = {each for each, made in snapshot.versions.items() if not withheld(made, snapshot)}
     heads = {at: channel.head for at, channel in snapshot.channels.items()}
     if any(VersionRef(image, head.version) not in ready for (image, _), head in heads.items()):
         with pytest.raises(Refused):

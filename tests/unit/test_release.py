@@ -15,7 +15,7 @@ from support.world import World
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
 from imagectl.formats.published_v1 import ENTRY
 from imagectl.model.catalog import Change, MoveChannel, RecordPlacement, Snapshot
-from imagectl.model.channel import MoveKind
+from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, LocationName, VersionId
 from imagectl.model.version import Placement
 from imagectl.policy.resolution import Resolution, ResolutionRequest
@@ -581,3 +581,149 @@ def test_documents_put_together_wrongly_are_corrupt(world: World, public: FullDi
     public.files[ENTRY] = entry.replace(ci.index, base.index).encode()
     with pytest.raises(Corrupt, match=r"gives debian-base@.* for debian-ci@"):
         got(public, version=VersionId("20261120", 1))
+
+
+THREE = "debian-ci@20261120.3"
+
+
+def switched(world: World) -> None:
+    """ONE and TWO are in stable, in LOCAL only; THREE requires DC1, and is in beta by hand."""
+    for text in (ONE, TWO):
+        world.built(text)
+        world.promote("stable")
+    made = world.recorded(THREE, needs=(DC1,))
+    world.place(made.ref)
+    move = MoveChannel(CI, BETA, made.id, MoveKind.ENTRY)
+    generation = world.catalog.snapshot(()).generation
+    world.catalog.commit(Change("by hand", generation, "bob", "x", "", NOW, (move,)))
+
+
+def test_nothing_is_promoted_from_which_one_could_not_go_back(
+    world: World, untouched: Callable[[], None]
+) -> None:
+    """P6: every version and location is named, with what to type."""
+    switched(world)
+    untouched()
+    with pytest.raises(Refused, match="stable was not moved") as caught:
+        world.promote("stable")
+    assert caught.value.reasons == tuple(
+        f"debian-ci: one could not roll back from it: {ref(text).version} is not in dc1 "
+        f"(qcow2 for amd64): `imagectl publish {text} --to dc1`"
+        for text in (TWO, ONE)
+    )
+    assert caught.value.hint.startswith("`imagectl publish --backfill debian-ci` puts")
+
+
+def test_backfilling_makes_the_way_back_and_the_rollback_works(
+    world: World, public: FullDisk
+) -> None:
+    switched(world)
+    done = world.backfill()
+    assert {(str(each.version), at.location) for each in done.placed for at in each.new} == {
+        (ONE, DC1),
+        (TWO, DC1),
+    }
+    assert not done.failed
+    assert world.promote("stable").plan.moves[0].target == ref(THREE)
+    assert world.rollback("stable").plan.moves[0].target == ref(TWO)
+    assert got(public, location=DC1).ref == ref(TWO)
+
+
+def test_what_one_would_go_back_to_is_verified_live(
+    world: World, local: Meddled, dc1: MemoryLocation, untouched: Callable[[], None]
+) -> None:
+    """P6: the catalog alone is not believed about the way back either."""
+    switched(world)
+    world.backfill()
+    dc1.lose(placement(world, ONE, DC1))
+    local.lose(placement(world, ONE))
+    untouched()
+    with pytest.raises(Refused) as caught:
+        world.promote("stable")
+    assert caught.value.reasons == (
+        "debian-ci: one could not roll back from it: debian-ci@20261120.1 is gone from dc1 "
+        f"({placement(world, ONE, DC1).provider_id}); "
+        "`imagectl publish debian-ci@20261120.1 --to dc1` puts it there",
+    )
+    with dc1.unreadable(), pytest.raises(CannotTell):
+        world.promote("stable")
+
+
+def test_only_the_rollback_window_counts(world: World) -> None:
+    switched(world)
+    world.place(ref(TWO), DC1)
+    stable = ChannelRule(STABLE, source=BETA, rollback_window=1)
+    world.policy = ReleasePolicy((ChannelRule(BETA, entry=True), stable))
+    assert world.promote("stable").plan.moves
+
+
+def test_a_build_enters_only_where_one_could_go_back(
+    world: World, untouched: Callable[[], None]
+) -> None:
+    world.built(ONE)
+    made = world.recorded(TWO, needs=(LOCAL, DC1))
+    world.place(made.ref)
+    untouched()
+    with pytest.raises(Refused, match="beta was not moved") as caught:
+        world.enter(made.ref)
+    assert "20261120.1 is not in dc1" in caught.value.reasons[0]
+
+
+def test_a_rollback_asks_for_where_consumers_pull_from_now(world: World) -> None:
+    """What the old version was built for does not count: that place may be gone."""
+    switched(world)
+    world.place(ref(ONE), DC1)
+    stable = MoveChannel(CI, STABLE, ref(THREE).version, MoveKind.PROMOTE)
+    generation = world.catalog.snapshot(()).generation
+    world.catalog.commit(Change("hand", generation, "bob", "x", "", NOW, (stable,)))
+    with pytest.raises(Refused) as caught:
+        world.rollback("stable")
+    assert "20261120.2 is not in dc1" in caught.value.reasons[0]
+    assert "20261120.1 would be ready" in caught.value.reasons[1]
+    world.place(ref(TWO), DC1)
+    without = {name: at for name, at in world.releasing.locations.items() if name != LOCAL}
+    world.releasing = replace(world.releasing, locations=without)
+    assert world.rollback("stable").plan.moves[0].target == ref(TWO)
+
+
+def test_backfilling_fetches_what_the_store_has_lost(world: World, tmp_path: Path) -> None:
+    switched(world)
+    (lost,) = world.catalog.snapshot().versions[ref(ONE)].artifacts
+    world.store.path(lost.sha256).unlink()
+    done = world.backfill(CI)
+    assert [str(each) for each in done.failed] == [ONE]
+    done = world.backfill(CI, scratch=tmp_path)
+    assert not done.failed
+    assert world.store.verify(lost.sha256)
+    assert world.promote("stable").plan.moves
+
+
+def test_backfilling_goes_on_after_a_version_that_is_nowhere_any_more(
+    world: World, local: Meddled, tmp_path: Path
+) -> None:
+    switched(world)
+    (lost,) = world.catalog.snapshot().versions[ref(ONE)].artifacts
+    world.store.path(lost.sha256).unlink()
+    local.lose(placement(world, ONE))
+    done = world.backfill(scratch=tmp_path)
+    (error,) = done.failed.values()
+    assert isinstance(error, NotFound)
+    assert error.hint == f"`imagectl rebuild {ONE}` makes it again, to the byte"
+    assert "no location gives it back" in error.why
+    assert placement(world, TWO, DC1)
+
+
+def test_after_a_move_locations_are_told_what_channels_point_to(
+    world: World, dc1: MemoryLocation, local: Meddled
+) -> None:
+    for text in (ONE, TWO):
+        world.built(text, needs=(LOCAL, DC1))
+        world.promote("stable")
+    at = placement(world, TWO, DC1)
+    assert {name: each.version for name, each in dc1.pointers[CI].items()} == {
+        BETA: at.version,
+        STABLE: at.version,
+    }
+    world.rollback("stable")
+    assert dc1.pointers[CI][STABLE].version == ref(ONE)
+    assert local.pointers[CI][STABLE].location == LOCAL

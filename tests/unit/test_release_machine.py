@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +32,9 @@ from imagectl.model.channel import Channel, MoveKind
 from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.release import Verdict
 from imagectl.model.version import VersionRef
+from imagectl.policy.readiness import NO_WAY_BACK
 from imagectl.policy.resolution import Resolution, ResolutionRequest
+from imagectl.policy.standing import standing
 from imagectl.services.consume import resolve
 from imagectl.services.ports import Catalog
 from imagectl.services.release import Released, catch_up
@@ -96,17 +99,36 @@ class ReleaseMachine(RuleBasedStateMachine):
             assert channel.head.kind is done.plan.kind
             if done.plan.kind is not MoveKind.ROLLBACK:
                 assert decision.before is None or decision.target.version > decision.before
-            for placement in now.placed(decision.target):
-                if placement.location in now.versions[decision.target].required_locations:
-                    self.locations[placement.location].verify(placement, placement.verified)
+            assert decision.required, "what works is somewhere"
+            for version in (decision.target.version, *decision.way_back):
+                self.is_in(VersionRef(decision.image, version), decision.required)
+            if done.plan.kind is not MoveKind.ROLLBACK:
+                stands = standing(channel).earlier
+                assert decision.way_back == stands[: len(decision.way_back)]
+                assert len(decision.way_back) == min(3, len(stands)), "one can go back from it"
+
+    def is_in(self, ref: VersionRef, locations: Collection[LocationName]) -> None:
+        """The version is in all of them, live."""
+        placed = {each.location: each for each in self.world.catalog.snapshot().placed(ref)}
+        for name in locations:
+            self.locations[name].verify(placed[name], placed[name].verified)
 
     @rule(image=IMAGES, places=PLACES)
     def build(self, image: ImageName, places: tuple[LocationName, ...]) -> None:
         made = self.world.recorded(self.next_version(image), needs=places)
         self.world.place(made.ref)
-        done = self.world.enter(made.ref)
-        self.moved(done)
-        assert done.plan.moves, "a build that passed arrives"
+        self.world.backfill_for(made)
+        refused: Refused | None = None
+        try:
+            done = self.world.enter(made.ref)
+        except Refused as error:
+            refused = error
+        else:
+            self.moved(done)
+            assert done.plan.moves, "a build that passed arrives"
+        if refused is not None:
+            assert all(NO_WAY_BACK in reason for reason in refused.reasons)
+            assert any(each.image == image for each in self.lost), "a build that passed arrives"
 
     @rule(image=IMAGES, placed=st.booleans())
     def build_with_failing_tests(self, image: ImageName, placed: bool) -> None:

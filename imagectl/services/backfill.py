@@ -1,0 +1,157 @@
+"""Put what channels point to, and what they go back to, wherever that has to be now (P6).
+
+A location that is new, or was switched to another place, holds nothing yet that one could roll back
+to. Promises: what is in a channel or in its rollback window is put in every location that is
+required now; one version that fails keeps no other from being put there; nothing is ever removed.
+What the artifact store has lost is fetched from a location that still has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagectl.errors import ImagectlError, NotFound
+from imagectl.model.catalog import Snapshot
+from imagectl.model.channel import ReleasePolicy
+from imagectl.model.names import ImageName, LocationName
+from imagectl.model.version import Artifact, Version, VersionRef
+from imagectl.policy.promotion import find_image
+from imagectl.policy.readiness import due, placed_at, wanted_at
+from imagectl.policy.wording import listed
+from imagectl.services.live import takes_of
+from imagectl.services.ports import ArtifactStore, Progress
+from imagectl.services.publish import Placed, place
+from imagectl.services.release import Releasing
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """What was put in its places, oldest version first, and which versions could not be, and why.
+
+    Of those, other locations than the one that failed may have been filled.
+    """
+
+    placed: tuple[Placed, ...]
+    failed: Mapping[VersionRef, ImagectlError]
+
+
+def backfill(
+    releasing: Releasing,
+    store: ArtifactStore,
+    policy: ReleasePolicy,
+    images: Collection[ImageName] = (),
+    scratch: Path | None = None,
+    progress: Progress | None = None,
+) -> Backfilled:
+    """Put what *images* (all where none are named) need to roll back in its places.
+
+    What is there already is verified, and put there anew where it is gone. ``scratch`` is an
+    existing folder for what has to be fetched; without it nothing is. Raises NotFound for an
+    unknown image.
+    """
+    snapshot = releasing.catalog.snapshot(images or None)
+    takes = takes_of(releasing.locations)
+    wanted: dict[VersionRef, tuple[LocationName, ...]] = {}
+    for image in sorted(set(images)) or snapshot.images:
+        find_image(snapshot, image)
+        for ref, locations in due(snapshot, policy, image).items():
+            wanted[ref] = tuple(each for each in locations if each in takes)
+    return _fill(releasing, store, snapshot, wanted, scratch, progress)
+
+
+def backfill_for(
+    releasing: Releasing,
+    store: ArtifactStore,
+    policy: ReleasePolicy,
+    target: Version,
+    progress: Progress | None = None,
+) -> Backfilled:
+    """The same before channels are moved to *target*: what is not recorded where that requires it.
+
+    Cheap where nothing is missing: what is recorded is not verified again.
+    """
+    snapshot = releasing.catalog.snapshot((target.image,))
+    takes = takes_of(releasing.locations)
+    wanted: dict[VersionRef, tuple[LocationName, ...]] = {}
+    for ref, locations in due(snapshot, policy, target.image, target).items():
+        version = snapshot.versions[ref]
+        wanted[ref] = tuple(
+            each
+            for each in locations
+            if each in takes
+            and len(wanted_at(version, each, takes)) > len(placed_at(version, each, snapshot))
+        )
+    return _fill(releasing, store, snapshot, wanted, None, progress)
+
+
+def _fill(
+    releasing: Releasing,
+    store: ArtifactStore,
+    snapshot: Snapshot,
+    wanted: Mapping[VersionRef, tuple[LocationName, ...]],
+    scratch: Path | None,
+    progress: Progress | None,
+) -> Backfilled:
+    placed: list[Placed] = []
+    failed: dict[VersionRef, ImagectlError] = {}
+    for ref, locations in wanted.items():
+        if not locations:
+            continue
+        if progress is not None:
+            progress.stage(f"{ref} to {listed(locations)}")
+        try:
+            if scratch is not None:
+                _bring_back(releasing, store, snapshot, ref, scratch, progress)
+            placed.append(place(releasing, store, ref, locations, progress, only=True))
+        except ImagectlError as error:
+            failed[ref] = error
+    return Backfilled(tuple(placed), failed)
+
+
+def _bring_back(
+    releasing: Releasing,
+    store: ArtifactStore,
+    snapshot: Snapshot,
+    ref: VersionRef,
+    scratch: Path,
+    progress: Progress | None,
+) -> None:
+    """Have every artifact of the version in the store again, where a location still has it."""
+    for artifact in snapshot.versions[ref].artifacts:
+        try:
+            store.path(artifact.sha256)
+        except NotFound:
+            _fetch(releasing, store, snapshot, ref, artifact, scratch, progress)
+
+
+def _fetch(
+    releasing: Releasing,
+    store: ArtifactStore,
+    snapshot: Snapshot,
+    ref: VersionRef,
+    artifact: Artifact,
+    scratch: Path,
+    progress: Progress | None,
+) -> None:
+    said = []
+    for placement in snapshot.placed(ref):
+        location = releasing.locations.get(placement.location)
+        if location is None or placement.sha256 != artifact.sha256:
+            continue
+        if progress is not None:
+            progress.step(f"fetching {artifact.format.value} from {location.name}")
+        copy = scratch / artifact.sha256
+        try:
+            location.fetch(placement, copy, lambda _: None)
+        except ImagectlError as error:
+            said.append(f"{location.name}: {error.what}")
+            continue
+        store.adopt(copy)
+        return
+    raise NotFound(
+        f"the {artifact.format.value} of {ref} is not in the artifact store",
+        why="; ".join(["and no location gives it back", *said]),
+        hint=f"`imagectl rebuild {ref}` makes it again, to the byte",
+    )

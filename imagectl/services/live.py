@@ -1,0 +1,116 @@
+"""Look whether placements are still what the catalog says, in their locations, now (P6).
+
+Promises: locations are asked at the same time, each one thing after the other; every placement gets
+an answer, and "could not tell" is never taken for "gone" (P2, P3). Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+
+from imagectl.errors import CannotTell, Conflict, Corrupt, ImagectlError, NotFound
+from imagectl.model.names import Architecture, Format, LocationName
+from imagectl.model.place import Takes
+from imagectl.model.version import Placement, VersionRef
+from imagectl.services.abreast import abreast
+from imagectl.services.ports import Clock, Location
+
+PATIENCE = 2
+"""After how many unanswered questions in a row a location is asked no more in one go: each may take
+its whole deadline."""
+
+Key = tuple[VersionRef, Format, Architecture, LocationName]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a location said of a placement: it renewed, or what is wrong with it. One of them is
+    None."""
+
+    placement: Placement
+    renewed: Placement | None
+    trouble: ImagectlError | None
+
+    @property
+    def wrong(self) -> bool:
+        """It is certainly gone, or something else. False where that could not be told."""
+        return isinstance(self.trouble, NotFound | Corrupt | Conflict)
+
+    @property
+    def words(self) -> str:
+        """What is wrong, and what to type, in one line; empty where nothing is."""
+        at, trouble = self.placement, self.trouble
+        again = f"`imagectl publish {at.version} --to {at.location}` puts it there"
+        match trouble:
+            case None:
+                return ""
+            case NotFound():
+                return f"{at.version} is gone from {at.location} ({at.provider_id}); {again}"
+            case Corrupt():
+                because = f": {trouble.why}" if trouble.why else ""
+                return (
+                    f"{at.version} is corrupt in {at.location} ({at.provider_id}){because}; "
+                    f"{again} once it is moved away"
+                )
+            case Conflict():
+                return (
+                    f"{at.version} is not in {at.location}: {at.provider_id} is somebody else's "
+                    f"({trouble.what})"
+                )
+            case _:
+                because = f": {trouble.why}" if trouble.why else ""
+                return f"{at.version} in {at.location}: cannot tell: {trouble.what}{because}"
+
+
+def takes_of(locations: Mapping[LocationName, Location]) -> Takes:
+    """The formats that each location takes."""
+    return {name: location.takes for name, location in locations.items()}
+
+
+def look(
+    locations: Mapping[LocationName, Location], placements: Iterable[Placement], clock: Clock
+) -> Mapping[Key, Looked]:
+    """Ask the location of each placement about it. All locations are among *locations*."""
+    by_location: dict[LocationName, dict[Key, Placement]] = {}
+    for each in placements:
+        by_location.setdefault(each.location, {})[each.key] = each
+
+    def ask(name: LocationName) -> list[Looked]:
+        return _ask(locations[name], [*by_location[name].values()], clock)
+
+    found: dict[Key, Looked] = {}
+    with abreast({name: partial(ask, name) for name in by_location}, Event()) as outcomes:
+        for _, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            found |= {each.placement.key: each for each in outcome}
+    return {key: found[key] for those in by_location.values() for key in those}
+
+
+def _ask(location: Location, placements: Sequence[Placement], clock: Clock) -> list[Looked]:
+    answers: list[Looked] = []
+    unanswered = 0
+    for placement in placements:
+        if unanswered == PATIENCE:
+            last = answers[-1].trouble
+            answers.append(Looked(placement, None, last))
+            continue
+        try:
+            answers.append(Looked(placement, location.verify(placement, clock.now()), None))
+            unanswered = 0
+        except (NotFound, Corrupt, Conflict) as problem:
+            answers.append(Looked(placement, None, problem))
+            unanswered = 0
+        except CannotTell as problem:
+            answers.append(Looked(placement, None, problem))
+            unanswered += 1
+        except ImagectlError as problem:  # it failed to look: that says nothing either
+            unknown = CannotTell(
+                problem.what, where=problem.where, why=problem.why, hint=problem.hint
+            )
+            answers.append(Looked(placement, None, unknown))
+            unanswered += 1
+    return answers
