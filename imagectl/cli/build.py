@@ -11,6 +11,7 @@ from imagectl.cli.arguments import IMAGE
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import Moved, moved_document, moved_lines
 from imagectl.cli.output import ErrorDocument, failure
+from imagectl.cli.publish import tell_failed
 from imagectl.cli.text import duration
 from imagectl.cli.verb import Verb
 from imagectl.errors import ImagectlError, Interrupted
@@ -138,6 +139,7 @@ def command(
         else:
             built.append(_document(delivered))
             lines += _lines(delivered)
+            tell_failed(invocation.out, delivered.placed)
     if not wanted:
         invocation.out.say("there is no image to build: `imagectl init` shows what one looks like")
     invocation.out.answer(Built(builds=built), lines)

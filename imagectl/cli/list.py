@@ -38,6 +38,7 @@ class ListedVersion(TypedDict):
     tests_passed: Annotated[int, "tests that passed on the booted image"]
     tests_failed: Annotated[int, "tests that failed; no channel gets such a version"]
     channels: Annotated[list[str], "the channels that point to it now"]
+    unfinished: Annotated[list[str], "the locations where it was begun to be put and is not yet"]
     reproducible: Annotated[
         Literal["yes", "no", "unproven"] | None,
         "whether its lock is known to give the same bytes again; null where it has no lock",
@@ -124,6 +125,7 @@ def _image(
                 tests_passed=version.tests.passed,
                 tests_failed=version.tests.failed,
                 channels=[channel for channel, head in heads.items() if head == version.id],
+                unfinished=sorted({each.location for each in snapshot.intended(version.ref)}),
                 reproducible=version.origin.reproducible.value if version.origin else None,
             )
             for version in reversed(snapshot.of(name))
@@ -174,6 +176,13 @@ def _versions(document: Listed, now: datetime) -> Iterator[str]:
                 for version in image["versions"]
             ],
         )
+        for version in image["versions"]:
+            if version["unfinished"]:
+                ref = f"{image['name']}@{version['version']}"
+                yield (
+                    f"{ref} was not finished in {listed(version['unfinished'])}: "
+                    f"`imagectl publish {ref}` goes on"
+                )
 
 
 def _tests(version: ListedVersion) -> str:

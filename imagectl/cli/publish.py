@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import click
@@ -11,10 +12,13 @@ from imagectl.cli.arguments import LOCATION, VERSION_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import size, stamp
 from imagectl.cli.verb import Verb
+from imagectl.errors import ImagectlError, NotFound
 
 if TYPE_CHECKING:
-    from imagectl.model.names import LocationName
-    from imagectl.model.version import VersionRef
+    from imagectl.bootstrap import Project
+    from imagectl.cli.output import Output
+    from imagectl.model.names import ImageName, LocationName
+    from imagectl.model.version import Intent, VersionRef
     from imagectl.services.publish import Placed
 
 
@@ -29,6 +33,29 @@ class PublishedPlacement(TypedDict):
     size: Annotated[int, "bytes"]
     verified: Annotated[str, "when the location confirmed it"]
     new: Annotated[bool, "false where it was recorded there already"]
+    unproven: Annotated[list[str], "what the location cannot prove, although it was verified"]
+
+
+class FailedLocation(TypedDict):
+    """An optional location that the version could not be put in."""
+
+    location: Annotated[str, "the location"]
+    kind: Annotated[str, "a word for programs, as of errors"]
+    what: Annotated[str, "what went wrong"]
+    where: Annotated[str, "may be empty"]
+    why: Annotated[str, "may be empty"]
+    hint: Annotated[str, "the next thing to type; may be empty"]
+
+
+class Unfinished(TypedDict):
+    """What was begun in a location and never finished."""
+
+    location: Annotated[str, "the location"]
+    format: Annotated[str, "the artifact's format"]
+    architecture: Annotated[str, "the artifact's architecture"]
+    named: Annotated[str, "what it was to be called there"]
+    since: Annotated[str, "when it was begun"]
+    by: Annotated[str, "who began it"]
 
 
 class Published(TypedDict):
@@ -36,6 +63,8 @@ class Published(TypedDict):
 
     version: Annotated[str, "IMAGE@VERSION"]
     placements: Annotated[list[PublishedPlacement], "where it is, each verified just now"]
+    failed: Annotated[list[FailedLocation], "optional locations that it is not in"]
+    given_up: Annotated[list[Unfinished], "`--give-up`: what is not waited for any more"]
 
 
 @click.command(
@@ -43,14 +72,22 @@ class Published(TypedDict):
     cls=Verb,
     answers=Published,
     exits={
-        3: "refused: a published tree shows another catalog",
-        4: "conflict: others kept changing the catalog; type it again",
-        5: "cannot tell: a location or the catalog cannot be read",
-        6: "there is no such version or location",
+        0: "it is in all locations that count, verified",
+        1: "a location failed; the others are done and recorded",
+        2: "bad usage, such as a location that takes none of its formats",
+        3: "refused: what is to be given up is there",
+        4: "conflict: something that is not ours has its name in a location, or others kept "
+        "changing the catalog",
+        5: "cannot tell: a location or the catalog cannot be read; other locations are done",
+        6: "there is no such version or location, or an artifact is gone from the store",
     },
     examples=[
         ("imagectl publish debian-ci@20261120.1", "put it where its definition requires"),
         ("imagectl publish debian-ci@20261120.1 --to dc2", "and in one more location"),
+        (
+            "imagectl publish debian-ci@20261120.1 --give-up --to dc2",
+            "do not wait for dc2 any more",
+        ),
     ],
 )
 @click.argument("ref", metavar="IMAGE@VERSION", type=VERSION_REF, help="The version.")
@@ -61,43 +98,133 @@ class Published(TypedDict):
     multiple=True,
     help="Also put it there; may be given several times.",
 )
+@click.option(
+    "--give-up",
+    is_flag=True,
+    help="Put nothing anywhere; forget what was begun and never finished, in all locations or in "
+    "those of --to, where nothing of it is there.",
+)
 @pass_invocation
-def command(invocation: Invocation, ref: VersionRef, to: tuple[LocationName, ...]) -> None:
+def command(
+    invocation: Invocation, ref: VersionRef, to: tuple[LocationName, ...], give_up: bool
+) -> None:
     """Put a version in its locations, and verify it there.
 
-    What is there already is verified, and put there anew where it is gone; so it can be repeated.
-    No channel moves.
+    All locations are filled at the same time, each with the formats that it takes. What is there
+    already is verified, and put there anew where it is gone; so it can be repeated. One location
+    that fails does not keep the others from being filled: what is done is recorded, and typing it
+    again goes on. A location that is optional for the image fails nothing, and is reported.
+
+    Before anything is made in a location, the catalog notes that it is about to be. What a killed
+    imagectl may have left there is therefore known: `imagectl show` tells it. No channel moves.
     """
+    project = invocation.open_project()
+    if give_up:
+        _give_up(invocation, project, ref, to)
+    else:
+        _place(invocation, project, ref, to)
+
+
+def _place(
+    invocation: Invocation, project: Project, ref: VersionRef, to: tuple[LocationName, ...]
+) -> None:
     from imagectl.services.publish import place
     from imagectl.services.release import catch_up
 
-    project = invocation.open_project()
+    optional = _optional(invocation, project, ref.image)
     with invocation.out.progress(project.clock) as progress:
         progress.stage(f"publish {ref}")
-        placed = place(project.releasing, project.store, ref, to, progress)
+        try:
+            placed = place(project.releasing, project.store, ref, to, progress, optional=optional)
+        except ImagectlError:
+            with contextlib.suppress(ImagectlError):  # the next command makes it good
+                catch_up(project.catalog, project.publishers)
+            raise
     catch_up(project.catalog, project.publishers)
-    invocation.out.answer(
-        Published(
-            version=str(ref),
-            placements=[
-                {
-                    "location": each.location,
-                    "format": each.format.value,
-                    "architecture": each.architecture.value,
-                    "reference": each.reference,
-                    "sha256": each.sha256,
-                    "size": each.size,
-                    "verified": stamp(each.verified),
-                    "new": each in placed.new,
-                }
-                for each in placed.placements
-            ],
-        ),
-        _lines(placed),
+    invocation.out.answer(_document(placed, project), _lines(placed, project))
+    tell_failed(invocation.out, placed)
+
+
+def tell_failed(out: Output, placed: Placed) -> None:
+    """Say in which optional locations the version is not, and why. Nothing has failed for it."""
+    for name, error in placed.failed.items():
+        out.warn(f"{placed.version} is not in {name}, which is optional")
+        out.tell_error(error)
+
+
+def _optional(
+    invocation: Invocation, project: Project, name: ImageName
+) -> Collection[LocationName]:
+    """The optional locations of the image's definition, which a version does not need to have."""
+    try:
+        images = project.definitions.load([name])
+    except NotFound:
+        return ()
+    except ImagectlError as problem:
+        invocation.out.warn(f"optional locations of {name} are left out: {problem.what}")
+        return ()
+    return next(each.optional_locations for each in images if each.name == name)
+
+
+def _give_up(
+    invocation: Invocation, project: Project, ref: VersionRef, at: tuple[LocationName, ...]
+) -> None:
+    from imagectl.services.publish import give_up
+    from imagectl.services.release import catch_up
+
+    ended = give_up(project.releasing, ref, at)
+    catch_up(project.catalog, project.publishers)
+    document = Published(
+        version=str(ref), placements=[], failed=[], given_up=[unfinished(each) for each in ended]
+    )
+    invocation.out.answer(document, (f"{each.location}  {each.named}: given up" for each in ended))
+
+
+def unfinished(intent: Intent) -> Unfinished:
+    """The document of an open intent."""
+    return Unfinished(
+        location=intent.location,
+        format=intent.format.value,
+        architecture=intent.architecture.value,
+        named=intent.named,
+        since=stamp(intent.since),
+        by=intent.by,
     )
 
 
-def _lines(placed: Placed) -> Iterator[str]:
+def _document(placed: Placed, project: Project) -> Published:
+    return Published(
+        version=str(placed.version),
+        placements=[
+            {
+                "location": each.location,
+                "format": each.format.value,
+                "architecture": each.architecture.value,
+                "reference": each.reference,
+                "sha256": each.sha256,
+                "size": each.size,
+                "verified": stamp(each.verified),
+                "new": each in placed.new,
+                "unproven": list(project.locations[each.location].unproven),
+            }
+            for each in placed.placements
+        ],
+        failed=[
+            {
+                "location": name,
+                "kind": error.kind,
+                "what": error.what,
+                "where": error.where,
+                "why": error.why,
+                "hint": error.hint,
+            }
+            for name, error in placed.failed.items()
+        ],
+        given_up=[],
+    )
+
+
+def _lines(placed: Placed, project: Project) -> Iterator[str]:
     for each in placed.placements:
         done = "put there and verified" if each in placed.new else "was there already, verified"
         yield (
@@ -105,3 +232,5 @@ def _lines(placed: Placed) -> Iterator[str]:
             f"{done}"
         )
         yield f"    {each.reference}"
+        for what in project.locations[each.location].unproven:
+            yield f"    not proven there: {what}"

@@ -11,6 +11,7 @@ import click
 
 from imagectl.cli.arguments import IMAGE_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.publish import Unfinished, unfinished
 from imagectl.cli.refs import head_of
 from imagectl.cli.text import age, duration, size, stamp
 from imagectl.cli.verb import Verb
@@ -109,6 +110,9 @@ class Shown(TypedDict):
     documents: Annotated[list[ShownDocument], "what is kept to make it again, and to look into it"]
     artifacts: Annotated[list[ShownArtifact], "its disks"]
     placements: Annotated[list[ShownPlacement], "where they are"]
+    unfinished: Annotated[
+        list[Unfinished], "what was begun in locations and is neither there nor given up yet"
+    ]
     required_locations: Annotated[list[str], "where it has to be, for a channel to point to it"]
     report: Annotated[str | None, "file with the result of each test; null where it is gone"]
     console: Annotated[str | None, "file with the console of the tested VM; null where gone"]
@@ -207,6 +211,7 @@ def _document(version: Version, snapshot: Snapshot, store: ArtifactStore) -> Sho
             }
             for each in snapshot.placed(version.ref)
         ],
+        unfinished=[unfinished(each) for each in snapshot.intended(version.ref)],
         required_locations=list(version.required_locations),
         report=_kept(store, version.tests.report),
         console=_kept(store, version.tests.console),
@@ -286,6 +291,12 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
     missing = set(shown["required_locations"]) - {each["location"] for each in shown["placements"]}
     for location in sorted(missing):
         yield f"  {location}: not there, and required"
+    for begun in shown["unfinished"]:
+        yield (
+            f"  {begun['location']}: {begun['format']} {begun['architecture']} NOT FINISHED, begun "
+            f"{ago(begun['since'])} by {begun['by']}"
+        )
+        yield f"    as {begun['named']}"
     yield ""
     yield "evidence"
     for name, path in (

@@ -91,7 +91,13 @@ def build_and_release(
     built = _built(bench, releasing, image, request, progress)
     if built.fresh:
         progress.stage("release")
-    placed = place(releasing, bench.store, built.version.ref, progress=progress)
+    placed = place(
+        releasing,
+        bench.store,
+        built.version.ref,
+        progress=progress,
+        optional=image.optional_locations,
+    )
     reason = f"built {built.version.ref}"
     return Delivered(built, placed, enter(releasing, policy, built.version.ref, reason=reason))
 

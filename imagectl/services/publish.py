@@ -293,6 +293,7 @@ def _left(
             f"not all of {name} could be seen, so it cannot be told whether {ref} is there",
             where=view.scope,
             why="; ".join(view.gaps),
+            hint=f"`imagectl publish {ref} --to {name}` puts it there after all",
         )
     begun = {(each.format, each.architecture) for each in intents if each.location == name}
     recorded = {each.provider_id for each in releasing.catalog.snapshot((ref.image,)).placed(ref)}

@@ -10,9 +10,17 @@ from pathlib import Path
 
 from imagectl.model.catalog import Change, RecordVersion
 from imagectl.model.channel import Channel, ReleasePolicy
-from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId, parse_image_ref
+from imagectl.model.names import (
+    Architecture,
+    ChannelName,
+    Format,
+    ImageName,
+    LocationName,
+    VersionId,
+    parse_image_ref,
+)
 from imagectl.model.release import PromotionRequest, RollbackRequest
-from imagectl.model.version import Version, VersionRef
+from imagectl.model.version import Artifact, Version, VersionRef
 from imagectl.services import backfill, publish, release
 from imagectl.services.backfill import Backfilled
 from imagectl.services.ports import ArtifactStore, Catalog, Location, Publisher
@@ -54,18 +62,20 @@ class World:
         return self.releasing.catalog
 
     def recorded(
-        self, text: str, *, failed: int = 0, needs: Collection[LocationName] = (LOCAL,)
+        self,
+        text: str,
+        *,
+        failed: int = 0,
+        needs: Collection[LocationName] = (LOCAL,),
+        formats: Collection[Format] = (Format.QCOW2,),
     ) -> Version:
-        """A build that has ended: its artifact is in the store, its version in the catalog."""
-        data = f"the disk of {text}".encode()
-        source = self._sources / hashlib.sha256(data).hexdigest()
-        source.write_bytes(data)
+        """A build that has ended: its artifacts are in the store, its version in the catalog."""
         made = version(text)
         made = replace(
             made,
             created=self.clock.now(),
             required_locations=tuple(needs),
-            artifacts=(replace(made.artifacts[0], sha256=self.store.add(source), size=len(data)),),
+            artifacts=tuple(self._stored(text, each) for each in formats),
             tests=replace(made.tests, failed=failed),
         )
         change = Change(
@@ -79,6 +89,12 @@ class World:
         )
         self.catalog.commit(change)
         return made
+
+    def _stored(self, text: str, form: Format) -> Artifact:
+        data = f"the {form.value} disk of {text}".encode()
+        source = self._sources / hashlib.sha256(data).hexdigest()
+        source.write_bytes(data)
+        return Artifact(form, Architecture.AMD64, self.store.add(source), len(data))
 
     def place(self, made: VersionRef, *to: LocationName) -> publish.Placed:
         return publish.place(self.releasing, self.store, made, to)

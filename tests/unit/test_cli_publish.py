@@ -1,0 +1,143 @@
+"""``imagectl publish`` on a real project with two directories, and what shows what it left open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import Result
+from support.projects import new_project, record_version
+
+from imagectl.bootstrap import Project
+from imagectl.cli.documents import schema
+from imagectl.cli.list import Listed
+from imagectl.cli.output import Failure
+from imagectl.cli.publish import Published
+from imagectl.cli.show import Shown
+
+Run = Callable[..., Result]
+NEW = "debian-base@20261121.1"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A version that is recorded and nowhere yet; ``dc1`` is a second directory."""
+    made = new_project(tmp_path / "images")
+    settings = made.root / "imagectl.yaml"
+    settings.write_text(settings.read_text() + "  dc1: { type: directory, path: dc1 }\n")
+    record_version(made, NEW)
+    monkeypatch.chdir(made.root)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def broken(project: Project) -> Path:
+    """A file in the place of dc1: nothing can be put there until it is removed."""
+    file = project.root / "dc1"
+    file.write_text("not a folder")
+    return file
+
+
+def answer(result: Result, document: type) -> Any:
+    said = json.loads(result.stdout)
+    jsonschema.validate(said, schema(document))
+    return said
+
+
+def make_optional(project: Project, *names: str) -> None:
+    definition = project.root / "images" / "debian-base" / "image.yaml"
+    text = definition.read_text()
+    assert "required: [local]" in text
+    listed = ", ".join(names)
+    definition.write_text(
+        text.replace("required: [local]", f"required: [local]\n  optional: [{listed}]")
+    )
+
+
+def test_it_is_put_in_all_locations_at_once(project: Project, imagectl: Run) -> None:
+    said = answer(imagectl("publish", NEW, "--to", "dc1", "--json"), Published)
+    assert [(each["location"], each["new"]) for each in said["placements"]] == [
+        ("local", True),
+        ("dc1", True),
+    ]
+    assert (said["failed"], said["given_up"]) == ([], [])
+    assert [each["unproven"] for each in said["placements"]] == [[], []]
+
+
+def test_one_location_that_fails_keeps_the_other_from_nothing(
+    project: Project, imagectl: Run, broken: Path
+) -> None:
+    result = imagectl("publish", NEW, "--to", "dc1", "--json")
+    error = answer(result, Failure)["error"]
+    assert result.exit_code == error["exit_code"] != 0
+    assert error["what"] == f"{NEW} is not in dc1; it is in local, which is recorded"
+    (cause,) = error["causes"]
+    assert (cause["place"], cause["exit_code"]) == ("dc1", error["exit_code"])
+    assert cause["what"] in result.stderr
+    assert f"`imagectl publish {NEW}` goes on where it stopped" in result.stderr
+
+    shown = answer(imagectl("show", NEW, "--json"), Shown)
+    assert [each["location"] for each in shown["placements"]] == ["local"]
+    (begun,) = shown["unfinished"]
+    assert (begun["location"], begun["format"], begun["by"]) == ("dc1", "qcow2", "tester@unit")
+    text = imagectl("show", NEW).stdout
+    assert "dc1: qcow2 amd64 NOT FINISHED, begun just now by tester@unit" in text
+    assert begun["named"] in text
+    (version,) = answer(imagectl("list", "debian-base", "--json"), Listed)["images"][0]["versions"]
+    assert version["unfinished"] == ["dc1"]
+    assert f"{NEW} was not finished in dc1" in imagectl("list", "debian-base").stdout
+
+    broken.unlink()
+    again = imagectl("publish", NEW, "--to", "dc1")
+    assert again.exit_code == 0
+    assert "was there already, verified" in again.stdout
+    assert "put there and verified" in again.stdout
+    assert answer(imagectl("show", NEW, "--json"), Shown)["unfinished"] == []
+    assert "not finished" not in imagectl("list", "debian-base").stdout
+    assert imagectl("catalog", "verify").exit_code == 0
+
+
+def test_an_optional_location_of_the_definition_is_tried_and_fails_nothing(
+    project: Project, imagectl: Run, broken: Path
+) -> None:
+    make_optional(project, "dc1")
+    result = imagectl("publish", NEW, "--json")
+    assert result.exit_code == 0
+    said = answer(result, Published)
+    assert [each["location"] for each in said["placements"]] == ["local"]
+    assert [each["location"] for each in said["failed"]] == ["dc1"]
+    assert f"warning: {NEW} is not in dc1, which is optional" in result.stderr
+    assert said["failed"][0]["what"] in result.stderr
+    broken.unlink()
+    said = answer(imagectl("publish", NEW, "--json"), Published)
+    assert [each["location"] for each in said["placements"]] == ["local", "dc1"]
+
+
+def test_a_definition_that_cannot_be_read_does_not_keep_a_version_from_its_locations(
+    project: Project, imagectl: Run
+) -> None:
+    (project.root / "images" / "debian-base" / "image.yaml").write_text("summary: [\n")
+    result = imagectl("publish", NEW)
+    assert result.exit_code == 0
+    assert "optional locations of debian-base are left out" in result.stderr
+
+
+def test_what_never_came_about_is_given_up(project: Project, imagectl: Run, broken: Path) -> None:
+    assert imagectl("publish", NEW, "--to", "dc1").exit_code != 0
+    # P3: what is there cannot be seen, so it may be that something is.
+    assert imagectl("publish", NEW, "--give-up").exit_code == 5
+    broken.unlink()
+    record_version(project, "debian-base@20261122.1")
+    assert imagectl("publish", "debian-base@20261122.1", "--to", "dc1").exit_code == 0
+    said = answer(imagectl("publish", NEW, "--give-up", "--to", "dc1", "--json"), Published)
+    (ended,) = said["given_up"]
+    assert (ended["location"], ended["architecture"]) == ("dc1", "amd64")
+    assert answer(imagectl("show", NEW, "--json"), Shown)["unfinished"] == []
+    again = imagectl("publish", NEW, "--give-up")
+    assert again.exit_code == 6
+    assert "nothing of debian-base@20261121.1 is unfinished" in again.stderr

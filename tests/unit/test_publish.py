@@ -1,0 +1,554 @@
+"""Publishing to several locations: at the same time, intents first, each for itself."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from support.examples import NOW, ref
+from support.releases import DC1, LOCAL
+from support.world import World
+
+from imagectl.errors import (
+    BadUsage,
+    CannotTell,
+    Conflict,
+    Denial,
+    Denied,
+    Failed,
+    ImagectlError,
+    NotFound,
+    Refused,
+)
+from imagectl.model.catalog import Change, EndIntent, RecordIntent, RecordPlacement
+from imagectl.model.names import Format, LocationName
+from imagectl.model.place import DirectoryLocation
+from imagectl.model.version import Artifact, Intent, Placement, VersionRef
+from imagectl.model.view import View
+from imagectl.services import publish
+from imagectl.services.abreast import abreast
+from imagectl.services.ports import Committed, Moved
+from imagectl.testing.build import RecordingProgress
+from imagectl.testing.catalog import MemoryCatalog
+from imagectl.testing.locations import MemoryLocation
+from imagectl.testing.published import MemoryPublisher
+from imagectl.testing.store import MemoryStore
+
+ONE = "debian-ci@20261120.1"
+S3 = LocationName("s3")
+GCE = LocationName("gce-prod")
+
+
+class Busy(MemoryCatalog):
+    """A catalog that others change before each of the next ``meanwhile`` commits."""
+
+    meanwhile: int = 0
+    change: Callable[[], object] | None = None
+
+    def commit(self, change: Change) -> Committed:
+        if self.meanwhile and self.change is not None:
+            self.meanwhile -= 1
+            other, self.change = self.change, None
+            other()
+            self.change = other
+        return super().commit(change)
+
+
+class Place(MemoryLocation):
+    """A location that looks at the catalog, and does ``first``, when something is put there.
+
+    ``error`` is raised before anything is made, ``after`` once it was. ``gaps`` are its views'.
+    """
+
+    def __init__(
+        self,
+        name: LocationName,
+        catalog: MemoryCatalog,
+        takes: frozenset[Format] = DirectoryLocation.takes,
+    ) -> None:
+        super().__init__(name, takes, catalog.snapshot().catalog_id)
+        self.catalog = catalog
+        self.puts = 0
+        self.first: Callable[[], object] = lambda: None
+        self.error: BaseException | None = None
+        self.after: BaseException | None = None
+        self.gaps: tuple[str, ...] = ()
+        self.prefix = ""
+        self.seen: list[tuple[Intent, ...]] = []
+
+    def named(self, version: VersionRef, artifact: Artifact) -> str:
+        return f"{self.prefix}{super().named(version, artifact)}"
+
+    def put(
+        self, version: VersionRef, artifact: Artifact, source: Path, now: datetime, moved: Moved
+    ) -> Placement:
+        self.puts += 1
+        self.seen.append(self.catalog.snapshot().intended(version))
+        self.first()
+        if self.error is not None:
+            raise self.error
+        done = super().put(version, artifact, source, now, moved)
+        if self.after is not None:
+            raise self.after
+        return done
+
+    def view(self, now: Callable[[], datetime]) -> View:
+        return replace(super().view(now), gaps=self.gaps)
+
+
+@pytest.fixture
+def catalog() -> Busy:
+    return Busy()
+
+
+@pytest.fixture
+def places(catalog: Busy) -> dict[LocationName, Place]:
+    return {name: Place(name, catalog) for name in (LOCAL, DC1, S3)}
+
+
+@pytest.fixture
+def world(tmp_path: Path, catalog: Busy, places: dict[LocationName, Place]) -> World:
+    (tmp_path / "store").mkdir()
+    store = MemoryStore(tmp_path / "store")
+    return World(catalog, list(places.values()), [MemoryPublisher()], store, tmp_path)
+
+
+def intents(world: World) -> list[tuple[LocationName, str]]:
+    return [(each.location, each.named) for each in world.catalog.snapshot().intended(ref(ONE))]
+
+
+def placed(world: World) -> set[LocationName]:
+    return {each.location for each in world.catalog.snapshot().placed(ref(ONE))}
+
+
+def test_all_intents_are_in_one_commit_before_anything_is_made(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    """P7."""
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    before = world.catalog.snapshot().generation
+    done = world.place(made.ref, S3)
+    first, *rest = world.catalog.events(before)
+    begun = [each.intent for each in first.change.operations if isinstance(each, RecordIntent)]
+    assert [each.location for each in begun] == [LOCAL, DC1, S3]
+    assert {each.named for each in begun} == {f"memory-{made.artifacts[0].sha256}"}
+    assert {(each.since, each.by) for each in begun} == {(NOW, "alice")}
+    for place in places.values():
+        (seen,) = place.seen
+        assert place.name in {each.location for each in seen}
+    # Each placement is recorded by the very change that ends its intent.
+    assert len(rest) == 3
+    for event in rest:
+        recorded, ended = event.change.operations
+        assert isinstance(recorded, RecordPlacement)
+        assert isinstance(ended, EndIntent)
+        assert recorded.placement.key == ended.intent.key
+    assert intents(world) == []
+    assert [each.location for each in done.new] == [LOCAL, DC1, S3]
+
+
+def test_locations_are_filled_at_the_same_time(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    together = threading.Barrier(3, timeout=30)
+    for place in places.values():
+        place.first = together.wait
+    made = world.recorded(ONE, needs=(LOCAL, DC1, S3))
+    assert len(world.place(made.ref).placements) == 3
+
+
+def test_each_location_is_recorded_as_it_ends(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    def wait_for_the_other() -> None:
+        for _ in range(3000):
+            if LOCAL in placed(world):
+                return
+            threading.Event().wait(0.01)
+        raise AssertionError("the other location was not recorded before this one has ended")
+
+    places[DC1].first = wait_for_the_other
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    world.place(made.ref)
+    assert placed(world) == {LOCAL, DC1}
+
+
+def test_one_that_fails_keeps_no_other_from_being_filled(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    made = world.recorded(ONE, needs=(LOCAL, DC1, S3))
+    places[DC1].error = Denied("dc1 does not know us", denial=Denial.WRONG, hint="mend it")
+    places[S3].error = CannotTell("no answer", why="503")
+    with pytest.raises(CannotTell) as caught:
+        world.place(made.ref)
+    error = caught.value
+    assert error.what == f"{ONE} is not in dc1 and s3; it is in local, which is recorded"
+    assert error.why == "dc1: dc1 does not know us (mend it)\ns3: no answer: 503"
+    assert error.hint == f"`imagectl publish {ONE}` goes on where it stopped"
+    assert isinstance(error.causes["dc1"], Denied)
+    assert placed(world) == {LOCAL}
+    assert [name for name, _ in intents(world)] == [DC1, S3]
+
+    places[DC1].error = places[S3].error = None
+    done = world.place(made.ref)
+    assert [each.location for each in done.new] == [DC1, S3]
+    assert [place.puts for place in places.values()] == [1, 2, 2]
+    assert intents(world) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "code"),
+    [
+        (CannotTell("no answer"), CannotTell("no answer"), 5),
+        (CannotTell("no answer"), Failed("broken"), 1),
+        (CannotTell("no answer"), Conflict("somebody else's"), 4),
+        (Conflict("somebody else's"), Failed("broken"), 1),
+    ],
+)
+def test_the_exit_code_is_of_the_worst_that_is_known(
+    world: World,
+    places: dict[LocationName, Place],
+    one: ImagectlError,
+    other: ImagectlError,
+    code: int,
+) -> None:
+    made = world.recorded(ONE, needs=(LOCAL, DC1, S3))
+    places[LOCAL].error, places[S3].error = one, other
+    with pytest.raises(ImagectlError) as caught:
+        world.place(made.ref)
+    assert caught.value.exit_code == code
+
+
+def test_the_only_location_fails_with_its_own_error(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    made = world.recorded(ONE)
+    places[LOCAL].error = Denied("local is closed", denial=Denial.EXPIRED)
+    with pytest.raises(Denied, match="local is closed"):
+        world.place(made.ref)
+
+
+def test_optional_locations_fail_nothing_and_are_reported(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    made = world.recorded(ONE)
+    places[S3].error = Failed("no bucket")
+
+    def run() -> publish.Placed:
+        optional = (S3, LOCAL, LocationName("nowhere"))
+        return publish.place(world.releasing, world.store, made.ref, (DC1,), optional=optional)
+
+    done = run()
+    assert [each.location for each in done.placements] == [LOCAL, DC1]
+    assert list(done.failed) == [S3, "nowhere"]
+    assert done.failed[S3].what == "no bucket"
+    assert isinstance(done.failed[LocationName("nowhere")], NotFound)
+    assert [name for name, _ in intents(world)] == [S3]
+
+    places[S3].error = None
+    assert [each.location for each in run().new] == [S3]
+
+
+def test_what_was_asked_for_is_not_optional(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    made = world.recorded(ONE)
+    places[S3].error = Failed("no bucket")
+    with pytest.raises(Failed, match="is not in s3; it is in local"):
+        publish.place(world.releasing, world.store, made.ref, (S3,), optional=(S3,))
+
+
+def test_only_the_locations_named_are_filled(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    made = world.recorded(ONE, needs=(LOCAL, LocationName("gone-since")))
+    done = publish.place(world.releasing, world.store, made.ref, (S3,), optional=(DC1,), only=True)
+    assert [each.location for each in done.placements] == [S3]
+    assert placed(world) == {S3}
+
+
+def test_each_location_gets_what_it_takes(
+    tmp_path: Path, catalog: Busy, places: dict[LocationName, Place]
+) -> None:
+    (tmp_path / "store").mkdir()
+    gce = Place(GCE, catalog, frozenset({Format.GCE}))
+    world = World(catalog, [*places.values(), gce], [], MemoryStore(tmp_path / "store"), tmp_path)
+    made = world.recorded(ONE, formats=(Format.QCOW2, Format.GCE))
+    done = world.place(made.ref, GCE)
+    assert [(each.location, each.format) for each in done.placements] == [
+        (LOCAL, Format.QCOW2),
+        (LOCAL, Format.GCE),
+        (GCE, Format.GCE),
+    ]
+    plain = world.recorded("debian-ci@20261120.2")
+    before = catalog.snapshot()
+    with pytest.raises(BadUsage, match="gce-prod takes no artifact") as caught:
+        world.place(plain.ref, GCE)
+    assert caught.value.why == "it has qcow2, and gce-prod takes gce"
+    assert catalog.snapshot() == before
+
+
+def test_an_artifact_that_is_gone_from_the_store_begins_nothing(world: World) -> None:
+    made = world.recorded(ONE)
+    world.store.path(made.artifacts[0].sha256).unlink()
+    before = world.catalog.snapshot()
+    with pytest.raises(NotFound):
+        world.place(made.ref)
+    assert world.catalog.snapshot() == before
+
+
+def test_what_is_put_back_is_in_the_ledger_before(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    """P7: a placement that is known does not say that its thing is being made again."""
+    made = world.recorded(ONE)
+    (known,) = world.place(made.ref).placements
+    places[LOCAL].lose(known)
+    world.place(made.ref)
+    assert [[each.location for each in seen] for seen in places[LOCAL].seen] == [[LOCAL], [LOCAL]]
+    assert intents(world) == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_dying_while_something_is_made_leaves_its_name_in_the_ledger(
+    world: World, places: dict[LocationName, Place], moment: str
+) -> None:
+    """P7. KeyboardInterrupt stands for a kill: nothing is caught or cleaned up by the service."""
+    made = world.recorded(ONE)
+    if moment == "before":
+        places[LOCAL].error = KeyboardInterrupt()
+    else:
+        places[LOCAL].after = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        world.place(made.ref)
+    assert placed(world) == set()
+    assert intents(world) == [(LOCAL, f"memory-{made.artifacts[0].sha256}")]
+    places[LOCAL].error = places[LOCAL].after = None
+    world.clock.advance(timedelta(hours=1))
+    world.place(made.ref)
+    assert placed(world) == {LOCAL}
+    assert intents(world) == []
+
+
+def test_an_intent_under_another_name_stays_until_it_is_given_up(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    """The location was another place then: what it may hold is not what is recorded now."""
+    made = world.recorded(ONE)
+    places[LOCAL].error = CannotTell("no answer")
+    with pytest.raises(CannotTell):
+        world.place(made.ref)
+    ((_, old),) = intents(world)
+    places[LOCAL].error, places[LOCAL].prefix = None, "moved-"
+    world.place(made.ref)
+    assert intents(world) == [(LOCAL, old)]
+    publish.give_up(world.releasing, made.ref)
+    assert intents(world) == []
+
+
+def test_the_ledger_is_written_on_top_of_other_changes(world: World, catalog: Busy) -> None:
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    serials = iter(range(1, 100))
+    catalog.change = lambda: world.recorded(f"debian-base@20261120.{next(serials)}")
+    catalog.meanwhile = 7
+    world.place(made.ref)
+    assert placed(world) == {LOCAL, DC1}
+    assert catalog.meanwhile == 0
+    assert catalog.verify() == ()
+
+
+def test_a_catalog_that_never_stands_still_is_a_conflict(world: World, catalog: Busy) -> None:
+    made = world.recorded(ONE)
+    serials = iter(range(1, 100))
+    catalog.change = lambda: world.recorded(f"debian-base@20261120.{next(serials)}")
+    catalog.meanwhile = 50
+    with pytest.raises(Conflict):
+        world.place(made.ref)
+
+
+def test_two_at_the_same_time_begin_once(
+    world: World, places: dict[LocationName, Place], catalog: Busy
+) -> None:
+    made = world.recorded(ONE)
+    other = World(
+        catalog,
+        list(places.values()),
+        [],
+        world.store,
+        Path(),
+        new_key=iter(f"other-{number}" for number in range(99)).__next__,
+    )
+
+    def both() -> None:
+        places[LOCAL].first = lambda: None
+        other.place(made.ref)
+
+    places[LOCAL].first = both
+    world.place(made.ref)
+    begun = [
+        each
+        for event in catalog.events()
+        for each in event.change.operations
+        if isinstance(each, RecordIntent)
+    ]
+    assert len(begun) == 1
+    assert intents(world) == []
+
+
+def test_how_far_it_is_is_told_for_each_location(world: World) -> None:
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    told = RecordingProgress()
+    publish.place(world.releasing, world.store, made.ref, progress=told)
+    size = made.artifacts[0].size
+    assert sorted(told.moves) == [
+        (f"{name}: qcow2", done, size) for name in ("dc1", "local") for done in (0, size)
+    ]
+    assert sorted(told.notes) == ["dc1: done", "local: done"]
+
+
+def test_a_location_that_has_failed_is_told_before_the_others_end(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    told = RecordingProgress()
+    places[DC1].error = Failed("the datastore is full")
+
+    def wait() -> None:
+        for _ in range(3000):
+            if told.notes:
+                return
+            threading.Event().wait(0.01)
+
+    places[LOCAL].first = wait
+    with pytest.raises(Failed):
+        publish.place(world.releasing, world.store, made.ref, progress=told)
+    assert told.notes == ["dc1: FAILED: the datastore is full", "local: done"]
+
+
+def test_a_mistake_of_ours_in_one_location_leaves_the_others_alone(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    places[DC1].error = ZeroDivisionError("a mistake")
+    with pytest.raises(ZeroDivisionError):
+        world.place(made.ref)
+    assert placed(world) == {LOCAL}
+
+
+# --- giving up ---
+
+
+@pytest.fixture
+def broken_off(world: World, places: dict[LocationName, Place]) -> VersionRef:
+    """A version that was put in dc1 and s3 without an end; in s3 something of it is there."""
+    made = world.recorded(ONE, needs=(DC1, S3))
+    places[DC1].error = CannotTell("no answer")
+    places[S3].after = CannotTell("no answer")
+    with pytest.raises(CannotTell):
+        world.place(made.ref)
+    return made.ref
+
+
+def test_what_was_never_made_is_given_up(world: World, broken_off: VersionRef) -> None:
+    (ended,) = publish.give_up(world.releasing, broken_off, [DC1])
+    assert ended.location == DC1
+    assert [name for name, _ in intents(world)] == [S3]
+    *_, last = world.catalog.events()
+    assert (last.change.action, last.change.reason) == ("give up publishing", f"{ONE} to dc1")
+
+
+def test_what_is_there_is_not_given_up(world: World, broken_off: VersionRef) -> None:
+    """P2: it would be ours, and nobody would know of it."""
+    before = world.catalog.snapshot()
+    with pytest.raises(Refused) as caught:
+        publish.give_up(world.releasing, broken_off)
+    (reason,) = caught.value.reasons
+    assert reason.endswith(f"is in s3: `imagectl publish {ONE} --to s3` records it")
+    assert world.catalog.snapshot() == before
+
+
+def test_nothing_is_given_up_that_could_not_be_seen_whole(
+    world: World, broken_off: VersionRef, places: dict[LocationName, Place]
+) -> None:
+    """P3."""
+    places[DC1].gaps = ("page 2 of 3 did not come",)
+    before = world.catalog.snapshot()
+    with pytest.raises(CannotTell, match="not all of dc1 could be seen"):
+        publish.give_up(world.releasing, broken_off, [DC1])
+    assert world.catalog.snapshot() == before
+
+
+def test_giving_up_what_was_never_begun_is_not_found(world: World) -> None:
+    made = world.built(ONE)
+    with pytest.raises(NotFound, match="is unfinished in dc1"):
+        publish.give_up(world.releasing, made.ref, [DC1])
+    with pytest.raises(NotFound):
+        publish.give_up(world.releasing, ref("debian-ci@20261120.9"))
+
+
+# --- several tasks at the same time ---
+
+
+def test_tasks_are_asked_to_stop_when_nobody_waits_for_them_any_more() -> None:
+    stopped = threading.Event()
+    ended: list[str] = []
+
+    def task(name: str) -> Callable[[], None]:
+        def run() -> None:
+            assert stopped.wait(30)
+            ended.append(name)
+
+        return run
+
+    def stop_waiting() -> None:
+        with abreast({"a": task("a"), "b": task("b")}, stopped):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_waiting()
+    assert sorted(ended) == ["a", "b"]
+
+
+def test_an_interrupted_publish_stops_its_uploads_and_keeps_the_ledger(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    """As by Ctrl-C: the main thread waits, and the uploads have threads of their own."""
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    told = RecordingProgress()
+    going = threading.Barrier(2, timeout=30)
+    stopped = threading.Event()
+
+    class Uploading(Place):
+        """Sends one byte after the other, for ever."""
+
+        def put(
+            self,
+            version: VersionRef,
+            artifact: Artifact,
+            source: Path,
+            now: datetime,
+            moved: Moved,
+        ) -> Placement:
+            if going.wait() == 0:
+                main = threading.main_thread().ident
+                assert main is not None
+                signal.pthread_kill(main, signal.SIGINT)
+            while not stopped.wait(0.001):
+                moved(1)
+            raise AssertionError("the upload was not stopped")
+
+    uploading = [Uploading(name, places[name].catalog) for name in (LOCAL, DC1)]
+    world.releasing = replace(world.releasing, locations={each.name: each for each in uploading})
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            publish.place(world.releasing, world.store, made.ref, progress=told)
+    finally:
+        stopped.set()
+    assert [name for name, _ in intents(world)] == [LOCAL, DC1]
+    assert not [each for each in threading.enumerate() if each.name.startswith("task-")]
