@@ -36,6 +36,7 @@ from imagectl.model.view import View
 from imagectl.services.ports import Mark
 
 VERSION = ref("debian-ci@20261120.1")
+ANOTHER = ref("debian-ci@20261122.1")
 LATER = NOW.replace(hour=13)
 
 
@@ -220,7 +221,7 @@ def test_a_view_shows_whose_a_thing_is(
 ) -> None:
     placed = put(place, made)
     other, _ = place.artifact(tmp_path, seed=1)
-    place.foreign(place.location.named(VERSION, other))
+    place.foreign(place.location.named(ANOTHER, other))
     shown = view(place)
     assert shown.complete, shown.gaps
     assert shown.location == LOCAL
@@ -335,7 +336,7 @@ def test_a_fault_that_stays_is_an_error_and_leaves_nothing_wrong(
     errors: tuple[type[Exception], ...],
 ) -> None:
     other, _ = place.artifact(tmp_path, seed=1)
-    state = place.foreign(place.location.named(VERSION, other))
+    state = place.foreign(place.location.named(ANOTHER, other))
     before = state()
     with happening(place, fault), pytest.raises(errors):
         put(place, made)
@@ -360,7 +361,7 @@ def test_a_fault_that_passes_is_overcome_at_once_or_by_putting_again(
 ) -> None:
     """Nothing is made twice, and what is not ours stays as it is."""
     other, _ = place.artifact(tmp_path, seed=1)
-    state = place.foreign(place.location.named(VERSION, other))
+    state = place.foreign(place.location.named(ANOTHER, other))
     before = state()
     first: Placement | None = None
     with happening(place, fault):

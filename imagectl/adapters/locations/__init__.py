@@ -19,6 +19,7 @@ from imagectl.services.ports import Location
 
 TYPES: Mapping[str, tuple[str, str]] = {
     "directory": ("imagectl.adapters.locations.directory", "DirectoryLocation"),
+    "gce": ("imagectl.adapters.locations.gce", "GceLocation"),
 }
 """Type: its module and class. A class is called with the location's name, its settings and its
 :class:`Surroundings`, and does no I/O then."""
