@@ -236,7 +236,7 @@ def test_a_clone_has_what_its_source_has_and_ids_of_its_own(
     source, made = vsphere.machines(name)[0], vsphere.machines(f"{name}-clone")[0]
     assert (made.annotation, made.custom) == ("ours", {"imagectl-image": "debian"})
     assert made.instance_uuid != source.instance_uuid
-    assert made.disks == source.disks
+    assert made.disks == source.disks == [1024]
     assert clone.guest.ipAddress == "127.0.0.1"
     assert [each.ipAddress for each in clone.guest.net] == [["127.0.0.1"]]
     finish(clone.PowerOffVM_Task())

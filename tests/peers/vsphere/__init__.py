@@ -112,11 +112,13 @@ class VCenter:
         datacenter: str = "DC0",
         folder: str = "images",
         template: bool = True,
+        bare: bool = False,
         annotation: str = "",
         custom: Mapping[str, str] | None = None,
     ) -> None:
-        """Make many machines. In texts, ``{n}`` is the number of each, from 0, ``{uuid}`` its
-        instance UUID."""
+        """Make many machines, each with a disk of a mebibyte and a network card, or *bare* ones:
+        in a quarter of the time. In texts, ``{n}`` is the number of each, from 0, and ``{uuid}``
+        its instance UUID."""
         self._ask(
             "fill",
             {
@@ -125,6 +127,7 @@ class VCenter:
                 "datacenter": datacenter,
                 "folder": folder,
                 "template": template,
+                "bare": bare,
                 "annotation": annotation,
                 "custom": dict(custom or {}),
             },

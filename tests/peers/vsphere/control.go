@@ -159,8 +159,8 @@ func (f *front) machines() []machine {
 	return described
 }
 
-// fill makes many machines at once. "{n}" in texts is the machine's number, from 0, and "{uuid}" its
-// instance UUID.
+// fill makes many machines at once. In texts, "{n}" is a machine's number, from 0, and "{uuid}" its
+// instance UUID. Bare ones, without a disk and a network card, take a quarter of the time.
 func (f *front) fill(in *json.Decoder) (interface{}, error) {
 	var asked struct {
 		Count      int               `json:"count"`
@@ -168,6 +168,7 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 		Folder     string            `json:"folder"`
 		Name       string            `json:"name"`
 		Template   bool              `json:"template"`
+		Bare       bool              `json:"bare"`
 		Annotation string            `json:"annotation"`
 		Custom     map[string]string `json:"custom"`
 	}
@@ -192,7 +193,21 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 	if err != nil {
 		return nil, err
 	}
+	network, err := finder.Network(background, asked.Datacenter+"_DVPG0")
+	if err != nil {
+		return nil, err
+	}
+	backing, err := network.EthernetCardBackingInfo(background)
+	if err != nil {
+		return nil, err
+	}
 	for n := 0; n < asked.Count; n++ {
+		var devices []types.BaseVirtualDeviceConfigSpec
+		if !asked.Bare {
+			if devices, err = hardware(backing); err != nil {
+				return nil, err
+			}
+		}
 		id := uuid.New().String()
 		say := func(text string) string {
 			return strings.NewReplacer("{n}", fmt.Sprint(n), "{uuid}", id).Replace(text)
@@ -202,6 +217,7 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 			Annotation:   say(asked.Annotation),
 			GuestId:      string(types.VirtualMachineGuestOsIdentifierOtherGuest),
 			InstanceUuid: id,
+			DeviceChange: devices,
 			Files:        &types.VirtualMachineFileInfo{VmPathName: "[" + datastore.Name() + "]"},
 		}, pool, nil)
 		if err != nil {
@@ -222,6 +238,23 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 		}
 	}
 	return asked.Count, nil
+}
+
+// hardware: a disk of a mebibyte and a network card.
+func hardware(network types.BaseVirtualDeviceBackingInfo) ([]types.BaseVirtualDeviceConfigSpec, error) {
+	var devices object.VirtualDeviceList
+	controller, err := devices.CreateSCSIController("pvscsi")
+	if err != nil {
+		return nil, err
+	}
+	devices = append(devices, controller)
+	disk := devices.CreateDisk(controller.(types.BaseVirtualController), types.ManagedObjectReference{}, "")
+	disk.CapacityInKB = 1024
+	card, err := devices.CreateEthernetCard("vmxnet3", network)
+	if err != nil {
+		return nil, err
+	}
+	return append(devices, disk, card).ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
 }
 
 // change alters every machine of that name, templates too, which no client could.
