@@ -68,9 +68,11 @@ class Cloud:
         self.location.make(built)
         self.shop.templates.made = built
 
-    def build(self, image: Image = NATIVE, **changes: bool) -> Delivered:
+    def build(
+        self, image: Image = NATIVE, *, force: bool = False, offline: bool = False
+    ) -> Delivered:
         self.shop.definitions.define(image)
-        request = replace(REQUEST, **changes)
+        request = replace(REQUEST, force=force, offline=offline)
         shop = self.shop
         return build_and_release(shop.bench, shop.releasing, POLICY, image, request, shop.progress)
 
