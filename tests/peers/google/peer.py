@@ -65,8 +65,8 @@ class Google:
         self.accounts = Accounts(self.now, lambda: self.url)
         self.storage = Storage(self.folder / "objects", self.now)
         self.compute = Compute(
-            self.storage,
             self.now,
+            storage=self.storage,
             granted=lambda call, permission: self.accounts.may(
                 call.headers.get("Authorization"), permission
             ),

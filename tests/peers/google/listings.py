@@ -1,0 +1,106 @@
+"""Pages and filters of Compute Engine's listings: what is modelled of them; 501 for the rest.
+
+Source: the descriptions of ``filter``, ``maxResults`` and ``orderBy`` in the discovery document.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from peers.google.calls import (
+    Call,
+    invalid,
+    not_modelled,
+)
+from peers.google.discovery import Json
+
+_TERM = re.compile(
+    r"""\s*\(?\s*(?P<field>[A-Za-z_][\w.-]*)\s*
+        (?P<op>!=|=|:|\beq\b|\bne\b)\s*
+        (?P<value>"[^"]*"|'[^']*'|[^\s()]+)\s*\)?\s*""",
+    re.VERBOSE,
+)
+
+
+def _matches(text: str, resource: Json) -> bool:
+    """Whether a listing with that filter has the resource. Terms are all to be true."""
+    at, result = 0, True
+    while at < len(text):
+        term = _TERM.match(text, at)
+        if term is None:
+            raise not_modelled(f"the filter {text!r}")
+        at = term.end()
+        result &= _true(term["field"], term["op"], term["value"].strip("\"'"), resource)
+        if joint := re.compile(r"AND\b\s*").match(text, at):
+            at = joint.end()
+    return result
+
+
+def _true(field: str, op: str, value: str, resource: Json) -> bool:
+    found = _value(field, resource)
+    text = "" if found is None else str(found).lower() if isinstance(found, bool) else str(found)
+    match op:
+        case "=":
+            return text == value
+        case "!=":
+            return text != value
+        case ":" if value == "*":
+            return found is not None
+        case "eq":
+            return re.fullmatch(value, text) is not None
+        case "ne":
+            return re.fullmatch(value, text) is None
+        case _:
+            raise not_modelled(f"the operator {op} with {value!r}")
+
+
+def _value(field: str, resource: Json) -> Any:
+    at: Any = resource
+    for name in field.split("."):
+        if not isinstance(at, dict) or name not in at:
+            return None
+        at = at[name]
+    return at
+
+
+def one_page(call: Call, found: list[Json]) -> tuple[list[Json], str | None]:
+    """One page, and the token of the next one: ``maxResults`` is 0 to 500, 500 where absent."""
+    count = int(call.query.get("maxResults", "500"))
+    if count > 500:
+        raise invalid(
+            f"Invalid value for field 'maxResults': '{count}'. "
+            "Values must be within the following range: [0, 500]"
+        )
+    if count == 0:
+        raise not_modelled("maxResults=0")
+    match call.query.get("orderBy", "name"):
+        case "name":
+            ordered = sorted(found, key=_key)
+        case "creationTimestamp desc":
+            if "pageToken" in call.query or len(found) > count:
+                raise not_modelled("more than one page in order of creationTimestamp")
+            ordered = sorted(found, key=lambda each: str(each["creationTimestamp"]), reverse=True)
+        case other:
+            raise invalid(f"Invalid value for field 'orderBy': '{other}'.")
+    if token := call.query.get("pageToken"):
+        try:
+            last = base64.urlsafe_b64decode(token).decode()
+        except ValueError:
+            raise invalid(f"Invalid value for field 'pageToken': '{token}'.") from None
+        ordered = [each for each in ordered if _key(each) > last]
+    page = ordered[:count]
+    more = len(ordered) > len(page)
+    return page, base64.urlsafe_b64encode(_key(page[-1]).encode()).decode() if more else None
+
+
+def _key(resource: Json) -> str:
+    """By name, and things of one name in several zones by zone."""
+    return f"{resource['name']} {resource.get('_scope', '')}"
+
+
+def filtered(call: Call, found: Iterable[Json]) -> list[Json]:
+    given = call.query.get("filter")
+    return list(found) if not given else [each for each in found if _matches(given, each)]
