@@ -11,12 +11,14 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 import zlib
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -279,6 +281,29 @@ def test_machines_of_one_name_one_after_the_other_are_two(
         seen.add(client.machine(name).config.instanceUuid)
         finish(client.machine(name).Destroy_Task())
     assert len(seen) == 2
+
+
+def test_many_at_the_same_time(vsphere: VCenter, client: Client, name: str) -> None:
+    vsphere.fill(40, f"{name}-{{n}}", template=False)
+
+    everybody_knows_theirs = threading.Barrier(4)
+
+    def come_and_go(number: int) -> None:
+        mine = Client(vsphere, vsphere.user, vsphere.password)
+        try:
+            machines = [mine.machine(f"{name}-{each}") for each in range(number, 40, 4)]
+            everybody_knows_theirs.wait(60)
+            for machine in machines:
+                finish(machine.PowerOnVM_Task())
+                mine.read(10, "name", "config.annotation")
+                finish(machine.PowerOffVM_Task())
+                finish(machine.Destroy_Task())
+        finally:
+            mine.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(come_and_go, range(4)))
+    assert not [each for each in vsphere.machines() if each.name.startswith(f"{name}-")]
 
 
 def test_states_that_no_client_can_make(vsphere: VCenter, client: Client, name: str) -> None:
