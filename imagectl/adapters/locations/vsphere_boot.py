@@ -1,0 +1,222 @@
+"""A throw-away clone of a template, that runs for as long as somebody looks at it.
+
+The keys to get in are made for this one machine and given to cloud-init as vSphere's ``guestinfo``
+(its "VMware" datasource); its address is what VMware Tools in it report. So the image needs
+cloud-init and open-vm-tools.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from imagectl.adapters.clock import SystemClock
+from imagectl.adapters.guest import Keys, make_keys
+from imagectl.adapters.locations.vsphere_import import Target, without_reservations
+from imagectl.adapters.locations.vsphere_session import Session, sdk
+from imagectl.errors import CannotTell, Conflict, GuestUnreachable
+from imagectl.services.ports import Booted, Progress, Workspace
+
+SSH_PORT = 22
+USER = "root"
+BOOT_SECONDS = 600.0
+POLL_SECONDS = 1.0
+
+
+@contextlib.contextmanager
+def booted(
+    session: Session,
+    template: Any,
+    name: str,
+    target: Target,
+    work: Workspace,
+    progress: Progress,
+) -> Iterator[Booted]:
+    """A machine of *template*, called *name*, that answers over SSH. Raises GuestUnreachable."""
+    folder = work.sub("vsphere")
+    for each in ("login", "host"):
+        (folder / each).mkdir(exist_ok=True)
+    login, host = make_keys(folder / "login"), make_keys(folder / "host")
+    clone = f"{name}.boot-{work.id}"
+    note = f"{name} is tested with this machine; it goes when the test ends.\nrun: {work.id}"
+    what = f"cloning {name}"
+    try:
+        progress.step(what)
+        machine = session.persist(
+            what, lambda: _cloned(session, template, clone, note, target, login, host)
+        )
+        progress.step(f"booting {clone}")
+        address = _address(session, machine, clone)
+        known = folder / "known_hosts"
+        at = address if SSH_PORT == 22 else f"[{address}]:{SSH_PORT}"
+        known.write_text(f"{at} {host.public}\n")
+        yield Booted(address, SSH_PORT, USER, login.private, known)
+    finally:
+        session.persist(
+            f"removing {clone}", lambda: _remove(session, target.folder, clone, note), CannotTell
+        )
+
+
+def _cloned(
+    session: Session,
+    template: Any,
+    clone: str,
+    note: str,
+    target: Target,
+    login: Keys,
+    host: Keys,
+) -> Any:
+    """The running clone. Where an attempt broke off, its clone is used."""
+    vim = sdk().vim
+    machine = _ours(session, target.folder, clone, note)
+    if machine is None:
+        values = _guestinfo(clone, login, host)
+        config = vim.vm.ConfigSpec(
+            annotation=note,
+            extraConfig=[vim.option.OptionValue(key=key, value=values[key]) for key in values],
+            deviceChange=_connect(session, template, target.network),
+        )
+        without_reservations(config)
+        spec = vim.vm.CloneSpec(
+            location=vim.vm.RelocateSpec(pool=target.pool, datastore=target.datastore),
+            config=config,
+            powerOn=False,
+            template=False,
+        )
+        machine = session.wait(
+            f"cloning to {clone}",
+            session.ask(
+                f"cloning to {clone}",
+                template.CloneVM_Task,
+                *(target.folder, clone, spec),
+            ),
+        )
+    state = session.read_one(machine, ("runtime.powerState",)).values["runtime.powerState"]
+    if state != "poweredOn":
+        session.wait(f"starting {clone}", session.ask(f"starting {clone}", machine.PowerOnVM_Task))
+    return machine
+
+
+def _guestinfo(clone: str, login: Keys, host: Keys) -> dict[str, str]:
+    """What cloud-init reads: JSON is YAML too."""
+    user = {
+        "disable_root": False,
+        "users": [{"name": USER, "ssh_authorized_keys": [login.public]}],
+        "ssh_deletekeys": True,
+        "ssh_keys": {
+            "ed25519_private": host.private.read_text(),
+            "ed25519_public": host.public,
+        },
+    }
+    texts = {
+        "metadata": json.dumps({"instance-id": clone, "local-hostname": "test"}),
+        "userdata": "#cloud-config\n" + json.dumps(user),
+    }
+    said = {}
+    for key, text in texts.items():
+        said[f"guestinfo.{key}"] = base64.b64encode(text.encode()).decode()
+        said[f"guestinfo.{key}.encoding"] = "base64"
+    return said
+
+
+def _connect(session: Session, template: Any, network: Any | None) -> list[Any]:
+    """The change that connects its first card to *network*; none where the setting is absent."""
+    if network is None:
+        return []
+    device = sdk().vim.vm.device
+    devices = session.read_one(template, ("config.hardware.device",)).values
+    cards = [
+        each
+        for each in devices.get("config.hardware.device", ())
+        if isinstance(each, device.VirtualEthernetCard)
+    ]
+    if not cards:
+        return []
+    card = cards[0]
+    card.backing = _backing(session, network)
+    spec = device.VirtualDeviceSpec
+    return [spec(operation=spec.Operation.edit, device=card)]
+
+
+def _backing(session: Session, network: Any) -> Any:
+    """What a card is connected to, in the terms of its network's kind."""
+    vim = sdk().vim
+    card = vim.vm.device.VirtualEthernetCard
+    if not isinstance(network, vim.dvs.DistributedVirtualPortgroup):
+        name = session.read_one(network, ("name",)).values["name"]
+        return card.NetworkBackingInfo(deviceName=name, network=network)
+    group = session.read_one(network, ("key", "config.distributedVirtualSwitch")).values
+    switch = session.read_one(group["config.distributedVirtualSwitch"], ("uuid",)).values
+    port = vim.dvs.PortConnection(portgroupKey=group["key"], switchUuid=switch["uuid"])
+    return card.DistributedVirtualPortBackingInfo(port=port)
+
+
+def _address(session: Session, machine: Any, clone: str) -> str:
+    """Where the clone answers over SSH."""
+    clock = SystemClock()
+    until = clock.monotonic() + BOOT_SECONDS
+    while True:
+        read = session.persist(
+            f"looking at {clone}",
+            lambda: session.read_one(machine, ("guest.ipAddress", "runtime.powerState")),
+            CannotTell,
+        )
+        address = read.values.get("guest.ipAddress")
+        if address and _greets(address):
+            return str(address)
+        why = ""
+        if read.values.get("runtime.powerState") != "poweredOn":
+            why = "it has switched itself off"
+        elif clock.monotonic() > until:
+            why = (
+                f"no SSH server answered at {address}"
+                if address
+                else "it reported no address: VMware Tools are not in it, or it has no network"
+            ) + f" within {BOOT_SECONDS:.0f} s"
+        if why:
+            raise GuestUnreachable(
+                f"{clone} cannot be reached by SSH",
+                tail="",
+                where=session.where,
+                why=why,
+                hint="the image needs cloud-init and open-vm-tools, and `network` of the location "
+                "must be reached from here",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _greets(address: str) -> bool:
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection((address, SSH_PORT), 5) as link,
+    ):
+        link.settimeout(5)
+        return link.recv(4) == b"SSH-"
+    return False
+
+
+def _ours(session: Session, folder: Any, clone: str, note: str) -> Any | None:
+    """The clone, where it is there. Raises Conflict where something else has its name."""
+    index = session.content.searchIndex
+    machine = session.ask(f"looking for {clone}", index.FindChild, folder, clone)
+    if machine is None:
+        return None
+    if session.read_one(machine, ("config.annotation",)).values.get("config.annotation") != note:
+        raise Conflict(f"{clone} is not ours", where=session.where)
+    return machine
+
+
+def _remove(session: Session, folder: Any, clone: str, note: str) -> None:
+    machine = _ours(session, folder, clone, note)
+    if machine is None:
+        return
+    state = session.read_one(machine, ("runtime.powerState",)).values["runtime.powerState"]
+    what = f"removing {clone}"
+    if state == "poweredOn":
+        session.wait(what, session.ask(what, machine.PowerOffVM_Task))
+    session.wait(what, session.ask(what, machine.Destroy_Task))

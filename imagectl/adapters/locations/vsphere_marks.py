@@ -1,0 +1,86 @@
+"""What imagectl writes on the templates that it makes: lines in their annotation, which is what
+vSphere calls the notes of a machine.
+
+The annotation is what is believed, since it can be written in the very call that makes a machine.
+A clone takes its template's annotation with it: hence the template's own id is among the marks, and
+marks on any other machine say nothing. Notes that people add are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imagectl.model.names import (
+    Architecture,
+    BadName,
+    Format,
+    parse_image_name,
+    parse_sha256,
+    parse_version_id,
+)
+from imagectl.model.version import VersionRef
+from imagectl.model.view import Ownership
+from imagectl.services.ports import Mark
+
+PREFIX = "imagectl-"
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a template says of itself. ``disk``: what its disks hold, in bytes.
+
+    ``instance`` is the id of the template that they were written on; empty while its disk is still
+    being imported.
+    """
+
+    owner: Ownership
+    disk: int
+    instance: str = ""
+    mark: Mark = Mark.ACTIVE
+
+    def values(self) -> dict[str, str]:
+        """By name, in the order in which they are shown. Custom attributes have the same names."""
+        owner = self.owner
+        said = {
+            "catalog": owner.catalog,
+            "image": str(owner.version.image),
+            "version": str(owner.version.version),
+            "format": owner.format.value,
+            "architecture": owner.architecture.value,
+            "sha256": owner.sha256,
+            "disk": str(self.disk),
+            "instance": self.instance,
+            "mark": self.mark.value,
+        }
+        return {f"{PREFIX}{key}": value for key, value in said.items()}
+
+
+def write_marks(marks: Marks, annotation: str = "") -> str:
+    """The annotation with these marks in place of those that it has."""
+    notes = [line for line in annotation.splitlines() if not line.startswith(PREFIX)]
+    lines = [f"{key}: {value}" for key, value in marks.values().items()]
+    return "\n".join([*notes, *lines])
+
+
+def read_marks(annotation: str) -> Marks | None:
+    """The marks; None where there are none, or not all, or not what imagectl writes."""
+    said = {}
+    for line in annotation.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and key.startswith(PREFIX):
+            said[key.removeprefix(PREFIX)] = value.strip()
+    try:
+        return Marks(
+            Ownership(
+                said["catalog"],
+                VersionRef(parse_image_name(said["image"]), parse_version_id(said["version"])),
+                Format(said["format"]),
+                Architecture(said["architecture"]),
+                parse_sha256(said["sha256"]),
+            ),
+            int(said["disk"]),
+            said["instance"],
+            Mark(said["mark"]),
+        )
+    except (KeyError, BadName, ValueError):
+        return None
