@@ -192,6 +192,13 @@ class Project:
             lambda: str(uuid.uuid4()),
         )
 
+    def fetched(self) -> Path:
+        """A folder for artifacts on their way from a location into the store. What a killed process
+        has left there is whole, and is taken by the next one."""
+        folder = self.state / "fetched"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     @cached_property
     def definitions(self) -> Definitions:
         """The image definitions."""

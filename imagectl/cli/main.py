@@ -49,6 +49,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "publish": "put a version in its locations, and verify it there",
         "promote": "move a channel to what was proven in the one before it",
         "rollback": "move a channel back to the version that was good before",
+        "verify": "look whether channels work, and could be rolled back",
     },
     "Consumers": {
         "resolve": "say what a consumer gets",

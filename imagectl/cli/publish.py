@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import click
 
-from imagectl.cli.arguments import LOCATION, VERSION_REF
+from imagectl.cli.arguments import LOCATION, PROMOTABLE
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import size, stamp
 from imagectl.cli.verb import Verb
-from imagectl.errors import ImagectlError, NotFound
+from imagectl.errors import BadUsage, ImagectlError, NotFound, summed_up
+from imagectl.policy.wording import counted
 
 if TYPE_CHECKING:
     from imagectl.bootstrap import Project
     from imagectl.cli.output import Output
-    from imagectl.model.names import ImageName, LocationName
-    from imagectl.model.version import Intent, VersionRef
+    from imagectl.model.names import ImageName, ImageRef, LocationName
+    from imagectl.model.version import Intent, Placement, VersionRef
     from imagectl.services.publish import Placed
 
 
 class PublishedPlacement(TypedDict):
     """An artifact at a location."""
 
+    version: Annotated[str, "IMAGE@VERSION"]
     location: Annotated[str, "the location"]
     format: Annotated[str, "the artifact's format"]
     architecture: Annotated[str, "the artifact's architecture"]
@@ -59,9 +61,9 @@ class Unfinished(TypedDict):
 
 
 class Published(TypedDict):
-    """Where a version is now."""
+    """Where a version is now; with `--backfill`, several of them."""
 
-    version: Annotated[str, "IMAGE@VERSION"]
+    version: Annotated[str | None, "IMAGE@VERSION; null with `--backfill`"]
     placements: Annotated[list[PublishedPlacement], "where it is, each verified just now"]
     failed: Annotated[list[FailedLocation], "optional locations that it is not in"]
     given_up: Annotated[list[Unfinished], "`--give-up`: what is not waited for any more"]
@@ -75,7 +77,7 @@ class Published(TypedDict):
         0: "it is in all locations that count, verified",
         1: "a location failed; the others are done and recorded",
         2: "bad usage, such as a location that takes none of its formats",
-        3: "refused: what is to be given up is there",
+        3: "refused: what is to be given up is there, or a published tree shows another catalog",
         4: "conflict: something that is not ours has its name in a location, or others kept "
         "changing the catalog",
         5: "cannot tell: a location or the catalog cannot be read; other locations are done",
@@ -88,9 +90,16 @@ class Published(TypedDict):
             "imagectl publish debian-ci@20261120.1 --give-up --to dc2",
             "do not wait for dc2 any more",
         ),
+        ("imagectl publish --backfill", "whatever one would roll back to, wherever it has to be"),
     ],
 )
-@click.argument("ref", metavar="IMAGE@VERSION", type=VERSION_REF, help="The version.")
+@click.argument(
+    "refs",
+    metavar="[IMAGE@VERSION]...",
+    nargs=-1,
+    type=PROMOTABLE,
+    help="The version. With --backfill: images, or nothing for all.",
+)
 @click.option(
     "--to",
     metavar="LOCATION",
@@ -104,9 +113,19 @@ class Published(TypedDict):
     help="Put nothing anywhere; forget what was begun and never finished, in all locations or in "
     "those of --to, where nothing of it is there.",
 )
+@click.option(
+    "--backfill",
+    is_flag=True,
+    help="Put what channels point to, and what one would roll back to, in every location that is "
+    "required now: after a location was added or switched to another place.",
+)
 @pass_invocation
 def command(
-    invocation: Invocation, ref: VersionRef, to: tuple[LocationName, ...], give_up: bool
+    invocation: Invocation,
+    refs: tuple[ImageRef, ...],
+    to: tuple[LocationName, ...],
+    give_up: bool,
+    backfill: bool,
 ) -> None:
     """Put a version in its locations, and verify it there.
 
@@ -118,11 +137,66 @@ def command(
     Before anything is made in a location, the catalog notes that it is about to be. What a killed
     imagectl may have left there is therefore known: `imagectl show` tells it. No channel moves.
     """
+    if backfill:
+        if to or give_up or any(each.version is not None for each in refs):
+            raise BadUsage(
+                "--backfill takes images, and decides by itself what has to be where",
+                hint="`imagectl publish --backfill [IMAGE]...`",
+            )
+        _backfill(invocation, invocation.open_project(), [each.image for each in refs])
+        return
+    ref = _the_version(refs)
     project = invocation.open_project()
     if give_up:
         _give_up(invocation, project, ref, to)
     else:
         _place(invocation, project, ref, to)
+
+
+def _the_version(refs: tuple[ImageRef, ...]) -> VersionRef:
+    from imagectl.model.version import VersionRef
+
+    if len(refs) != 1 or refs[0].version is None:
+        given = " ".join(map(str, refs))
+        raise BadUsage(
+            f"one IMAGE@VERSION is expected{f', not {given}' if given else ''}",
+            hint="`imagectl list IMAGE` shows versions",
+        )
+    return VersionRef(refs[0].image, refs[0].version)
+
+
+def _backfill(invocation: Invocation, project: Project, images: Collection[ImageName]) -> None:
+    from imagectl.services.backfill import backfill
+    from imagectl.services.release import catch_up
+
+    with invocation.out.progress(project.clock) as progress:
+        done = backfill(
+            project.releasing, project.store, project.policy, images, project.fetched(), progress
+        )
+    catch_up(project.catalog, project.publishers)
+    if done.failed:
+        raise summed_up(
+            f"{counted(len(done.failed), 'version')} could not be put where it has to be",
+            {str(ref): error for ref, error in done.failed.items()},
+            counting=[str(ref) for ref in done.failed],
+            hint=f"the other {len(done.placed)} are there; mend that, and type it again",
+        )
+    document = Published(
+        version=None,
+        placements=[
+            _placement(each, project, new=each in placed.new)
+            for placed in done.placed
+            for each in placed.placements
+        ],
+        failed=[],
+        given_up=[],
+    )
+    lines = (
+        f"{placed.version}  {line}" if not line.startswith(" ") else line
+        for placed in done.placed
+        for line in _lines(placed, project)
+    )
+    invocation.out.answer(document, lines)
 
 
 def _place(
@@ -192,22 +266,26 @@ def unfinished(intent: Intent) -> Unfinished:
     )
 
 
+def _placement(placement: Placement, project: Project, *, new: bool) -> PublishedPlacement:
+    return PublishedPlacement(
+        version=str(placement.version),
+        location=placement.location,
+        format=placement.format.value,
+        architecture=placement.architecture.value,
+        reference=placement.reference,
+        sha256=placement.sha256,
+        size=placement.size,
+        verified=stamp(placement.verified),
+        new=new,
+        unproven=list(project.locations[placement.location].unproven),
+    )
+
+
 def _document(placed: Placed, project: Project) -> Published:
     return Published(
         version=str(placed.version),
         placements=[
-            {
-                "location": each.location,
-                "format": each.format.value,
-                "architecture": each.architecture.value,
-                "reference": each.reference,
-                "sha256": each.sha256,
-                "size": each.size,
-                "verified": stamp(each.verified),
-                "new": each in placed.new,
-                "unproven": list(project.locations[each.location].unproven),
-            }
-            for each in placed.placements
+            _placement(each, project, new=each in placed.new) for each in placed.placements
         ],
         failed=[
             {

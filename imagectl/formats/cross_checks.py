@@ -10,7 +10,7 @@ from imagectl.formats.reading import Path, Source, did_you_mean
 from imagectl.formats.yaml_strict import ListNode
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.image import Image, PackerTemplate, ParentBase
-from imagectl.model.names import Format, ImageName
+from imagectl.model.names import DISKS, Format, ImageName
 from imagectl.model.place import GceLocation
 from imagectl.model.project import Project
 from imagectl.policy.ancestry import circle, parent_of
@@ -24,7 +24,7 @@ class Defined(NamedTuple):
 
 
 def check_locations(defined: Defined, project: Project) -> Iterator[Problem]:
-    """Every location of the image is in imagectl.yaml."""
+    """Every location of the image is in imagectl.yaml, and takes one of the image's formats."""
     image = defined.image
     if isinstance(image.base, PackerTemplate) and image.base.builds is not None:
         return  # see check_template
@@ -38,6 +38,16 @@ def check_locations(defined: Defined, project: Project) -> Iterator[Problem]:
                     _location_path(defined.source, key, index),
                     f"there is no location {name!r} in imagectl.yaml",
                     did_you_mean(name, tuple(project.locations)),
+                )
+            elif not project.locations[name].takes.intersection(image.formats):
+                takes = sorted(
+                    each.value for each in project.locations[name].takes.intersection(DISKS)
+                )
+                has = ", ".join(each.value for each in image.formats)
+                yield defined.source.problem(
+                    _location_path(defined.source, key, index),
+                    f"{name!r} takes none of the image's formats: {has}",
+                    f"add one of these to `formats`: {', '.join(takes)}",
                 )
 
 

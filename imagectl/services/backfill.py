@@ -135,6 +135,9 @@ def _fetch(
     scratch: Path,
     progress: Progress | None,
 ) -> None:
+    copy = scratch / artifact.sha256
+    if copy.exists() and store.adopt(copy) == artifact.sha256:  # fetched before a kill
+        return
     said = []
     for placement in snapshot.placed(ref):
         location = releasing.locations.get(placement.location)
@@ -142,7 +145,6 @@ def _fetch(
             continue
         if progress is not None:
             progress.step(f"fetching {artifact.format.value} from {location.name}")
-        copy = scratch / artifact.sha256
         try:
             location.fetch(placement, copy, lambda _: None)
         except ImagectlError as error:

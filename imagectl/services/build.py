@@ -24,6 +24,7 @@ from imagectl.model.names import ImageName
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.locking import access_to_build, fingerprint, renewed
 from imagectl.policy.reproduction import deviations, judge
+from imagectl.services.backfill import backfill_for
 from imagectl.services.conditions import Plan, plan
 from imagectl.services.keep import keep, record
 from imagectl.services.lock import keep_lock
@@ -85,7 +86,8 @@ def build_and_release(
 ) -> Delivered:
     """Build *image*, put it in the locations it requires, and let it enter its channel (P6).
 
-    Each step goes on where a killed build stopped: an unchanged version that was recorded, but not
+    Earlier versions that one would roll back to are put there first, where they are not yet. Each
+    step goes on where a killed build stopped: an unchanged version that was recorded, but not
     placed or released, is placed and released now. Raises what the steps raise.
     """
     built = _built(bench, releasing, image, request, progress)
@@ -98,6 +100,9 @@ def build_and_release(
         progress=progress,
         optional=image.optional_locations,
     )
+    behind = backfill_for(releasing, bench.store, policy, built.version, progress)
+    for ref, error in behind.failed.items():
+        progress.note(f"{ref} is not where it has to be from now on: {error.what}")
     reason = f"built {built.version.ref}"
     return Delivered(built, placed, enter(releasing, policy, built.version.ref, reason=reason))
 

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import Result
+from support.examples import ref
 from support.projects import (
     new_project,
     record_version,
@@ -30,6 +31,7 @@ from imagectl.cli.output import Failure
 from imagectl.cli.publish import Published
 from imagectl.cli.resolve import Resolved
 from imagectl.cli.show import Shown
+from imagectl.cli.verify import VerifiedDocument
 from imagectl.model.version import Reproducible
 
 Run = Callable[..., Result]
@@ -474,3 +476,77 @@ def test_completion_offers_channels_images_and_versions(project: Project) -> Non
         "debian-ci@20261119.1",
     ]
     assert offered("imagectl history --image d", 3) == ["debian-base"]
+
+
+def test_verify_says_whether_all_is_where_it_has_to_be(
+    project: Project, imagectl: Run, tmp_path: Path
+) -> None:
+    imagectl("promote", "stable")
+    file = tmp_path / "imagectl.prom"
+    result = imagectl("verify", "--json", "--metrics", str(file))
+    said = answer(result, VerifiedDocument)
+    assert (result.exit_code, said["ok"]) == (0, True)
+    base = said["channels"][0]
+    assert (base["image"], base["channel"], base["version"]) == ("debian-base", "beta", NEW[12:])
+    assert base["rollback"] == [OLD[12:]]
+    assert {each["state"] for each in base["checked"]} == {"good"}
+    series = 'imagectl_rollback_ready{channel="beta",image="debian-base",location="local"}'
+    assert f"{series} 1.0" in file.read_text()
+    lines = imagectl("verify").stdout.splitlines()
+    assert lines[1].split() == ["debian-base:beta", NEW[12:], OLD[12:], "local", "good"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_verify_exits_for_cron(project: Project, imagectl: Run, tmp_path: Path) -> None:
+    """1: something is certainly gone; 5: a location does not answer (P3, P8)."""
+    file = tmp_path / "imagectl.prom"
+    said = answer(imagectl("verify", "--json"), VerifiedDocument)
+    assert said["ok"]
+    (placed,) = project.catalog.snapshot().placed(ref(OLD))
+    Path(placed.reference).unlink()
+    result = imagectl("verify", "--metrics", str(file))
+    assert result.exit_code == 1
+    assert f"`imagectl publish {OLD} --to local`" in result.stdout
+    assert "`imagectl publish --backfill debian-base` puts there" in result.stderr
+    series = 'imagectl_rollback_ready{channel="beta",image="debian-base",location="local"}'
+    assert f"{series} 0.0" in file.read_text()
+    assert imagectl("publish", "--backfill", "debian-base").exit_code == 0
+    assert imagectl("verify").exit_code == 0
+    folder = project.root / ".imagectl/locations/local"
+    away = folder.rename(folder.with_name("away"))
+    folder.mkdir()
+    result = imagectl("verify", "--metrics", str(file))
+    assert result.exit_code == 5
+    assert "UNKNOWN" not in result.stdout
+    assert "unknown in local" in result.stdout
+    assert "imagectl_rollback_ready{" not in file.read_text()
+    folder.rmdir()
+    away.rename(folder)
+    assert imagectl("verify", "stable", "--image", "nothing").exit_code == 6
+
+
+def test_metrics_are_emptied_where_the_catalog_cannot_be_read(
+    project: Project, imagectl: Run, tmp_path: Path
+) -> None:
+    """P8: also a run that ends early leaves no last known value."""
+    file = tmp_path / "imagectl.prom"
+    assert imagectl("verify", "--metrics", str(file)).exit_code == 0
+    assert "imagectl_head_ready{" in file.read_text()
+    catalog = project.root / ".imagectl/catalog.sqlite3"
+    project.close()
+    catalog.write_bytes(b"no database at all" * 100)
+    assert imagectl("verify", "--metrics", str(file)).exit_code == 5
+    assert "imagectl_head_ready{" not in file.read_text()
+    assert "imagectl_verify_last_success_timestamp_seconds" in file.read_text()
+
+
+def test_backfill_takes_images(project: Project, imagectl: Run) -> None:
+    said = answer(imagectl("publish", "--backfill", "--json"), Published)
+    assert said["version"] is None
+    assert [each["version"] for each in said["placements"]] == [OLD, NEW, CI]
+    assert not any(each["new"] for each in said["placements"])
+    for wrong in ((OLD,), ("--to", "local"), ("--give-up",)):
+        result = imagectl("publish", "--backfill", *wrong)
+        assert (result.exit_code, "takes images" in result.stderr) == (2, True)
+    assert imagectl("publish").exit_code == 2
+    assert "not debian-base" in imagectl("publish", "debian-base").stderr

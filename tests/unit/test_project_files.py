@@ -169,6 +169,19 @@ def test_an_image_goes_to_locations_that_there_are(project: Path, lines: str, sa
     assert said_of(project)[0] == f"images/debian-ci/image.yaml:{said}"
 
 
+def test_an_image_has_a_format_that_its_location_takes(project: Path) -> None:
+    cloud = "  cloud: {type: gce, project: acme-images, bucket: acme-upload}\n"
+    local = "  local: {type: directory, path: out}\n"
+    write(project, "imagectl.yaml", f"locations:\n{local}{cloud}")
+    write(project, "images/debian-ci/image.yaml", CI + "locations: [local, cloud]\n")
+    assert said_of(project) == [
+        "images/debian-ci/image.yaml:7:20: locations[1]: 'cloud' takes none of the image's "
+        "formats: qcow2 (add one of these to `formats`: gce)"
+    ]
+    write(project, "images/debian-ci/image.yaml", CI + "formats: [qcow2, gce]\nlocations: [cloud]")
+    assert len(load_all(project)) == 2
+
+
 def test_a_default_location_that_is_not_there_is_noticed_too(project: Path) -> None:
     write(project, "imagectl.yaml", "locations: {share: {type: directory, path: out}}\n")
     assert said_of(project)[0] == (

@@ -1,0 +1,217 @@
+"""``imagectl verify``: do channels still point to what works, and could one roll back?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+
+import click
+
+from imagectl.cli.arguments import CHANNEL, IMAGE
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.text import stamp, table
+from imagectl.cli.verb import Verb
+from imagectl.errors import ImagectlError
+from imagectl.policy.wording import counted, listed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from imagectl.model.names import ChannelName, ImageName
+    from imagectl.services.verify import ChannelChecked, Verified
+
+
+class CheckedDocument(TypedDict):
+    """One version in one location that the channel requires."""
+
+    version: Annotated[str, "the version"]
+    location: Annotated[str, "the location"]
+    state: Annotated[
+        Literal["good", "missing", "corrupt", "unknown"],
+        "`missing`: certainly not there; `unknown`: the location could not be asked",
+    ]
+    verified: Annotated[str | None, "when all of it was last seen there; null where it is not"]
+    reasons: Annotated[list[str], "what is wrong, and what to type; empty where it is good"]
+
+
+class ChannelDocument(TypedDict):
+    """One channel of an image."""
+
+    image: Annotated[str, "the image"]
+    channel: Annotated[str, "the channel"]
+    version: Annotated[str, "what it points to"]
+    rollback: Annotated[list[str], "what one can roll back to, the nearest first"]
+    required: Annotated[list[str], "the locations where all of these have to be"]
+    checked: Annotated[list[CheckedDocument], "each version in each location"]
+
+
+class VerifiedDocument(TypedDict):
+    """What was found."""
+
+    ok: Annotated[bool, "true where everything is where it has to be"]
+    at: Annotated[str, "when"]
+    generation: Annotated[int, "the catalog generation that records it"]
+    channels: Annotated[list[ChannelDocument], "each channel of each image"]
+
+
+@click.command(
+    "verify",
+    cls=Verb,
+    answers=VerifiedDocument,
+    exits={
+        0: "everything is where it has to be",
+        1: "something is missing or corrupt; each is named, with what to type",
+        4: "conflict: others kept changing the catalog, so nothing is recorded",
+        5: "cannot tell: a location or the catalog cannot be read; what could be read is good",
+        6: "there is no such channel or image",
+    },
+    examples=[
+        ("imagectl verify", "every channel of every image"),
+        ("imagectl verify stable --image debian-ci", "one channel of one image"),
+        (
+            "imagectl verify -q --metrics /var/lib/prometheus/node-exporter/imagectl.prom",
+            "from cron",
+        ),
+    ],
+)
+@click.argument(
+    "channels",
+    metavar="[CHANNEL]...",
+    nargs=-1,
+    type=CHANNEL,
+    help="Only these channels; all where none is named.",
+)
+@click.option(
+    "--image",
+    "images",
+    metavar="IMAGE",
+    type=IMAGE,
+    multiple=True,
+    help="Only this image; may be given several times.",
+)
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write what was found to FILE, for Prometheus.",
+)
+@pass_invocation
+def command(
+    invocation: Invocation,
+    channels: tuple[ChannelName, ...],
+    images: tuple[ImageName, ...],
+    metrics: Path | None,
+) -> int:
+    """Read again, in every location, what channels point to and what one would roll back to.
+
+    What has to be where is decided by what channels require now. What is there is recorded as
+    verified. Nothing is repaired, and no channel moves: each problem says what to type.
+    """
+    from imagectl.services.release import catch_up
+    from imagectl.services.verify import State, verify
+
+    project = invocation.open_project()
+    try:
+        verified = verify(project.releasing, project.policy, channels, images)
+    except ImagectlError:
+        _write(metrics, None, project.clock.now())
+        raise
+    _write(metrics, verified, verified.at)
+    catch_up(project.catalog, project.publishers)
+    bad = verified.having(State.MISSING, State.CORRUPT)
+    unknown = verified.having(State.UNKNOWN)
+    invocation.out.answer(_document(verified, ok=not bad and not unknown), _lines(verified))
+    if bad:
+        affected = sorted({each.version.image for each in bad})
+        invocation.out.warn(
+            f"{counted(len(bad), 'version')} not where it has to be; "
+            f"`imagectl publish --backfill {' '.join(affected)}` puts there what is missing"
+        )
+        return 1
+    if unknown:
+        where = listed(sorted({each.location for each in unknown}))
+        invocation.out.warn(f"it cannot be told what is in {where}")
+        return 5
+    return 0
+
+
+def _write(metrics: Path | None, verified: Verified | None, now: datetime) -> None:
+    if metrics is not None:
+        from imagectl.adapters.metrics import write_verified
+
+        write_verified(metrics, verified, now)
+
+
+def _document(verified: Verified, *, ok: bool) -> VerifiedDocument:
+    return VerifiedDocument(
+        ok=ok,
+        at=stamp(verified.at),
+        generation=verified.generation,
+        channels=[
+            ChannelDocument(
+                image=channel.image,
+                channel=channel.channel,
+                version=str(channel.head),
+                rollback=[str(each) for each in channel.window],
+                required=list(channel.required),
+                checked=[
+                    CheckedDocument(
+                        version=str(each.version.version),
+                        location=each.location,
+                        state=each.state.value,
+                        verified=stamp(each.verified) if each.verified else None,
+                        reasons=list(each.reasons),
+                    )
+                    for each in channel.checked
+                ],
+            )
+            for channel in verified.channels
+        ],
+    )
+
+
+def _lines(verified: Verified) -> Iterator[str]:
+    if not verified.channels:
+        yield "no channel points to anything yet"
+        return
+    yield from table(
+        ("CHANNEL", "POINTS TO", "ROLLBACK TO", "IN", "STATE"),
+        [
+            (
+                f"{each.image}:{each.channel}",
+                str(each.head),
+                _rollback(each),
+                ", ".join(each.required),
+                _state(each),
+            )
+            for each in verified.channels
+        ],
+    )
+    reasons = [
+        reason
+        for channel in verified.channels
+        for each in channel.checked
+        for reason in each.reasons
+    ]
+    for reason in dict.fromkeys(reasons):
+        yield f"    - {reason}"
+
+
+def _rollback(channel: ChannelChecked) -> str:
+    if not channel.window:
+        return "-"
+    more = len(channel.window) - 1
+    return f"{channel.window[0]}{f' (+{more})' if more else ''}"
+
+
+def _state(channel: ChannelChecked) -> str:
+    """The worst that was found, and where."""
+    from imagectl.services.verify import State
+
+    for state in (State.CORRUPT, State.MISSING, State.UNKNOWN):
+        where = sorted({each.location for each in channel.checked if each.state is state})
+        if where:
+            word = state.value if state is State.UNKNOWN else state.value.upper()
+            return f"{word} in {', '.join(where)}"
+    return State.GOOD.value
