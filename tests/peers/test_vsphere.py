@@ -70,6 +70,10 @@ class Client:
     def machine(self, name: str) -> Any:
         return self.child(self.folder, name)
 
+    def by_reference(self, reference: str) -> Any:
+        kind: Any = vim.VirtualMachine
+        return kind(reference, self._stub)
+
     def clone(self, source: str, name: str, **spec: object) -> Any:
         where = vim.vm.RelocateSpec(pool=self.pool)
         task = self.machine(source).CloneVM_Task(
@@ -239,6 +243,14 @@ def test_a_clone_has_what_its_source_has_and_ids_of_its_own(
     assert (made.annotation, made.custom) == ("ours", {"imagectl-image": "debian"})
     assert made.instance_uuid != source.instance_uuid
     assert made.disks == source.disks == [1024]
+    files = [
+        device.backing.fileName
+        for machine in (client.machine(name), clone)
+        for device in machine.config.hardware.device
+        if isinstance(device, vim.vm.device.VirtualDisk)
+    ]
+    assert len(set(files)) == 2
+    assert all(files)
     assert clone.guest.ipAddress == "127.0.0.1"
     assert [each.ipAddress for each in clone.guest.net] == [["127.0.0.1"]]
     finish(clone.PowerOffVM_Task())
@@ -284,26 +296,27 @@ def test_machines_of_one_name_one_after_the_other_are_two(
 
 
 def test_many_at_the_same_time(vsphere: VCenter, client: Client, name: str) -> None:
-    vsphere.fill(40, f"{name}-{{n}}", template=False)
-
-    everybody_knows_theirs = threading.Barrier(4)
+    threads, each = 8, 20
+    vsphere.fill(threads * each, f"{name}-{{n}}", template=False, bare=True)
+    there = {found.propSet[0].val: found.obj for found in client.read(None, "name")[0]}
+    references = [there[f"{name}-{number}"]._moId for number in range(threads * each)]
+    everybody_is_ready = threading.Barrier(threads)
 
     def come_and_go(number: int) -> None:
         mine = Client(vsphere, vsphere.user, vsphere.password)
         try:
-            machines = [mine.machine(f"{name}-{each}") for each in range(number, 40, 4)]
-            everybody_knows_theirs.wait(60)
-            for machine in machines:
-                finish(machine.PowerOnVM_Task())
-                mine.read(10, "name", "config.annotation")
-                finish(machine.PowerOffVM_Task())
-                finish(machine.Destroy_Task())
+            everybody_is_ready.wait(60)
+            for reference in references[number::threads]:
+                machine = mine.by_reference(reference)
+                machine.PowerOnVM_Task()
+                machine.PowerOffVM_Task()
+                machine.Destroy_Task()
         finally:
             mine.close()
 
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(come_and_go, range(4)))
-    assert not [each for each in vsphere.machines() if each.name.startswith(f"{name}-")]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(come_and_go, range(threads)))
+    assert not [found for found in vsphere.machines() if found.name.startswith(f"{name}-")]
 
 
 def test_states_that_no_client_can_make(vsphere: VCenter, client: Client, name: str) -> None:
