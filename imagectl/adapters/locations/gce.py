@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -73,7 +73,7 @@ READY_SECONDS = 3600.0
 
 _ID = re.compile(r"projects/([^/]+)/global/images/([a-z][-a-z0-9]*)#([0-9]+)\Z")
 _USER_ROLE = "roles/compute.imageUser"
-_IN_PROJECT = frozenset(
+IN_PROJECT = frozenset(
     f"compute.{each}"
     for each in (
         "globalOperations.get",
@@ -86,8 +86,8 @@ _IN_PROJECT = frozenset(
         "images.update",
     )
 )
-_TO_SHARE = frozenset({"compute.images.getIamPolicy", "compute.images.setIamPolicy"})
-_TO_BOOT = frozenset(
+TO_SHARE = frozenset({"compute.images.getIamPolicy", "compute.images.setIamPolicy"})
+TO_BOOT = frozenset(
     f"compute.{each}"
     for each in (
         "disks.create",
@@ -103,7 +103,7 @@ _TO_BOOT = frozenset(
         "zoneOperations.get",
     )
 )
-_ON_BUCKET = frozenset(f"storage.objects.{each}" for each in ("create", "delete", "get", "update"))
+ON_BUCKET = frozenset(f"storage.objects.{each}" for each in ("create", "delete", "get", "update"))
 """What ``probe`` asks for, and docs/how-to/gce.md explains."""
 _ARCHITECTURES = {Architecture.AMD64: "X86_64", Architecture.ARM64: "ARM64"}
 _NAMESPACE = uuid.UUID("6f1f7a0c-6a3b-5e0e-9d5b-2f5a3c1d8e47")
@@ -216,9 +216,10 @@ class GceLocation:
             self._project.delete(str(image.id), str(uuid.uuid4()))
             image = None
         if image is None:
+            guest = features(source)
             there = self._uploads.bring(upload, to_labels(owner), artifact, source, moved)
             try:
-                self._insert(owner, name, there, source)
+                self._insert(owner, name, there, guest)
             except Failed:
                 self._uploads.touch(upload)
                 raise
@@ -230,14 +231,14 @@ class GceLocation:
         self._uploads.remove(upload)
         return image
 
-    def _insert(self, owner: Ownership, name: str, there: Uploaded, source: Path) -> None:
+    def _insert(self, owner: Ownership, name: str, there: Uploaded, guest: Sequence[str]) -> None:
         digest = f"sha256 {owner.sha256}"
         image: dict[str, object] = {
             "name": name,
             "description": f"{owner.version} for {owner.architecture.value}, {digest}",
             "labels": to_labels(owner),
             "architecture": _ARCHITECTURES[owner.architecture],
-            "guest_os_features": [{"type_": each} for each in features(source)],
+            "guest_os_features": [{"type_": each} for each in guest],
             "raw_disk": {"source": there.url, "container_type": "TAR"},
         }
         if self._settings.storage_location is not None:
@@ -414,11 +415,11 @@ class GceLocation:
     def probe(self) -> Credential:
         identity = self._project.account.identity
         self._project.exists()
-        wanted = {*_IN_PROJECT, *(_TO_SHARE if self._settings.share else ())}
+        wanted = {*IN_PROJECT, *(TO_SHARE if self._settings.share else ())}
         if self._settings.zone is not None:
-            wanted |= _TO_BOOT
+            wanted |= TO_BOOT
         lacking = wanted - self._project.permitted(sorted(wanted))
-        lacking |= _ON_BUCKET - self._uploads.permitted(sorted(_ON_BUCKET))
+        lacking |= ON_BUCKET - self._uploads.permitted(sorted(ON_BUCKET))
         if lacking:
             raise Denied(
                 f"{identity} may not do all that location {self._name} needs",

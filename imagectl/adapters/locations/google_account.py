@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
     from imagectl.adapters.locations import Surroundings
 
+CLOCK_SECONDS = 300.0
+"""How far clocks may differ: logins are signed with a time."""
+
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 _PATIENCE = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
@@ -95,7 +98,7 @@ def log_in(
     try:
         kind: Any = _private_key() if private else service_account.Credentials
         key = kind.from_service_account_info(json.loads(text), scopes=[SCOPE])
-    except (ValueError, TypeError, GoogleAuthError):
+    except (ValueError, TypeError, AttributeError, KeyError, GoogleAuthError):
         # Not the error's own words: they may quote the key.
         raise Denied(
             "the credentials for Google are none",
@@ -134,6 +137,8 @@ class Answer:
     reasons: frozenset[str]
     message: str
     after: float | None
+    ahead: float = 0.0
+    """Seconds that the service's clock is ahead of ours; 0 where it does not tell."""
 
     def __str__(self) -> str:
         words = ", ".join(sorted(self.reasons))
@@ -158,7 +163,10 @@ def read_answer(status: int, body: str, headers: dict[str, str]) -> Answer:
         reasons = frozenset(str(each["reason"]) for each in listed if "reason" in each)
     except (ValueError, KeyError, TypeError, AttributeError):
         message, reasons = body.strip(), frozenset()
-    return Answer(status, reasons, _line(message), _patience(headers))
+    known = {key.lower(): value for key, value in headers.items()}
+    return Answer(
+        status, reasons, _line(message), _patience(known), _until(known.get("date", "")) or 0.0
+    )
 
 
 def _line(message: str) -> str:
@@ -167,14 +175,18 @@ def _line(message: str) -> str:
 
 def _patience(headers: dict[str, str]) -> float | None:
     """Retry-After in seconds: a number, or a date (RFC 9110, 10.2.3)."""
-    said = next((value for key, value in headers.items() if key.lower() == "retry-after"), None)
-    if said is None:
-        return None
+    said = headers.get("retry-after", "")
     with contextlib.suppress(ValueError):
         return max(0.0, float(said))
+    until = _until(said)
+    return None if until is None else max(0.0, until)
+
+
+def _until(date: str) -> float | None:
+    """Seconds from now to a date of HTTP; None where it is none."""
     with contextlib.suppress(ValueError, TypeError):
-        until: datetime = email.utils.parsedate_to_datetime(said)
-        return max(0.0, (until.astimezone(UTC) - SystemClock().now()).total_seconds())
+        then: datetime = email.utils.parsedate_to_datetime(date)
+        return (then.astimezone(UTC) - SystemClock().now()).total_seconds()
     return None
 
 
@@ -272,6 +284,15 @@ def meaning(answer: Answer, what: str, name: LocationName, account: str) -> Imag
 def _unknown(answer: Answer, what: str, where: str, account: str) -> Denied:
     """401 has one number for three cases; the service's words tell them apart."""
     said = answer.message.lower()
+    if abs(answer.ahead) > CLOCK_SECONDS:
+        return Denied(
+            f"{what}: the credentials of {account} are not accepted",
+            denial=Denial.WRONG,
+            where=where,
+            why=f"this machine's clock is {abs(answer.ahead) / 60:.0f} minutes "
+            f"{'behind' if answer.ahead > 0 else 'ahead of'} Google's; {answer}",
+            hint="set the clock of this machine: a login is good for minutes only",
+        )
     if "expired" in said:
         return _denied(Denial.EXPIRED, what, where, str(answer), account)
     if account == "anonymous" or "required" in answer.reasons or "login required" in said:
