@@ -68,6 +68,7 @@ class Accounts:
     lifetime: timedelta = timedelta(hours=1)
     _accounts: dict[str, Account] = field(default_factory=dict)
     _tokens: dict[str, Token] = field(default_factory=dict)
+    _refusal: Trouble | None = None
     given: int = 0
     """How many tokens were asked for and given."""
 
@@ -125,8 +126,20 @@ class Accounts:
                 if email in self._accounts:
                     self._accounts[email].permissions = kept
 
+    @contextmanager
+    def refusing(self, reason: str, message: str) -> Iterator[None]:
+        """While the block runs, no tokens are given, for that reason: such as ``invalid_grant``,
+        "Token has been expired or revoked."."""
+        self._refusal = Trouble(400, reason, message)
+        try:
+            yield
+        finally:
+            self._refusal = None
+
     def token(self, form: Mapping[str, str]) -> Json:
         """What the token endpoint answers. Raises Trouble, whose JSON is that of the endpoint."""
+        if self._refusal is not None:
+            raise self._refusal
         if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer":
             raise Trouble(400, "unsupported_grant_type", "Invalid grant_type")
         account, claims = self._claims(form.get("assertion", ""))

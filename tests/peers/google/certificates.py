@@ -1,4 +1,4 @@
-"""A certificate authority for tests, and a server's certificate for the hosts of googleapis.com."""
+"""A certificate authority for tests, and a server's certificate for Google's hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-HOSTS = ("googleapis.com", "*.googleapis.com")
+HOSTS = ("googleapis.com", "*.googleapis.com", "accounts.google.com")
+"""Whose certificate it is."""
 
 
 @dataclass(frozen=True)

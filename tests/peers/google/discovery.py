@@ -72,6 +72,12 @@ class Api:
         return {each.id: each for each in _methods(self.document, self.document["servicePath"])}
 
     @cached_property
+    def _parameters(self) -> frozenset[str]:
+        """Of all methods. Those of another method are let pass: libcloud sends ``maxResults`` with
+        writes, and the real ones take it."""
+        return frozenset(name for each in self.methods.values() for name in each.parameters)
+
+    @cached_property
     def _by_verb(self) -> Mapping[str, list[Method]]:
         found: dict[str, list[Method]] = {}
         for each in self.methods.values():
@@ -108,7 +114,7 @@ class Api:
             wrong += _check_text(known[name], value, name)
         for name, values in query.items():
             if name not in known:
-                if name not in _EVERYWHERE:
+                if name not in self._parameters | _EVERYWHERE:
                     wrong.append(f'Unknown name "{name}": Cannot bind query parameter')
                 continue
             if len(values) > 1 and not known[name].get("repeated"):

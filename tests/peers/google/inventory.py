@@ -247,8 +247,11 @@ class Inventory(ABC):
 
     def _linked(self, call: Call, link: str) -> Json:
         """What a full or partial URL leads to."""
-        found = re.search(r"(?:^|/)(projects/.+)$", unquote(link))
-        path = found[1] if found else f"projects/{call.path['project']}/{link.lstrip('/')}"
+        path = re.sub(r"^https?://[^/]+/compute/v1/", "", unquote(link))
+        if re.match(r"(global|zones|regions)/", path):
+            path = f"projects/{call.path['project']}/{path}"
+        elif not path.startswith("projects/"):
+            path = f"projects/{path}"  # as Packer's googlecompute builder names disks
         if family := re.fullmatch(r"(projects/[^/]+/global/images)/family/([^/]+)", path):
             images = [
                 each

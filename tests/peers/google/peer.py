@@ -1,13 +1,14 @@
 """The server: one port of 127.0.0.1 for Compute Engine, Cloud Storage, tokens, and a proxy.
 
 The proxy is for clients that know no other addresses than Google's: a CONNECT to any host of
-googleapis.com is answered by the peer itself, over TLS, with a certificate of its own authority
+Google's interfaces is answered by the peer itself, over TLS, with a certificate of its own authority
 (``ca``); one to any other host is refused, and remembered in ``strays``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import http.server
 import io
 import json
@@ -39,7 +40,7 @@ from peers.google.calls import (
     Wait,
     not_modelled,
 )
-from peers.google.certificates import Authority, authority
+from peers.google.certificates import HOSTS, Authority, authority
 from peers.google.compute import Compute
 from peers.google.discovery import Api, Json, Matched, api, select
 from peers.google.storage import Broken, Bytes, Plain, Storage
@@ -183,7 +184,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         host = self.path.rsplit(":", 1)[0]
-        if host != "googleapis.com" and not host.endswith(".googleapis.com"):
+        if not any(fnmatch.fnmatchcase(host, each) for each in HOSTS):
             self.peer.strays.append(host)
             self.send_error(403, "Only Google is here")
             return
