@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import disk, packer, proxy, startup
+from benchmarks import disk, packer, proxy, publish, startup
 
 BENCHMARKS = {
     "startup": startup.main,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "large": disk.large,
     "packer": packer.main,
     "proxy": proxy.main,
+    "publish": publish.main,
 }
 
 

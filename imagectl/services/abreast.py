@@ -26,7 +26,7 @@ def abreast(
 ) -> Iterator[Iterator[tuple[K, T | Exception]]]:
     """Begin all *tasks*; gives their results, or what they raised, in the order in which they end.
 
-    Leaving the block before the last outcome sets *stopped*, which tasks look at. A single task
+    Leaving the block sets *stopped*, which tasks look at, and waits for their end. A single task
     runs in this very thread, which the user can interrupt.
     """
     if len(tasks) == 1:
@@ -41,15 +41,15 @@ def abreast(
         threading.Thread(target=run, args=each, name=f"task-{number}", daemon=True)
         for number, each in enumerate(tasks.items(), start=1)
     ]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:  # an interrupt may come before the last one has begun
+            thread.start()
         yield (outcomes.get() for _ in threads)
     finally:
-        if any(thread.is_alive() for thread in threads):
-            stopped.set()
+        stopped.set()
         for thread in threads:
-            thread.join(GRACE)
+            if thread.ident is not None:
+                thread.join(GRACE)
 
 
 def _outcome(task: Callable[[], T]) -> T | Exception:
