@@ -8,6 +8,7 @@ not at all; and the rollback is a move like any other, appended to the history.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from imagectl.errors import BadUsage, NotFound
@@ -18,7 +19,14 @@ from imagectl.model.place import Takes
 from imagectl.model.release import Decision, ReleasePlan, RollbackRequest, Verdict
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import check_channel, find_image, find_version, insist
-from imagectl.policy.readiness import evidence, required_now, unready
+from imagectl.policy.readiness import (
+    evidence,
+    no_way_back,
+    required_now,
+    rule_of,
+    unready,
+    way_back,
+)
 from imagectl.policy.standing import Standing, standing
 from imagectl.policy.wording import listed, moment, span
 
@@ -52,6 +60,33 @@ def plan_rollback(
         tuple(_decide(snapshot, takes, request, image, now) for image in images),
     )
     return insist(plan, all_or_nothing=True)
+
+
+def plan_check(
+    snapshot: Snapshot,
+    policy: ReleasePolicy,
+    takes: Takes,
+    request: RollbackRequest,
+    now: datetime,
+) -> ReleasePlan:
+    """The same plan, which also asks for all else that the channel's rollback window holds: what
+    ``rollback --check`` says no to before anybody needs it. Raises as ``plan_rollback`` does."""
+    plan = plan_rollback(snapshot, policy, takes, request, now)
+    decisions = []
+    for each in plan.decisions:
+        channel = snapshot.channel(each.image, each.channel)
+        if each.verdict is not Verdict.MOVE or channel is None:
+            decisions.append(each)
+            continue
+        window = way_back(channel, rule_of(policy, channel))
+        others = tuple(version for version in window if version != each.to)
+        behind = no_way_back(each.image, others, snapshot, each.required, takes)
+        decisions.append(
+            replace(each, verdict=Verdict.HELD_BACK, reasons=behind)
+            if behind
+            else replace(each, way_back=others)
+        )
+    return insist(replace(plan, decisions=tuple(decisions)), all_or_nothing=True)
 
 
 def _images(snapshot: Snapshot, request: RollbackRequest) -> tuple[ImageName, ...]:

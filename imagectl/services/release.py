@@ -28,7 +28,7 @@ from imagectl.model.release import (
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.promotion import insist, plan_entry, plan_promotion
 from imagectl.policy.readiness import NO_WAY_BACK
-from imagectl.policy.rollback import plan_rollback
+from imagectl.policy.rollback import plan_check, plan_rollback
 from imagectl.policy.wording import listed
 from imagectl.services.live import look, takes_of
 from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
@@ -113,6 +113,22 @@ def rollback(
         all_or_nothing=True,
         reason=reason,
         dry_run=dry_run,
+    )
+
+
+def check_rollback(
+    releasing: Releasing, policy: ReleasePolicy, request: RollbackRequest
+) -> Released:
+    """Whether a rollback would work now, and also further back, as far as the channel's rollback
+    window goes. Verifies all of it, and changes nothing. Raises as ``promote`` does."""
+    return _release(
+        releasing,
+        lambda snapshot, now: plan_check(
+            snapshot, policy, takes_of(releasing.locations), request, now
+        ),
+        all_or_nothing=True,
+        reason="",
+        dry_run=True,
     )
 
 

@@ -129,5 +129,9 @@ class World:
         request = RollbackRequest(ChannelName(channel), images, to)
         return release.rollback(self.releasing, self.policy, request, dry_run=dry_run)
 
+    def check(self, channel: str, *images: ImageName) -> Released:
+        request = RollbackRequest(ChannelName(channel), images)
+        return release.check_rollback(self.releasing, self.policy, request)
+
     def channel(self, image: ImageName, channel: ChannelName) -> Channel | None:
         return self.catalog.snapshot().channel(image, channel)

@@ -30,6 +30,7 @@ from imagectl.cli.moves import Moved
 from imagectl.cli.output import Failure
 from imagectl.cli.publish import Published
 from imagectl.cli.resolve import Resolved
+from imagectl.cli.rollback import RolledBack
 from imagectl.cli.show import Shown
 from imagectl.cli.verify import VerifiedDocument
 from imagectl.model.version import Reproducible
@@ -550,3 +551,24 @@ def test_backfill_takes_images(project: Project, imagectl: Run) -> None:
         assert (result.exit_code, "takes images" in result.stderr) == (2, True)
     assert imagectl("publish").exit_code == 2
     assert "not debian-base" in imagectl("publish", "debian-base").stderr
+
+
+def test_rollback_check_and_its_exit_codes(project: Project, imagectl: Run) -> None:
+    release(project, "debian-base@20261121.1")
+    result = imagectl("rollback", "beta", "debian-base", "--check")
+    assert result.exit_code == 0
+    assert "would go 20261121.1 -> 20261120.1" in result.stdout
+    assert "debian-base:beta  could go further back to 20261118.1" in result.stdout
+    said = answer(imagectl("rollback", "beta", "debian-base", "--check", "--json"), RolledBack)
+    assert said["dry_run"]
+    (placed,) = project.catalog.snapshot().placed(ref(OLD))
+    Path(placed.reference).unlink()
+    result = imagectl("rollback", "beta", "debian-base", "--check")
+    assert result.exit_code == 3
+    assert f"`imagectl publish {OLD} --to local` puts it there" in result.stderr
+    folder = project.root / ".imagectl/locations/local"
+    folder.rename(folder.with_name("away"))
+    folder.mkdir()
+    assert imagectl("rollback", "beta", "debian-base", "--check").exit_code == 5
+    result = imagectl("rollback", "beta", "--check", "--drill")
+    assert (result.exit_code, "one at a time" in result.stderr) == (2, True)

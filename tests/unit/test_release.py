@@ -116,6 +116,13 @@ def world(
 
 
 @pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def untouched(world: World, public: FullDisk) -> Iterator[Callable[[], None]]:
     """Remember everything; afterwards check that nothing of it has changed."""
     remembered: list[object] = []
@@ -686,26 +693,38 @@ def test_a_rollback_asks_for_where_consumers_pull_from_now(world: World) -> None
     assert world.rollback("stable").plan.moves[0].target == ref(TWO)
 
 
-def test_backfilling_fetches_what_the_store_has_lost(world: World, tmp_path: Path) -> None:
+def test_backfilling_fetches_what_the_store_has_lost(world: World, scratch: Path) -> None:
     switched(world)
     (lost,) = world.catalog.snapshot().versions[ref(ONE)].artifacts
     world.store.path(lost.sha256).unlink()
     done = world.backfill(CI)
     assert [str(each) for each in done.failed] == [ONE]
-    done = world.backfill(CI, scratch=tmp_path)
+    done = world.backfill(CI, scratch=scratch)
     assert not done.failed
     assert world.store.verify(lost.sha256)
     assert world.promote("stable").plan.moves
+    assert not [*scratch.iterdir()]
+
+
+def test_what_a_killed_backfill_had_fetched_is_taken(
+    world: World, local: Meddled, scratch: Path
+) -> None:
+    switched(world)
+    (lost,) = world.catalog.snapshot().versions[ref(ONE)].artifacts
+    world.store.path(lost.sha256).rename(scratch / lost.sha256)
+    local.lose(placement(world, ONE))
+    assert [str(each) for each in world.backfill(CI, scratch=scratch).failed] == []
+    assert world.store.verify(lost.sha256)
 
 
 def test_backfilling_goes_on_after_a_version_that_is_nowhere_any_more(
-    world: World, local: Meddled, tmp_path: Path
+    world: World, local: Meddled, scratch: Path
 ) -> None:
     switched(world)
     (lost,) = world.catalog.snapshot().versions[ref(ONE)].artifacts
     world.store.path(lost.sha256).unlink()
     local.lose(placement(world, ONE))
-    done = world.backfill(scratch=tmp_path)
+    done = world.backfill(scratch=scratch)
     (error,) = done.failed.values()
     assert isinstance(error, NotFound)
     assert error.hint == f"`imagectl rebuild {ONE}` makes it again, to the byte"
@@ -727,3 +746,36 @@ def test_after_a_move_locations_are_told_what_channels_point_to(
     world.rollback("stable")
     assert dc1.pointers[CI][STABLE].version == ref(ONE)
     assert local.pointers[CI][STABLE].location == LOCAL
+
+
+def test_a_check_asks_for_the_whole_window(
+    world: World, local: Meddled, untouched: Callable[[], None]
+) -> None:
+    """It says no before anyone needs it, while the rollback itself would still work."""
+    for text in (ONE, TWO, THREE):
+        world.built(text)
+        world.promote("stable")
+    assert [str(each.target) for each in world.check("stable").plan.moves] == [TWO]
+    local.lose(placement(world, ONE))
+    untouched()
+    assert world.rollback("stable", dry_run=True).plan.moves
+    with pytest.raises(Refused, match="stable was not rolled back") as caught:
+        world.check("stable")
+    (reason,) = caught.value.reasons
+    assert "one could not roll back from it: debian-ci@20261120.1 is gone from local" in reason
+    with local.unreadable(), pytest.raises(CannotTell):
+        world.check("stable")
+
+
+def test_a_check_says_what_was_never_put_there(world: World) -> None:
+    switched(world)
+    world.place(ref(TWO), DC1)
+    stable = MoveChannel(CI, STABLE, ref(THREE).version, MoveKind.PROMOTE)
+    generation = world.catalog.snapshot(()).generation
+    world.catalog.commit(Change("hand", generation, "bob", "x", "", NOW, (stable,)))
+    with pytest.raises(Refused) as caught:
+        world.check("stable")
+    assert "`imagectl publish debian-ci@20261120.1 --to dc1`" in caught.value.reasons[0]
+    assert "--backfill debian-ci" in caught.value.hint
+    world.backfill()
+    assert world.check("stable").plan.moves
