@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,19 @@ class Trouble(Exception):
 def not_modelled(what: str) -> Trouble:
     """What is not kept here is never guessed."""
     return Trouble(501, "notImplemented", f"The peer does not model {what}")
+
+
+def to_token(last: str) -> str:
+    """The token of the page after the one that ends with that key."""
+    return base64.urlsafe_b64encode(last.encode()).decode()
+
+
+def from_token(token: str) -> str:
+    """The key after which a page begins."""
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except ValueError:
+        raise invalid(f"Invalid value for field 'pageToken': '{token}'.") from None
 
 
 def invalid(message: str) -> Trouble:

@@ -5,16 +5,11 @@ Source: the descriptions of ``filter``, ``maxResults`` and ``orderBy`` in the di
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable
 from typing import Any
 
-from peers.google.calls import (
-    Call,
-    invalid,
-    not_modelled,
-)
+from peers.google.calls import Call, from_token, invalid, not_modelled, to_token
 from peers.google.discovery import Json
 
 _TERM = re.compile(
@@ -86,14 +81,11 @@ def one_page(call: Call, found: list[Json]) -> tuple[list[Json], str | None]:
         case other:
             raise invalid(f"Invalid value for field 'orderBy': '{other}'.")
     if token := call.query.get("pageToken"):
-        try:
-            last = base64.urlsafe_b64decode(token).decode()
-        except ValueError:
-            raise invalid(f"Invalid value for field 'pageToken': '{token}'.") from None
+        last = from_token(token)
         ordered = [each for each in ordered if _key(each) > last]
     page = ordered[:count]
     more = len(ordered) > len(page)
-    return page, base64.urlsafe_b64encode(_key(page[-1]).encode()).decode() if more else None
+    return page, to_token(_key(page[-1])) if more else None
 
 
 def _key(resource: Json) -> str:

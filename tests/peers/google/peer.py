@@ -1,8 +1,8 @@
 """The server: one port of 127.0.0.1 for Compute Engine, Cloud Storage, tokens, and a proxy.
 
-The proxy is for clients that know no other addresses than Google's: a CONNECT to any host of
-Google's interfaces is answered by the peer itself, over TLS, with a certificate of its own authority
-(``ca``); one to any other host is refused, and remembered in ``strays``.
+The proxy is for clients that know no other addresses than Google's: a CONNECT to any of Google's
+hosts is answered by the peer itself, over TLS, with a certificate of its own authority (``ca``);
+one to any other host is refused, and remembered in ``strays``.
 """
 
 from __future__ import annotations
@@ -202,6 +202,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile = self.connection.makefile("wb", self.wbufsize)
         self.tunnelled = host
         self.close_connection = False
+
+    def finish(self) -> None:
+        super().finish()
+        if self.tunnelled:
+            self.connection.close()
 
     def do_GET(self) -> None:
         try:

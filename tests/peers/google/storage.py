@@ -22,7 +22,17 @@ from urllib.parse import quote
 
 import google_crc32c
 
-from peers.google.calls import Call, Cut, OtherBytes, Stale, Trouble, invalid, not_modelled
+from peers.google.calls import (
+    Call,
+    Cut,
+    OtherBytes,
+    Stale,
+    Trouble,
+    from_token,
+    invalid,
+    not_modelled,
+    to_token,
+)
 from peers.google.discovery import Json
 
 _QUANTUM = 256 * 1024
@@ -601,14 +611,11 @@ def _page(call: Call, names: list[str], most: int) -> tuple[list[str], str | Non
     if count < 1:
         raise invalid("Invalid value for maxResults")
     if token := call.query.get("pageToken"):
-        try:
-            last = base64.urlsafe_b64decode(token).decode()
-        except ValueError:
-            raise invalid("Invalid page token") from None
+        last = from_token(token)
         names = [name for name in names if name > last]
     page = names[:count]
     more = len(names) > len(page)
-    return page, base64.urlsafe_b64encode(page[-1].encode()).decode() if more else None
+    return page, to_token(page[-1]) if more else None
 
 
 def _listing(kind: str, items: list[Json], token: str | None) -> Json:
