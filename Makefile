@@ -52,6 +52,7 @@ check: setup ## Formatting, lint, types, layers, generated docs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@badly=$$(gofmt -l tests); test -z "$$badly" || { echo "gofmt -w" $$badly; exit 1; }
 	$(BIN)/python -m imagectl.cli.reference --check
 	$(PYTEST) -q tests/unit/test_docs.py
 

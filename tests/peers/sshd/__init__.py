@@ -38,12 +38,17 @@ class SshServer:
         self.authorized = folder / "authorized_keys"
         """The keys that may log in, read anew at each login. May be written to at any time."""
         self.home = folder / "home"
+        self._host_key = folder / "host_key"
         self._record = folder / "record"
 
     def authorize(self, *keys: str) -> None:
         """Let those public keys in too (the text of a ``.pub`` file)."""
         with self.authorized.open("a") as file:
             file.writelines(f"{key.strip()}\n" for key in keys)
+
+    def become(self, host_key: str) -> None:
+        """Have that ed25519 private key from now on, as a guest does that is given its own."""
+        self._host_key.write_text(host_key)
 
     def known_hosts(self, path: Path) -> Path:
         """Write the file that has ssh trust this server."""

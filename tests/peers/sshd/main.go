@@ -1,8 +1,9 @@
 // An SSH server for tests, in place of the one in a guest: on 127.0.0.1, with a host key of its own.
 //
 // Any user may log in whose key is in the file "authorized_keys" of its folder, which is read anew at each
-// login. Commands run as whoever started the server, in "home", and are recorded in "record". Its port and host key are printed as one line
-// of JSON. It ends when its standard input ends: with whoever started it, however that ended.
+// login. Commands run as whoever started the server, in "home", and are recorded in "record". Its port and
+// host key are printed as one line of JSON; a private key in the file "host_key" takes the place of its
+// own. It ends when its standard input ends: with whoever started it, however that ended.
 package main
 
 import (
@@ -37,15 +38,24 @@ func main() {
 	must(err)
 	host, err := ssh.NewSignerFromKey(key)
 	must(err)
-	config := &ssh.ServerConfig{
-		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if known(authorized, key) {
-				return nil, nil
+	// Made for each connection: a guest's keys come after its start.
+	config := func() *ssh.ServerConfig {
+		made := &ssh.ServerConfig{
+			PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+				if known(authorized, key) {
+					return nil, nil
+				}
+				return nil, fmt.Errorf("unknown key of %s", meta.User())
+			},
+		}
+		made.AddHostKey(host)
+		if text, err := os.ReadFile(filepath.Join(*folder, "host_key")); err == nil {
+			if given, err := ssh.ParsePrivateKey(text); err == nil {
+				made.AddHostKey(given)
 			}
-			return nil, fmt.Errorf("unknown key of %s", meta.User())
-		},
+		}
+		return made
 	}
-	config.AddHostKey(host)
 	listener, err := net.Listen("tcp", *address)
 	must(err)
 	must(json.NewEncoder(os.Stdout).Encode(map[string]interface{}{
@@ -83,13 +93,13 @@ func known(file string, key ssh.PublicKey) bool {
 }
 
 type server struct {
-	config       *ssh.ServerConfig
+	config       func() *ssh.ServerConfig
 	home, record string
 	recording    sync.Mutex
 }
 
 func (s *server) serve(tcp net.Conn) {
-	connection, channels, requests, err := ssh.NewServerConn(tcp, s.config)
+	connection, channels, requests, err := ssh.NewServerConn(tcp, s.config())
 	if err != nil {
 		return // a look at the port, or a key that is not known
 	}
