@@ -179,9 +179,10 @@ def _versions(document: Listed, now: datetime) -> Iterator[str]:
         for version in image["versions"]:
             if version["unfinished"]:
                 ref = f"{image['name']}@{version['version']}"
+                to = " ".join(f"--to {name}" for name in version["unfinished"])
                 yield (
                     f"{ref} was not finished in {listed(version['unfinished'])}: "
-                    f"`imagectl publish {ref}` goes on"
+                    f"`imagectl publish {ref} {to}` goes on"
                 )
 
 

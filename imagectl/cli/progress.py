@@ -44,8 +44,8 @@ class _Transfer:
 
     def __str__(self) -> str:
         seconds = self.latest - self.began
-        per_second = (self.done - self.first) / seconds if seconds > 0 else 0
-        rate = f", {size(round(per_second))}/s" if per_second >= 1 else ""
+        moved = self.done - self.first
+        rate = f", {size(round(moved / seconds))}/s" if seconds >= 1 and moved else ""
         if self.done >= self.total:
             return f"{size(self.total)} in {duration(seconds)}{rate}"
         return f"{self.done * 100 // self.total:3} % of {size(self.total)}{rate}"

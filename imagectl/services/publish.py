@@ -275,7 +275,8 @@ def _failure(
         {name: failed[name] for name in (*needed, *(each for each in failed if each not in must))},
         counting=needed,
         where=str(ref),
-        hint=f"`imagectl publish {ref}` goes on where it stopped",
+        hint=f"`imagectl publish {ref}{''.join(f' --to {name}' for name in needed)}` "
+        "goes on where it stopped",
     )
 
 

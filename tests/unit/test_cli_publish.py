@@ -79,7 +79,7 @@ def test_one_location_that_fails_keeps_the_other_from_nothing(
     (cause,) = error["causes"]
     assert (cause["place"], cause["exit_code"]) == ("dc1", error["exit_code"])
     assert cause["what"] in result.stderr
-    assert f"`imagectl publish {NEW}` goes on where it stopped" in result.stderr
+    assert f"`imagectl publish {NEW} --to dc1` goes on where it stopped" in result.stderr
 
     shown = answer(imagectl("show", NEW, "--json"), Shown)
     assert [each["location"] for each in shown["placements"]] == ["local"]
@@ -90,7 +90,8 @@ def test_one_location_that_fails_keeps_the_other_from_nothing(
     assert begun["named"] in text
     (version,) = answer(imagectl("list", "debian-base", "--json"), Listed)["images"][0]["versions"]
     assert version["unfinished"] == ["dc1"]
-    assert f"{NEW} was not finished in dc1" in imagectl("list", "debian-base").stdout
+    wanted = f"{NEW} was not finished in dc1: `imagectl publish {NEW} --to dc1` goes on"
+    assert wanted in imagectl("list", "debian-base").stdout
 
     broken.unlink()
     again = imagectl("publish", NEW, "--to", "dc1")

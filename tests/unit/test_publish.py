@@ -189,7 +189,7 @@ def test_one_that_fails_keeps_no_other_from_being_filled(
     error = caught.value
     assert error.what == f"{ONE} is not in dc1 and s3; it is in local, which is recorded"
     assert error.why == "dc1: dc1 does not know us (mend it)\ns3: no answer: 503"
-    assert error.hint == f"`imagectl publish {ONE}` goes on where it stopped"
+    assert error.hint == f"`imagectl publish {ONE} --to dc1 --to s3` goes on where it stopped"
     assert isinstance(error.causes["dc1"], Denied)
     assert placed(world) == {LOCAL}
     assert [name for name, _ in intents(world)] == [DC1, S3]
