@@ -20,7 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagectl.adapters.durable import naming_failures, write
+from filelock import FileLock
+
+from imagectl.adapters.durable import make_folder, naming_failures, write
 from imagectl.adapters.locations.owners import owner_of, placed_by
 from imagectl.adapters.locations.vsphere_boot import booted
 from imagectl.adapters.locations.vsphere_import import Ova, Target, import_ova, open_ova
@@ -136,8 +138,10 @@ class VsphereLocation:
         ova = open_ova(source, artifact.sha256)
         name = self.named(version, artifact)
         session = self._session
-        session.persist(f"importing {name}", lambda: self._bring(name, owner, ova, moved))
-        template = session.persist(f"naming {name}", lambda: self._finish(name, owner))
+        # One at a time here: what another process is importing looks like what one left that died.
+        with self._alone(name):
+            session.persist(f"importing {name}", lambda: self._bring(name, owner, ova, moved))
+            template = session.persist(f"naming {name}", lambda: self._finish(name, owner))
         where = self._path(template.name)
         placement = self._placement(self._id(template), where, owner, artifact, now)
         moved(artifact.size)
@@ -251,17 +255,23 @@ class VsphereLocation:
 
     # Putting.
 
+    def _alone(self, name: str) -> FileLock:
+        folder = self._around.state / "imports"
+        with naming_failures(f"importing {name}", folder):
+            make_folder(folder)
+        return FileLock(folder / f"{self._name}-{name}.lock")
+
     def _bring(self, name: str, owner: Ownership, ova: Ova, moved: Moved) -> None:
         """See to it that the template, or all of it but its name, is there."""
-        target = self._target()
-        if self._named(target.folder, name, owner) is not None:
+        folder = self._folder()
+        if self._named(folder, name, owner) is not None:
             return
-        partial = self._named(target.folder, name + PARTIAL, owner)
+        partial = self._named(folder, name + PARTIAL, owner)
         if partial is not None and _whole(partial, owner):
             return
         if partial is not None:
             self._destroy(partial)
-        marks = Marks(owner, 0)
+        marks, target = Marks(owner, 0), self._target()
         machine = import_ova(self._session, ova, name + PARTIAL, write_marks(marks), target, moved)
         template = self._template(self._session.read_one(machine, _TEMPLATE))
         # From here on its disks are known to be whole.
@@ -350,17 +360,14 @@ class VsphereLocation:
             return {each.name: each.key for each in fields}
 
         keys = known()
-        for name in marks.values():
-            if name in keys:
-                continue
-            # Where there is one now, somebody else has made it just now.
+        for name in [each for each in marks.values() if each not in keys]:
+            # Where there is one by now, somebody else has made it.
             with contextlib.suppress(vim.fault.DuplicateName):
                 session.ask(
                     f"making the custom attribute {name}",
                     *(manager.AddCustomFieldDef, name, vim.VirtualMachine),
                 )
-            keys = known()
-        return keys
+        return keys if keys.keys() >= marks.values().keys() else known()
 
     def _destroy(self, template: Template) -> None:
         """Delete it, after it was read just before, and found to be ours (P2)."""

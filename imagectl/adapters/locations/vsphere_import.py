@@ -173,11 +173,11 @@ def _ready(session: Session, lease: Any, name: str) -> Any:
     pause = 0.05
     while True:
         values = session.read_one(lease, ("state", "error", "info")).values
-        match str(values.get("state")):
-            case "ready":
-                return values["info"]
-            case "error":
-                raise values["error"]
+        state = str(values.get("state"))
+        if state == "ready":
+            return values["info"]
+        if state == "error":
+            raise values["error"]
         if clock.monotonic() > until:
             raise CannotTell(
                 f"the import of {name} does not begin",
@@ -273,7 +273,7 @@ def _check_thumbprint(connection: http.client.HTTPSConnection, thumbprint: str) 
     given = connection.sock.getpeercert(binary_form=True)
     wanted = thumbprint.replace(":", "").lower()
     kind = {40: "sha1", 64: "sha256"}.get(len(wanted))
-    if kind is None or hashlib.new(kind, given).hexdigest() != wanted:
+    if not given or kind is None or hashlib.new(kind, given).hexdigest() != wanted:
         raise CannotTell(
             "the host that takes the disk is not the one that the vCenter named",
             where=connection.host,

@@ -1,0 +1,612 @@
+"""What vSphere has of its own beside every location's contract, against VMware's simulator."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import json
+import ssl
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from peers.sshd import SshServer, ssh_server
+from support.examples import NOW, ref
+from support.places import surroundings
+from support.places.place import CATALOG_ID, LOCAL, Fault, artifact_of, ignore
+from support.places.vsphere import DISK, InVcenter, opened
+from support.processes import Killer
+from support.systems import workspace
+
+from imagectl.adapters.locations import vsphere_boot
+from imagectl.adapters.locations.owners import owner_of
+from imagectl.adapters.locations.vsphere import PARTIAL, PRIVILEGES
+from imagectl.adapters.locations.vsphere_import import _connected
+from imagectl.adapters.locations.vsphere_marks import read_marks
+from imagectl.adapters.locations.vsphere_session import Session, sdk
+from imagectl.errors import (
+    CannotTell,
+    Conflict,
+    Corrupt,
+    Denial,
+    Denied,
+    Failed,
+    GuestUnreachable,
+    NotFound,
+)
+from imagectl.model.names import Format
+from imagectl.model.version import Artifact, Placement
+from imagectl.services.ports import Mark, Workspace
+from imagectl.testing.build import RecordingProgress
+
+VERSION = ref("debian-ci@20261120.1")
+NAME = "debian-ci-20261120.1-amd64"
+Made = tuple[Artifact, Path]
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> InVcenter:
+    return opened(request, tmp_path)
+
+
+@pytest.fixture
+def made(place: InVcenter, tmp_path: Path) -> Made:
+    return place.artifact(tmp_path)
+
+
+def put(place: InVcenter, made: Made) -> Placement:
+    return place.location.put(VERSION, *made, NOW, ignore)
+
+
+def found(place: InVcenter, name: str) -> Any:
+    return place.at(f"{place.datacenter}/vm/{place.settings.folder}/{name}")
+
+
+def clone(place: InVcenter, name: str, **spec: Any) -> None:
+    """Somebody clones our template."""
+    vim = sdk().vim
+    pool = found(place, NAME).runtime.host.parent.resourcePool
+    location = vim.vm.RelocateSpec(pool=pool)
+    task = found(place, NAME).CloneVM_Task(
+        folder=place.at(f"{place.datacenter}/vm/{place.settings.folder}"),
+        name=name,
+        spec=vim.vm.CloneSpec(location=location, powerOn=False, template=True, **spec),
+    )
+    place.admin.wait("cloning", task)
+
+
+# What it makes.
+
+
+def test_a_template_holds_the_disk_of_the_ova_and_says_whose_it_is(
+    place: InVcenter, made: Made, tmp_path: Path
+) -> None:
+    placed = put(place, made)
+    (machine,) = place.peer.machines(NAME)
+    assert machine.template
+    assert machine.folder == place.settings.folder
+    assert placed.reference == f"/DC0/vm/{place.settings.folder}/{NAME}"
+    with tarfile.open(made[1]) as tar:
+        disk = tar.extractfile("debian-ci-disk1.vmdk")
+        assert disk is not None
+        assert [each["sha256"] for each in machine.uploads or ()] == [
+            artifact_of(disk.read()).sha256
+        ]
+    marks = read_marks(machine.annotation)
+    assert marks is not None
+    assert marks.owner == owner_of(CATALOG_ID, VERSION, made[0])
+    assert marks.instance == machine.instance_uuid
+    assert machine.custom == marks.values()
+
+
+def test_a_template_reserves_nothing(place: InVcenter, made: Made) -> None:
+    put(place, made)
+    config = found(place, NAME).config
+    assert config.cpuAllocation.reservation == 0
+    assert config.memoryAllocation.reservation == 0
+
+
+def test_it_takes_few_requests(place: InVcenter, made: Made) -> None:
+    placed = put(place, made)
+    before = place.requests()
+    place.location.verify(placed, NOW)
+    assert place.requests() - before == 3
+    before = place.requests()
+    put(place, made)
+    assert place.requests() - before <= 11
+
+
+def test_marking_shows_in_the_notes_and_leaves_those_of_people(
+    place: InVcenter, made: Made
+) -> None:
+    placed = put(place, made)
+    (machine,) = place.peer.machines(NAME)
+    place.peer.change(NAME, annotation=f"ask Eve first\n{machine.annotation}")
+    place.location.mark(placed, Mark.OBSOLETE)
+    (machine,) = place.peer.machines(NAME)
+    assert machine.annotation.startswith("ask Eve first\n")
+    assert "imagectl-mark: obsolete" in machine.annotation
+    assert machine.custom["imagectl-mark"] == "obsolete"
+    assert place.location.verify(placed, NOW) == placed
+
+
+def test_without_the_privilege_for_custom_attributes_it_does_without(
+    place: InVcenter, made: Made
+) -> None:
+    needed = [each for several in PRIVILEGES.values() for each in several]
+    with place.account(privileges=needed):
+        place.location.probe()
+        placed = put(place, made)
+        assert place.location.verify(placed, NOW) == placed
+    (machine,) = place.peer.machines(NAME)
+    assert machine.custom == {}
+
+
+@pytest.mark.parametrize("lacking", [each for several in PRIVILEGES.values() for each in several])
+def test_what_the_user_lacks_is_named(place: InVcenter, lacking: str) -> None:
+    needed = [each for several in PRIVILEGES.values() for each in several]
+    with (
+        place.account(privileges=[each for each in needed if each != lacking]),
+        pytest.raises(Denied) as caught,
+    ):
+        place.location.probe()
+    assert caught.value.denial is Denial.TOO_NARROW
+    assert f"it lacks {lacking} on the " in caught.value.why
+
+
+# What is ours, and what is not (P2).
+
+
+def test_a_clone_of_ours_is_not_ours(place: InVcenter, made: Made) -> None:
+    """It has the same notes and custom attributes."""
+    placed = put(place, made)
+    clone(place, "theirs")
+    (theirs,) = place.peer.machines("theirs")
+    assert read_marks(theirs.annotation) is not None
+    shown = {each.name: each for each in place.location.view(lambda: NOW).found}
+    assert shown["theirs"].owner is None
+    assert shown[NAME].owner is not None
+    vcenter_id, _, _ = placed.provider_id.partition("/")
+    as_if = replace(placed, provider_id=f"{vcenter_id}/{theirs.instance_uuid}")
+    with pytest.raises((Corrupt, Conflict)):
+        place.location.delete(as_if)
+    assert place.peer.machines("theirs") == [theirs]
+
+
+def test_a_clone_that_took_our_name_is_a_conflict(place: InVcenter, made: Made) -> None:
+    placed = put(place, made)
+    clone(place, "theirs")
+    place.lose(placed)
+    place.admin.wait("renaming", found(place, "theirs").Rename_Task(NAME))
+    before = place.peer.machines(NAME)
+    with pytest.raises(Conflict):
+        put(place, made)
+    assert place.peer.machines(NAME) == before
+
+
+def test_a_foreign_thing_under_the_unfinished_name_is_a_conflict(
+    place: InVcenter, made: Made
+) -> None:
+    state = place.foreign(NAME + PARTIAL)
+    before = state()
+    with pytest.raises(Conflict):
+        put(place, made)
+    assert state() == before
+
+
+def test_another_catalog_s_is_a_conflict(place: InVcenter, made: Made, tmp_path: Path) -> None:
+    put(place, made)
+    other = place.reopened()
+    other._around = surroundings(tmp_path, catalog="00000000-0000-4000-8000-000000000002")
+    before = place.peer.machines(NAME)
+    with pytest.raises(Conflict):
+        other.put(VERSION, *made, NOW, ignore)
+    assert place.peer.machines(NAME) == before
+
+
+def test_a_template_that_became_a_machine_is_corrupt(place: InVcenter, made: Made) -> None:
+    """It may have been started, and then its disk is another."""
+    placed = put(place, made)
+    template = found(place, NAME)
+    template.MarkAsVirtualMachine(pool=template.runtime.host.parent.resourcePool)
+    with pytest.raises(Corrupt) as caught:
+        place.location.verify(placed, NOW)
+    assert "made a machine" in caught.value.why
+
+
+def test_another_disk_is_corrupt(place: InVcenter, made: Made) -> None:
+    placed = put(place, made)
+    place.peer.change(NAME, disk=DISK // 1024 + 1)
+    with pytest.raises(Corrupt) as caught:
+        place.location.verify(placed, NOW)
+    assert f"{DISK} were imported" in caught.value.why
+
+
+def test_what_was_moved_to_another_folder_is_not_found_and_not_deleted(
+    place: InVcenter, made: Made
+) -> None:
+    placed = put(place, made)
+    elsewhere = place.at(f"{place.datacenter}/vm").CreateFolder(f"{place.settings.folder}-else")
+    place.admin.wait("moving", elsewhere.MoveIntoFolder_Task([found(place, NAME)]))
+    with pytest.raises(NotFound):
+        place.location.verify(placed, NOW)
+    with pytest.raises(CannotTell):
+        place.location.delete(placed)
+    assert place.peer.machines(NAME)
+    place.peer.change(NAME, destroy=True)
+
+
+def test_what_was_placed_in_another_vcenter_is_not_found_and_not_deleted(
+    place: InVcenter, made: Made
+) -> None:
+    placed = put(place, made)
+    _, _, template = placed.provider_id.partition("/")
+    elsewhere = replace(placed, provider_id=f"00000000-0000-0000-0000-000000000000/{template}")
+    with pytest.raises(NotFound):
+        place.location.verify(elsewhere, NOW)
+    with pytest.raises(CannotTell):
+        place.location.delete(elsewhere)
+    assert place.location.verify(placed, NOW) == placed
+
+
+def test_what_is_no_provider_id_cannot_be_told(place: InVcenter, made: Made) -> None:
+    placed = put(place, made)
+    for wrong in ("", "a", "/", "a/b/c", "../b", NAME):
+        with pytest.raises((CannotTell, NotFound)):
+            place.location.verify(replace(placed, provider_id=wrong), NOW)
+
+
+# Datacenters, pages, what cannot be read (P3).
+
+
+def test_two_datacenters_are_two_places(
+    request: pytest.FixtureRequest, place: InVcenter, made: Made, tmp_path: Path
+) -> None:
+    other = InVcenter(place.peer, tmp_path, "DC1")
+    request.addfinalizer(other.clean_up)
+    one, two = put(place, made), other.location.put(VERSION, *made, NOW, ignore)
+    assert one.provider_id != two.provider_id
+    with place.set_for_a_while(unreachable=["DC1"]):
+        assert place.location.verify(one, NOW) == one
+        assert place.location.view(lambda: NOW).complete
+        with pytest.raises(CannotTell):
+            other.location.verify(two, NOW)
+        assert other.location.view(lambda: NOW).gaps
+    place.location.delete(one)
+    assert other.location.verify(two, NOW) == two
+
+
+def test_six_thousand_are_read_in_few_requests(place: InVcenter) -> None:
+    place.fill(6000)
+    before = place.requests()
+    shown = place.location.view(lambda: NOW)
+    assert shown.complete
+    assert len(shown.found) == 6000
+    assert place.requests() - before == shown.requests
+    assert shown.requests < 15
+
+
+def test_a_vcenter_that_gives_smaller_pages_is_read_to_the_end(place: InVcenter) -> None:
+    place.fill(101)
+    with place.set_for_a_while(page_limit=10):
+        shown = place.location.view(lambda: NOW)
+    place.peer.settings(page_limit=1000)
+    assert shown.complete
+    assert len(shown.found) == 101
+
+
+def test_a_listing_that_broke_off_is_read_again_from_its_beginning(place: InVcenter) -> None:
+    place.fill(101)
+    lost = {"method": "ContinueRetrievePropertiesEx", "do": "drop", "times": 1, "skip": 2}
+    with place.set_for_a_while(page_limit=20), place.peer.wrong(lost):
+        shown = place.location.view(lambda: NOW)
+    place.peer.settings(page_limit=1000)
+    assert shown.complete
+    assert len({each.provider_id for each in shown.found}) == len(shown.found) == 101
+
+
+def test_a_machine_that_cannot_be_read_is_a_gap(place: InVcenter, made: Made) -> None:
+    placed = put(place, made)
+    place.peer.change(NAME, connection_state="inaccessible")
+    shown = place.location.view(lambda: NOW)
+    assert shown.gaps == (f"{NAME}: inaccessible",)
+    with pytest.raises(CannotTell) as caught:
+        place.location.verify(placed, NOW)
+    assert "inaccessible" in caught.value.why
+    with pytest.raises(CannotTell):
+        place.location.delete(placed)
+
+
+def test_a_certificate_that_is_not_trusted_is_an_error_at_once(place: InVcenter) -> None:
+    before = place.requests()
+    with pytest.raises(CannotTell) as caught:
+        place.reopened(ca=None).probe()
+    assert "`ca` of location local" in caught.value.hint
+    assert place.requests() == before
+    assert place.reopened(ca=None, insecure=True).probe().identity
+
+
+def test_a_ca_file_that_is_not_there_is_an_error(place: InVcenter) -> None:
+    with pytest.raises(Failed) as caught:
+        place.reopened(ca=PurePosixPath("nothing.pem")).probe()
+    assert caught.value.where.endswith("nothing.pem")
+
+
+@pytest.mark.parametrize("what", ["datastore", "resource_pool", "network"])
+def test_what_the_settings_name_and_is_not_there_is_named(
+    place: InVcenter, made: Made, what: str
+) -> None:
+    with pytest.raises(Failed) as caught:
+        place.reopened(**{what: "nothing"}).put(VERSION, *made, NOW, ignore)
+    assert f"there is no {what.replace('_', ' ')} nothing in DC0" in caught.value.what
+
+
+@pytest.mark.parametrize("pool", ["Resources", "DC0_C0/Resources"])
+def test_a_pool_may_be_named(place: InVcenter, made: Made, pool: str) -> None:
+    place.reopened(resource_pool=pool).put(VERSION, *made, NOW, ignore)
+    assert place.peer.machines(NAME)[0].template
+
+
+def test_a_host_s_certificate_may_be_known_by_its_thumbprint(
+    place: InVcenter, tmp_path: Path
+) -> None:
+    der = ssl.PEM_cert_to_DER_cert(place.peer.ca.read_text())
+    session = Session(LOCAL, replace(place.settings, ca=None), surroundings(tmp_path))
+    host, port = place.peer.host, place.peer.port
+    for kind in ("sha1", "sha256"):
+        with _connected(session, host, port, hashlib.new(kind, der).hexdigest().upper()) as link:
+            assert link.sock is not None
+    with pytest.raises(CannotTell), _connected(session, host, port, "00" * 20):
+        pass
+    with pytest.raises(ssl.SSLCertVerificationError), _connected(session, host, port, ""):
+        pass
+
+
+def test_secrets_are_in_no_error(place: InVcenter, made: Made) -> None:
+    (place.folder / "password").write_text("hunter2-very-secret")
+    with pytest.raises(Denied) as caught:
+        place.location.probe()
+    told = f"{caught.value.what}{caught.value.why}{caught.value.where}{caught.value.hint}"
+    assert "hunter2" not in told
+    assert "hunter2" not in repr(place.location) + repr(place.location.__dict__)
+
+
+def test_sessions_are_ended(place: InVcenter) -> None:
+    gc.collect()
+    before = place.peer.counts().get("Logout", 0)
+    location = place.reopened()
+    location.probe()
+    del location
+    gc.collect()
+    assert place.peer.counts().get("Logout", 0) == before + 1
+
+
+# Before or after, never between (P7).
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("CreateImportSpec", "ImportVApp", "NFC", "HttpNfcLeaseComplete", "ReconfigVM_Task"),
+        *("AddCustomFieldDef", "SetField", "MarkAsTemplate", "Rename_Task"),
+    ],
+)
+@pytest.mark.parametrize("how", ["drop", "drop_response"])
+def test_whatever_call_is_lost_there_is_one_whole_template(
+    place: InVcenter, made: Made, method: str, how: str
+) -> None:
+    with place.peer.wrong({"method": method, "do": how, "times": 1}):
+        placed = put(place, made)
+    assert place.location.verify(placed, NOW) == placed
+    names = [each.name for each in place.location.view(lambda: NOW).found]
+    assert names == [NAME]
+
+
+def test_what_was_left_half_made_shows_as_ours_and_is_made_anew(
+    place: InVcenter, made: Made
+) -> None:
+    cut = {"method": "NFC", "do": "cut", "bytes": DISK // 2}
+    stuck = {"method": "HttpNfcLeaseAbort", "do": "drop"}
+    with place.peer.wrong(cut, stuck), pytest.raises(CannotTell):
+        put(place, made)
+    (left,) = place.location.view(lambda: NOW).found
+    assert (left.name, left.state) == (NAME + PARTIAL, "unfinished")
+    assert left.owner == owner_of(CATALOG_ID, VERSION, made[0])
+    put(place, made)
+    (whole,) = place.location.view(lambda: NOW).found
+    assert (whole.name, whole.state) == (NAME, "template")
+
+
+def test_killed_at_any_moment_there_is_one_whole_template_or_none(
+    place: InVcenter, made: Made
+) -> None:
+    """20 kills; what has the final name can be verified at any time."""
+
+    def placing() -> None:
+        place.reopened().put(VERSION, *made, NOW, ignore)
+
+    killer = Killer(5, placing)
+    for _ in range(20):
+        if place.peer.machines(NAME):
+            put(place, made)
+            place.peer.change(NAME, destroy=True)
+        killer.kill(placing)
+    assert killer.killed >= 6, "the kills came too late to prove anything"
+    placed = put(place, made)
+    assert place.location.verify(placed, NOW) == placed
+    assert [each.name for each in place.location.view(lambda: NOW).found] == [NAME]
+
+
+# Booting.
+
+
+@pytest.fixture
+def sshd(monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServer]:
+    """What answers in place of the guest."""
+    with ssh_server() as server:
+        monkeypatch.setattr(vsphere_boot, "SSH_PORT", server.port)
+        yield server
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Workspace:
+    return workspace(tmp_path / "work")
+
+
+def boots_of(place: InVcenter) -> list[Any]:
+    return [each for each in place.peer.machines() if each.name.startswith(f"{NAME}.boot-")]
+
+
+def test_a_throw_away_clone_runs_and_goes(
+    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
+) -> None:
+    placed = put(place, made)
+    with place.location.boot(placed, work, RecordingProgress()) as machine:
+        (booted,) = boots_of(place)
+        assert booted.power_state == "poweredOn"
+        assert booted.cpu_reservation == 0
+        assert read_marks(booted.annotation) is None
+        text = base64.b64decode(booted.extra_config["guestinfo.userdata"]).decode()
+        user = json.loads(text.removeprefix("#cloud-config\n"))
+        sshd.authorize(*user["users"][0]["ssh_authorized_keys"])
+        sshd.become(user["ssh_keys"]["ed25519_private"])
+        said = subprocess.run(
+            [
+                *("ssh", "-F", "/dev/null", "-p", str(machine.port), "-i", str(machine.key)),
+                *("-o", f"UserKnownHostsFile={machine.known_hosts}"),
+                *("-o", "StrictHostKeyChecking=yes", f"{machine.user}@{machine.host}", "echo in"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (said.stdout, said.returncode) == ("in\n", 0), said.stderr
+    assert boots_of(place) == []
+    assert place.location.verify(placed, NOW) == placed
+
+
+def test_the_clone_goes_whatever_happens(
+    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
+) -> None:
+    placed = put(place, made)
+    seen = []
+
+    def test_that_fails() -> None:
+        with place.location.boot(placed, work, RecordingProgress()):
+            seen.extend(boots_of(place))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        test_that_fails()
+    assert len(seen) == 1
+    assert boots_of(place) == []
+
+
+def test_a_clone_without_an_address_is_unreachable_and_goes(
+    place: InVcenter, made: Made, work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = put(place, made)
+    monkeypatch.setattr(vsphere_boot, "BOOT_SECONDS", 0.0)
+    place.peer.settings(guest_ip="")
+    with (
+        pytest.raises(GuestUnreachable) as caught,
+        place.location.boot(placed, work, RecordingProgress()),
+    ):
+        pass
+    place.peer.settings(guest_ip="127.0.0.1")
+    assert "VMware Tools" in caught.value.why
+    assert boots_of(place) == []
+
+
+@pytest.mark.parametrize("method", ["CloneVM_Task", "PowerOnVM_Task", "Destroy_Task"])
+def test_a_lost_answer_leaves_no_second_clone(
+    place: InVcenter, made: Made, sshd: SshServer, work: Workspace, method: str
+) -> None:
+    placed = put(place, made)
+    with (
+        place.peer.wrong({"method": method, "do": "drop_response", "times": 1}),
+        place.location.boot(placed, work, RecordingProgress()),
+    ):
+        assert len(boots_of(place)) == 1
+    assert boots_of(place) == []
+
+
+# What a builder made here.
+
+
+def built(place: InVcenter, folder: Path, name: str = "built") -> Made:
+    place.foreign(name)
+    path = folder / "native.json"
+    place.location.describe(name, path)
+    return artifact_of(path.read_bytes(), Format.NATIVE), path
+
+
+def test_what_a_builder_made_is_adopted(place: InVcenter, tmp_path: Path) -> None:
+    made = built(place, tmp_path)
+    again = tmp_path / "again.json"
+    placed = put(place, made)
+    assert placed.reference == f"/DC0/vm/{place.settings.folder}/built"
+    assert place.location.verify(placed, NOW) == placed
+    assert put(place, made) == placed
+    place.location.describe("built", again)
+    assert again.read_bytes() == made[1].read_bytes()
+    (shown,) = place.location.view(lambda: NOW).found
+    assert shown.owner == owner_of(CATALOG_ID, VERSION, made[0])
+    assert place.peer.machines("built")[0].annotation.startswith("somebody else's\n")
+    place.location.delete(placed)
+    assert place.peer.machines("built") == []
+
+
+def test_another_template_of_the_name_is_not_what_was_described(
+    place: InVcenter, tmp_path: Path
+) -> None:
+    made = built(place, tmp_path)
+    place.peer.change("built", destroy=True)
+    state = place.foreign("built")
+    before = state()
+    with pytest.raises(NotFound):
+        put(place, made)
+    assert state() == before
+
+
+def test_what_is_not_in_the_folder_cannot_be_described(place: InVcenter, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        place.location.describe("nothing", tmp_path / "native.json")
+    assert not (tmp_path / "native.json").exists()
+
+
+def test_a_machine_is_no_template(place: InVcenter, tmp_path: Path) -> None:
+    place.peer.fill(1, "machine", folder=place.settings.folder, template=False)
+    with pytest.raises(Failed) as caught:
+        place.location.describe("machine", tmp_path / "native.json")
+    assert "convert_to_template" in caught.value.hint
+
+
+def test_what_one_version_has_adopted_no_other_can(place: InVcenter, tmp_path: Path) -> None:
+    made = built(place, tmp_path)
+    put(place, made)
+    with pytest.raises(Conflict):
+        place.location.put(ref("debian-ci@20261121.1"), *made, NOW, ignore)
+
+
+def test_a_boot_needs_what_is_there(place: InVcenter, made: Made, work: Workspace) -> None:
+    placed = put(place, made)
+    place.lose(placed)
+    with pytest.raises(NotFound):
+        place.location.boot(placed, work, RecordingProgress())
+
+
+def test_a_fault_of_the_vcenter_while_it_is_read_is_no_absence(
+    place: InVcenter, made: Made
+) -> None:
+    placed = put(place, made)
+    for fault in (Fault.UNAVAILABLE_ALWAYS, Fault.CONTAINER_GONE):
+        injected = place.fault(fault)
+        assert not isinstance(injected, str)
+        with injected, pytest.raises(CannotTell):
+            place.location.boot(placed, workspace(place.folder / fault.name), RecordingProgress())
