@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,18 +23,27 @@ ENVIRONMENT = {
 def s3_server() -> Iterator[str]:
     """The endpoint of an S3 server that has no buckets yet."""
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    draining: threading.Thread | None = None
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert server.stderr is not None
         for line in server.stderr:
             found = re.search(r"http://127\.0\.0\.1:\d+", line)
             if found:
-                yield found[0]
-                return
-        raise AssertionError("moto's server did not start")
+                break
+        else:
+            raise AssertionError("moto's server did not start")
+        # It logs each request: a pipe that nobody reads would stop it when it is full.
+        draining = threading.Thread(target=deque, args=(server.stderr, 0))
+        draining.start()
+        yield found[0]
     finally:
         server.kill()
-        server.communicate()
+        server.wait()
+        if draining is not None:
+            draining.join()
+        if server.stderr is not None:
+            server.stderr.close()
 
 
 def make_bucket(endpoint: str, name: str) -> None:

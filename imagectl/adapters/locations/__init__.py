@@ -20,6 +20,9 @@ from imagectl.services.ports import Location
 TYPES: Mapping[str, tuple[str, str]] = {
     "directory": ("imagectl.adapters.locations.directory", "DirectoryLocation"),
     "gce": ("imagectl.adapters.locations.gce", "GceLocation"),
+    "oci": ("imagectl.adapters.locations.oci", "OciLocation"),
+    "s3": ("imagectl.adapters.locations.s3", "S3Location"),
+    "vsphere": ("imagectl.adapters.locations.vsphere", "VsphereLocation"),
 }
 """Type: its module and class. A class is called with the location's name, its settings and its
 :class:`Surroundings`, and does no I/O then."""

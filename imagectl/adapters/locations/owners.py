@@ -32,11 +32,14 @@ from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership
 
 OWNERS = "owners"
+DELETING = "deleting"
+"""In a place without locks, the key beside the records that says that their file is just going."""
 
 _RECORD = re.compile(
     r"owners/(?P<sha256>[0-9a-f]{64})/(?P<catalog>[A-Za-z0-9_-]+)\.(?P<image>[a-z0-9-]+)"
     r"\.(?P<version>[0-9]{8}\.[0-9]+)\.(?P<format>[a-z0-9]+)-(?P<architecture>[a-z0-9]+)\.json"
 )
+_DELETING = re.compile(f"{OWNERS}/[0-9a-f]{{64}}/{DELETING}")
 
 
 def owner_of(catalog: str, version: VersionRef, artifact: Artifact) -> Ownership:
@@ -141,7 +144,8 @@ def found_in(entries: Iterable[Entry], provider_id: Callable[[str], str]) -> tup
     for entry in entries:
         owner = parse_record_name(entry.name)
         if owner is None:
-            files[entry.name] = entry
+            if not _DELETING.fullmatch(entry.name):
+                files[entry.name] = entry
         else:
             owners.setdefault(relative(owner.sha256), []).append(owner)
     found = [

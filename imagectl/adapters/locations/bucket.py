@@ -1,0 +1,356 @@
+"""A place in a bucket as a location, whatever the provider: ``s3.py`` and ``gcs.py`` are those.
+
+As in a directory, the artifacts are ``sha256/ab/abcd...``, with records of who needs them beside
+them (``owners.py``). A file is created once and never replaced. When it has been put, it is read
+back whole and hashed; the record then keeps the store's own tag of exactly those bytes (an ETag, a
+generation), and verifying asks the store for the tag. Where that differs, or was never recorded,
+the bytes are read and hashed again.
+
+A bucket has no locks. Who deletes the last record's file first says so in a key of its own and then
+looks for new records; who writes a record then looks for that key. So at least one of two that meet
+sees the other, and gives way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from imagectl.adapters.content import READ_ONLY, relative
+from imagectl.adapters.durable import partial
+from imagectl.adapters.locations.calls import Calls
+from imagectl.adapters.locations.owners import (
+    DELETING,
+    Entry,
+    Record,
+    folder_of,
+    found_in,
+    owner_of,
+    parse_record,
+    parse_record_name,
+    placed_by,
+    record_of,
+)
+from imagectl.adapters.locations.source import check_source
+from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound, Unsupported
+from imagectl.model.names import ChannelName, Format, ImageName, LocationName, Sha256
+from imagectl.model.place import ALL_DISKS, Bucket
+from imagectl.model.version import Artifact, Placement, VersionRef
+from imagectl.model.view import Ownership, View
+from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
+
+if TYPE_CHECKING:
+    from imagectl.adapters.locations import Surroundings
+
+CALLS_PER_SECOND = 100.0
+"""Far below what one prefix of S3 (3,500 writes) or a bucket of GCS (1,000) is good for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object. ``tag`` is another one whenever its bytes are others."""
+
+    name: str
+    size: int
+    tag: str
+    created: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing. ``doubt`` says what the store itself makes doubtful about it."""
+
+    objects: tuple[Stored, ...]
+    doubt: str = ""
+
+
+class Objects(Protocol):
+    """The objects of one bucket below a prefix, named relative to it.
+
+    Every method raises Denied, Throttled and CannotTell, where the bucket is not there, too; all
+    but ``upload`` and ``stream`` are one request, repeated where that may help.
+    """
+
+    def list(self, prefix: str) -> Iterator[Page]:
+        """All that begins with *prefix*, in the order of names, page by page."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """A small object whole; None where it is not there."""
+        ...
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """A large one, piece by piece. Raises NotFound."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """A small object, replacing what is there."""
+        ...
+
+    def upload(self, name: str, source: Path, artifact: Artifact, moved: Moved) -> None:
+        """A large one, that appears whole; what has that name already stays. Goes on where the last
+        one that broke off stopped. Raises NoSpace, Failed."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Idempotent."""
+        ...
+
+    def probe(self) -> Credential:
+        """Whether all of the above is allowed. Leaves nothing behind."""
+        ...
+
+
+class BucketLocation:
+    """``services.ports.Location`` on objects."""
+
+    takes: frozenset[Format] = ALL_DISKS
+
+    def __init__(
+        self, name: LocationName, bucket: Bucket, objects: Objects, around: Surroundings
+    ) -> None:
+        self._name = name
+        self._bucket = bucket
+        self._objects = objects
+        self._catalog = around.catalog
+
+    @property
+    def name(self) -> LocationName:
+        return self._name
+
+    @property
+    def unproven(self) -> tuple[str, ...]:
+        return (
+            "bytes are read back when they are put, and whenever the store's tag for them (ETag, "
+            "generation) is another one; else the store is believed that they are unchanged",
+        )
+
+    def named(self, version: VersionRef, artifact: Artifact) -> str:
+        return self._url(relative(artifact.sha256))
+
+    def put(
+        self, version: VersionRef, artifact: Artifact, source: Path, now: datetime, moved: Moved
+    ) -> Placement:
+        name = relative(artifact.sha256)
+        owner = owner_of(self._catalog(), version, artifact)
+        there = self._stat(name)
+        if there is None:
+            check_source(source, artifact)
+        record = self._keep_record(owner, there is not None)
+        if there is None:
+            self._objects.upload(name, source, artifact, moved)
+        moved(artifact.size)
+        placement = Placement(
+            version,
+            artifact.format,
+            artifact.architecture,
+            self._name,
+            self._url(name),
+            self._url(name),
+            artifact.sha256,
+            artifact.size,
+            now,
+        )
+        try:
+            stored = self._check(placement, record.tag)
+        except NotFound as error:
+            raise CannotTell(
+                f"{version} was put in {self._name}, and is not to be seen there",
+                where=placement.provider_id,
+                why="somebody removed it at once, or the store shows what was before",
+                hint="type the command again",
+            ) from error
+        if stored.tag != record.tag:
+            self._objects.write(record_of(owner), replace(record, tag=stored.tag).text())
+        return placement
+
+    def verify(self, placement: Placement, now: datetime) -> Placement:
+        self._require_here(placement)
+        self._check(placement, self._tag(placement))
+        return replace(placement, verified=now)
+
+    def fetch(self, placement: Placement, to: Path, moved: Moved) -> None:
+        self._require_here(placement)
+        with partial(to.parent) as copy:
+            size = 0
+
+            def keep(data: bytes) -> None:
+                nonlocal size
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(copy.fd, rest) :]
+                size += len(data)
+                moved(size)
+
+            self._read_back(placement, keep)
+            copy.keep(to, READ_ONLY)
+
+    def view(self, now: Callable[[], datetime]) -> View:
+        began = now()
+        entries: list[Entry] = []
+        gaps: list[str] = []
+        pages, last = 0, ""
+        try:
+            for page in self._objects.list(""):
+                pages += 1
+                if page.doubt:
+                    gaps.append(page.doubt)
+                for each in page.objects:
+                    # Names come in order. One that does not was moved by a page that is missing.
+                    if each.name.encode() <= last.encode() and last:
+                        gaps.append(f"{each.name} came after {last}: pages do not fit together")
+                    last = each.name
+                    entries.append(Entry(each.name, each.size, each.created))
+        except CannotTell as error:
+            if not pages:
+                raise
+            gaps.append(f"page {pages + 1} could not be read: {error.why or error.what}")
+        found = found_in(entries, self._url)
+        scope = f"bucket {self._bucket}"
+        return View(self._name, scope, found, tuple(gaps), max(pages, 1), began, now())
+
+    def probe(self) -> Credential:
+        return self._objects.probe()
+
+    def boot(
+        self, placement: Placement, work: Workspace, progress: Progress
+    ) -> AbstractContextManager[Booted]:
+        raise Unsupported(f"a bucket runs no machines, so nothing boots in {self._name}")
+
+    def point(self, image: ImageName, heads: Mapping[ChannelName, Placement]) -> None:
+        pass
+
+    def mark(self, placement: Placement, mark: Mark) -> None:
+        pass
+
+    def delete(self, placement: Placement) -> None:
+        self._require_here(placement)
+        name, owner = relative(placement.sha256), placed_by(self._catalog(), placement)
+        deleting = f"{folder_of(placement.sha256)}/{DELETING}"
+        text = self._objects.read(record_of(owner))
+        there = self._stat(name)
+        if text is None:
+            if there is not None:
+                raise Conflict(
+                    f"{placement.provider_id} in location {self._name} is not ours to delete",
+                    where=placement.provider_id,
+                    why=f"this catalog has no record of {placement.version} there",
+                )
+            return
+        record = parse_record(owner, text)
+        if there is not None:
+            self._check(placement, record.tag)
+            if not record.found:
+                self._objects.write(deleting, f"by catalog {owner.catalog}\n".encode())
+                if self._owners(placement.sha256) <= {owner}:
+                    self._objects.delete(name)
+        self._objects.delete(deleting)
+        self._objects.delete(record_of(owner))
+
+    def _url(self, name: str) -> str:
+        return f"{self._bucket}/{name}"
+
+    def _require_here(self, placement: Placement) -> None:
+        here = self._url(relative(placement.sha256))
+        if placement.provider_id != here:
+            raise NotFound(
+                f"{placement.version} is not in what location {self._name} means now",
+                where=f"{placement.version} in {self._name}",
+                why=f"it was placed as {placement.provider_id}, and would now be {here}",
+                hint=f"`imagectl publish {placement.version} --to {self._name}`",
+            )
+
+    def _stat(self, name: str) -> Stored | None:
+        """The object as a listing shows it: only a listing tells "it is not there" from "there is
+        no such bucket", and says why something is refused."""
+        for page in self._objects.list(name):
+            for each in page.objects:
+                return each if each.name == name else None
+        return None
+
+    def _check(self, placement: Placement, tag: str | None) -> Stored:
+        """The object, which has the right bytes: the tag says so, or they are read. Raises
+        NotFound, Corrupt."""
+        stored = self._stat(relative(placement.sha256))
+        if stored is None:
+            raise NotFound(
+                f"{placement.version} ({placement.format.value}) is gone from {self._name}",
+                where=placement.provider_id,
+                hint=f"`imagectl publish {placement.version} --to {self._name}`",
+            )
+        if stored.size != placement.size:
+            raise self._corrupt(
+                placement, f"it has {stored.size:,} bytes, and {placement.size:,} are recorded"
+            )
+        if tag is None or stored.tag != tag:
+            self._read_back(placement, lambda _: None)
+        return stored
+
+    def _read_back(self, placement: Placement, keep: Callable[[bytes], None]) -> None:
+        digest, size = hashlib.sha256(), 0
+        for data in self._objects.stream(relative(placement.sha256)):
+            digest.update(data)
+            size += len(data)
+            keep(data)
+        if digest.hexdigest() != placement.sha256:
+            raise self._corrupt(
+                placement, f"the sha256 of its {size:,} bytes is {digest.hexdigest()}"
+            )
+
+    def _corrupt(self, placement: Placement, why: str) -> Corrupt:
+        return Corrupt(
+            f"{placement.provider_id} is not what its name says",
+            where=f"{placement.version} in {self._name}",
+            why=why,
+            hint="move it away for a look; `imagectl publish` then puts it there again",
+        )
+
+    def _tag(self, placement: Placement) -> str | None:
+        owner = placed_by(self._catalog(), placement)
+        text = self._objects.read(record_of(owner))
+        return None if text is None else parse_record(owner, text).tag
+
+    def _keep_record(self, owner: Ownership, there: bool) -> Record:
+        """Have the owner's record there, before its file, and nobody deleting the file."""
+        text = self._objects.read(record_of(owner))
+        if text is not None:
+            record = parse_record(owner, text)
+        else:
+            others = self._owners(owner.sha256)
+            found = there and (not others or any(self._found(other) for other in others))
+            record = Record(owner, found)
+            self._objects.write(record_of(owner), record.text())
+        deleting = f"{folder_of(owner.sha256)}/{DELETING}"
+        said = self._objects.read(deleting)
+        if said is not None:
+            raise Conflict(
+                f"{self._url(relative(owner.sha256))} is just being deleted",
+                where=self._url(deleting),
+                why=said.decode("utf-8", "replace").strip(),
+                hint="type the command again when the other one has ended; if that one was killed, "
+                "type it again first",
+            )
+        return record
+
+    def _owners(self, sha256: Sha256) -> set[Ownership]:
+        names = (
+            each.name
+            for page in self._objects.list(f"{folder_of(sha256)}/")
+            for each in page.objects
+        )
+        return {owner for owner in map(parse_record_name, names) if owner is not None}
+
+    def _found(self, owner: Ownership) -> bool:
+        text = self._objects.read(record_of(owner))
+        return text is not None and parse_record(owner, text).found
+
+
+def calls_of(name: LocationName, around: Surroundings) -> Calls:
+    """How a bucket is called."""
+    return Calls(name, around.state, per_second=CALLS_PER_SECOND, deadline=around.patience)
