@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from imagectl.model.lock import Access, Archive, Inputs
     from imagectl.model.names import ImageName, LocationName
     from imagectl.model.project import Project as Settings
-    from imagectl.services.doctor import Finding, SeenAccelerator
+    from imagectl.services.doctor import Finding, SeenAccelerator, SeenLocation
     from imagectl.services.ports import (
         Advisories,
         ArtifactStore,
@@ -145,11 +146,17 @@ class Project:
     @cached_property
     def locations(self) -> Mapping[LocationName, Location]:
         """Every location of ``imagectl.yaml``."""
+        return self.open_locations()
+
+    def open_locations(self, patience: float | None = None) -> Mapping[LocationName, Location]:
+        """The same, new. *patience*, in seconds: how long a call is tried again."""
         from imagectl.adapters.locations import Surroundings, open_location
 
         around = Surroundings(
             self.root, self.state / "locations", lambda: self.catalog.snapshot(()).catalog_id
         )
+        if patience is not None:
+            around = replace(around, patience=patience)
         return {
             name: open_location(name, each, around)
             for name, each in self.settings.locations.items()
@@ -430,6 +437,8 @@ def examine(start: Path) -> tuple[Finding, ...]:
             accelerator=_accelerator(usable, state),
             folders=host.see_folders(folders),
             memory=host.memory(),
+            locations=_locations(usable),
+            now=SystemClock().now(),
         )
     )
 
@@ -447,6 +456,14 @@ def _mirror(project: Project | None) -> Mirror:
     from imagectl.adapters.mirrors import host_mirror
 
     return project.mirror() if project is not None else host_mirror()
+
+
+def _locations(project: Project | None) -> tuple[SeenLocation, ...]:
+    from imagectl.services import doctor
+
+    if project is None:
+        return ()
+    return doctor.probe_locations(project.open_locations(doctor.PROBE_PATIENCE))
 
 
 def _accelerator(project: Project | None, state: Path) -> SeenAccelerator:

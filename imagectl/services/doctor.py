@@ -1,4 +1,4 @@
-"""What this machine must have, and what to type where it lacks it.
+"""What this machine and its credentials must have, and what to type where they lack it.
 
 ``adapters/host.py`` looks at the machine and says what it saw; this module only judges that. A
 finding is *ok*, *warn* (it works, but not well) or *fail* (something needed is missing), and each
@@ -9,9 +9,17 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event
+
+from imagectl.errors import ImagectlError
+from imagectl.model.names import LocationName
+from imagectl.policy.wording import moment, span
+from imagectl.services.abreast import abreast
+from imagectl.services.ports import Credential, Location
 
 GIB = 1 << 30
 
@@ -24,6 +32,12 @@ KEEP_SPACE = 2 * GIB
 
 SMALL_SPACE = 1 << 26
 """Bytes for a folder of small documents."""
+
+EXPIRES_SOON = timedelta(days=14)
+"""How long before a credential expires one is warned: long enough for a holiday."""
+
+PROBE_PATIENCE = 20.0
+"""Seconds for which a location that does not answer is asked again."""
 
 BUILD_MEMORY = 2 * GIB
 """Bytes of memory: a build VM takes 1 GiB by default, and the tools beside it need some."""
@@ -101,6 +115,15 @@ class SeenFolder:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenLocation:
+    """What a location says of our credential, or why it says nothing. One of them is None."""
+
+    name: LocationName
+    credential: Credential | None
+    trouble: ImagectlError | None
+
+
+@dataclass(frozen=True, slots=True)
 class SeenAccelerator:
     """What executes guests: ``kvm`` or ``tcg``; empty where only a build can tell."""
 
@@ -128,6 +151,8 @@ class Seen:
     accelerator: SeenAccelerator
     folders: Sequence[SeenFolder]
     memory: int
+    locations: Sequence[SeenLocation]
+    now: datetime
 
 
 def judge(seen: Seen) -> tuple[Finding, ...]:
@@ -162,6 +187,23 @@ def _findings(seen: Seen) -> Iterator[Finding]:
     yield _memory(seen.memory)
     for folder in seen.folders:
         yield _folder(folder)
+    for location in seen.locations:
+        yield _location(location, seen.now)
+
+
+def probe_locations(locations: Mapping[LocationName, Location]) -> tuple[SeenLocation, ...]:
+    """Log in to all of them, at the same time."""
+    found: dict[LocationName, SeenLocation] = {}
+    probes = {name: location.probe for name, location in locations.items()}
+    with abreast(probes, Event()) as outcomes:
+        for name, outcome in outcomes:
+            if isinstance(outcome, ImagectlError):
+                found[name] = SeenLocation(name, None, outcome)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                found[name] = SeenLocation(name, outcome, None)
+    return tuple(found[name] for name in locations)
 
 
 def parse_version(said: str) -> tuple[int, ...]:
@@ -214,6 +256,24 @@ def _memory(memory: int) -> Finding:
             "say a smaller `build.memory` in image.yaml, or use a machine with more",
         )
     return Finding("memory", Level.OK, what)
+
+
+def _location(seen: SeenLocation, now: datetime) -> Finding:
+    """A credential that is missing, wrong, expired or too narrow is each told in its own words, by
+    the location; one that will expire soon is told here."""
+    name = f"login to {seen.name}"
+    if seen.trouble is not None:
+        because = f": {seen.trouble.why}" if seen.trouble.why else ""
+        fix = seen.trouble.hint or f"mend `locations: {{{seen.name}: ...}}` in imagectl.yaml"
+        return Finding(name, Level.FAIL, f"{seen.trouble.what}{because}", fix)
+    assert seen.credential is not None
+    who, expires = seen.credential.identity, seen.credential.expires
+    if expires is None:
+        return Finding(name, Level.OK, who)
+    if expires - now <= EXPIRES_SOON:
+        left = f"expires in {span(expires - now)}, {moment(expires)}"
+        return Finding(name, Level.WARN, f"{who}: {left}", "renew the credential before that")
+    return Finding(name, Level.OK, f"{who}, until {moment(expires)}")
 
 
 def _folder(seen: SeenFolder) -> Finding:

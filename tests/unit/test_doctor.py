@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import jsonschema
 import pytest
 from click.testing import Result
+from support.examples import NOW
 
 from imagectl.adapters import host
 from imagectl.cli.doctor import Examined
 from imagectl.cli.documents import schema
+from imagectl.errors import Denial, Denied
+from imagectl.model.names import LocationName
 from imagectl.services.doctor import (
     BUILD_SPACE,
     GIB,
@@ -23,11 +27,15 @@ from imagectl.services.doctor import (
     Seen,
     SeenAccelerator,
     SeenFolder,
+    SeenLocation,
     SeenTool,
     Tool,
     judge,
     parse_version,
+    probe_locations,
 )
+from imagectl.services.ports import Credential
+from imagectl.testing.locations import MemoryLocation
 
 Run = Callable[..., Result]
 
@@ -47,6 +55,8 @@ GOOD = Seen(
     accelerator=SeenAccelerator("kvm", "a kernel was booted with it"),
     folders=(SeenFolder("store", Path("/p/.imagectl/store"), 90 * GIB, "", 2 * GIB),),
     memory=8 * GIB,
+    locations=(SeenLocation(LocationName("local"), Credential("user 1000"), None),),
+    now=NOW,
 )
 
 
@@ -62,6 +72,7 @@ def test_nothing_is_wrong_with_a_good_machine() -> None:
         "Debian mirror",
         "memory",
         "store",
+        "login to local",
     ]
 
 
@@ -197,3 +208,40 @@ def test_the_verb_looks_at_this_machine(imagectl: Run, tmp_path: Path) -> None:
     named = {each["name"] for each in said["findings"]}
     assert {"packer", "ansible-playbook", "user namespaces", "memory", "builds"} <= named
     assert said["ok"] is (result.exit_code == 0)
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "says"),
+    [
+        (None, Level.OK, "ci@acme"),
+        (15, Level.OK, "ci@acme, until 2026-12-05 12:00 UTC"),
+        (14, Level.WARN, "ci@acme: expires in 14 d, 2026-12-04 12:00 UTC"),
+        (1.5, Level.WARN, "ci@acme: expires in 1 d 12 h, 2026-11-22 00:00 UTC"),
+    ],
+)
+def test_a_credential_that_expires_soon_is_a_warning(
+    days: float | None, level: Level, says: str
+) -> None:
+    expires = None if days is None else NOW + timedelta(days=days)
+    seen = SeenLocation(LocationName("cloud"), Credential("ci@acme", expires), None)
+    found = judge(replace(GOOD, locations=(seen,)))[-1]
+    assert (found.name, found.level, found.what) == ("login to cloud", level, says)
+    assert bool(found.fix) is (level is Level.WARN)
+
+
+def test_each_location_is_asked_and_says_itself_what_is_wrong() -> None:
+    class Shut(MemoryLocation):
+        def probe(self) -> Credential:
+            raise Denied(
+                "cloud does not know this key", denial=Denial.WRONG, why="401", hint="a new key"
+            )
+
+    names = LocationName("local"), LocationName("cloud")
+    seen = probe_locations({names[0]: MemoryLocation(names[0]), names[1]: Shut(names[1])})
+    good, bad = judge(replace(GOOD, locations=seen))[-2:]
+    assert (good.level, good.what) == (Level.OK, "memory")
+    assert (bad.level, bad.what, bad.fix) == (
+        Level.FAIL,
+        "cloud does not know this key: 401",
+        "a new key",
+    )
