@@ -431,6 +431,24 @@ def test_a_task_that_fails_although_the_call_did_not(
     assert vsphere.machines(name)
 
 
+def test_a_task_that_takes_long_goes_on_without_its_client(
+    vsphere: VCenter, client: Client, name: str
+) -> None:
+    vsphere.fill(2, f"{name}-{{n}}", template=False)
+    with vsphere.wrong({"method": "Destroy_Task", "do": "task_slow", "seconds": 0.5}):
+        task = client.machine(f"{name}-0").Destroy_Task()
+        assert (task.info.state, task.info.progress) == ("running", 10)
+        finish(task)
+        assert task.info.state == "success"
+        assert not vsphere.machines(f"{name}-0")
+        client.machine(f"{name}-1").Destroy_Task()
+        vsphere.end_sessions()
+        until = time.monotonic() + 30
+        while vsphere.machines(f"{name}-1"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
 def test_a_response_that_is_lost_was_an_action_that_was_done(
     vsphere: VCenter, client: Client, name: str
 ) -> None:

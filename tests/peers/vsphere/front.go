@@ -78,7 +78,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			reply(w, fault(err.Error(), &types.InvalidRequest{}))
 			return
 		}
-		f.guarded(w, r, method.Name, func() *answer { return f.soap(r, body, method) })
+		f.mu.Lock()
+		session := f.session(r)
+		f.mu.Unlock()
+		f.guarded(w, r, method.Name, func() *answer { return f.soap(session, r, body, method) })
 	case r.URL.Path == vim25.Path+"/vimServiceVersions.xml", strings.HasPrefix(r.URL.Path, "/folder/"):
 		f.guarded(w, r, r.URL.Path, func() *answer {
 			f.mu.Lock()
@@ -104,13 +107,12 @@ func (f *front) guarded(w http.ResponseWriter, r *http.Request, name string, do 
 }
 
 // soap answers a call of the vim25 API.
-func (f *front) soap(r *http.Request, body []byte, method *simulator.Method) *answer {
+func (f *front) soap(session string, r *http.Request, body []byte, method *simulator.Method) *answer {
 	if blocking(method) {
 		return f.forward(r, body)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	session := f.session(r)
 	if answer := f.authorise(session, method); answer != nil {
 		return answer
 	}

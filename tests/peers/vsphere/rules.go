@@ -23,6 +23,7 @@ type rule struct {
 	// Do is what happens:
 	//   fault          the call fails with Fault, and nothing was done
 	//   task_fault     the call returns a task, as if all were well, and the task has failed with Fault
+	//   task_slow      the call returns a task that runs for Seconds, and it is done then
 	//   status         the HTTP status Status with Headers, and nothing was done
 	//   drop           the connection ends, and nothing was done
 	//   drop_response  it was done, and the connection ends before the answer
@@ -40,7 +41,7 @@ type rule struct {
 	seen int
 }
 
-var actions = []string{"fault", "task_fault", "status", "drop", "drop_response", "hang", "cut"}
+var actions = []string{"fault", "task_fault", "task_slow", "status", "drop", "drop_response", "hang", "cut"}
 
 func (r *rule) check() error {
 	known := false
@@ -85,6 +86,8 @@ func (r *rule) apply(
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		reply(w, f.failedTask(name, made))
+	case "task_slow":
+		reply(w, f.slowTask(name, r.Seconds, do))
 	case "status":
 		for name, value := range r.Headers {
 			w.Header().Set(name, value)
@@ -110,11 +113,60 @@ func (r *rule) apply(
 // failedTask answers a call that ends in "_Task" with a task that has failed already.
 func (f *front) failedTask(method string, problem types.BaseMethodFault) *answer {
 	if !strings.HasSuffix(method, "_Task") {
-		return fault("returns no task: "+method, &types.InvalidRequest{})
+		return noTask(method)
 	}
-	task := simulator.CreateTask(f.client.ServiceContent.RootFolder, method,
-		func(*simulator.Task) (types.AnyType, types.BaseMethodFault) { return nil, problem })
+	task := f.task(method)
+	task.Execute = func(*simulator.Task) (types.AnyType, types.BaseMethodFault) { return nil, problem }
+	return taskAnswer(method, task.Run())
+}
+
+// slowTask answers with a task that runs for a while. Then the call is made, and ends as it does.
+func (f *front) slowTask(method string, seconds float64, do func() *answer) *answer {
+	if !strings.HasSuffix(method, "_Task") {
+		return noTask(method)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	task := f.task(method)
+	simulator.Map.Update(task, []types.PropertyChange{
+		{Name: "info.state", Val: types.TaskInfoStateRunning},
+		{Name: "info.startTime", Val: time.Now()},
+		{Name: "info.progress", Val: int32(10)},
+	})
+	go func() {
+		time.Sleep(time.Duration(seconds * float64(time.Second)))
+		done, ok := simulator.Map.Get(returned(do(), "Task")).(*simulator.Task)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		ended := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
+		if !ok { // refused at once
+			ended = append(ended,
+				types.PropertyChange{Name: "info.error", Val: types.LocalizedMethodFault{
+					Fault: &types.SystemError{Reason: method + " was refused"},
+				}},
+				types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateError})
+		} else {
+			task.Info.Error = done.Info.Error
+			task.Info.Result = done.Info.Result
+			ended = append(ended, types.PropertyChange{Name: "info.state", Val: done.Info.State})
+		}
+		simulator.Map.Update(task, ended)
+	}()
+	return taskAnswer(method, task.Self)
+}
+
+// task makes one that has not begun, of a method that ends in "_Task".
+func (f *front) task(method string) *simulator.Task {
+	name := strings.TrimSuffix(method, "_Task") + "Task" // the simulator puts the line in again
+	return simulator.CreateTask(f.client.ServiceContent.RootFolder, name, nil)
+}
+
+func taskAnswer(method string, task types.ManagedObjectReference) *answer {
 	return xmlAnswer(http.StatusOK, []byte(fmt.Sprintf(
 		`%s<%sResponse xmlns="%s"><returnval type="Task">%s</returnval></%sResponse>%s`,
-		envelope, method, namespace, task.Run().Value, method, envelopeEnd)))
+		envelope, method, namespace, task.Value, method, envelopeEnd)))
+}
+
+func noTask(method string) *answer {
+	return fault("returns no task: "+method, &types.InvalidRequest{})
 }
