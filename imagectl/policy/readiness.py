@@ -56,8 +56,8 @@ def due(
 ) -> Mapping[VersionRef, tuple[LocationName, ...]]:
     """Where versions of *image* have to be, for its channels to point to them or to go back to
     them, oldest first: what is in a channel or in its rollback window, in each location that the
-    channel requires, and that the image's newest version does, or *targets*: a channel that is to
-    be promoted to that one needs its window there first."""
+    channel requires, and that the image's newest version does, of *targets* and of all that any
+    channel has had: a channel that is to move there needs its window there first."""
     channels = [each for (owner, _), each in snapshot.channels.items() if owner == image]
     released = [
         snapshot.versions[VersionRef(image, move.version)]

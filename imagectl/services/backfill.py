@@ -8,22 +8,23 @@ What the artifact store has lost is fetched from a location that still has it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagectl.errors import ImagectlError, NotFound
+from imagectl.errors import ImagectlError, NotFound, Refused
 from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.names import ImageName, LocationName
-from imagectl.model.version import Artifact, Version, VersionRef
+from imagectl.model.version import Artifact, VersionRef
 from imagectl.policy.promotion import find_image
-from imagectl.policy.readiness import due, placed_at, wanted_at
+from imagectl.policy.readiness import NO_WAY_BACK, due, untested
 from imagectl.policy.wording import listed
 from imagectl.services.live import takes_of
 from imagectl.services.ports import ArtifactStore, Progress
 from imagectl.services.publish import Placed, place
-from imagectl.services.release import Releasing
+from imagectl.services.release import Released, Releasing, enter
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ def backfill(
 ) -> Backfilled:
     """Put what *images* (all where none are named) need to roll back in its places.
 
-    What is there already is verified, and put there anew where it is gone. ``scratch`` is an
+    Required is also what the newest version requires that passed its tests: it cannot enter a
+    channel before. What is there already is verified, and put there anew where it is gone.
+    ``scratch`` is an
     existing folder for what has to be fetched; without it nothing is. Raises NotFound for an
     unknown image.
     """
@@ -56,34 +59,37 @@ def backfill(
     wanted: dict[VersionRef, tuple[LocationName, ...]] = {}
     for image in sorted(set(images)) or snapshot.images:
         find_image(snapshot, image)
-        for ref, locations in due(snapshot, policy, image).items():
+        newest = [each for each in snapshot.of(image) if not untested(each)][-1:]
+        for ref, locations in due(snapshot, policy, image, *newest).items():
             wanted[ref] = tuple(each for each in locations if each in takes)
     return _fill(releasing, store, snapshot, wanted, scratch, progress)
 
 
-def backfill_for(
+def enter_with_way_back(
     releasing: Releasing,
     store: ArtifactStore,
     policy: ReleasePolicy,
-    target: Version,
+    ref: VersionRef,
+    scratch: Callable[[], AbstractContextManager[Path]],
     progress: Progress | None = None,
-) -> Backfilled:
-    """The same before channels are moved to *target*: what is not recorded where that requires it.
-
-    Cheap where nothing is missing: what is recorded is not verified again.
-    """
-    snapshot = releasing.catalog.snapshot((target.image,))
-    takes = takes_of(releasing.locations)
-    wanted: dict[VersionRef, tuple[LocationName, ...]] = {}
-    for ref, locations in due(snapshot, policy, target.image, target).items():
-        version = snapshot.versions[ref]
-        wanted[ref] = tuple(
-            each
-            for each in locations
-            if each in takes
-            and len(wanted_at(version, each, takes)) > len(placed_at(version, each, snapshot))
-        )
-    return _fill(releasing, store, snapshot, wanted, None, progress)
+    *,
+    reason: str = "",
+) -> Released:
+    """Let a build enter its channel; where one could not roll back from it, because its locations
+    are new or other ones now, backfill them first. Raises as ``enter`` does."""
+    try:
+        return enter(releasing, policy, ref, reason=reason)
+    except Refused as refused:
+        if not any(NO_WAY_BACK in each for each in refused.reasons):
+            raise
+    if progress is not None:
+        progress.note("what one would roll back to is put where it has to be from now on")
+    with scratch() as folder:
+        done = backfill(releasing, store, policy, (ref.image,), folder, progress)
+    if progress is not None:
+        for failed, error in done.failed.items():
+            progress.note(f"{failed} is not where it has to be from now on: {error.what}")
+    return enter(releasing, policy, ref, reason=reason)
 
 
 def _fill(

@@ -11,7 +11,8 @@ it. No build ever changes the inputs of a lock: ``services.lock`` alone does, wh
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from imagectl.model.names import ImageName
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.locking import access_to_build, fingerprint, renewed
 from imagectl.policy.reproduction import deviations, judge
-from imagectl.services.backfill import backfill_for
+from imagectl.services.backfill import enter_with_way_back
 from imagectl.services.conditions import Plan, plan
 from imagectl.services.keep import keep, record
 from imagectl.services.lock import keep_lock
@@ -32,7 +33,7 @@ from imagectl.services.native import NativeRequest, build_native, made_in
 from imagectl.services.pipeline import Product, equipped, locked_epoch, new_lock, produce
 from imagectl.services.ports import Conditions, Equipment, Progress, Proof, Workspace
 from imagectl.services.publish import Placed, place
-from imagectl.services.release import Released, Releasing, enter
+from imagectl.services.release import Released, Releasing
 from imagectl.services.reproduce import Comparison, build_again, compare, stored_tree
 from imagectl.services.workbench import Stages, Workbench, stages_of
 
@@ -100,11 +101,22 @@ def build_and_release(
         progress=progress,
         optional=image.optional_locations,
     )
-    behind = backfill_for(releasing, bench.store, policy, built.version, progress)
-    for ref, error in behind.failed.items():
-        progress.note(f"{ref} is not where it has to be from now on: {error.what}")
-    reason = f"built {built.version.ref}"
-    return Delivered(built, placed, enter(releasing, policy, built.version.ref, reason=reason))
+
+    @contextmanager
+    def scratch() -> Iterator[Path]:
+        with bench.workspaces.open(image.name, wait=True) as work:
+            yield work.folder
+
+    entered = enter_with_way_back(
+        releasing,
+        bench.store,
+        policy,
+        built.version.ref,
+        scratch,
+        progress,
+        reason=f"built {built.version.ref}",
+    )
+    return Delivered(built, placed, entered)
 
 
 def _built(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from imagectl.model.version import (
     Version,
     VersionRef,
 )
+from imagectl.services.backfill import enter_with_way_back
 from imagectl.services.publish import place
-from imagectl.services.release import enter
 from support.examples import digest, ref
 
 BUILT = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -69,6 +70,7 @@ def record_version(
     origin: Origin | None = None,
     inside: Inside | None = None,
     opaque: bool = False,
+    needs: tuple[str, ...] = ("local",),
 ) -> VersionRef:
     """``IMAGE@VERSION`` in the catalog, with its bytes in the store, but placed nowhere yet.
 
@@ -96,7 +98,7 @@ def record_version(
             store_text(project, f"report of {text}"),
             store_text(project, f"console of {text}"),
         ),
-        required_locations=(LocationName("local"),),
+        required_locations=tuple(map(LocationName, needs)),
         tool="0.1.0",
         build_log=store_text(project, f"log of {text}"),
         seconds=148.5,
@@ -118,9 +120,16 @@ def record_version(
     return named
 
 
-def release(project: Project, text: str) -> VersionRef:
+def release(project: Project, text: str, *, needs: tuple[str, ...] = ("local",)) -> VersionRef:
     """``IMAGE@VERSION`` as a build leaves it: recorded, placed, and in the entry channel."""
-    named = record_version(project, text)
+    named = record_version(project, text, needs=needs)
     place(project.releasing, project.store, named)
-    enter(project.releasing, project.policy, named, reason=f"built {text}")
+    enter_with_way_back(
+        project.releasing,
+        project.store,
+        project.policy,
+        named,
+        lambda: nullcontext(project.fetched()),
+        reason=f"built {text}",
+    )
     return named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -107,15 +108,17 @@ class World:
         put where it has to be now."""
         made = self.recorded(text, needs=needs)
         self.place(made.ref)
-        self.backfill_for(made)
-        self.enter(made.ref)
+        self.arrive(made.ref)
         return made
 
     def backfill(self, *images: ImageName, scratch: Path | None = None) -> Backfilled:
         return backfill.backfill(self.releasing, self.store, self.policy, images, scratch)
 
-    def backfill_for(self, made: Version) -> Backfilled:
-        return backfill.backfill_for(self.releasing, self.store, self.policy, made)
+    def arrive(self, made: VersionRef) -> Released:
+        """Like ``enter``, after what one would roll back to was put where it has to be."""
+        return backfill.enter_with_way_back(
+            self.releasing, self.store, self.policy, made, lambda: nullcontext(self._sources)
+        )
 
     def promote(
         self, channel: str, *targets: str, reason: str = "", dry_run: bool = False

@@ -117,10 +117,9 @@ class ReleaseMachine(RuleBasedStateMachine):
     def build(self, image: ImageName, places: tuple[LocationName, ...]) -> None:
         made = self.world.recorded(self.next_version(image), needs=places)
         self.world.place(made.ref)
-        self.world.backfill_for(made)
         refused: Refused | None = None
         try:
-            done = self.world.enter(made.ref)
+            done = self.world.arrive(made.ref)
         except Refused as error:
             refused = error
         else:
