@@ -60,6 +60,22 @@ class Project:
         return self._settings.project
 
     @property
+    def location(self) -> LocationName:
+        return self._name
+
+    def reference(self, image: compute_v1.Image) -> str:
+        """What consumers are given: its name."""
+        return f"projects/{self.id}/global/images/{image.name}"
+
+    def provider_id(self, image: compute_v1.Image) -> str:
+        """What names the image for good: its numeric id too."""
+        return f"{self.reference(image)}#{image.id}"
+
+    def where(self, image: compute_v1.Image) -> str:
+        """The same for people."""
+        return f"location {self._name}: {self.provider_id(image)}"
+
+    @property
     def account(self) -> Account:
         return self._account
 

@@ -1,0 +1,143 @@
+"""Whether an image of Compute Engine is the one that was placed, ours, and of use to consumers.
+
+A placement names an image by its numeric id, which Google never gives twice: what has the same name
+now, and another id, is another image.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagectl.adapters.locations.gce_labels import MARK, from_labels
+from imagectl.adapters.locations.gce_project import Project
+from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
+from imagectl.model.version import Placement
+from imagectl.model.view import Ownership
+
+if TYPE_CHECKING:
+    from google.cloud.compute_v1 import Image
+
+_ID = re.compile(r"projects/([^/]+)/global/images/([a-z][-a-z0-9]*)#([0-9]+)\Z")
+
+
+class Named(NamedTuple):
+    """A provider id, taken apart."""
+
+    project: str
+    image: str
+    id: str
+
+    @property
+    def reference(self) -> str:
+        """What consumers are given."""
+        return f"projects/{self.project}/global/images/{self.image}"
+
+
+def parse_id(text: str) -> Named | None:
+    """What that provider id names; None where it is none."""
+    found = _ID.match(text)
+    return None if found is None else Named(*found.groups())
+
+
+def named_by(placement: Placement, project: Project) -> Named:
+    """What the placement names. Raises CannotTell, and NotFound where it was placed when the
+    location meant another project."""
+    named = parse_id(placement.provider_id)
+    hint = f"`imagectl publish {placement.version} --to {project.location}`"
+    if named is None:
+        raise CannotTell(
+            f"{placement.provider_id!r} does not name an image",
+            where=f"{placement.version} in {project.location}",
+            hint=hint,
+        )
+    if named.project != project.id:
+        raise NotFound(
+            f"{placement.version} is not in location {project.location} any more",
+            where=placement.provider_id,
+            why=f"it was placed in the project {named.project}, and the location now means "
+            f"{project.id}",
+            hint=hint,
+        )
+    return named
+
+
+def read(named: Named, project: Project) -> Image | None:
+    """The image; None where it is certainly gone: the project that says so is there (P2)."""
+    image = project.image(named.id)
+    if image is None:
+        project.exists()
+    return image
+
+
+def found(placement: Placement, project: Project) -> Image:
+    """The image of a placement. Raises NotFound."""
+    image = read(named_by(placement, project), project)
+    if image is None:
+        raise NotFound(
+            f"{placement.version} is not in location {project.location}",
+            where=placement.provider_id,
+            why="the project has no image with that id",
+            hint=f"`imagectl publish {placement.version} --to {project.location}`",
+        )
+    return image
+
+
+def check_owner(image: Image, owner: Ownership, project: Project) -> None:
+    """Raises Conflict where it is not this catalog's (P2), Corrupt where it is another artifact."""
+    said = from_labels(image.labels)
+    if said is None or said.catalog != owner.catalog:
+        raise Conflict(
+            f"an image called {image.name} is there, and is not ours",
+            where=project.where(image),
+            why="it carries no marks of imagectl"
+            if said is None
+            else f"it belongs to the catalog {said.catalog}",
+            hint="nothing was changed; rename yours, or use another project",
+        )
+    if said != owner:
+        raise Corrupt(
+            f"image {image.name} is another artifact than was recorded",
+            where=project.where(image),
+            why=f"its labels say {_words(said)}; recorded is {_words(owner)}",
+            hint="`gcloud compute images describe` shows it; who changed it is in the project's "
+            "audit log",
+        )
+
+
+def _words(owner: Ownership) -> str:
+    return (
+        f"{owner.version} {owner.format.value} {owner.architecture.value} with the sha256 "
+        f"{owner.sha256}"
+    )
+
+
+def check_usable(image: Image, owner: Ownership, project: Project) -> None:
+    """Whether consumers can use the image that we made, and it is what was recorded. Raises
+    Corrupt, NotFound, CannotTell."""
+    where = project.where(image)
+    try:
+        check_owner(image, owner, project)
+    except Conflict as error:
+        # Its id says that it is the one we made: so somebody has changed its labels.
+        raise Corrupt(
+            f"image {image.name} does not say any more that it is ours",
+            where=where,
+            why=error.why,
+            hint="who changed its labels is in the project's audit log",
+        ) from None
+    if image.status == "DELETING":
+        raise NotFound(f"image {image.name} is being deleted", where=where)
+    if image.status == "FAILED":
+        raise Corrupt(f"image {image.name} could not be made", where=where)
+    if image.status != "READY":
+        raise CannotTell(f"image {image.name} is not ready", where=where, why=image.status)
+    state = image.deprecated.state
+    if state in ("OBSOLETE", "DELETED") and image.labels.get(MARK) != state.lower():
+        raise Corrupt(
+            f"image {image.name} cannot be used: somebody has marked it {state}",
+            where=where,
+            why="that was not imagectl",
+            hint=f"gcloud compute images deprecate {image.name} --state ACTIVE "
+            f"--project {project.id}",
+        )
