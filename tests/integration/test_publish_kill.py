@@ -1,4 +1,4 @@
-"""P7: publish, killed at any moment. What it may have left behind is in the ledger, by name.
+"""P7: publish, killed at any moment, and raced. What it may have left behind is in the ledger.
 
 The real services on SQLite and directories. Each try forks a child that puts a new version, in two
 formats, in four locations at the same time, and kills it with SIGKILL at a random moment; the next
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from support.examples import NOW
 from support.places import CATALOG_ID, directory
-from support.processes import Killer
+from support.processes import Killer, end, fork
 from support.world import World
 
 from imagectl.adapters.catalog_sql import SqlCatalog
@@ -109,3 +109,18 @@ def test_killed_at_any_moment_what_is_there_is_in_the_ledger(tmp_path: Path) -> 
             assert view.complete
             assert all(each.owner is not None for each in view.found)
             assert len(view.found) == (TRIES + 1) * len(FORMATS)
+
+
+@pytest.mark.integration
+def test_processes_that_publish_at_the_same_time_all_come_through(tmp_path: Path) -> None:
+    """Other versions, and the same one twice: each commit of one is in the way of the others."""
+    project = Project(tmp_path)
+    versions = [project.recorded(number) for number in range(1, 7)]
+    children = [fork(partial(project.publish, each)) for each in (*versions, *versions[:2])]
+    assert [end(child) for child in children] == [0] * len(children)
+    with project.opened() as world:
+        snapshot = world.catalog.snapshot()
+        assert snapshot.intents == {}
+        for version in versions:
+            assert len(snapshot.placed(version)) == len(LOCATIONS) * len(FORMATS)
+        assert world.catalog.verify() == ()

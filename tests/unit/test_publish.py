@@ -364,9 +364,9 @@ def test_the_ledger_is_written_on_top_of_other_changes(world: World, catalog: Bu
 
 def test_a_catalog_that_never_stands_still_is_a_conflict(world: World, catalog: Busy) -> None:
     made = world.recorded(ONE)
-    serials = iter(range(1, 100))
+    serials = iter(range(1, 1000))
     catalog.change = lambda: world.recorded(f"debian-base@20261120.{next(serials)}")
-    catalog.meanwhile = 50
+    catalog.meanwhile = 1000
     with pytest.raises(Conflict):
         world.place(made.ref)
 
