@@ -20,6 +20,7 @@ from imagectl.services.ports import Location
 TYPES: Mapping[str, tuple[str, str]] = {
     "directory": ("imagectl.adapters.locations.directory", "DirectoryLocation"),
     "gce": ("imagectl.adapters.locations.gce", "GceLocation"),
+    "gcs": ("imagectl.adapters.locations.gcs", "GcsLocation"),
     "oci": ("imagectl.adapters.locations.oci", "OciLocation"),
     "s3": ("imagectl.adapters.locations.s3", "S3Location"),
     "vsphere": ("imagectl.adapters.locations.vsphere", "VsphereLocation"),

@@ -20,7 +20,7 @@ from support.places.place import CATALOG_ID, LOCAL, Fault, Place
 
 __all__ = ["CATALOG_ID", "LOCAL", "PLACES", "Fault", "Place", "directory", "opened", "surroundings"]
 
-PLACES = ("memory", "directory", "gce", "s3", "oci", "vsphere")
+PLACES = ("memory", "directory", "gce", "gcs", "s3", "oci", "vsphere")
 
 
 def opened(kind: str, request: pytest.FixtureRequest, folder: Path) -> Place:

@@ -1,0 +1,190 @@
+"""A bucket of Cloud Storage. Its other end is ``peers.google``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from peers.google.calls import (
+    Call,
+    Cut,
+    Effect,
+    LoseAnswer,
+    OtherBytes,
+    Refuse,
+    Stale,
+    Trouble,
+    Wait,
+    second_page,
+)
+from peers.google.peer import Google, google
+
+from imagectl.adapters.locations.gcs import GcsLocation
+from imagectl.adapters.locations.owners import Record, record_of
+from imagectl.model.image import SecretKind, SecretRef
+from imagectl.model.place import Bucket
+from imagectl.model.place import GcsLocation as Settings
+from imagectl.model.version import Artifact, Placement
+from support.examples import digest
+from support.places import surroundings
+from support.places.place import LOCAL, Fault, filling, some_artifact
+
+BUCKET = "acme-images"
+DOWN = Refuse(503, "backendError", "Backend Error")
+START = "storage.objects.insert/start"
+BYTES = "storage.objects.insert/bytes"
+
+
+class InGoogleBucket:
+    """Implements ``support.places.Place``."""
+
+    def __init__(self, peer: Google, folder: Path) -> None:
+        self.peer = peer
+        self.folder = folder
+        self.key = peer.accounts.add(folder)
+        self.settings = Settings(
+            Bucket("gs", BUCKET, "disks"),
+            endpoint=peer.url,
+            credentials=SecretRef(SecretKind.FILE, "imagectl.json"),
+        )
+        self.location = self.reopened()
+
+    def reopened(self) -> GcsLocation:
+        return GcsLocation(LOCAL, self.settings, surroundings(self.folder, patience=2.0))
+
+    def artifact(self, folder: Path, seed: int = 0) -> tuple[Artifact, Path]:
+        return some_artifact(folder, seed, 600_000)
+
+    def lose(self, placement: Placement) -> None:
+        del self.peer.storage.objects[BUCKET, _name(placement.provider_id)]
+
+    def damage(self, placement: Placement) -> None:
+        self.peer.storage.put(BUCKET, _name(placement.provider_id), b"?" * placement.size)
+
+    def unreadable(self) -> AbstractContextManager[None]:
+        return self._during((DOWN, ("*",), None))
+
+    def foreign(self, name: str) -> Callable[[], object]:
+        storage, key = self.peer.storage, _name(name)
+        storage.put(BUCKET, key, b"somebody else's", {"owner": "somebody"})
+        return lambda: (storage.get(BUCKET, key), storage.state(BUCKET, key))
+
+    def fill(self, count: int) -> None:
+        for number in range(count):
+            owner = filling(number, digest(f"{number}"))
+            name = f"disks/sha256/{owner.sha256[:2]}/{owner.sha256}"
+            self.peer.storage.put(BUCKET, name, b".")
+            record = Record(owner, False).text()
+            self.peer.storage.put(BUCKET, f"disks/{record_of(owner)}", record)
+
+    def fault(self, fault: Fault) -> AbstractContextManager[None] | str:
+        match fault:
+            case Fault.QUOTA:
+                limit = Refuse(403, "rateLimitExceeded", "Rate Limit Exceeded")
+                return self._during((limit, ("*",), None))
+            case Fault.UNAVAILABLE_PAGE_2:
+                return self._page_2()
+            case Fault.UNAVAILABLE_ONCE:
+                return self._during((DOWN, ("*",), 1))
+            case Fault.UNAVAILABLE_ALWAYS:
+                return self.unreadable()
+            case Fault.PRECONDITION:
+                changed = Refuse(412, "conditionNotMet", "Precondition Failed")
+                return self._during((changed, (START,), 1))
+            case Fault.LOST_RESPONSE:
+                return self._during((LoseAnswer(), (BYTES,), 1))
+            case Fault.STALE_READ:
+                return self._during((Stale(), ("*.get",), 1))
+            case Fault.SESSION_ENDED:
+                return self._session_ended()
+            case Fault.BROKEN_UPLOAD:
+                return self._during((Cut(0.7), (BYTES,), 1))
+            case Fault.WRONG_DIGEST:
+                return self._during((OtherBytes(), (BYTES,), None))
+            case Fault.CONTAINER_GONE:
+                return self._gone()
+            case Fault.CREDENTIAL_MISSING:
+                return self._other_key(None)
+            case Fault.CREDENTIAL_WRONG:
+                key = self.peer.accounts.add(self.folder, "forgotten")
+                self.peer.accounts.forget("forgotten")
+                return self._other_key(key.read_text())
+            case Fault.CREDENTIAL_EXPIRED:
+                return self._expired()
+            case Fault.CREDENTIAL_NARROW:
+                return self.peer.accounts.only("*.get", "*.list")
+            case Fault.CLOCK_SKEW:
+                return "Google lets nobody in whose clock is wrong, as the tests of gce have it"
+            case Fault.FAILED_OPERATION | Fault.PART_UNREACHABLE:
+                return "Cloud Storage has no operations and no parts"
+
+    def requests(self) -> int:
+        return self.peer.count()
+
+    @contextmanager
+    def _during(self, *rules: tuple[Effect, tuple[str, ...], int | None]) -> Iterator[None]:
+        with ExitStack() as stack:
+            happened = [
+                stack.enter_context(self.peer.during(effect, *on, times=times))
+                for effect, on, times in rules
+            ]
+            yield
+            assert all(rule.hits for rule in happened), "the fault has not happened"
+
+    @contextmanager
+    def _page_2(self) -> Iterator[None]:
+        with self.peer.during(DOWN, "storage.objects.list", when=second_page) as rule:
+            yield
+            assert rule.hits
+
+    @contextmanager
+    def _session_ended(self) -> Iterator[None]:
+        """All tokens, when the upload is about to begin. They were good for what came before."""
+        ended: list[str] = []
+
+        def once(call: Call) -> bool:
+            if not ended:
+                self.peer.accounts.end_tokens()
+                ended.append(call.id)
+            return True
+
+        with self.peer.during(Wait(0), START, when=once):
+            yield
+        assert ended
+
+    @contextmanager
+    def _gone(self) -> Iterator[None]:
+        self.peer.storage.remove_bucket(BUCKET)
+        yield
+        self.peer.storage.add_bucket(BUCKET)
+
+    @contextmanager
+    def _other_key(self, text: str | None) -> Iterator[None]:
+        before, whole = self.location, self.key.read_text()
+        if text is None:
+            self.key.unlink()
+        else:
+            self.key.write_text(text)
+        self.location = self.reopened()
+        yield
+        self.key.write_text(whole)
+        self.location = before
+
+    @contextmanager
+    def _expired(self) -> Iterator[None]:
+        said = Trouble(400, "invalid_grant", "Token has been expired or revoked.")
+        with mock.patch.object(self.peer.accounts, "token", side_effect=said):
+            yield
+
+
+def _name(url: str) -> str:
+    return url.removeprefix(f"gs://{BUCKET}/")
+
+
+def opened(request: pytest.FixtureRequest, folder: Path) -> InGoogleBucket:
+    stack = ExitStack()
+    request.addfinalizer(stack.close)
+    return InGoogleBucket(stack.enter_context(google(("acme",), (BUCKET,))), folder)
