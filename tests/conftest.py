@@ -1,4 +1,4 @@
-"""What the incidents share: the real command line."""
+"""Fixtures that tests of several kinds share."""
 
 from support.cli import imagectl
 
