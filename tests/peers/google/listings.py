@@ -18,20 +18,24 @@ _TERM = re.compile(
         (?P<value>"[^"]*"|'[^']*'|[^\s()]+)\s*\)?\s*""",
     re.VERBOSE,
 )
+_AND = re.compile(r"AND\b\s*")
 
 
-def _matches(text: str, resource: Json) -> bool:
-    """Whether a listing with that filter has the resource. Terms are all to be true."""
-    at, result = 0, True
+Term = tuple[str, str, str]
+
+
+def _terms(text: str) -> list[Term]:
+    """The field, operator and value of each term. All of them are to be true."""
+    at, terms = 0, []
     while at < len(text):
         term = _TERM.match(text, at)
         if term is None:
             raise not_modelled(f"the filter {text!r}")
+        terms.append((term["field"], term["op"], term["value"].strip("\"'")))
         at = term.end()
-        result &= _true(term["field"], term["op"], term["value"].strip("\"'"), resource)
-        if joint := re.compile(r"AND\b\s*").match(text, at):
+        if joint := _AND.match(text, at):
             at = joint.end()
-    return result
+    return terms
 
 
 def _true(field: str, op: str, value: str, resource: Json) -> bool:
@@ -94,5 +98,6 @@ def _key(resource: Json) -> str:
 
 
 def filtered(call: Call, found: Iterable[Json]) -> list[Json]:
-    given = call.query.get("filter")
-    return list(found) if not given else [each for each in found if _matches(given, each)]
+    """What a listing's ``filter`` leaves."""
+    terms = _terms(call.query.get("filter", ""))
+    return [each for each in found if all(_true(*term, each) for term in terms)]
