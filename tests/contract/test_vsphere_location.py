@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import hashlib
+import http.client
 import json
 import ssl
 import subprocess
@@ -28,7 +29,7 @@ from imagectl.adapters.locations.owners import owner_of
 from imagectl.adapters.locations.vsphere import PARTIAL, PRIVILEGES
 from imagectl.adapters.locations.vsphere_import import _connected
 from imagectl.adapters.locations.vsphere_marks import read_marks
-from imagectl.adapters.locations.vsphere_session import Session, sdk
+from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
 from imagectl.errors import (
     CannotTell,
     Conflict,
@@ -133,6 +134,51 @@ def test_marking_shows_in_the_notes_and_leaves_those_of_people(
     assert "imagectl-mark: obsolete" in machine.annotation
     assert machine.custom["imagectl-mark"] == "obsolete"
     assert place.location.verify(placed, NOW) == placed
+
+
+def tagged(place: InVcenter, name: str) -> list[str]:
+    """The tags of a machine, as vSphere's pages show them."""
+    context = ssl.create_default_context(cafile=place.peer.ca)
+    link = http.client.HTTPSConnection(place.peer.host, place.peer.port, context=context)
+
+    def ask(method: str, path: str, body: object = None, **headers: str) -> Any:
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        link.request(method, f"/rest/com/vmware/cis/{path}", json.dumps(body), named)
+        return json.loads(link.getresponse().read())["value"]
+
+    basic = base64.b64encode(f"{place.peer.user}:{place.peer.password}".encode()).decode()
+    session = {"vmware_api_session_id": ask("POST", "session", Authorization=f"Basic {basic}")}
+    (machine,) = place.peer.machines(name)
+    attached = ask(
+        "POST",
+        "tagging/tag-association?~action=list-attached-tags",
+        {"object_id": {"id": machine.reference, "type": "VirtualMachine"}},
+        **session,
+    )
+    names = [ask("GET", f"tagging/tag/id:{each}", **session)["name"] for each in attached or ()]
+    link.close()
+    return names
+
+
+def test_templates_have_the_tag_of_their_catalog(
+    place: InVcenter, made: Made, tmp_path: Path
+) -> None:
+    """The first makes the tag; the second finds it."""
+    put(place, made)
+    other = place.artifact(tmp_path, seed=1)
+    place.location.put(ref("debian-ci@20261121.1"), *other, NOW, ignore)
+    assert tagged(place, NAME) == [CATALOG_ID]
+    assert tagged(place, "debian-ci-20261121.1-amd64") == [CATALOG_ID]
+
+
+@pytest.mark.parametrize("fault", [{"do": "drop"}, {"do": "status", "status": 403}])
+def test_without_tags_it_does_without(
+    place: InVcenter, made: Made, fault: dict[str, object]
+) -> None:
+    with place.peer.wrong({"method": "REST", **fault}):
+        placed = put(place, made)
+    assert place.location.verify(placed, NOW) == placed
+    assert tagged(place, NAME) == []
 
 
 def test_without_the_privilege_for_custom_attributes_it_does_without(
@@ -308,6 +354,23 @@ def test_a_listing_that_broke_off_is_read_again_from_its_beginning(place: InVcen
     place.peer.settings(page_limit=1000)
     assert shown.complete
     assert len({each.provider_id for each in shown.found}) == len(shown.found) == 101
+
+
+def test_a_machine_less_than_the_folder_has_is_a_gap(
+    place: InVcenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vCenter that leaves one out, and does not say so."""
+    place.fill(3)
+    collect = Session._collect
+
+    def forgetful(self: Session, spec: Any) -> Iterator[Read]:
+        machines = (each for each in collect(self, spec) if "name" in each.values)
+        left_out = next(machines)
+        return (each for each in collect(self, spec) if each.ref != left_out.ref)
+
+    monkeypatch.setattr(Session, "_collect", forgetful)
+    shown = place.location.view(lambda: NOW)
+    assert shown.gaps == ("2 machines were read, and the folder has 3",)
 
 
 def test_a_machine_that_cannot_be_read_is_a_gap(place: InVcenter, made: Made) -> None:

@@ -28,6 +28,7 @@ from imagectl.adapters.locations.vsphere_boot import booted
 from imagectl.adapters.locations.vsphere_import import Ova, Target, import_ova, open_ova
 from imagectl.adapters.locations.vsphere_marks import Marks, read_marks, write_marks
 from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
+from imagectl.adapters.locations.vsphere_tags import Tags
 from imagectl.errors import (
     CannotTell,
     Conflict,
@@ -291,6 +292,7 @@ class VsphereLocation:
                 hint="type the command again",
             )
         self._show(partial, partial.marks)
+        Tags(session, owner.catalog).attach(partial.ref)
         if not partial.template:
             session.ask(f"making {name} a template", partial.ref.MarkAsTemplate)
         session.wait(
@@ -396,6 +398,7 @@ class VsphereLocation:
             if marks is None:
                 self._write(template, wanted)
                 self._show(template, wanted)
+                Tags(self._session, owner.catalog).attach(template.ref)
             elif marks.owner != owner:
                 raise Conflict(
                     f"{template.name} has been adopted already",

@@ -290,8 +290,7 @@ class Session:
 
     def _log_in(self) -> Any:
         settings, pyvmomi = self._settings, sdk()
-        user = self._secret(settings.username, "user")
-        password = self._secret(settings.password, "password")
+        user, password = self.credentials()
         stub = pyvmomi.SoapStubAdapter(
             host=settings.host,
             port=settings.port,
@@ -313,6 +312,12 @@ class Session:
         # A vCenter keeps sessions for half an hour, and has room for so many.
         self._ending = weakref.finalize(self, _log_out, stub, manager)
         return content
+
+    def credentials(self) -> tuple[str, str]:
+        """The user and the password, read anew. Raises Denied where they are not there."""
+        settings = self._settings
+        user = self._secret(settings.username, "user")
+        return user, self._secret(settings.password, "password")
 
     def _secret(self, ref: SecretRef, what: str) -> str:
         try:
