@@ -21,6 +21,7 @@ import ansible_runner
 from imagectl.adapters.ansible import SETTINGS
 
 HIDDEN = "***"
+_KEY_FILE = "ansible_ssh_private_key_file="
 
 
 class Events:
@@ -65,6 +66,17 @@ class Events:
         return text
 
 
+def whole(options: Sequence[str]) -> list[str]:
+    """Packer's options, with the path of the key as JSON: Ansible would end it at a space. Ansible
+    quotes it for ssh then, but for percent signs, which ssh expands."""
+    return [
+        json.dumps({_KEY_FILE[:-1]: each.removeprefix(_KEY_FILE).replace("%", "%%")})
+        if each.startswith(_KEY_FILE)
+        else each
+        for each in options
+    ]
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the playbook that Packer names, as the settings file says."""
     settings = json.loads(Path(os.environ[SETTINGS]).read_text())
@@ -77,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     result = ansible_runner.run(
         private_data_dir=settings["folder"],
         playbook=playbook,
-        cmdline=shlex.join([*options, "-i", settings["inventory"], "-e", f"@{variables}"]),
+        cmdline=shlex.join([*whole(options), "-i", settings["inventory"], "-e", f"@{variables}"]),
         envvars=settings["environment"],
         event_handler=Events(Path(settings["failure"]), [str(each) for each in secrets.values()]),
         quiet=True,

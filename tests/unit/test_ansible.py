@@ -21,6 +21,9 @@ PLAYBOOK = """
     - name: Say the word
       ansible.builtin.debug:
         msg: "the word is {{ word }}, the number {{ number + 1 }}"
+    - name: Name the key
+      ansible.builtin.debug:
+        var: ansible_ssh_private_key_file
     - name: Break
       ansible.builtin.fail:
         msg: "no luck with {{ word }}"
@@ -61,7 +64,8 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str], *, broken: bool) -> tu
     inventory = work / "inventory"
     inventory.write_text("default ansible_connection=local\n")
     try:
-        status = main(["-i", str(inventory), str(playbook)])
+        key = "ansible_ssh_private_key_file=/a fleet, 100% ours/key"  # as Packer writes it
+        status = main(["-e", key, "-i", str(inventory), str(playbook)])
     finally:
         del os.environ[ansible.SETTINGS]
     return status, capsys.readouterr().out
@@ -74,6 +78,7 @@ def test_a_playbook_runs_and_its_secrets_stay_hidden(
     assert status == 0
     assert "TASK [Say the word]" in said
     assert "the word is ***, the number 42" in said
+    assert '"ansible_ssh_private_key_file": "/a fleet, 100%% ours/key"' in said
     assert "swordfish" not in said
     assert ansible.read_failure(tmp_path / "work" / "failure.json") is None
     assert (tmp_path / "work/ansible/variables.json").stat().st_mode & 0o077 == 0
@@ -85,8 +90,8 @@ def test_the_failed_task_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert status == 2
     assert failure is not None
     assert failure.task == "Break"
-    assert failure.number == 2
-    assert failure.where.endswith("playbooks/main.yml:8")
+    assert failure.number == 3
+    assert failure.where.endswith("playbooks/main.yml:11")
     assert failure.message == "no luck with ***"
 
 
