@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from support.world import World
 
 from imagectl.adapters.metrics import write_verified
 from imagectl.errors import CannotTell, Conflict, Failed, NotFound
+from imagectl.model.catalog import Change, RecordPlacement
 from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.version import Placement
 from imagectl.services.live import PATIENCE, look
@@ -157,6 +158,28 @@ def test_other_errors_of_a_location(world: World, error: Exception, wrong: bool,
     (found,) = look({DC1: Odd(DC1)}, [placed(world, ONE, DC1)], world.clock).values()
     assert found.wrong is wrong
     assert says in found.words
+
+
+def test_what_somebody_else_changed_meanwhile_is_not_recorded_over(world: World) -> None:
+    """What was seen is the old thing: the new placement must not be lost."""
+    other = replace(placed(world, ONE, DC1), provider_id="memory-other")
+
+    class Meddled(MemoryLocation):
+        def verify(self, placement: Placement, now: datetime) -> Placement:
+            if placement.version == ref(ONE):
+                generation = world.catalog.snapshot(()).generation
+                renewed = RecordPlacement(other)
+                world.catalog.commit(
+                    Change("meanwhile", generation, "bob", "publish", "", NOW, (renewed,))
+                )
+            return replace(placement, verified=now)
+
+    world.releasing = replace(
+        world.releasing, locations={**world.releasing.locations, DC1: Meddled(DC1)}
+    )
+    assert verified(world).renewed == 5
+    assert placed(world, ONE, DC1) == other
+    assert placed(world, TWO, DC1).verified == LATER
 
 
 def test_what_was_never_put_where_consumers_pull_from_now_is_missing(world: World) -> None:
