@@ -83,6 +83,7 @@ func main() {
 		"ca":      authority,
 	}))
 	_, _ = io.Copy(io.Discard, os.Stdin)
+	front.mu.Lock() // nothing more is written from here on
 }
 
 func makeFolders(client *vim25.Client) error {
