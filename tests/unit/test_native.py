@@ -14,6 +14,8 @@ from imagectl.errors import (
     BadUsage,
     BuildFailed,
     Conflict,
+    Denial,
+    Denied,
     Failed,
     NotFound,
     Refused,
@@ -33,7 +35,7 @@ from imagectl.model.names import (
 from imagectl.model.version import Reproducible, Version
 from imagectl.services.build import Delivered, build_and_release
 from imagectl.services.lock import LockRequest, propose
-from imagectl.services.ports import Booted, Progress, Proof, Workspace
+from imagectl.services.ports import Booted, Credential, Progress, Proof, Workspace
 from imagectl.services.prove import prove_version
 from imagectl.services.rebuild import RebuildRequest, rebuild
 from imagectl.testing.build import MemoryProver, RecordingProgress
@@ -216,6 +218,22 @@ def test_a_location_in_which_nothing_is_built_is_refused(cloud: Cloud) -> None:
     with pytest.raises(NotFound) as caught:
         cloud.build(replace(NATIVE, base=nowhere))
     assert "cloud" in caught.value.hint
+    assert cloud.shop.templates.runs == 0
+
+
+class Locked(MemoryWorkshop):
+    """A location that lets nobody in."""
+
+    def probe(self) -> Credential:
+        raise Denied("nobody is let in", denial=Denial.EXPIRED)
+
+
+def test_a_location_that_lets_us_not_in_is_known_before_the_template_runs(cloud: Cloud) -> None:
+    """An image that cannot be marked and tested would only be left behind."""
+    locked = {CLOUD: Locked(CLOUD)}
+    cloud.shop.releasing = replace(cloud.shop.releasing, locations=locked)
+    with pytest.raises(Denied):
+        cloud.build()
     assert cloud.shop.templates.runs == 0
 
 
