@@ -92,15 +92,17 @@ def _verdict(generation: int, wrong: tuple[str, ...]) -> Iterator[str]:
 )
 @pass_invocation
 def publish(invocation: Invocation) -> None:
-    """Write the trees that consumers read anew.
+    """Write the trees that consumers read anew, and the locations' own pointers (families).
 
     Every command that changes a channel does this by itself. Needed where it could not, or where
     files of a tree were lost or changed.
     """
     from imagectl.services.publish import publish_catalog
+    from imagectl.services.release import point
 
     project = invocation.open_project()
     generation = publish_catalog(project.catalog, project.publishers)
+    point(project.releasing)
     trees = [str(project.root / path) for path in project.settings.publish]
     invocation.out.answer(
         PublishedTree(generation=generation, trees=trees),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,13 +16,13 @@ from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Ref
 from imagectl.formats.published_v1 import ENTRY
 from imagectl.model.catalog import Change, MoveChannel, RecordPlacement, Snapshot
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
-from imagectl.model.names import ChannelName, LocationName, VersionId
+from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.version import Placement
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve
 from imagectl.services.ports import Committed
 from imagectl.services.publish import publish_catalog
-from imagectl.services.release import catch_up
+from imagectl.services.release import catch_up, point
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
@@ -779,3 +779,30 @@ def test_a_check_says_what_was_never_put_there(world: World) -> None:
     assert "--backfill debian-ci" in caught.value.hint
     world.backfill()
     assert world.check("stable").plan.moves
+
+
+def test_a_location_that_could_not_be_told_is_made_good(
+    world: World, catalog: Busy, public: FullDisk
+) -> None:
+    """The channel has moved, and consumers see it; only the location's own pointer is behind."""
+
+    class Forgetful(MemoryLocation):
+        deaf = True
+
+        def point(self, image: ImageName, heads: Mapping[ChannelName, Placement]) -> None:
+            if self.deaf:
+                raise CannotTell("the location does not answer", hint="wait")
+            super().point(image, heads)
+
+    cloud = Forgetful(DC1)
+    world.releasing = replace(world.releasing, locations={**world.releasing.locations, DC1: cloud})
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    world.place(made.ref)
+    with pytest.raises(Failed, match=r"beta HAS moved \(debian-ci to 20261120.1\)") as caught:
+        world.enter(made.ref)
+    assert caught.value.hint == "put that right, then `imagectl catalog publish`"
+    assert got(public, channel=BETA, location=DC1).ref == ref(ONE)
+    assert not cloud.pointers
+    cloud.deaf = False
+    point(world.releasing)
+    assert cloud.pointers[CI][BETA].version == ref(ONE)
