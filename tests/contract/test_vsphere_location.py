@@ -24,7 +24,7 @@ from support.places.vsphere import DISK, InVcenter, opened
 from support.processes import Killer
 from support.systems import workspace
 
-from imagectl.adapters.locations import vsphere_boot
+from imagectl.adapters.locations import vsphere_boot, vsphere_import
 from imagectl.adapters.locations.owners import owner_of
 from imagectl.adapters.locations.vsphere import PARTIAL, PRIVILEGES
 from imagectl.adapters.locations.vsphere_import import _connected
@@ -105,7 +105,20 @@ def test_a_template_holds_the_disk_of_the_ova_and_says_whose_it_is(
     assert machine.custom == marks.values()
 
 
-def test_a_template_reserves_nothing(place: InVcenter, made: Made) -> None:
+def test_a_template_reserves_nothing(
+    place: InVcenter, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the vCenter makes a reservation of what the OVA says."""
+    specify = vsphere_import._specify
+
+    def reserving(*given: Any) -> Any:
+        spec = specify(*given)
+        allocation = sdk().vim.ResourceAllocationInfo
+        spec.importSpec.configSpec.cpuAllocation = allocation(reservation=500)
+        spec.importSpec.configSpec.memoryAllocation = allocation(reservation=500)
+        return spec
+
+    monkeypatch.setattr(vsphere_import, "_specify", reserving)
     put(place, made)
     config = found(place, NAME).config
     assert config.cpuAllocation.reservation == 0
@@ -551,6 +564,25 @@ def test_a_throw_away_clone_runs_and_goes(
         assert (said.stdout, said.returncode) == ("in\n", 0), said.stderr
     assert boots_of(place) == []
     assert place.location.verify(placed, NOW) == placed
+
+
+def test_the_clone_of_a_template_that_reserves_reserves_nothing(
+    place: InVcenter, sshd: SshServer, work: Workspace, tmp_path: Path
+) -> None:
+    """A builder may have left a reservation in its template."""
+    vim = sdk().vim
+    place.peer.fill(1, "built", folder=place.settings.folder, template=False)
+    machine = found(place, "built")
+    spec = vim.vm.ConfigSpec(cpuAllocation=vim.ResourceAllocationInfo(reservation=500))
+    place.admin.wait("reserving", machine.ReconfigVM_Task(spec=spec))
+    machine.MarkAsTemplate()
+    path = tmp_path / "native.json"
+    place.location.describe("built", path)
+    placed = put(place, (artifact_of(path.read_bytes(), Format.NATIVE), path))
+    assert place.peer.machines("built")[0].cpu_reservation == 500
+    with place.location.boot(placed, work, RecordingProgress()):
+        (booted,) = [each for each in place.peer.machines() if each.name.startswith("built.boot-")]
+        assert booted.cpu_reservation == 0
 
 
 def test_the_clone_goes_whatever_happens(

@@ -175,6 +175,8 @@ func (f *front) finishClone(source, clone *simulator.VirtualMachine, spec *types
 	clone.Config.Hardware.Device = copyDevices(clone.Config.Hardware.Device)
 	clone.Config.Annotation = source.Config.Annotation
 	clone.Config.Firmware = source.Config.Firmware
+	clone.Config.CpuAllocation = source.Config.CpuAllocation
+	clone.Config.MemoryAllocation = source.Config.MemoryAllocation
 	if config.Annotation != "" {
 		clone.Config.Annotation = config.Annotation
 	}
