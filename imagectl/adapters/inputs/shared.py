@@ -168,7 +168,7 @@ class SharedBucket:
             raise ToolMissing(
                 "shared input stores in buckets need the package obstore",
                 where=str(self._bucket),
-                hint="pip install 'imagectl[buckets]'",
+                hint="pip install obstore",
             ) from error
         try:
             yield

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,6 @@ READ = 1 << 20
 CHUNK = 16 << 20
 """Bytes of one piece of an upload; in memory meanwhile."""
 CALLS_PER_SECOND = 50.0
-LARGEST_MANIFEST = 4 << 20
-"""Bytes; the specification has registries take at least as much."""
-
-_UNKNOWN = {"MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +296,8 @@ class Registry:
         def attempt() -> requests.Response:
             said = self._send(session, method, url, headers or {}, data)
             if said.status_code not in fine:
-                raise Answer(said)
+                with said:
+                    raise Answer(said)
             return said
 
         return self._run(what, attempt)
@@ -319,7 +317,7 @@ class Registry:
                 urljoin(self._base, url),
                 headers={**headers, **own},
                 data=data,
-                stream=method == "GET",
+                stream="/blobs/sha256:" in url,
                 timeout=(10, 60),
                 auth=_as_it_is,
             )
@@ -435,6 +433,7 @@ class Registry:
                     if getattr(auth, "_basic_auth", None):
                         self.identity = "who `docker login` was typed for"
                 self._auth, self._session = auth, session
+                weakref.finalize(self, session.close)
             return self._session
 
     def _secret(self, ref: SecretRef) -> str:

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from pathlib import Path
@@ -255,6 +256,7 @@ class S3Objects:
         with self._opening:
             if self._opened is None:
                 self._opened = self._client()
+                weakref.finalize(self, self._opened.close)
 
     def _client(self) -> Any:
         import botocore.session

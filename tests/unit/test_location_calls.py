@@ -1,0 +1,125 @@
+"""Calls to a location: the shared line, the retries, the deadline."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from imagectl.adapters.locations.calls import Again, Calls, Line, pause_before
+from imagectl.errors import CannotTell, Throttled
+from imagectl.model.names import LocationName
+
+HERE = LocationName("here")
+
+
+class Fails:
+    """Raises so many times, then returns."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __call__(self) -> str:
+        self.left -= 1
+        if self.left >= 0:
+            raise OSError("not now")
+        return "done"
+
+
+def passing(error: Exception) -> Again | None:
+    return Again(0.0, False, str(error))
+
+
+def test_what_passes_is_tried_again_and_counted(tmp_path: Path) -> None:
+    calls = Calls(HERE, tmp_path, per_second=1000, deadline=10)
+    assert calls.run("reading", Fails(2), passing) == "done"
+    assert calls.requests == 3
+
+
+def test_what_does_not_pass_goes_through(tmp_path: Path) -> None:
+    calls = Calls(HERE, tmp_path, per_second=1000)
+    with pytest.raises(OSError, match="not now"):
+        calls.run("reading", Fails(1), lambda _: None)
+    assert calls.requests == 1
+
+
+@pytest.mark.parametrize(("throttled", "kind"), [(True, Throttled), (False, CannotTell)])
+def test_patience_ends_at_the_deadline_and_says_what_and_how_often(
+    tmp_path: Path, throttled: bool, kind: type[CannotTell]
+) -> None:
+    calls = Calls(HERE, tmp_path, per_second=1000, deadline=0.5)
+    began = time.monotonic()
+    with pytest.raises(CannotTell) as raised:
+        calls.run("listing images", Fails(99), lambda e: Again(None, throttled, str(e)))
+    assert type(raised.value) is kind
+    assert time.monotonic() - began < 2
+    assert raised.value.what == "listing images did not work"
+    assert "the last answer was: not now" in raised.value.why
+
+
+def test_a_wait_that_would_be_longer_than_the_deadline_is_not_begun(tmp_path: Path) -> None:
+    calls = Calls(HERE, tmp_path, per_second=1000, deadline=5)
+    began = time.monotonic()
+    with pytest.raises(Throttled, match="reading did not work"):
+        calls.run("reading", Fails(1), lambda _: Again(60.0, True, "Retry-After: 60"))
+    assert time.monotonic() - began < 2
+
+
+def test_retry_after_is_never_cut_short() -> None:
+    for attempt in range(2, 40):
+        assert 7.0 <= pause_before(attempt, 7.0) <= 8.0
+        assert 0 < pause_before(attempt, None) <= 30.0
+
+
+def test_pauses_grow_and_differ() -> None:
+    assert min(pause_before(9, None) for _ in range(50)) > 0.3  # the longest second one
+    assert len({pause_before(3, None) for _ in range(20)}) > 1
+
+
+def test_all_who_call_share_one_limit(tmp_path: Path) -> None:
+    """Two of them, as two processes have it: 60 calls at 50 a second, of which a second's worth
+    may go at once."""
+    began = time.monotonic()
+    lines = [Line(tmp_path / "limits" / "here.json", 50) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda line=line: [line.wait(began + 60) for _ in range(40)])
+        for line in lines
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began > 0.5
+    assert json.loads((tmp_path / "limits" / "here.json").read_text())["calls"] == 80
+
+
+def test_patience_asked_of_one_is_had_by_all(tmp_path: Path) -> None:
+    one, other = (Line(tmp_path / "limits" / "here.json", 1000) for _ in range(2))
+    one.wait(time.monotonic() + 9)
+    one.hold(0.4)
+    began = time.monotonic()
+    other.wait(began + 9)
+    assert time.monotonic() - began > 0.3
+
+
+@pytest.mark.parametrize("text", [b"", b"?", b"[]", b'{"free_at": "x"}', b'{"free_at": 1e300}'])
+def test_a_file_that_cannot_be_read_costs_nothing_but_time(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "limits" / "here.json"
+    path.parent.mkdir()
+    path.write_bytes(text)
+    began = time.monotonic()
+    Line(path, 1000).wait(began + 9)
+    assert time.monotonic() - began < 1
+    assert json.loads(path.read_text())["calls"] == 1
+
+
+def test_a_line_of_before_the_machine_was_started_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "limits" / "here.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"free_at": 1e9, "held_until": 1e9, "calls": 7}))
+    began = time.monotonic()
+    Line(path, 1000).wait(began + 9)
+    assert time.monotonic() - began < 1
