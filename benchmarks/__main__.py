@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import disk, packer, proxy, publish, startup
+from benchmarks import disk, listing, packer, proxy, publish, startup
 
 BENCHMARKS = {
     "startup": startup.main,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "packer": packer.main,
     "proxy": proxy.main,
     "publish": publish.main,
+    "listing": listing.main,
 }
 
 
