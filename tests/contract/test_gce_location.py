@@ -249,6 +249,22 @@ def test_a_lost_answer_is_asked_for_with_the_same_id(
     assert len(place.peer.compute.names(f"projects/{PROJECT}/global/images")) == 1
 
 
+def test_the_next_process_asks_with_the_same_id(
+    place: OnGoogle, made: tuple[Artifact, Path]
+) -> None:
+    """One that was killed may have been heard: what it asked for is not done a second time."""
+    down = Refuse(503, "backendError", "Backend Error")
+    with place.peer.during(down, "compute.images.insert"), pytest.raises(CannotTell):
+        put(place, made)
+    place.location = place.opened()
+    put(place, made)
+    ids = [
+        call.query["requestId"] for call in place.peer.calls if call.id == "compute.images.insert"
+    ]
+    assert len(ids) > 1
+    assert len(set(ids)) == 1
+
+
 @pytest.mark.parametrize("status", [400, 403])
 def test_a_quota_that_is_used_up_is_no_space(
     place: OnGoogle, made: tuple[Artifact, Path], status: int
@@ -477,6 +493,15 @@ def test_what_a_builder_made_becomes_ours_where_it_is(place: OnGoogle, tmp_path:
         place.location.verify(placed, NOW)
 
 
+def test_a_builders_image_that_is_described_otherwise_now_is_corrupt(
+    place: OnGoogle, tmp_path: Path
+) -> None:
+    placed = put(place, native(place, tmp_path))
+    place.peer.compute.resources[placed.reference]["diskSizeGb"] = "11"
+    with pytest.raises(Corrupt, match="another image"):
+        place.location.verify(placed, NOW)
+
+
 def test_an_image_is_adopted_though_a_read_after_it_is_stale(
     place: OnGoogle, tmp_path: Path
 ) -> None:
@@ -577,7 +602,12 @@ def test_no_credentials_at_all_are_missing_ones(tmp_path: Path) -> None:
 
 def test_a_broken_key_is_never_shown(place: OnGoogle) -> None:
     secret = json.loads(place.key.read_text())["private_key"].splitlines()[5]
-    for text in (place.key.read_text()[:-40], "[]", "{}", place.key.read_text().replace(secret, "")):
+    for text in (
+        place.key.read_text()[:-40],
+        "[]",
+        "{}",
+        place.key.read_text().replace(secret, ""),
+    ):
         place.key.write_text(text)
         with pytest.raises(Denied) as told:
             place.opened().probe()
