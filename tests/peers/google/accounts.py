@@ -208,7 +208,7 @@ class Accounts:
         except (ValueError, KeyError):
             raise Trouble(400, "invalid_grant", "Invalid JWT") from None
         now = self.now().timestamp()
-        if not now - 3900 <= claims["iat"] <= now + 300 or claims["exp"] < now - 300:
+        if claims["iat"] > now + 300 or claims["exp"] < now - 300:
             raise Trouble(
                 400,
                 "invalid_grant",

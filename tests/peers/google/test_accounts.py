@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 from google.auth.exceptions import RefreshError
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud import compute_v1
 from google.cloud.storage import Client
 
@@ -61,6 +62,9 @@ def test_credentials_are_refused_for_other_reasons_too(
     peer.skew = timedelta(hours=2)
     with pytest.raises(RefreshError, match="reasonable timeframe"):
         listing()
+    peer.skew = -timedelta(hours=2)
+    with pytest.raises(RefreshError, match="reasonable timeframe"):
+        listing()
     peer.skew = timedelta()
     with peer.accounts.only("storage.objects.get"), pytest.raises(exceptions.Forbidden):
         listing()
@@ -75,3 +79,25 @@ def test_a_project_says_what_the_caller_may_do_with_it(peer: Google) -> None:
     asked = {"permissions": ["compute.images.create", "compute.images.get"]}
     with peer.accounts.only("*.get"):
         assert ask(peer, "POST", path, asked) == (200, {"permissions": ["compute.images.get"]})
+
+
+def test_tokens_last_an_hour_and_for_their_scopes(
+    peer: Google, connect: Connect, tmp_path: Path
+) -> None:
+    key = account(peer.accounts.add(tmp_path))["credentials"]
+    client = connect(Client, project=PROJECT, credentials=key)
+    assert list(client.list_blobs(BUCKET)) == []
+    given = peer.accounts.given
+    assert list(client.list_blobs(BUCKET)) == []
+    assert peer.accounts.given == given
+    peer.skew = timedelta(hours=1, seconds=5)
+    assert list(client.list_blobs(BUCKET)) == []
+    assert peer.accounts.given > given
+    peer.skew = timedelta()
+    narrow = key.with_scopes(["https://www.googleapis.com/auth/devstorage.read_only"])
+    # A client would ask for scopes of its own.
+    session: Any = AuthorizedSession(narrow)  # type: ignore[no-untyped-call]  # it has no types
+    reader = connect(Client, project=PROJECT, credentials=narrow, _http=session)
+    assert list(reader.list_blobs(BUCKET)) == []
+    with pytest.raises(exceptions.Forbidden, match="insufficient authentication scopes"):
+        reader.bucket(BUCKET).blob("a").upload_from_string(b"")

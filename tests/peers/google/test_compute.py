@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import uuid
 from typing import Any
 
@@ -40,11 +41,18 @@ def test_an_image_is_made_of_the_archive_in_the_bucket(
     assert images.get(project=PROJECT, image="a-1").status == "READY"
 
 
+def otherwise_ending() -> bytes:
+    """An archive whose tar is whole, and whose bytes are not those that were packed."""
+    data = gzip.compress(gzip.decompress(archive()) + bytes(100_000), mtime=0)
+    return data[:-8] + bytes(4) + data[-4:]
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
         (b"no archive", "not a valid image"),
         (archive()[:-4], "not a valid image"),
+        (otherwise_ending(), "not a valid image"),
         (archive(GIB, "disk.img"), "must contain disk.raw"),
         (archive(GIB - 512), "not a whole number of GB"),
     ],
