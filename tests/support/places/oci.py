@@ -24,18 +24,18 @@ from peers.faults import (
 from peers.registry import PASSWORD, USER, DockerRegistry, docker_registry
 
 from imagectl.adapters.locations.oci import DISK, OciLocation
-from imagectl.adapters.locations.oci_registry import MANIFEST
+from imagectl.adapters.locations.oci_registry import INDEX, MANIFEST
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.place import OciLocation as Settings
 from imagectl.model.version import Artifact, Placement
 from support.examples import digest
 from support.places import surroundings
-from support.places.place import LOCAL, Fault, filling, some_artifact
+from support.places.place import CATALOG_ID, LOCAL, Fault, filling, some_artifact
 from support.places.s3 import two_hours_ahead
 from support.places.session import for_session
 
 _NUMBERS = itertools.count()
-_LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+LOGIN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 @contextmanager
@@ -65,17 +65,23 @@ class InRegistry:
         self.url = f"{proxy.address}/{self.prefix}"
         self.location = self.reopened(SecretRef(SecretKind.FILE, "password"))
 
-    def reopened(self, password: SecretRef | None) -> OciLocation:
+    def reopened(self, password: SecretRef | None, catalog: str = CATALOG_ID) -> OciLocation:
         user = SecretRef(SecretKind.FILE, "user") if password else None
         settings = Settings(self.url, insecure=True, username=user, password=password)
-        return OciLocation(LOCAL, settings, surroundings(self.folder, patience=1.5))
+        return OciLocation(
+            LOCAL, settings, surroundings(self.folder, catalog=catalog, patience=1.5)
+        )
 
     def ask(
         self, method: str, path: str, data: bytes = b"", kind: str = MANIFEST
     ) -> tuple[int, dict[str, str], bytes]:
         """The server itself, with nothing in between."""
         connection = http.client.HTTPConnection(*self.server.address, timeout=30)
-        headers = {"Authorization": f"Basic {_LOGIN}", "Accept": MANIFEST, "Content-Type": kind}
+        headers = {
+            "Authorization": f"Basic {LOGIN}",
+            "Accept": f"{MANIFEST}, {INDEX}",
+            "Content-Type": kind,
+        }
         connection.request(method, path, data, headers)
         found = connection.getresponse()
         back = found.status, dict(found.getheaders()), found.read()

@@ -1,0 +1,202 @@
+"""What registries promise beyond the contract of all locations, on Debian's docker-registry."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.faults import Action, Request, Response, answer
+from support.examples import NOW, ref
+from support.places.oci import LOGIN, InRegistry, opened
+from support.places.place import ignore
+
+from imagectl.adapters.locations.oci import DISK
+from imagectl.adapters.locations.oci_registry import INDEX
+from imagectl.errors import CannotTell, Conflict, Denial, Denied, Failed, NotFound
+from imagectl.model.image import SecretKind, SecretRef
+from imagectl.model.names import Architecture
+
+VERSION = ref("debian-ci@20261120.1")
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> InRegistry:
+    return opened(request, tmp_path)
+
+
+def index(place: InRegistry) -> dict[str, Any] | None:
+    path = f"/v2/{place.prefix}/debian-ci/manifests/20261120.1"
+    status, _, body = place.ask("GET", path)
+    return json.loads(body) if status == 200 else None
+
+
+def test_a_version_is_one_index_over_its_architectures(place: InRegistry, tmp_path: Path) -> None:
+    amd, source = place.artifact(tmp_path)
+    other, second = place.artifact(tmp_path, seed=1)
+    arm = replace(other, architecture=Architecture.ARM64)
+    one = place.location.put(VERSION, amd, source, NOW, ignore)
+    two = place.location.put(VERSION, arm, second, NOW, ignore)
+    found = index(place)
+    assert found is not None
+    assert found["mediaType"] == INDEX
+    assert [
+        (each["platform"]["architecture"], each["digest"], each["artifactType"])
+        for each in found["manifests"]
+    ] == [
+        ("amd64", one.provider_id.partition("@")[2], DISK),
+        ("arm64", two.provider_id.partition("@")[2], DISK),
+    ]
+    place.location.delete(one)
+    found = index(place)
+    assert found is not None
+    assert [each["platform"]["architecture"] for each in found["manifests"]] == ["arm64"]
+    assert place.location.verify(two, NOW) == two
+    place.location.delete(two)
+    assert index(place) is None
+
+
+def test_a_version_tag_of_somebody_else_stops_before_anything_is_pushed(
+    place: InRegistry, tmp_path: Path
+) -> None:
+    """P2."""
+    artifact, source = place.artifact(tmp_path)
+    state = place.foreign(f"{place.url}/debian-ci:20261120.1")
+    before = state()
+    with pytest.raises(Conflict, match="is not ours"):
+        place.location.put(VERSION, artifact, source, NOW, ignore)
+    assert state() == before
+    assert not place.server.blob(artifact.sha256).exists()
+
+
+def test_an_index_that_was_lost_is_made_again(place: InRegistry, tmp_path: Path) -> None:
+    artifact, source = place.artifact(tmp_path)
+    placed = place.location.put(VERSION, artifact, source, NOW, ignore)
+    before = index(place)
+    _, headers, _ = place.ask("GET", f"/v2/{place.prefix}/debian-ci/manifests/20261120.1")
+    digest = headers["Docker-Content-Digest"]
+    place.ask("DELETE", f"/v2/{place.prefix}/debian-ci/manifests/{digest}")
+    assert index(place) is None
+    assert place.location.put(VERSION, artifact, source, NOW, ignore) == placed
+    assert index(place) == before
+
+
+def test_what_another_catalog_pushed_is_not_deleted(place: InRegistry, tmp_path: Path) -> None:
+    artifact, source = place.artifact(tmp_path)
+    placed = place.location.put(VERSION, artifact, source, NOW, ignore)
+    other = place.reopened(SecretRef(SecretKind.FILE, "password"), catalog="another")
+    with pytest.raises(Conflict, match="is not ours"):
+        other.delete(placed)
+    with pytest.raises(Conflict, match="is not ours"):
+        other.put(VERSION, artifact, source, NOW, ignore)
+    assert place.location.verify(placed, NOW) == placed
+
+
+def test_a_registry_that_deletes_nothing_says_so(place: InRegistry, tmp_path: Path) -> None:
+    artifact, source = place.artifact(tmp_path)
+    placed = place.location.put(VERSION, artifact, source, NOW, ignore)
+    refuses = answer(405, b'{"errors": [{"code": "UNSUPPORTED"}]}')
+    with (
+        place.proxy.rule(lambda r: r.method == "DELETE", refuses),
+        pytest.raises(Failed, match="the registry does not do that"),
+    ):
+        place.location.delete(placed)
+    assert place.location.verify(placed, NOW) == placed
+
+
+def test_what_was_placed_elsewhere_is_not_here(place: InRegistry, tmp_path: Path) -> None:
+    artifact, source = place.artifact(tmp_path)
+    placed = place.location.put(VERSION, artifact, source, NOW, ignore)
+    moved = replace(placed, provider_id=placed.provider_id.replace(place.url, "other.example/x"))
+    with pytest.raises(NotFound, match="not in what location local means now"):
+        place.location.verify(moved, NOW)
+
+
+def pages(names: list[str], key: str, broken: bool) -> Action:
+    """A registry that gives one name at a time, as Debian's does not."""
+
+    def act(request: Request, _: object) -> Response | None:
+        at = int(request.path.partition("at=")[2] or 0)
+        if broken and at:
+            return Response(503)
+        more = {"Link": f'<{request.path.partition("?")[0]}?at={at + 1}>; rel="next"'}
+        body = json.dumps({key: [names[at]]}).encode()
+        return Response(200, more if at + 1 < len(names) else {}, body)
+
+    return act
+
+
+def test_lists_are_read_to_their_last_page(place: InRegistry, tmp_path: Path) -> None:
+    """P3."""
+    tags = []
+    for seed, serial in enumerate((1, 2, 3)):
+        artifact, source = place.artifact(tmp_path, seed)
+        version = ref(f"debian-ci@20261120.{serial}")
+        place.location.put(version, artifact, source, NOW, ignore)
+        tags.append(f"20261120.{serial}-qcow2-amd64")
+    with place.proxy.rule(lambda r: "/tags/list" in r.path, pages(tags, "tags", False)):
+        shown = place.location.view(lambda: NOW)
+    assert shown.complete
+    assert [each.name for each in shown.found] == [f"debian-ci:{tag}" for tag in tags]
+
+
+@pytest.mark.parametrize("key", ["tags", "repositories"])
+def test_a_page_that_is_missing_is_a_gap(place: InRegistry, tmp_path: Path, key: str) -> None:
+    """P3."""
+    artifact, source = place.artifact(tmp_path)
+    place.location.put(VERSION, artifact, source, NOW, ignore)
+    names, path = {
+        "tags": (["20261120.1", "x"], "/tags/list"),
+        "repositories": ([f"{place.prefix}/debian-ci", "x"], "_catalog"),
+    }[key]
+    with place.proxy.rule(lambda r: path in r.path, pages(names, key, True)):
+        try:
+            assert not place.location.view(lambda: NOW).complete
+        except CannotTell:
+            pytest.fail("what could be read is shown")
+
+
+def test_docker_login_is_used(
+    place: InRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".docker").mkdir()
+    config = tmp_path / ".docker" / "config.json"
+    config.write_text(json.dumps({"auths": {place.proxy.address: {"auth": LOGIN}}}))
+    assert place.reopened(None).probe().identity == "who `docker login` was typed for"
+    config.unlink()
+    with pytest.raises(Denied) as raised:
+        place.reopened(None).probe()
+    assert raised.value.denial is Denial.MISSING
+
+
+def test_a_token_server_is_asked(place: InRegistry, tmp_path: Path) -> None:
+    """A registry whose logins are tokens, each for one repository."""
+    artifact, source = place.artifact(tmp_path)
+    asked: list[str] = []
+
+    def challenge(request: Request) -> bool:
+        return (
+            request.headers.get("Authorization") != "Bearer good" and "/token" not in request.path
+        )
+
+    def token(request: Request, _: object) -> Response:
+        asked.append(request.path)
+        return Response(200, {}, b'{"token": "good"}')
+
+    def with_password(request: Request, forward: Any) -> Response:
+        headers = {**request.headers, "Authorization": f"Basic {LOGIN}"}
+        said: Response = forward(replace(request, headers=headers))
+        return said
+
+    realm = f'Bearer realm="{place.proxy.endpoint}/token",service="tests",scope="repository:x:pull"'
+    with (
+        place.proxy.rule(lambda r: "/token" in r.path, token),
+        place.proxy.rule(challenge, answer(401, WWW_Authenticate=realm)),
+        place.proxy.rule(lambda _: True, with_password),
+    ):
+        placed = place.location.put(VERSION, artifact, source, NOW, ignore)
+    assert asked == ["/token?service=tests&scope=repository%3Ax%3Apull"]
+    assert place.location.verify(placed, NOW) == placed
