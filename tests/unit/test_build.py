@@ -11,6 +11,7 @@ from support.workshop import (
     BETA,
     CHILD,
     IMAGE,
+    LOCAL,
     NAME,
     OPAQUE,
     REQUEST,
@@ -28,6 +29,7 @@ from imagectl.model.names import (
     Architecture,
     Format,
     ImageName,
+    LocationName,
     Sha256,
     VersionId,
     parse_image_ref,
@@ -37,6 +39,7 @@ from imagectl.services.build import build
 from imagectl.services.keep import next_version_id
 from imagectl.testing.build import RecordingProgress
 from imagectl.testing.clock import FixedClock
+from imagectl.testing.locations import MemoryLocation
 
 OTHER_ROLE = replace(IMAGE, provision=Provision(roles=("baseline", "docker")))
 SAME_INPUTS = replace(IMAGE, provision=Provision(roles=("baseline",), variables={"a": 1}))
@@ -579,3 +582,18 @@ def test_a_build_is_recorded_although_others_are_recorded_meanwhile(shop: Worksh
     assert built.fresh
     assert shop.catalog.snapshot().versions.keys() >= {built.version.ref}
     assert len(shop.catalog.snapshot().versions) == 3
+
+
+def test_a_build_for_a_new_location_puts_there_what_one_would_roll_back_to(shop: Workshop) -> None:
+    """P6. What the store has lost meanwhile comes from where it still is."""
+    first = shop.deliver().built.version
+    cloud = MemoryLocation(LocationName("cloud"))
+    locations = {LOCAL: shop.location, cloud.name: cloud}
+    shop.releasing = replace(shop.releasing, locations=locations)
+    shop.lose(first.artifacts[0].sha256)
+    image = replace(IMAGE, summary="more places", required_locations=(LOCAL, cloud.name))
+    delivered = shop.deliver(image)
+    assert delivered.entered.plan.moves[0].way_back == (first.id,)
+    placed = shop.catalog.snapshot().placed(first.ref)
+    assert {each.location for each in placed} == {LOCAL, cloud.name}
+    assert any("one would roll back to" in each for each in shop.progress.notes)
