@@ -15,6 +15,7 @@ import select
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
@@ -241,4 +242,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:
+        # Libraries' remarks to their developers are nothing that a user can act on.
+        warnings.simplefilter("ignore")
     root.main()

@@ -41,6 +41,7 @@ class _Transfer:
     done: int
     latest: float
     said: float | None = None
+    ended: bool = False
 
     def __str__(self) -> str:
         seconds = self.latest - self.began
@@ -112,7 +113,12 @@ class Plain:
             transfer = _move(self._transfers, what, done, total, now)
             if transfer.said is None and done < total:
                 transfer.said = now  # the first line comes after a while, or at the end
-            if done >= total or (transfer.said is not None and now >= transfer.said + SAID_AGAIN):
+            if done >= total:
+                due = not transfer.ended  # some tell the end twice
+                transfer.ended = True
+            else:
+                due = transfer.said is not None and now >= transfer.said + SAID_AGAIN
+            if due:
                 transfer.said = now
                 self._line(f"   {what}: {transfer}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,15 +71,21 @@ def record_version(
     origin: Origin | None = None,
     inside: Inside | None = None,
     opaque: bool = False,
+    disks: Mapping[Format, Path] | None = None,
     needs: tuple[str, ...] = ("local",),
 ) -> VersionRef:
     """``IMAGE@VERSION`` in the catalog, with its bytes in the store, but placed nowhere yet.
 
-    *opaque*: its disk is kept as Packer left it, so it has no tree.
+    *opaque*: its disk is kept as Packer left it, so it has no tree. *disks*: its bytes; else they
+    are small texts, one for each of *formats*.
     """
     named = ref(text)
     stored = store_text(project, f"tree of {text}")
-    contents = {each: f"{each.value} disk of {text}" for each in formats}
+    if disks is None:
+        contents = {each: f"{each.value} disk of {text}" for each in formats}
+        artifacts = {each: store_text(project, content) for each, content in contents.items()}
+    else:
+        artifacts = {each: project.store.add(path) for each, path in disks.items()}
     version = Version(
         ref=named,
         created=BUILT,
@@ -88,8 +95,8 @@ def record_version(
         parent=None,
         tree=None if opaque else Tree(stored, 850_000_000, stored),
         artifacts=tuple(
-            Artifact(each, Architecture.AMD64, store_text(project, content), len(content))
-            for each, content in contents.items()
+            Artifact(each, Architecture.AMD64, sha256, project.store.path(sha256).stat().st_size)
+            for each, sha256 in artifacts.items()
         ),
         tests=TestSummary(
             12,

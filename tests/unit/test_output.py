@@ -256,6 +256,7 @@ def test_plain_progress_tells_now_and_then_how_far_something_has_been_moved() ->
     for done in range(0, 101, 5):
         told.moved("dc1: ova", done << 20, 100 << 20)
         clock.advance(timedelta(seconds=1))
+    told.moved("dc1: ova", 100 << 20, 100 << 20)  # told twice
     told.moved("s3: raw", 50 << 20, 100 << 20)  # broken off earlier
     clock.advance(timedelta(seconds=10))
     told.moved("s3: raw", 60 << 20, 100 << 20)

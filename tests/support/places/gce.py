@@ -122,7 +122,7 @@ class OnGoogle:
             case Fault.CONTAINER_GONE:
                 return self._container_gone()
             case Fault.CLOCK_SKEW:
-                return "Google lets nobody in whose clock is wrong (tests/contract/test_gce_location.py)"
+                return "Google lets nobody in whose clock is wrong (test_gce_location.py)"
             case Fault.CREDENTIAL_MISSING:
                 return self._other_key(None)
             case Fault.CREDENTIAL_WRONG:
