@@ -3,6 +3,7 @@ a year later, by somebody else, somewhere else, with no network at all (P9)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.registry import PASSWORD, USER, docker_registry
+from support.examples import ref
+
+from imagectl.bootstrap import open_project
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(5400)]
 
@@ -76,6 +81,39 @@ def test_both_examples_are_built_from_nothing_and_released(
     again = json.loads(imagectl(root, "build", "--json"))["builds"]
     assert {each["outcome"] for each in again} == {"unchanged"}
     imagectl(root, "catalog", "verify")
+
+
+def test_an_example_goes_to_a_registry_and_back(
+    root: Path, built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_USER", USER)
+    monkeypatch.setenv("REGISTRY_PASSWORD", PASSWORD)
+    settings = root / "imagectl.yaml"
+    before = settings.read_text()
+    with docker_registry() as registry:
+        settings.write_text(
+            before.replace(
+                "locations:\n",
+                f"""locations:
+  registry: {{type: oci, url: '127.0.0.1:{registry.address[1]}/images', insecure: true,
+    username: {{env: REGISTRY_USER}}, password: {{env: REGISTRY_PASSWORD}}}}
+""",
+            )
+        )
+        text = f"debian-ci@{built[1]['version']}"
+        imagectl(root, "publish", text, "--to", "registry")
+        project = open_project(root)
+        try:
+            placed = project.catalog.snapshot().placed(ref(text))
+            (there,) = [each for each in placed if each.location == "registry"]
+            project.locations[there.location].fetch(there, root / "pulled", lambda _: None)
+        finally:
+            project.close()
+        with (root / "pulled").open("rb") as pulled:
+            assert hashlib.file_digest(pulled, "sha256").hexdigest() == there.sha256
+        (root / "pulled").unlink()
+        imagectl(root, "verify")
+    settings.write_text(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,16 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.registry import PASSWORD, USER, docker_registry
 from support.projects import new_project
 
 from imagectl.bootstrap import open_project
-from imagectl.model.version import Version
+from imagectl.model.version import Placement, Version
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
@@ -71,6 +73,29 @@ def only_version(root: Path) -> Version:
         project.close()
 
 
+def placements(root: Path, version: Version) -> Sequence[Placement]:
+    project = open_project(root)
+    try:
+        placed = project.catalog.snapshot().placed(version.ref)
+    finally:
+        project.close()
+    assert {each.location for each in placed} == {"local", "registry"}
+    return placed
+
+
+def pulled(root: Path, placement: Placement, to: Path) -> str:
+    """The digest of what a consumer gets there."""
+    project = open_project(root)
+    try:
+        project.locations[placement.location].fetch(placement, to, lambda _: None)
+    finally:
+        project.close()
+    with to.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    to.unlink()
+    return found
+
+
 def delete_artifacts(root: Path, version: Version) -> None:
     """From the artifact store and from the location that consumers pull from."""
     for artifact in version.artifacts:
@@ -99,8 +124,27 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def registry(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A second place for the image: Debian's docker-registry, as the location ``registry``."""
+    monkeypatch.setenv("REGISTRY_USER", USER)
+    monkeypatch.setenv("REGISTRY_PASSWORD", PASSWORD)
+    with docker_registry() as running:
+        settings = root / "imagectl.yaml"
+        settings.write_text(
+            settings.read_text().replace(
+                "locations:\n",
+                f"""locations:
+  registry: {{type: oci, url: '127.0.0.1:{running.address[1]}/images', insecure: true,
+    username: {{env: REGISTRY_USER}}, password: {{env: REGISTRY_PASSWORD}}}}
+""",
+            )
+        )
+        yield
+
+
 def test_a_version_that_was_deleted_is_made_again_offline_and_works(
-    root: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     imagectl(root, "build", "small")
     version = only_version(root)
@@ -109,13 +153,13 @@ def test_a_version_that_was_deleted_is_made_again_offline_and_works(
     rebuilt = imagectl(root, "rebuild", str(version.ref), "--offline")
     assert rebuilt["versions"][0]["outcome"] == "same"
     assert rebuilt["versions"][0]["restored"] == ["qcow2", "gce"]
-    placed = imagectl(root, "publish", str(version.ref))["placements"]
-    for artifact, placement in zip(version.artifacts, placed, strict=True):
-        with Path(placement["reference"]).open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    imagectl(root, "publish", str(version.ref), "--to", "registry")
+    for placement in placements(root, version):
+        artifact = next(each for each in version.artifacts if each.format is placement.format)
+        found = pulled(root, placement, tmp_path / "pulled")
         with capsys.disabled():
             sys.stdout.write(
-                f"\n{version.ref} {artifact.format.value}"
+                f"\n{version.ref} {artifact.format.value} in {placement.location}"
                 f"\n  built   {artifact.sha256}\n  rebuilt {found}\n"
             )
         assert found == artifact.sha256
