@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from imagectl.formats.paths import FOLDER, URL
-from imagectl.formats.reading import Kind
-from imagectl.formats.scalars import Boolean, Choice, Integer, matching
+from imagectl.formats.reading import Kind, Unfit
+from imagectl.formats.scalars import Boolean, Choice, Integer, Text, in_python, matching
 from imagectl.formats.schema import (
     As,
     Entries,
@@ -22,6 +25,7 @@ from imagectl.formats.schema import (
 )
 from imagectl.formats.secret_ref import SECRET
 from imagectl.formats.words import CHANNEL_NAME
+from imagectl.formats.yaml_strict import shown
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.place import (
@@ -99,6 +103,22 @@ _GOOGLE_CREDENTIALS = defaulted(
 )
 _ENDPOINT = optional("endpoint", URL, "A base URL in place of the public one; all calls go there.")
 
+
+def _day(text: str) -> datetime:
+    if _DAY.match(text):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(f"{text}T00:00:00+00:00")
+    raise Unfit(f"{shown(text)} is not a day", "write YYYY-MM-DD")
+
+
+_DAY_PATTERN = r"^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
+_DAY = re.compile(in_python(_DAY_PATTERN))
+_EXPIRES = optional(
+    "credential_expires",
+    Text(_day, "a day such as `2027-01-31`", _DAY_PATTERN),
+    "The day, in UTC, on which the credential ends: no provider tells. One is warned before it.",
+)
+
 _DIRECTORY_PATH = required(
     "path", FOLDER, "The folder, relative to the project's root or absolute."
 )
@@ -131,7 +151,15 @@ _GCE: Record[LocationSettings] = Record(
     "Images of a Google Compute Engine project. Takes the format gce.",
     (
         *(_GCE_PROJECT, _GCE_BUCKET, _GCE_PREFIX, _GCE_CHANNEL, _GCE_STORAGE, _GCE_SHARE),
-        *(_GCE_ZONE, _GCE_MACHINE, _GCE_NETWORK, _ENDPOINT, _GCE_UPLOADS, _GOOGLE_CREDENTIALS),
+        *(
+            _GCE_ZONE,
+            _GCE_MACHINE,
+            _GCE_NETWORK,
+            _ENDPOINT,
+            _GCE_UPLOADS,
+            _GOOGLE_CREDENTIALS,
+            _EXPIRES,
+        ),
     ),
     lambda values: GceLocation(
         project=values[_GCE_PROJECT],
@@ -146,6 +174,7 @@ _GCE: Record[LocationSettings] = Record(
         endpoint=values[_ENDPOINT],
         storage_endpoint=values[_GCE_UPLOADS],
         credentials=values[_GOOGLE_CREDENTIALS],
+        credential_expires=values[_EXPIRES],
     ),
 )
 
@@ -164,7 +193,7 @@ _VSPHERE: Record[LocationSettings] = Record(
     "Templates in a vCenter's folder. Takes the format ova.",
     (
         *(_HOST_NAME, _PORT, _CA, _UNCHECKED, _DATACENTER, _FOLDER, _DATASTORE, _POOL),
-        *(_PORT_GROUP, _VSPHERE_USER, _VSPHERE_PASSWORD),
+        *(_PORT_GROUP, _VSPHERE_USER, _VSPHERE_PASSWORD, _EXPIRES),
     ),
     lambda values: VsphereLocation(
         host=values[_HOST_NAME],
@@ -178,6 +207,7 @@ _VSPHERE: Record[LocationSettings] = Record(
         insecure=values[_UNCHECKED],
         resource_pool=values[_POOL],
         network=values[_PORT_GROUP],
+        credential_expires=values[_EXPIRES],
     ),
 )
 
@@ -187,9 +217,13 @@ _OCI_USER = optional("username", SECRET, "The user, by reference.")
 _OCI_PASSWORD = optional("password", SECRET, "The password or token, by reference.")
 _OCI: Record[LocationSettings] = Record(
     "Artifacts in a registry. Without a user, what `docker login` has left.",
-    (_OCI_URL, _PLAIN_HTTP, _OCI_USER, _OCI_PASSWORD),
+    (_OCI_URL, _PLAIN_HTTP, _OCI_USER, _OCI_PASSWORD, _EXPIRES),
     lambda values: OciLocation(
-        values[_OCI_URL], values[_PLAIN_HTTP], values[_OCI_USER], values[_OCI_PASSWORD]
+        values[_OCI_URL],
+        values[_PLAIN_HTTP],
+        values[_OCI_USER],
+        values[_OCI_PASSWORD],
+        values[_EXPIRES],
     ),
     lambda values: _both(values, "username", "password"),
 )
@@ -209,7 +243,7 @@ _S3: Record[LocationSettings] = Record(
     "A bucket that speaks S3.",
     (
         *(_S3_URL, _ENDPOINT, _REGION),
-        *(_ACCESS_KEY, _SECRET_KEY, _AMAZON_CREDENTIALS),
+        *(_ACCESS_KEY, _SECRET_KEY, _AMAZON_CREDENTIALS, _EXPIRES),
     ),
     lambda values: S3Location(
         bucket=values[_S3_URL],
@@ -218,16 +252,18 @@ _S3: Record[LocationSettings] = Record(
         access_key=values[_ACCESS_KEY],
         secret_key=values[_SECRET_KEY],
         credentials=values[_AMAZON_CREDENTIALS],
+        credential_expires=values[_EXPIRES],
     ),
     lambda values: _both(values, "access_key", "secret_key"),
 )
 _GCS: Record[LocationSettings] = Record(
     "A bucket of Google Cloud Storage.",
-    (_GCS_URL, _ENDPOINT, _GOOGLE_CREDENTIALS),
+    (_GCS_URL, _ENDPOINT, _GOOGLE_CREDENTIALS, _EXPIRES),
     lambda values: GcsLocation(
         bucket=values[_GCS_URL],
         endpoint=values[_ENDPOINT],
         credentials=values[_GOOGLE_CREDENTIALS],
+        credential_expires=values[_EXPIRES],
     ),
 )
 

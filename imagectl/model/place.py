@@ -1,5 +1,8 @@
 """The settings of locations: what ``imagectl.yaml`` says about one place that consumers pull from.
 
+``credential_expires`` is when a credential ends, aware and in UTC: no provider tells that of
+long-lived ones, and it is what people forget. None: never, or nobody has written it down.
+
 Which formats a type of location takes is said here, since policies ask for it: a version is in a
 location when all its artifacts that the location takes are there.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import ClassVar
 
@@ -81,6 +85,7 @@ class GceLocation:
     endpoint: str | None = None
     storage_endpoint: str | None = None
     credentials: GoogleCredentials = Ambient.ADC
+    credential_expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class VsphereLocation:
     """None: the root pool of the datacenter's first cluster or host."""
     network: str | None = None
     """What throw-away clones are connected to; None: as in the template."""
+    credential_expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class OciLocation:
     username: SecretRef | None = None
     password: SecretRef | None = None
     """Both None: what ``docker login`` has left, else nobody."""
+    credential_expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,7 @@ class S3Location:
     secret_key: SecretRef | None = None
     """Both None: ``credentials``."""
     credentials: Ambient = Ambient.ENVIRONMENT
+    credential_expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +156,7 @@ class GcsLocation:
     bucket: Bucket
     endpoint: str | None = None
     credentials: GoogleCredentials = Ambient.ADC
+    credential_expires: datetime | None = None
 
 
 LocationSettings = (

@@ -11,14 +11,15 @@ import enum
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 
 from imagectl.errors import ImagectlError
 from imagectl.model.names import LocationName
-from imagectl.policy.wording import moment, span
+from imagectl.policy.wording import moment
 from imagectl.services.abreast import abreast
+from imagectl.services.credentials import RENEW, expiring
 from imagectl.services.ports import Credential, Location
 
 GIB = 1 << 30
@@ -32,9 +33,6 @@ KEEP_SPACE = 2 * GIB
 
 SMALL_SPACE = 1 << 26
 """Bytes for a folder of small documents."""
-
-EXPIRES_SOON = timedelta(days=14)
-"""How long before a credential expires one is warned: long enough for a holiday."""
 
 PROBE_PATIENCE = 20.0
 """Seconds for which a location that does not answer is asked again."""
@@ -270,9 +268,8 @@ def _location(seen: SeenLocation, now: datetime) -> Finding:
     who, expires = seen.credential.identity, seen.credential.expires
     if expires is None:
         return Finding(name, Level.OK, who)
-    if expires - now <= EXPIRES_SOON:
-        left = f"expires in {span(expires - now)}, {moment(expires)}"
-        return Finding(name, Level.WARN, f"{who}: {left}", "renew the credential before that")
+    if warning := expiring(seen.credential, now):
+        return Finding(name, Level.WARN, f"{who}: {warning}", RENEW)
     return Finding(name, Level.OK, f"{who}, until {moment(expires)}")
 
 

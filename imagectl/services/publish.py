@@ -1,9 +1,9 @@
 """Put a version where consumers pull it from, and show consumers the catalog.
 
 Promises: what is recorded as placed was verified by the location itself; what is about to be made
-is written down before (P7); all locations are filled at the same time, and what one of them fails
-at keeps no other from being filled and recorded. Publishing again renews when it was verified, and
-goes on where it was interrupted.
+is written down before (P7), once the location has let us in; all locations are filled at the same
+time, and what one of them fails at keeps no other from being filled and recorded. Publishing again
+renews when it was verified, and goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from imagectl.model.version import Artifact, Intent, Placement, Version, Version
 from imagectl.policy.promotion import find_version
 from imagectl.policy.wording import listed, nearest
 from imagectl.services.abreast import abreast
+from imagectl.services.credentials import RENEW, expiring
 from imagectl.services.ledger import Ledger
 from imagectl.services.ports import ArtifactStore, Catalog, Location, Progress, Publisher
 from imagectl.services.release import Releasing
@@ -148,6 +149,9 @@ class _Filling:
                 found[name] = self._look_up(name)
             except ImagectlError as error:
                 failed[name] = error
+        for name, denial in self._denials(found).items():
+            failed[name] = denial
+            del found[name]
         self._ledger.begin(
             [
                 (location, artifact)
@@ -175,6 +179,28 @@ class _Filling:
             {name: done[name] for name in names if name in done},
             {name: failed[name] for name in names if name in failed},
         )
+
+    def _denials(
+        self, found: Mapping[LocationName, tuple[Location, Sequence[Artifact]]]
+    ) -> dict[LocationName, ImagectlError]:
+        """Log in where something is to be made, before it is begun: which locations said what."""
+        tasks = {
+            name: location.probe
+            for name, (location, artifacts) in found.items()
+            if any(self._recorded(location, each) is None for each in artifacts)
+        }
+        denials: dict[LocationName, ImagectlError] = {}
+        with abreast(tasks, threading.Event()) as outcomes:
+            for name, outcome in outcomes:
+                if isinstance(outcome, ImagectlError):
+                    denials[name] = outcome
+                elif isinstance(outcome, Exception):
+                    raise outcome
+                elif self._progress is not None:
+                    now = self._releasing.clock.now()
+                    if warning := expiring(outcome, now):
+                        self._progress.note(f"{name}: the credential {warning}; {RENEW}")
+        return denials
 
     def _look_up(self, name: LocationName) -> tuple[Location, list[Artifact]]:
         """The location and what to put there. Raises before anything is begun for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 @pytest.fixture
 def broken(project: Project) -> Path:
-    """A file in the place of dc1: nothing can be put there until it is removed."""
-    file = project.root / "dc1"
+    """A file in the place of dc1's files: nothing can be put there until it is removed."""
+    (project.root / "dc1").mkdir()
+    file = project.root / "dc1" / "sha256"
     file.write_text("not a folder")
     return file
 
@@ -131,8 +133,10 @@ def test_a_definition_that_cannot_be_read_does_not_keep_a_version_from_its_locat
 def test_what_never_came_about_is_given_up(project: Project, imagectl: Run, broken: Path) -> None:
     assert imagectl("publish", NEW, "--to", "dc1").exit_code != 0
     # P3: what is there cannot be seen, so it may be that something is.
+    shutil.rmtree(broken.parent)
+    broken.parent.write_text("not a folder")
     assert imagectl("publish", NEW, "--give-up").exit_code == 5
-    broken.unlink()
+    broken.parent.unlink()
     record_version(project, "debian-base@20261122.1")
     assert imagectl("publish", "debian-base@20261122.1", "--to", "dc1").exit_code == 0
     said = answer(imagectl("publish", NEW, "--give-up", "--to", "dc1", "--json"), Published)

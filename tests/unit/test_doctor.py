@@ -217,6 +217,7 @@ def test_the_verb_looks_at_this_machine(imagectl: Run, tmp_path: Path) -> None:
         (15, Level.OK, "ci@acme, until 2026-12-05 12:00 UTC"),
         (14, Level.WARN, "ci@acme: expires in 14 d, 2026-12-04 12:00 UTC"),
         (1.5, Level.WARN, "ci@acme: expires in 1 d 12 h, 2026-11-22 00:00 UTC"),
+        (-2, Level.WARN, "ci@acme: should have expired on 2026-11-18 12:00 UTC, 2 d ago"),
     ],
 )
 def test_a_credential_that_expires_soon_is_a_warning(

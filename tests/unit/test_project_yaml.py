@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 import pytest
@@ -13,7 +13,7 @@ from imagectl.errors import BadInput
 from imagectl.formats.project_yaml import parse_project
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import LocationName
-from imagectl.model.place import Bucket, DirectoryLocation
+from imagectl.model.place import Bucket, DirectoryLocation, GcsLocation
 from imagectl.model.project import (
     Accelerator,
     BuildSettings,
@@ -234,6 +234,10 @@ LOCATION_TYPES = "directory, gce, vsphere, oci, s3, gcs"
             " `vsphere` or `oci` or `s3` or `gcs` is expected",
         ),
         (
+            "locations: {a: {type: gcs, url: gs://acme-images, credential_expires: 2027-02-30}}",
+            "1:71: locations.a.credential_expires: '2027-02-30' is not a day (write YYYY-MM-DD)",
+        ),
+        (
             "locations: {a: {type: directory, path: x}, b: {type: directory, path: x}}",
             "1:71: locations.b.path: the place of location 'a' already"
             " (two locations need two places)",
@@ -267,3 +271,12 @@ def test_arbitrary_bytes_raise_nothing_but_bad_input(data: bytes) -> None:
         except BadInput as error:
             said = str(error)
             assert said.endswith("f")
+
+
+def test_when_a_credential_ends_is_a_day_in_utc() -> None:
+    found = read(
+        "locations: {a: {type: gcs, url: gs://acme-images, credential_expires: 2027-01-31}}"
+    )
+    assert found.locations[LocationName("a")] == GcsLocation(
+        Bucket("gs", "acme-images"), credential_expires=datetime(2027, 1, 31, tzinfo=UTC)
+    )

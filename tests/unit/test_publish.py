@@ -32,7 +32,7 @@ from imagectl.model.version import Artifact, Intent, Placement, VersionRef
 from imagectl.model.view import View
 from imagectl.services import publish
 from imagectl.services.abreast import abreast
-from imagectl.services.ports import Committed, Moved
+from imagectl.services.ports import Committed, Credential, Moved
 from imagectl.testing.build import RecordingProgress
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
@@ -78,8 +78,17 @@ class Place(MemoryLocation):
         self.error: BaseException | None = None
         self.after: BaseException | None = None
         self.gaps: tuple[str, ...] = ()
+        self.denial: Denied | None = None
+        self.expires: datetime | None = None
+        self.probes = 0
         self.prefix = ""
         self.seen: list[tuple[Intent, ...]] = []
+
+    def probe(self) -> Credential:
+        self.probes += 1
+        if self.denial is not None:
+            raise self.denial
+        return Credential("alice", self.expires)
 
     def named(self, version: VersionRef, artifact: Artifact) -> str:
         return f"{self.prefix}{super().named(version, artifact)}"
@@ -222,6 +231,33 @@ def test_the_exit_code_is_of_the_worst_that_is_known(
     with pytest.raises(ImagectlError) as caught:
         world.place(made.ref)
     assert caught.value.exit_code == code
+
+
+def test_where_one_is_not_let_in_nothing_is_begun(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    """A credential that does not do is found out before gigabytes have been uploaded."""
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    places[DC1].denial = Denied("alice may not write there", denial=Denial.TOO_NARROW)
+    with pytest.raises(CannotTell, match="is not in dc1; it is in local") as caught:
+        world.place(made.ref)
+    assert isinstance(caught.value.causes["dc1"], Denied)
+    assert places[DC1].puts == 0
+    assert intents(world) == []
+    assert placed(world) == {LOCAL}
+
+
+def test_one_logs_in_where_something_is_to_be_made_and_is_warned_of_what_ends(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    made = world.recorded(ONE)
+    told = RecordingProgress()
+    places[LOCAL].expires = NOW + timedelta(days=3)
+    publish.place(world.releasing, world.store, made.ref, progress=told)
+    (note,) = told.notes
+    assert note.startswith("local: the credential expires in 3 d, ")
+    publish.place(world.releasing, world.store, made.ref, progress=told)
+    assert places[LOCAL].probes == 1, "verifying logs in by itself"
 
 
 def test_the_only_location_fails_with_its_own_error(

@@ -96,6 +96,7 @@ WORDS = (
     *("https://mirror.example/debian", "http://mirror.example", "ftp://mirror.example/x"),
     *("https://u:p@mirror.example/", "a" * 64, "sha256:" + "0" * 64, "0" * 63, "g" * 64),
     *("debian-security", "all", "1:2.3-4+deb12u1", "2026-11-20T12:00:00Z", "2026-11-31T12:00:00Z"),
+    *("2027-01-31", "2027-13-01", "tomorrow"),
     *("etc/*.db", "var/{a,b}/**", "var/{a", "{a,..}/b", "etc/[a-z]", "**", "first-boot", r"\1"),
     *("1969-12-31T23:59:59Z", "text/html; charset=utf-8"),
     *("images/x/t.json", "images/x/t.pkr.hcl", "images/t.json", "qemu.x"),

@@ -325,7 +325,7 @@ class GceLocation:
                 why=f"it lacks {', '.join(sorted(lacking))}",
                 hint="docs/how-to/gce.md lists the roles that it needs",
             )
-        return Credential(identity)
+        return Credential(identity, self._settings.credential_expires)
 
     def boot(
         self, placement: Placement, work: Workspace, progress: Progress

@@ -178,7 +178,7 @@ class GcsObjects:
                 hint="docs/how-to/buckets.md says which role has them",
             )
         self._look()
-        return Credential(opened.account.identity)
+        return Credential(opened.account.identity, self._settings.credential_expires)
 
     def _look(self) -> None:
         """Raises what a bucket raises that is not there, or not to be read."""

@@ -65,6 +65,7 @@ class OciLocation:
         self._name = name
         self._url = settings.url
         self._prefix = settings.url.split("/", 1)[1]
+        self._expires = settings.credential_expires
         self._registry = Registry(name, settings, around)
         self._catalog = around.catalog
 
@@ -168,7 +169,7 @@ class OciLocation:
 
     def probe(self) -> Credential:
         self._registry.probe(f"{self._prefix}/probe")
-        return Credential(self._registry.identity)
+        return Credential(self._registry.identity, self._expires)
 
     def boot(
         self, placement: Placement, work: Workspace, progress: Progress

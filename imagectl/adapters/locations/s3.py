@@ -232,7 +232,7 @@ class S3Objects:
         upload = self._call("create_multipart_upload", "beginning an upload", given)["UploadId"]
         self._call("abort_multipart_upload", "giving it up", {**given, "UploadId": upload})
         self.delete("owners/probe")
-        return Credential(self._identity)
+        return Credential(self._identity, self._settings.credential_expires)
 
     def _key(self, name: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._prefix + name}

@@ -196,7 +196,7 @@ class VsphereLocation:
                 why=f"it lacks {', '.join(lacking)}",
                 hint="docs/how-to/vsphere.md has the whole list, with the reasons",
             )
-        return Credential(self._session.user)
+        return Credential(self._session.user, self._settings.credential_expires)
 
     def boot(
         self, placement: Placement, work: Workspace, progress: Progress
