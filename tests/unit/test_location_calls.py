@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagectl.adapters.locations.calls import Again, Calls, Line, pause_before
+from imagectl.adapters.locations.calls import Again, Calls, Line, boot_id, pause_before
 from imagectl.errors import CannotTell, Throttled
 from imagectl.model.names import LocationName
 
@@ -116,10 +116,42 @@ def test_a_file_that_cannot_be_read_costs_nothing_but_time(tmp_path: Path, text:
     assert json.loads(path.read_text())["calls"] == 1
 
 
-def test_a_line_of_before_the_machine_was_started_is_forgotten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("boot", [{}, {"boot": "another"}])
+def test_a_line_of_before_the_machine_was_started_is_forgotten(
+    tmp_path: Path, boot: dict[str, str]
+) -> None:
+    """Or of another host that shares the folder: its clock began at another time."""
     path = tmp_path / "limits" / "here.json"
     path.parent.mkdir()
-    path.write_text(json.dumps({"free_at": 1e9, "held_until": 1e9, "calls": 7}))
+    ahead = time.monotonic() + 2400
+    path.write_text(json.dumps({"free_at": ahead, "held_until": ahead, "calls": 7, **boot}))
     began = time.monotonic()
     Line(path, 1000).wait(began + 9)
     assert time.monotonic() - began < 1
+    assert json.loads(path.read_text())["boot"] == boot_id()
+
+
+def test_a_line_is_never_longer_than_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagectl.adapters.locations.calls.LONGEST_LINE", 1.2)
+    path = tmp_path / "limits" / "here.json"
+    path.parent.mkdir()
+    ahead = time.monotonic() + 2400
+    noted = {"free_at": ahead, "held_until": 0, "calls": 7, "boot": boot_id()}
+    path.write_text(json.dumps(noted))
+    began = time.monotonic()
+    Line(path, 1000).wait(began + 9)
+    assert time.monotonic() - began < 2
+
+
+def test_what_a_provider_has_asked_of_all_is_not_cut_short_by_a_deadline(tmp_path: Path) -> None:
+    """Another process was asked for more patience than this one has."""
+    Line(tmp_path / "limits" / "here.json", 1000).hold(60)
+    here = Calls(HERE, tmp_path, per_second=1000, deadline=0.5)
+    began = time.monotonic()
+    with pytest.raises(Throttled, match="reading did not work") as raised:
+        here.run("reading", Fails(0), passing)
+    assert time.monotonic() - began < 0.4
+    assert here.requests == 0
+    assert raised.value.why.startswith("the provider asked for patience, for ")

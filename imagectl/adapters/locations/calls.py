@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import random
@@ -41,6 +42,13 @@ half."""
 
 BURST_SECONDS = 1.0
 """What may be used at once of a limit after a rest: this many seconds' worth."""
+
+LONGEST_LINE = 10.0
+"""Seconds that a call waits for those before it, at most. No project has so many at once; a file
+that says so has stayed from something else."""
+
+LONGEST_HOLD = 3600.0
+"""Seconds that a provider is believed to ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,9 @@ class Calls:
 
         def pause_after(error: Exception) -> float | bool:
             nonlocal last
+            if isinstance(error, _Held):
+                last = Again(error.seconds, True, str(error))
+                return False
             last = again(error)
             if last is None:
                 return False
@@ -99,8 +110,8 @@ class Calls:
         try:
             for each in stamina.retry_context(on=pause_after, attempts=None, timeout=None):
                 with each:
-                    tries += 1
                     self._line.wait(began + self._deadline)
+                    tries += 1
                     with self._counting:
                         self._requests += 1
                     return attempt()
@@ -114,10 +125,11 @@ class Calls:
         seconds = self._clock.monotonic() - began
         kind = Throttled if last.throttled else CannotTell
         times = "once" if tries == 1 else f"{tries} times"
+        tried = f"tried {times} in {seconds:.0f} s; the last answer was: " if tries else ""
         return kind(
             f"{what} did not work",
             where=f"location {self._location}",
-            why=f"tried {times} in {seconds:.0f} s; the last answer was: {last.why}",
+            why=f"{tried}{last.why}",
             hint="type the command again later: it goes on where it stopped",
         )
 
@@ -131,15 +143,31 @@ def pause_before(attempt: int, after: float | None) -> float:
     return pause if after is None else after + min(pause, 1.0)
 
 
+class _Held(Exception):
+    """A provider has asked for more patience than the caller has. ``seconds``: how much more."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the provider asked for patience, for {seconds:.0f} s more")
+        self.seconds = seconds
+
+
+@functools.cache
+def boot_id() -> str:
+    """Another one whenever the machine is started: its monotonic clock begins anew then."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 @dataclass(slots=True)
 class Limit:
-    """What the file says. Times are those of the machine's monotonic clock, in seconds.
+    """What the file says. Times are those of the machine's monotonic clock, in seconds, since it
+    was started as ``boot``.
 
     ``free_at`` is when the calls that were let in are over, at the rate allowed; ``held_until``,
     what a provider asked for; ``calls`` counts all that were let in.
     """
 
     per_second: float
+    boot: str
     free_at: float = 0.0
     held_until: float = 0.0
     calls: int = 0
@@ -155,9 +183,12 @@ class Line:
 
     def wait(self, until: float) -> None:
         """Return when it is our turn, or at *until* (of the monotonic clock), if that is earlier:
-        the caller's deadline is its own."""
+        the caller's deadline is its own. Raises _Held at once where a provider has asked for
+        patience until later than that."""
         with self._limit() as limit:
             now = self._clock.monotonic()
+            if limit.held_until > max(now, until):
+                raise _Held(limit.held_until - now)
             # A call is let in when the line is less than a burst long.
             begin = max(now, limit.free_at)
             limit.free_at = begin + 1 / self._per_second
@@ -170,7 +201,8 @@ class Line:
     def hold(self, seconds: float) -> None:
         """Nobody's turn comes for that long."""
         with self._limit() as limit:
-            limit.held_until = max(limit.held_until, self._clock.monotonic() + seconds)
+            until = self._clock.monotonic() + min(seconds, LONGEST_HOLD)
+            limit.held_until = max(limit.held_until, until)
 
     @contextlib.contextmanager
     def _limit(self) -> Iterator[Limit]:
@@ -187,20 +219,20 @@ class Line:
                 os.close(fd)
 
     def _read(self, text: bytes) -> Limit:
-        """What is unreadable, or of before the machine was started, is forgotten."""
-        limit = Limit(self._per_second)
+        """What is unreadable, of before the machine was started, or of another machine that shares
+        the folder, is forgotten; and what nobody can have meant."""
+        limit = Limit(self._per_second, boot_id())
         try:
             found = json.loads(text)
+            limit.calls = int(found["calls"])
+            if found["boot"] != limit.boot:
+                return limit
             limit.free_at = float(found["free_at"])
             limit.held_until = float(found["held_until"])
-            limit.calls = int(found["calls"])
         except (ValueError, KeyError, TypeError):
-            return Limit(self._per_second)
+            return Limit(self._per_second, boot_id())
         now = self._clock.monotonic()
-        if limit.free_at > now + LONGEST_LINE or limit.held_until > now + LONGEST_LINE:
-            limit.free_at = limit.held_until = 0.0
+        limit.free_at = min(limit.free_at, now + LONGEST_LINE)
+        if not limit.held_until <= now + LONGEST_HOLD:
+            limit.held_until = 0.0
         return limit
-
-
-LONGEST_LINE = 3600.0
-"""A line that is longer, in seconds, was written before the machine was started anew."""
