@@ -192,26 +192,37 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
 def point(releasing: Releasing, images: Collection[ImageName] | None = None) -> None:
     """Make the locations' own pointers (families) show the channels' heads, of *images* or of all.
 
-    Cheap where locations have none. Every location is told before the first error is raised.
+    Where a head is not in a location that has had other versions, it is told so: its pointers must
+    not go on showing what the channel has left. Cheap where locations have none. Every location is
+    told before the first error is raised.
     """
     snapshot = releasing.catalog.snapshot(images)
     first_error: ImagectlError | None = None
     for name, location in releasing.locations.items():
         for image in snapshot.images:
+            if not _ever_in(name, image, snapshot):
+                continue
             heads = {}
             for (owner, channel), known in snapshot.channels.items():
                 ref = VersionRef(image, known.head.version)
                 there = required_placements(snapshot, ref, (name,), takes_of({name: location}))
                 if owner == image and there:
                     heads[channel] = there[0]
-            if not heads:
-                continue
             try:
                 location.point(image, heads)
             except ImagectlError as error:
                 first_error = first_error or error
     if first_error is not None:
         raise first_error
+
+
+def _ever_in(location: LocationName, image: ImageName, snapshot: Snapshot) -> bool:
+    return any(
+        each.location == location
+        for ref, placed in snapshot.placements.items()
+        if ref.image == image
+        for each in placed
+    )
 
 
 def commit(catalog: Catalog, change: Change) -> Committed:

@@ -748,6 +748,22 @@ def test_after_a_move_locations_are_told_what_channels_point_to(
     assert local.pointers[CI][STABLE].location == LOCAL
 
 
+def test_a_location_without_the_older_version_is_told_that_the_newer_one_is_left(
+    world: World, local: Meddled, dc1: MemoryLocation
+) -> None:
+    """Optional locations do not have every version: no pointer may go on showing the bad one."""
+    world.built(ONE)
+    made = world.recorded(TWO)
+    world.place(made.ref, DC1)
+    world.enter(made.ref)
+    assert dc1.pointers[CI][BETA].version == made.ref
+    world.built(BASE_ONE)
+    assert BASE not in dc1.pointers, "where nothing of it ever was, nothing is asked"
+    world.rollback("beta", CI)
+    assert dc1.pointers[CI] == {}
+    assert local.pointers[CI][BETA].version == ref(ONE)
+
+
 def test_a_check_asks_for_the_whole_window(
     world: World, local: Meddled, untouched: Callable[[], None]
 ) -> None:
