@@ -10,13 +10,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from peers.google.calls import Call, Cut, FailOperation, LoseAnswer, Refuse, Stale, Wait
+from peers.google.calls import Call, Cut, FailOperation, LoseAnswer, Refuse, Stale, Wait, Warn
 from peers.google.peer import google
 from peers.sshd import ssh_server
 from support.examples import NOW, ref
@@ -434,6 +435,28 @@ def test_a_family_with_a_foreign_image_is_a_conflict_and_nothing_changes(tmp_pat
         with pytest.raises(Conflict, match="debian-ci-stable"):
             place.location.point(IMAGE, {STABLE: placed})
         assert place.peer.compute.resources == before
+
+
+@pytest.mark.parametrize("with_head", [True, False])
+def test_a_family_that_is_listed_in_part_cannot_be_told_and_nothing_changes(
+    tmp_path: Path, with_head: bool
+) -> None:
+    """P3: a newer image that the listing lacks would stay, and Google gives out the newest."""
+    with at_google(tmp_path, family_channel=STABLE) as place:
+        good = put(place, place.artifact(tmp_path, 0))
+        bad = put(place, place.artifact(tmp_path, 1), str(LATER_VERSION))
+        place.location.point(IMAGE, {STABLE: bad})
+        before = deepcopy(place.peer.compute.resources)
+        with (
+            place.peer.during(Warn(), "compute.images.list") as rule,
+            pytest.raises(CannotTell, match="debian-ci-stable") as told,
+        ):
+            place.location.point(IMAGE, {STABLE: good} if with_head else {})
+        assert rule.hits
+        assert "UNREACHABLE" in told.value.why
+        assert place.peer.compute.resources == before
+        place.location.point(IMAGE, {STABLE: good})
+        assert place.peer.compute.resources[good.reference]["family"] == "debian-ci-stable"
 
 
 def test_without_a_channel_there_are_no_families(

@@ -48,7 +48,7 @@ from imagectl.adapters.locations.gce_labels import (
     to_labels,
 )
 from imagectl.adapters.locations.gce_native import adopt, describe, description
-from imagectl.adapters.locations.gce_project import Project
+from imagectl.adapters.locations.gce_project import Project, warned
 from imagectl.adapters.locations.gce_upload import Uploaded, Uploads
 from imagectl.adapters.locations.google_account import log_in
 from imagectl.adapters.locations.owners import owner_of, placed_by
@@ -283,8 +283,8 @@ class GceLocation:
             for page in self._project.pages():
                 pages += 1
                 shown += map(self._shown, page.items)
-                if "warning" in page:
-                    gaps.append(_warned(page.warning))
+                if said := warned(page):
+                    gaps.append(said)
         except (CannotTell, Failed) as error:
             if not pages:
                 raise
@@ -397,11 +397,6 @@ def _check_description(data: bytes, placement: Placement) -> None:
             where=placement.provider_id,
             why="its description has another digest",
         )
-
-
-def _warned(warning: object) -> str:
-    """Google's class of that name has other attributes than Python's, for which mypy takes it."""
-    return f"{getattr(warning, 'code', '')}: {getattr(warning, 'message', '')}"
 
 
 def _time(text: str) -> datetime | None:

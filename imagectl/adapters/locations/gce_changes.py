@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imagectl.adapters.locations.calls import pause_before
 from imagectl.adapters.locations.gce_labels import from_labels
-from imagectl.adapters.locations.gce_project import Project, Told
-from imagectl.errors import Conflict, NotFound
+from imagectl.adapters.locations.gce_project import Project, Told, warned
+from imagectl.errors import CannotTell, Conflict, NotFound
 
 if TYPE_CHECKING:
     from google.cloud.compute_v1 import Image
@@ -79,18 +79,23 @@ def share(project: Project, image: Image, members: Collection[str]) -> None:
 
 
 def show_in_family(project: Project, family: str, head: Image | None, catalog: str) -> None:
-    """Make *head* the family's only image; None: empty it. Raises Conflict, before anything is
-    changed, where an image is in it that is not *catalog*'s.
+    """Make *head* the family's only image; None: empty it. Raises, before anything is changed,
+    Conflict where an image is in it that is not *catalog*'s, and CannotTell where Google could not
+    list all that is in it (P3).
 
     First the head comes in, then all others go, so that the family is never empty meanwhile: of
     several, Google gives out the newest.
     """
-    inside = [
-        each
-        for page in project.pages(f'family = "{family}"')
-        for each in page.items
-        if each.family == family
-    ]
+    inside: list[Image] = []
+    for page in project.pages(f'family = "{family}"'):
+        if said := warned(page):
+            raise CannotTell(
+                f"it cannot be told which images are in the family {family}",
+                where=f"location {project.location}: project {project.id}",
+                why=f"Google listed only a part of them: {said}",
+                hint="nothing was changed; type the command again later",
+            )
+        inside += (each for each in page.items if each.family == family)
     for each in inside:
         owner = from_labels(each.labels)
         if owner is None or owner.catalog != catalog:

@@ -389,3 +389,12 @@ class Project:
     def wrong(self, told: Told, what: str) -> Exception:
         """The error that an answer is to somebody who knows no better."""
         return meaning(told.answer, what, self._name, self._account.identity)
+
+
+def warned(page: compute_v1.ImageList) -> str:
+    """Why the page does not hold all that it should; empty where it does (P3)."""
+    if "warning" not in page:
+        return ""
+    # Google's class of that name has other attributes than Python's, for which mypy takes it.
+    warning: object = page.warning
+    return f"{getattr(warning, 'code', '')}: {getattr(warning, 'message', '')}"
