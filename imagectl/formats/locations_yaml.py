@@ -146,7 +146,9 @@ _GCE_SHARE = defaulted(
 _GCE_ZONE = optional("zone", _PLACE, "Where throw-away instances are booted for tests.")
 _GCE_MACHINE = defaulted("machine_type", _WORD, "What those instances are.", "e2-small")
 _GCE_NETWORK = optional("network", _WORD, "The network that they are in.")
-_GCE_UPLOADS = optional("storage_endpoint", URL, "The same for the bucket.")
+_GCE_UPLOADS = optional(
+    "storage_endpoint", URL, "The same for the bucket. Neither goes without the other."
+)
 _GCE: Record[LocationSettings] = Record(
     "Images of a Google Compute Engine project. Takes the format gce.",
     (
@@ -175,6 +177,9 @@ _GCE: Record[LocationSettings] = Record(
         storage_endpoint=values[_GCE_UPLOADS],
         credentials=values[_GOOGLE_CREDENTIALS],
         credential_expires=values[_EXPIRES],
+    ),
+    lambda values: _both(
+        values, "endpoint", "storage_endpoint", "else credentials and disks would go to Google too"
     ),
 )
 
@@ -268,12 +273,12 @@ _GCS: Record[LocationSettings] = Record(
 )
 
 
-def _both(values: Values, one: str, other: str) -> None:
-    """A user without a password is nobody."""
+def _both(values: Values, one: str, other: str, hint: str = "") -> None:
+    """Neither means anything alone, as a user without a password is nobody."""
     typed = set(values.keys())
     for given, missing in ((one, other), (other, one)):
         if given in typed and missing not in typed:
-            values.reject((given,), f"needs {missing!r} beside it")
+            values.reject((given,), f"needs {missing!r} beside it", hint)
 
 
 LOCATION_TYPES: Mapping[str, Record[LocationSettings]] = MappingProxyType(

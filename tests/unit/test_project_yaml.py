@@ -238,6 +238,18 @@ LOCATION_TYPES = "directory, gce, vsphere, oci, s3, gcs"
             "1:71: locations.a.credential_expires: '2027-02-30' is not a day (write YYYY-MM-DD)",
         ),
         (
+            "locations: {a: {type: gce, project: acme-images, bucket: acme-upload,"
+            " endpoint: 'https://compute.example'}}",
+            "1:89: locations.a.endpoint: needs 'storage_endpoint' beside it"
+            " (else credentials and disks would go to Google too)",
+        ),
+        (
+            "locations: {a: {type: gce, project: acme-images, bucket: acme-upload,"
+            " storage_endpoint: 'https://storage.example'}}",
+            "1:89: locations.a.storage_endpoint: needs 'endpoint' beside it"
+            " (else credentials and disks would go to Google too)",
+        ),
+        (
             "locations: {a: {type: directory, path: x}, b: {type: directory, path: x}}",
             "1:71: locations.b.path: the place of location 'a' already"
             " (two locations need two places)",
