@@ -71,6 +71,24 @@ def test_a_version_tag_of_somebody_else_stops_before_anything_is_pushed(
     assert not place.server.blob(artifact.sha256).exists()
 
 
+@pytest.mark.parametrize("tag", ["20261120.1", "20261120.1-qcow2-amd64"])
+def test_a_docker_image_under_a_tag_of_ours_is_not_overwritten(
+    place: InRegistry, tmp_path: Path, tag: str
+) -> None:
+    """P2. Registries give it only to those who ask for Docker's types."""
+    artifact, source = place.artifact(tmp_path)
+    place.push_docker_list(f"{place.prefix}/debian-ci", tag)
+    path = f"/v2/{place.prefix}/debian-ci/manifests/{tag}"
+    before = place.ask("GET", path)[2]
+    assert [(each.name, each.owner) for each in place.location.view(lambda: NOW).found] == [
+        (f"debian-ci:{tag}", None)
+    ]
+    with pytest.raises(Conflict, match="is not ours"):
+        place.location.put(VERSION, artifact, source, NOW, ignore)
+    assert place.ask("GET", path)[2] == before
+    assert not place.server.blob(artifact.sha256).exists()
+
+
 def test_an_index_that_was_lost_is_made_again(place: InRegistry, tmp_path: Path) -> None:
     artifact, source = place.artifact(tmp_path)
     placed = place.location.put(VERSION, artifact, source, NOW, ignore)

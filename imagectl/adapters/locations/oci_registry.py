@@ -45,6 +45,11 @@ T = TypeVar("T")
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+_ACCEPT = f"{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_LIST}, */*"
+"""All that a tag may name: what is not asked for is answered as if it were not there, and would be
+overwritten (P2)."""
 BYTES = "application/octet-stream"
 READ = 1 << 20
 CHUNK = 16 << 20
@@ -98,8 +103,9 @@ class Registry:
         self.identity = "nobody"
 
     def manifest(self, repository: str, reference: str) -> Manifest:
-        """By tag or digest, checked against the digest. Raises NotFound, Corrupt."""
-        accept = {"Accept": f"{MANIFEST}, {INDEX}"}
+        """By tag or digest, of whatever type, checked against the digest. Raises NotFound,
+        Corrupt."""
+        accept = {"Accept": _ACCEPT}
         url = f"{repository}/manifests/{reference}"
         with self._call("GET", url, f"reading {reference}", {200}, accept) as said:
             data = said.content

@@ -24,7 +24,13 @@ from peers.faults import (
 from peers.registry import PASSWORD, USER, DockerRegistry, docker_registry
 
 from imagectl.adapters.locations.oci import DISK, OciLocation
-from imagectl.adapters.locations.oci_registry import INDEX, MANIFEST
+from imagectl.adapters.locations.oci_registry import (
+    BYTES,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    INDEX,
+    MANIFEST,
+)
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.place import OciLocation as Settings
 from imagectl.model.version import Artifact, Placement
@@ -79,7 +85,7 @@ class InRegistry:
         connection = http.client.HTTPConnection(*self.server.address, timeout=30)
         headers = {
             "Authorization": f"Basic {LOGIN}",
-            "Accept": f"{MANIFEST}, {INDEX}",
+            "Accept": f"{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_LIST}",
             "Content-Type": kind,
         }
         connection.request(method, path, data, headers)
@@ -90,12 +96,7 @@ class InRegistry:
 
     def push(self, repository: str, tag: str, document: dict[str, Any]) -> None:
         config = b"{}"
-        digest_of = f"sha256:{hashlib.sha256(config).hexdigest()}"
-        _, headers, _ = self.ask("POST", f"/v2/{repository}/blobs/uploads/")
-        where = headers["Location"].removeprefix(
-            f"http://{':'.join(map(str, self.server.address))}"
-        )
-        self.ask("PUT", f"{where}&digest={digest_of}", config, "application/octet-stream")
+        digest_of = self._push_blob(repository, config)
         whole = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -111,6 +112,45 @@ class InRegistry:
         data = json.dumps(whole).encode()
         status, _, body = self.ask("PUT", f"/v2/{repository}/manifests/{tag}", data)
         assert status == 201, body
+
+    def push_docker_list(self, repository: str, tag: str) -> None:
+        """What ``docker manifest push`` makes: an image of arm64 in a list of Docker's own type."""
+        config = b'{"architecture": "arm64", "os": "linux"}'
+        image = {
+            "schemaVersion": 2,
+            "mediaType": DOCKER_MANIFEST,
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "digest": self._push_blob(repository, config),
+                "size": len(config),
+            },
+            "layers": [],
+        }
+        data = json.dumps(image).encode()
+        digest_of = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        entry = {
+            "mediaType": DOCKER_MANIFEST,
+            "digest": digest_of,
+            "size": len(data),
+            "platform": {"architecture": "arm64", "os": "linux"},
+        }
+        whole = {"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [entry]}
+        for reference, body, kind in (
+            (digest_of, data, DOCKER_MANIFEST),
+            (tag, json.dumps(whole).encode(), DOCKER_LIST),
+        ):
+            path = f"/v2/{repository}/manifests/{reference}"
+            status, _, answered = self.ask("PUT", path, body, kind)
+            assert status == 201, answered
+
+    def _push_blob(self, repository: str, data: bytes) -> str:
+        digest_of = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        _, headers, _ = self.ask("POST", f"/v2/{repository}/blobs/uploads/")
+        where = headers["Location"].removeprefix(
+            f"http://{':'.join(map(str, self.server.address))}"
+        )
+        self.ask("PUT", f"{where}&digest={digest_of}", data, BYTES)
+        return digest_of
 
     def artifact(self, folder: Path, seed: int = 0) -> tuple[Artifact, Path]:
         # Repositories share what they hold: a disk that another test has damaged must not be ours.
