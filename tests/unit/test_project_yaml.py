@@ -240,7 +240,7 @@ LOCATION_TYPES = "directory, gce, vsphere, oci, s3, gcs"
         (
             "locations: {a: {type: gce, project: acme-images, bucket: acme-upload,"
             " endpoint: 'https://compute.example'}}",
-            "1:89: locations.a.endpoint: needs 'storage_endpoint' beside it"
+            "1:81: locations.a.endpoint: needs 'storage_endpoint' beside it"
             " (else credentials and disks would go to Google too)",
         ),
         (
