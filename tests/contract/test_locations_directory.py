@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -13,11 +14,15 @@ from support.examples import NOW, ref
 from support.places import directory, surroundings
 from support.places.place import CATALOG_ID, LOCAL, artifact_of, ignore
 from support.processes import Killer
+from support.world import World
 
 from imagectl.adapters.locations.directory import DirectoryLocation
 from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
 from imagectl.model.place import DirectoryLocation as Settings
 from imagectl.model.version import Placement
+from imagectl.testing.catalog import MemoryCatalog
+from imagectl.testing.published import MemoryPublisher
+from imagectl.testing.store import MemoryStore
 
 VERSION = ref("debian-ci@20261120.1")
 DATA = b"a disk" * 1000
@@ -50,6 +55,70 @@ def test_a_directory_that_was_moved_gives_its_new_path(tmp_path: Path, source: P
     (tmp_path / "d").rename(tmp_path / "e")
     found = directory(tmp_path / "e").verify(placed, LATER)
     assert found.reference == str(tmp_path / "e" / placed.provider_id)
+
+
+def test_what_was_placed_in_another_folder_is_put_in_the_new_one(
+    tmp_path: Path, source: Path
+) -> None:
+    """The settings were switched to a new folder: nothing there is lost (P2), so it can be
+    filled, also by a command that was killed before."""
+    placed = put(directory(tmp_path / "d"), source)
+    there = directory(tmp_path / "e")
+    with pytest.raises(CannotTell, match="not there, or not mounted"):
+        there.verify(placed, LATER)
+    (tmp_path / "e" / "lost+found").mkdir(parents=True)
+    with pytest.raises(NotFound, match="not in what location local means now") as raised:
+        there.verify(placed, LATER)
+    assert f"was placed in {tmp_path / 'd'}, and the location is now" in raised.value.why
+    (tmp_path / "e" / "owners").mkdir()
+    with pytest.raises(NotFound):
+        there.verify(placed, LATER)
+    with pytest.raises(NotFound):
+        there.fetch(placed, tmp_path / "copy", ignore)
+    assert there.verify(put(there, source), LATER).verified == LATER
+
+
+def test_a_location_that_was_switched_to_a_new_folder_is_backfilled(tmp_path: Path) -> None:
+    for folder in ("d", "e", "store"):
+        (tmp_path / folder).mkdir()
+    store = MemoryStore(tmp_path / "store")
+    world = World(
+        MemoryCatalog(), [directory(tmp_path / "d")], [MemoryPublisher()], store, tmp_path
+    )
+    made = [world.built(f"debian-ci@2026112{day}.1").ref for day in (0, 1)]
+    switched = directory(tmp_path / "e")
+    world.releasing = replace(world.releasing, locations={LOCAL: switched})
+    done = world.backfill()
+    assert not done.failed
+    assert {each.version for each in done.placed} == set(made)
+    for placed in (each for version in made for each in world.catalog.snapshot().placed(version)):
+        assert placed.reference.startswith(str(tmp_path / "e"))
+        assert switched.verify(placed, LATER)
+
+
+def test_a_folder_that_is_not_mounted_is_not_another_one(tmp_path: Path, source: Path) -> None:
+    """P2: neither under the name of a link, nor after the whole project has moved."""
+    for project in ("one", "two"):
+        (tmp_path / project).mkdir()
+
+    def in_project(name: str, path: str = "images/disks") -> DirectoryLocation:
+        around = surroundings(tmp_path / name)
+        return DirectoryLocation(LOCAL, Settings(PurePosixPath(path)), around)
+
+    placed = put(in_project("one"), source)
+    shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
+    assert in_project("two").verify(placed, LATER).reference.startswith(str(tmp_path / "two"))
+    for project in ("one", "two"):
+        shutil.rmtree(tmp_path / project / "images")
+        (tmp_path / project / "images" / "disks").mkdir(parents=True)
+        with pytest.raises(CannotTell, match="not mounted"):
+            in_project(project).verify(placed, LATER)
+    (tmp_path / "link").symlink_to(tmp_path / "one" / "images" / "disks")
+    with pytest.raises(CannotTell, match="not mounted"):
+        directory(tmp_path / "link").verify(placed, LATER)
+    (tmp_path / "one" / "disks").mkdir()
+    with pytest.raises(NotFound, match="means now"):
+        in_project("one", "disks").verify(placed, LATER)
 
 
 def test_a_directory_never_reads_outside_itself(tmp_path: Path, source: Path) -> None:

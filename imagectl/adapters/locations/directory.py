@@ -2,7 +2,8 @@
 
 The artifacts are below it as ``sha256/ab/abcd...``, read-only, and beside them the records of who
 needs them (``owners.py``). Verifying hashes them again. Where there is nothing at all, nothing is
-concluded from it: the file system may not be mounted (P2).
+concluded from it: the file system may not be mounted (P2). Only what was placed in another folder,
+before the settings named this one, is certainly not in this one yet.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class DirectoryLocation:
     def __init__(self, name: LocationName, settings: Settings, around: Surroundings) -> None:
         self._name = name
         self._files = ContentFolder(around.project / settings.path, f"location {name}")
+        self._project = around.project
+        self._path = settings.path
         self._catalog = around.catalog
 
     @property
@@ -116,7 +119,7 @@ class DirectoryLocation:
         try:
             path = self._files.check(placement.sha256)
         except NotFound:
-            self._require_mounted()
+            self._require_here(placement)
             raise
         # A project may have moved since: what consumers are given has moved with it.
         return replace(placement, reference=str(path), verified=now)
@@ -227,12 +230,46 @@ class DirectoryLocation:
             with contextlib.suppress(OSError):  # others have records too
                 record.parent.rmdir()
 
+    def _require_here(self, placement: Placement) -> None:
+        """Raises NotFound where the placement was made in another folder, and CannotTell where it
+        was made in this one, which may not be mounted."""
+        try:
+            self._require_mounted()
+        except CannotTell:
+            before = self._other_root(placement)
+            if before is None or not self._files.root.is_dir():
+                raise
+            raise NotFound(
+                f"{placement.version} is not in what location {self._name} means now",
+                where=f"{placement.version} in {self._name}",
+                why=f"it was placed in {before}, and the location is now {self._files.root}, which "
+                "holds nothing of imagectl's yet",
+                hint=f"`imagectl publish {placement.version} --to {self._name}` puts it there; "
+                "if the folder should be a mounted one, mount it first",
+            ) from None
+
+    def _other_root(self, placement: Placement) -> Path | None:
+        """The folder that the placement was made in; None where that may be this one."""
+        below = f"/{placement.provider_id}"
+        before = Path(placement.reference.removesuffix(below))
+        if not placement.reference.endswith(below) or before == self._files.root:
+            return None
+        if not self._path.is_absolute() and not before.is_relative_to(self._project):
+            steps = self._path.parts
+            if before.parts[-len(steps) :] == steps:
+                return None  # the whole project has moved
+        with contextlib.suppress(OSError):
+            if before.samefile(self._files.root):
+                return None
+        return before
+
     def _require_mounted(self) -> None:
-        if not (self._files.root / "sha256").is_dir():
+        if not any((self._files.root / each).is_dir() for each in ("sha256", OWNERS)):
             raise CannotTell(
                 f"location {self._name} is not there, or not mounted",
                 where=str(self._files.root),
                 why="it holds nothing at all, although artifacts were placed in it",
+                hint="mount it; where it is to be a new folder, make the folder",
             )
 
     def _keep_record(self, owner: Ownership) -> None:
