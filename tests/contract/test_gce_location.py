@@ -21,13 +21,15 @@ from peers.google.calls import Call, Cut, FailOperation, LoseAnswer, Refuse, Sta
 from peers.google.peer import google
 from peers.sshd import ssh_server
 from support.examples import NOW, ref
+from support.places import surroundings
 from support.places.gce import BUCKET, PROJECT, OnGoogle
-from support.places.place import artifact_of, ignore
+from support.places.place import LOCAL, artifact_of, ignore
 from support.systems import workspace
 
 from imagectl.adapters import process
 from imagectl.adapters.locations import gce
 from imagectl.adapters.locations.gce_boot import Login
+from imagectl.adapters.locations.google_account import log_in
 from imagectl.errors import (
     CannotTell,
     Conflict,
@@ -565,9 +567,8 @@ def test_an_import_that_is_no_disk_is_not_sent(place: OnGoogle, tmp_path: Path) 
     assert place.peer.count("storage.objects.insert/start") == 0
 
 
-def test_with_an_endpoint_no_call_goes_to_another_host(
-    place: OnGoogle, made: tuple[Artifact, Path]
-) -> None:
+@pytest.mark.parametrize("named", [True, False], ids=["a key that is named", "adc"])
+def test_with_an_endpoint_no_call_goes_to_another_host(tmp_path: Path, named: bool) -> None:
     looked_up: set[object] = set()
     real = socket.getaddrinfo
 
@@ -575,12 +576,36 @@ def test_with_an_endpoint_no_call_goes_to_another_host(
         looked_up.add(host)
         return real(host, *rest, **more)  # type: ignore[arg-type]  # as it was asked
 
-    with mock.patch.object(socket, "getaddrinfo", watched):
-        placed = put(place, made)
-        place.location.probe()
-        place.location.verify(placed, NOW)
-        place.location.delete(placed)
+    with at_google(tmp_path, **({} if named else {"credentials": Ambient.ADC})) as place:
+        made = place.artifact(tmp_path)
+        with (
+            mock.patch.dict(os.environ, {"GOOGLE_APPLICATION_CREDENTIALS": str(place.key)}),
+            mock.patch.object(socket, "getaddrinfo", watched),
+        ):
+            placed = put(place, made)
+            assert place.location.probe().identity.startswith("imagectl@")
+            place.location.verify(placed, NOW)
+            place.location.delete(placed)
     assert looked_up == {"127.0.0.1"}
+
+
+def test_with_an_endpoint_adc_is_no_login_that_asks_google(tmp_path: Path) -> None:
+    login = tmp_path / "application_default_credentials.json"
+    person = {"client_id": "1", "client_secret": "s3cret", "refresh_token": "1//refresh"}
+    login.write_text(json.dumps({"type": "authorized_user", **person}))
+    around = surroundings(tmp_path)
+    with mock.patch.dict(os.environ, {"GOOGLE_APPLICATION_CREDENTIALS": str(login)}):
+        log_in(LOCAL, Ambient.ADC, around, private=False)
+        with pytest.raises(Denied) as told:
+            log_in(LOCAL, Ambient.ADC, around, private=True)
+    assert told.value.denial is Denial.WRONG
+    assert str(login) in told.value.where
+    with (
+        mock.patch.dict(os.environ, {"GOOGLE_APPLICATION_CREDENTIALS": ""}),
+        pytest.raises(Denied, match="with an `endpoint`") as told,
+    ):
+        log_in(LOCAL, Ambient.ADC, around, private=True)
+    assert told.value.denial is Denial.MISSING
 
 
 def test_an_upload_that_is_sent_elsewhere_is_not_followed(

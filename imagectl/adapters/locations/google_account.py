@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagectl.adapters.clock import SystemClock
@@ -27,6 +29,7 @@ from imagectl.errors import (
     NoSpace,
     NotFound,
 )
+from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.place import Ambient, GoogleCredentials
 
@@ -63,7 +66,8 @@ def log_in(
 ) -> Account:
     """The account that the settings of location *name* ask for. Asks nobody yet. Raises Denied.
 
-    *private*: it is for an endpoint of our own, and nothing may be asked of Google's.
+    *private*: it is for an endpoint of our own, and nothing may be asked of Google's. Of the
+    Application Default Credentials only a service account's key can do without.
     """
     import google.auth
     from google.auth.credentials import AnonymousCredentials
@@ -72,6 +76,8 @@ def log_in(
 
     if wanted is Ambient.ANONYMOUS:
         return Account(AnonymousCredentials(), "anonymous")  # type: ignore[no-untyped-call]  # its own
+    if isinstance(wanted, Ambient) and private:
+        wanted = _key_of_the_environment(name)
     if isinstance(wanted, Ambient):
         try:
             found, _ = google.auth.default(scopes=[SCOPE])
@@ -108,6 +114,23 @@ def log_in(
             hint="`gcloud iam service-accounts keys create FILE --iam-account=...` makes one",
         ) from None
     return Account(key, _identity(key))
+
+
+def _key_of_the_environment(name: LocationName) -> SecretRef:
+    """Where google-auth looks first. All that it looks for then would ask Google for a login."""
+    from google.auth.environment_vars import CREDENTIALS
+
+    path = os.environ.get(CREDENTIALS)
+    if not path:
+        raise Denied(
+            "with an `endpoint`, Application Default Credentials are a service account's file",
+            denial=Denial.MISSING,
+            where=f"location {name}",
+            why=f"the environment variable {CREDENTIALS} does not name one, and all others need "
+            "Google's public addresses",
+            hint=f"set {CREDENTIALS}, or name the file under `credentials`",
+        )
+    return SecretRef(SecretKind.FILE, str(Path(path).absolute()))
 
 
 def _private_key() -> Any:
