@@ -112,7 +112,8 @@ def _unescape(text: str) -> str:
 class StreamingPacker(PackerExecutable):  # type: ignore[misc]  # packer.py has no type hints
     """packer.py's executable, but each line is handed on as it comes.
 
-    ``env`` is added to the environment; ``on_line`` is called from another thread.
+    ``env`` is added to the environment; ``on_line`` is called from another thread. ``grace`` is for
+    builders that have to remove what they have made elsewhere.
     """
 
     def __init__(
@@ -122,11 +123,13 @@ class StreamingPacker(PackerExecutable):  # type: ignore[misc]  # packer.py has 
         env: Mapping[str, str],
         cwd: Path,
         on_line: Callable[[str], None] | None = None,
+        grace: process.Grace | None = None,
     ) -> None:
         super().__init__(executable_path=executable)
         self._env = {"CHECKPOINT_DISABLE": "1", "PACKER_NO_COLOR": "1", **env}
         self._cwd = cwd
         self._on_line = on_line
+        self._grace = grace
 
     def execute_cmd(
         self, packer_cmd: str, template: str | None = None, **options: Any
@@ -139,7 +142,12 @@ class StreamingPacker(PackerExecutable):  # type: ignore[misc]  # packer.py has 
         if template:
             command.append(template)
         done = process.run(
-            command, cwd=self._cwd, env=self._env, check=False, on_line=self._on_line
+            command,
+            cwd=self._cwd,
+            env=self._env,
+            check=False,
+            on_line=self._on_line,
+            grace=self._grace,
         )
         return done.status, done.output.encode(), done.tail.encode()
 

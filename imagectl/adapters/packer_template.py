@@ -23,6 +23,11 @@ from imagectl.services.ports import Progress, Workspace
 
 OUTPUT = "IMAGECTL_OUTPUT"
 
+CLEAN_UP_SECONDS = 600.0
+"""How long Packer has to remove what a build that is ended has made. It does so on SIGTERM, which
+its outer process hands to the inner one (SIGINT it leaves to the terminal: seen with 1.6.6); a
+cloud takes minutes to end a VM and to delete its disk."""
+
 HIDDEN_LENGTH = 4
 """A shorter line of a secret is not looked for in what Packer says: it would be found in words."""
 
@@ -86,6 +91,7 @@ class PackerTemplates:
                 env=self._environment(work.sockets, output),
                 cwd=project,
                 on_line=listener.take,
+                grace=process.Grace(CLEAN_UP_SECONDS, progress.note),
             ).build(
                 str(template.template),
                 color=False,
@@ -191,6 +197,8 @@ class _Listener:
         self._log.close()
 
     def take(self, text: str) -> None:
+        if self._log.closed:  # a build that is ended leaves lines that nobody has taken yet
+            return
         line = packer.parse_line(text)
         if line is not None:
             self.artifacts.take(line)

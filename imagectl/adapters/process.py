@@ -37,6 +37,16 @@ GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Grace:
+    """For a program that cleans up by itself when it is told to end: it alone gets the polite
+    signal, since it still needs those that it has started, and has ``seconds`` until the final one.
+    ``tell`` is given what is waited for, and what was not waited for to the end."""
+
+    seconds: float
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """A program that has ended. ``output`` is its standard output, ``tail`` the end of both."""
 
@@ -81,6 +91,7 @@ def run(
     timeout: float | None = None,
     check: bool = True,
     on_line: Callable[[str], None] | None = None,
+    grace: Grace | None = None,
     hint: str = "",
 ) -> Completed:
     """Run a program to its end and return what it said.
@@ -92,7 +103,8 @@ def run(
     where it ended with another status than 0 and ``check`` is true.
     """
     argv = [str(arg) for arg in args]
-    with start(argv, cwd=cwd, env=env, stdin=input is not None, hint=hint) as child:
+    stdin = input is not None
+    with start(argv, cwd=cwd, env=env, stdin=stdin, grace=grace, hint=hint) as child:
         collected: list[str] = []
         tail: deque[str] = deque(maxlen=TAIL_LINES)
 
@@ -116,7 +128,7 @@ def run(
         try:
             status = child.wait(timeout)
         except subprocess.TimeoutExpired:
-            end(child)
+            end(child, grace)
             raise ToolTimedOut(
                 f"{what or argv[0]} took longer than {timeout:g} s and was ended",
                 command=pasteable(argv, cwd),
@@ -189,6 +201,7 @@ def start(
     stdin: bool = False,
     stdout: IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
+    grace: Grace | None = None,
     hint: str = "",
 ) -> Iterator[Child]:
     """A running program, ended with all its descendants when the block is left.
@@ -210,23 +223,45 @@ def start(
     try:
         yield child
     finally:
-        end(child)
-        for stream in (child.stdin, child.stdout, child.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-
-
-def end(child: Child) -> None:
-    """End a child and everything in its session's process group, politely first."""
-    if child.poll() is None:
-        _signal(child.pid, signal.SIGTERM)
         try:
-            child.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            _signal(child.pid, signal.SIGKILL)
-            child.wait()
-    _signal(child.pid, signal.SIGKILL)
+            end(child, grace)
+        finally:
+            for stream in (child.stdin, child.stdout, child.stderr):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+
+
+def end(child: Child, grace: Grace | None = None) -> None:
+    """End a child and everything in its session's process group, politely first."""
+    try:
+        if child.poll() is None:
+            if grace is None:
+                _signal(child.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(GRACE_SECONDS)
+            else:
+                _let_clean_up(child, grace)
+    finally:  # whoever waits may be interrupted as well
+        _signal(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _let_clean_up(child: Child, grace: Grace) -> None:
+    assert isinstance(child.args, list)
+    name = Path(child.args[0]).name
+    child.terminate()
+    grace.tell(
+        f"waiting for {name} to clean up, at most {grace.seconds / 60:g} min; Ctrl-C twice more "
+        "kills it at once, and leaves what it has made"
+    )
+    try:
+        child.wait(grace.seconds)
+    except subprocess.TimeoutExpired:
+        grace.tell(f"{name} did not end and is killed: look for what it has left, and remove it")
+    except KeyboardInterrupt:
+        grace.tell(f"{name} is killed before its end: look for what it has left, and remove it")
+        raise
 
 
 def _signal(group: int, number: signal.Signals) -> None:

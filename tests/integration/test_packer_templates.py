@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -222,3 +225,50 @@ def test_the_disk_of_the_qemu_builder_is_delivered_in_the_formats_of_the_image(
         assert written.bootable[1] is Format.QCOW2
     finally:
         shutil.rmtree(place)
+
+
+DOCKER = """\
+#!/bin/sh
+case "$1" in
+-v) echo "Docker version 20.10.5, build 55c4c88" ;;
+run) echo 0123456789abcdef ;;
+kill) sleep 7; touch {folder}/killed ;;
+esac
+"""
+HANGING = """\
+{"builders": [{"type": "docker", "image": "x", "pull": false, "discard": true}],
+ "provisioners": [{"type": "shell-local", "inline": ["echo it has begun; sleep 300"]}]}
+"""
+
+
+class Impatient(RecordingProgress):
+    """A user who stops the build as soon as something is said."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self._word = word
+
+    def step(self, text: str) -> None:
+        super().step(text)
+        if self._word in text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_packer_removes_what_it_has_made_when_the_build_is_stopped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloud takes longer than our own VMs. Packer's own builder is told to end, by the real one;
+    its docker is a program that takes seven seconds to end a container."""
+    program = folder / "bin/docker"
+    program.parent.mkdir()
+    program.write_text(DOCKER.format(folder=folder))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(folder))
+    project = Project(folder, HANGING)
+    project.progress = Impatient("it has begun")
+    image = replace(project.image(), base=PackerTemplate(project.template))
+    with pytest.raises(KeyboardInterrupt):
+        project.templates.make_image(image, project.root, project.work, project.progress)
+    assert (folder / "killed").exists()
+    assert "waiting for packer to clean up, at most 10 min" in project.progress.notes[-1]

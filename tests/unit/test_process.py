@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,3 +120,71 @@ def test_an_interrupt_says_nothing_of_lines_that_were_still_to_come() -> None:
     finally:
         signal.signal(signal.SIGALRM, before)
     time.sleep(0.05)  # pytest fails for a thread that ended with an error
+
+
+CLEANS_UP = """
+trap 'for each in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; touch deleted; exit 1' TERM
+sh -c 'trap "touch told" TERM; touch begun; while :; do sleep 0.05; done' & wait
+"""
+
+
+def interrupted(grace: process.Grace, folder: Path) -> None:
+    """Run a program that needs a second to clean up, and stop as soon as it has begun."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+
+    def stop_when_begun() -> None:
+        while not (folder / "begun").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    try:
+        threading.Thread(target=stop_when_begun, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            process.run(["sh", "-c", CLEANS_UP], cwd=folder, grace=grace)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_program_with_grace_cleans_up_and_those_it_has_started_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
+    told: list[str] = []
+    interrupted(process.Grace(60, told.append), tmp_path)
+    assert (tmp_path / "deleted").exists()
+    assert not (tmp_path / "told").exists()
+    (note,) = told
+    assert "waiting for sh to clean up, at most 1 min" in note
+
+
+def test_a_program_that_does_not_end_within_its_grace_is_killed_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    interrupted(process.Grace(0.1, told.append), tmp_path)
+    assert not (tmp_path / "deleted").exists()
+    assert told[-1].startswith("sh did not end and is killed")
+
+
+def test_another_interrupt_ends_the_grace(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if len(told) == 1:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        interrupted(process.Grace(60, tell), tmp_path)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not (tmp_path / "deleted").exists()
+    assert told[-1].startswith("sh is killed before its end")
