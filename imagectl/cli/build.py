@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli.arguments import IMAGE
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.moves import Moved, moved_document, moved_lines
+from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind
 from imagectl.cli.output import ErrorDocument, failure
 from imagectl.cli.publish import tell_failed
 from imagectl.cli.text import duration
@@ -140,6 +140,7 @@ def command(
             built.append(_document(delivered))
             lines += _lines(delivered)
             tell_failed(invocation.out, delivered.placed)
+            tell_behind(invocation.out, delivered.entered.behind)
     if not wanted:
         invocation.out.say("there is no image to build: `imagectl init` shows what one looks like")
     invocation.out.answer(Built(builds=built), lines)

@@ -9,6 +9,7 @@ import click
 
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
+from imagectl.errors import summed_up
 from imagectl.policy.wording import counted
 
 
@@ -102,7 +103,15 @@ def publish(invocation: Invocation) -> None:
 
     project = invocation.open_project()
     generation = publish_catalog(project.catalog, project.publishers)
-    point(project.releasing)
+    behind = point(project.releasing)
+    if behind:
+        causes = {f"{each.image} in {each.location}": each.error for each in behind}
+        raise summed_up(
+            "published trees are written, but not all families show what channels have",
+            causes,
+            counting=list(causes),
+            hint="put that right, and type it again",
+        )
     trees = [str(project.root / path) for path in project.settings.publish]
     invocation.out.answer(
         PublishedTree(generation=generation, trees=trees),

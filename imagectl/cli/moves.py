@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from imagectl.model.release import Verdict
+from imagectl.policy.wording import listed
 
 if TYPE_CHECKING:
+    from imagectl.cli.output import Output
     from imagectl.model.release import Decision, Delivery
-    from imagectl.services.release import Released
+    from imagectl.services.release import Behind, Released
 
 
 class Delivered(TypedDict):
@@ -35,6 +37,17 @@ class DecisionDocument(TypedDict):
     delivered: Annotated[list[Delivered], "for `move`: what consumers get from then on"]
 
 
+class BehindDocument(TypedDict):
+    """A location whose own pointers (families) may still show what channels have left."""
+
+    location: Annotated[str, "the location"]
+    image: Annotated[str, "the image"]
+    required: Annotated[bool, "whether a channel of the image requires that location"]
+    what: Annotated[str, "what went wrong"]
+    why: Annotated[str, "may be empty"]
+    hint: Annotated[str, "the next thing to type; may be empty"]
+
+
 class Moved(TypedDict):
     """What a command did to a channel, or with `--dry-run` would do."""
 
@@ -44,6 +57,7 @@ class Moved(TypedDict):
     reason: Annotated[str, "the reason given; may be empty"]
     generation: Annotated[int | None, "the catalog generation made; null where nothing changed"]
     decisions: Annotated[list[DecisionDocument], "one for each image considered"]
+    behind: Annotated[list[BehindDocument], "whose own pointers (families) may not show it yet"]
 
 
 def moved_document(released: Released) -> Moved:
@@ -74,7 +88,35 @@ def moved_document(released: Released) -> Moved:
             )
             for each in released.plan.decisions
         ],
+        behind=behind_document(released.behind),
     )
+
+
+def behind_document(behind: Sequence[Behind]) -> list[BehindDocument]:
+    """The document of what could not be shown."""
+    return [
+        BehindDocument(
+            location=each.location,
+            image=each.image,
+            required=each.required,
+            what=each.error.what,
+            why=each.error.why,
+            hint=each.error.hint,
+        )
+        for each in behind
+    ]
+
+
+def tell_behind(out: Output, behind: Sequence[Behind]) -> None:
+    """Say which locations' own pointers may be wrong now, why, and what to type."""
+    from imagectl.services.release import PUBLISH
+
+    for location in dict.fromkeys(each.location for each in behind):
+        those = [each for each in behind if each.location == location]
+        images = listed(dict.fromkeys(each.image for each in those))
+        out.warn(f"families of {images} in {location} may not show what channels have; {PUBLISH}")
+        for error in {id(each.error): each.error for each in those}.values():
+            out.tell_error(error)
 
 
 def moved_lines(released: Released, *, explain: bool) -> Iterator[str]:

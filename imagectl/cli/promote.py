@@ -8,7 +8,7 @@ import click
 
 from imagectl.cli.arguments import CHANNEL, PROMOTABLE
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.moves import Moved, moved_document, moved_lines
+from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind
 from imagectl.cli.verb import Verb
 from imagectl.policy.wording import counted
 
@@ -79,6 +79,7 @@ def command(
         dry_run=dry_run,
     )
     invocation.out.answer(moved_document(released), moved_lines(released, explain=explain))
+    tell_behind(invocation.out, released.behind)
     held = released.plan.held_back
     if held:
         invocation.out.warn(f"{counted(len(held), 'image')} held back, for the reasons above")

@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli.arguments import CHANNEL, IMAGE, VERSION
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.moves import Moved, moved_document, moved_lines
+from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage
 from imagectl.model.proof import Outcome
@@ -124,6 +124,7 @@ def command(
         return
     released = rollback(project.releasing, project.policy, request, reason=reason, dry_run=dry_run)
     invocation.out.answer(moved_document(released), moved_lines(released, explain=explain))
+    tell_behind(invocation.out, released.behind)
     if released.plan.moves and not dry_run and not reason:
         invocation.out.say("next time say why: --reason TEXT is kept in the history")
 

@@ -3,20 +3,21 @@
 Promises: what a channel is moved to was just verified, byte for byte, in every location that it
 requires, and so was what one would roll back to (P6); what was decided is what is done, or it is a
 conflict; all that one command moves is one change of the catalog, so a kill or a race leaves it
-before or after (P7). Consumers are shown the change right after. Where that step is lost to a kill,
+before or after (P7). Consumers are shown the change right after: the published trees first, which
+decide whether that went well, then the locations' own pointers. Where that step is lost to a kill,
 ``catch_up`` makes it good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from imagectl.errors import CannotTell, Conflict, Failed, ImagectlError
 from imagectl.model.catalog import Change, MoveChannel, Operation, RecordPlacement, Snapshot
-from imagectl.model.channel import ReleasePolicy
-from imagectl.model.names import ImageName, LocationName
+from imagectl.model.channel import Channel, ReleasePolicy
+from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.place import Takes
 from imagectl.model.release import (
     Decision,
@@ -27,14 +28,17 @@ from imagectl.model.release import (
 )
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.promotion import insist, plan_entry, plan_promotion
-from imagectl.policy.readiness import NO_WAY_BACK
+from imagectl.policy.readiness import NO_WAY_BACK, required_now
 from imagectl.policy.rollback import plan_check, plan_rollback
 from imagectl.policy.wording import listed
-from imagectl.services.live import look, takes_of
+from imagectl.services.live import PATIENCE, look, takes_of
 from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
 
 ENTRY_ATTEMPTS = 5
 """How often an arrival is decided anew because another build was recorded meanwhile."""
+
+PUBLISH = "put that right, then `imagectl catalog publish`"
+"""What makes good that consumers are not shown what the catalog has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,25 @@ class Releasing:
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """A location whose own pointers may still show what the image's channels have left, and why.
+
+    ``required``: one of these channels requires that location.
+    """
+
+    location: LocationName
+    image: ImageName
+    error: ImagectlError
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """What a command did, or with ``dry_run`` would do.
 
     ``generation`` is the one that it made; None where nothing was changed. ``delivered`` says for
-    each image that moved what consumers of the channel now get.
+    each image that moved what consumers of the channel now get. ``behind``: where they do not get
+    it yet by the location's own pointers, although the published trees show it.
     """
 
     plan: ReleasePlan
@@ -65,6 +83,7 @@ class Released:
     dry_run: bool
     generation: int | None
     delivered: Mapping[ImageName, tuple[Delivery, ...]]
+    behind: tuple[Behind, ...] = ()
 
 
 def promote(
@@ -80,7 +99,8 @@ def promote(
     Raises what that raises; Refused where a placement turns out missing or corrupt; CannotTell
     where a location cannot be read; Conflict where the catalog changed so that the decision is
     another. Nothing is done in all these cases. Failed, after the fact, says that the channel has
-    moved. ``dry_run`` reads and verifies all the same, and writes nothing.
+    moved, and who does not see it yet. ``dry_run`` reads and verifies all the same, and writes
+    nothing.
     """
     return _release(
         releasing,
@@ -189,31 +209,67 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
     return behind
 
 
-def point(releasing: Releasing, images: Collection[ImageName] | None = None) -> None:
+def show(releasing: Releasing, images: Collection[ImageName] | None = None) -> tuple[Behind, ...]:
+    """Show consumers what the catalog has: published trees, and the locations' own pointers.
+
+    Pointers are tried also where a tree cannot be written. Raises as ``catch_up`` does.
+    """
+    try:
+        catch_up(releasing.catalog, releasing.publishers)
+    finally:
+        behind = point(releasing, images)
+    return behind
+
+
+def point(releasing: Releasing, images: Collection[ImageName] | None = None) -> tuple[Behind, ...]:
     """Make the locations' own pointers (families) show the channels' heads, of *images* or of all.
 
     Where a head is not in a location that has had other versions, it is told so: its pointers must
-    not go on showing what the channel has left. Cheap where locations have none. Every location is
-    told before the first error is raised.
+    not go on showing what the channel has left. Cheap where locations have none. Where that did not
+    work is in the answer; a location that does not answer is asked no further.
     """
     snapshot = releasing.catalog.snapshot(images)
-    first_error: ImagectlError | None = None
-    for name, location in releasing.locations.items():
-        for image in snapshot.images:
-            if not _ever_in(name, image, snapshot):
-                continue
-            heads = {}
-            for (owner, channel), known in snapshot.channels.items():
-                ref = VersionRef(image, known.head.version)
-                there = required_placements(snapshot, ref, (name,), takes_of({name: location}))
-                if owner == image and there:
-                    heads[channel] = there[0]
-            try:
-                location.point(image, heads)
-            except ImagectlError as error:
-                first_error = first_error or error
-    if first_error is not None:
-        raise first_error
+    return tuple(
+        behind
+        for location in releasing.locations.values()
+        for behind in _point_in(location, snapshot.images, snapshot)
+    )
+
+
+def _point_in(
+    location: Location, images: Sequence[ImageName], snapshot: Snapshot
+) -> Iterator[Behind]:
+    name, unanswered = location.name, 0
+    last: ImagectlError | None = None
+    for image in images:
+        if not _ever_in(name, image, snapshot):
+            continue
+        channels = [known for (owner, _), known in snapshot.channels.items() if owner == image]
+        required = any(name in required_now(snapshot, channel) for channel in channels)
+        if last is not None and unanswered == PATIENCE:
+            yield Behind(name, image, last, required)
+            continue
+        try:
+            location.point(image, _heads_in(location, channels, snapshot))
+            unanswered = 0
+        except ImagectlError as error:
+            last, unanswered = error, unanswered + isinstance(error, CannotTell)
+            yield Behind(name, image, error, required)
+
+
+def _heads_in(
+    location: Location, channels: Sequence[Channel], snapshot: Snapshot
+) -> Mapping[ChannelName, Placement]:
+    """What channels point to, where it is in that location."""
+    heads = {}
+    for channel in channels:
+        ref = VersionRef(channel.image, channel.head.version)
+        there = required_placements(
+            snapshot, ref, (location.name,), takes_of({location.name: location})
+        )
+        if there:
+            heads[channel.name] = there[0]
+    return heads
 
 
 def _ever_in(location: LocationName, image: ImageName, snapshot: Snapshot) -> bool:
@@ -358,18 +414,32 @@ def _carry_out(
             operations,
         ),
     )
+    images = [each.image for each in plan.moves]
+    has_moved = (
+        f"{plan.channel} HAS moved ({listed(f'{each.image} to {each.to}' for each in plan.moves)})"
+    )
     try:
-        catch_up(releasing.catalog, releasing.publishers)
-        point(releasing, [each.image for each in plan.moves])
+        behind = show(releasing, images)
     except ImagectlError as error:
-        moved = listed(f"{each.image} to {each.to}" for each in plan.moves)
         raise Failed(
-            f"{plan.channel} HAS moved ({moved}), but consumers do not see it yet",
+            f"{has_moved}, but consumers do not see it yet",
             where=error.where,
-            why=f"{error.what}{f': {error.why}' if error.why else ''}",
-            hint="put that right, then `imagectl catalog publish`",
+            why=_said(error),
+            hint=PUBLISH,
         ) from error
-    return Released(plan, reason, False, committed.generation, delivered)
+    failed = [each for each in behind if each.required and each.image in images]
+    if failed:
+        raise Failed(
+            f"{has_moved}, and published trees show it, but families in "
+            f"{listed(dict.fromkeys(each.location for each in failed))} may not",
+            why="\n".join(f"{each.location}: {_said(each.error)}" for each in failed),
+            hint=PUBLISH,
+        )
+    return Released(plan, reason, False, committed.generation, delivered, behind)
+
+
+def _said(error: ImagectlError) -> str:
+    return f"{error.what}{f': {error.why}' if error.why else ''}"
 
 
 def _delivered(

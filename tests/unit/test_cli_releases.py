@@ -26,14 +26,17 @@ from imagectl.bootstrap import Project
 from imagectl.cli.documents import schema
 from imagectl.cli.history import History
 from imagectl.cli.list import Listed
-from imagectl.cli.moves import Moved
-from imagectl.cli.output import Failure
+from imagectl.cli.moves import Moved, behind_document, tell_behind
+from imagectl.cli.output import Failure, Output
 from imagectl.cli.publish import Published
 from imagectl.cli.resolve import Resolved
 from imagectl.cli.rollback import RolledBack
 from imagectl.cli.show import Shown
 from imagectl.cli.verify import VerifiedDocument
+from imagectl.errors import CannotTell
+from imagectl.model.names import ImageName, LocationName
 from imagectl.model.version import Reproducible
+from imagectl.services.release import Behind
 
 Run = Callable[..., Result]
 OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
@@ -477,6 +480,26 @@ def test_completion_offers_channels_images_and_versions(project: Project) -> Non
         "debian-ci@20261119.1",
     ]
     assert offered("imagectl history --image d", 3) == ["debian-base"]
+
+
+def test_locations_whose_families_are_behind_are_named_with_what_to_type(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deaf = CannotTell("the location does not answer", hint="`imagectl doctor` asks it")
+    behind = [
+        Behind(LocationName("gce-test"), ImageName(name), deaf, required=False)
+        for name in ("debian-base", "debian-ci")
+    ]
+    tell_behind(Output(), behind)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "warning: families of debian-base and debian-ci in gce-test may not show what channels "
+        "have; put that right, then `imagectl catalog publish`",
+        "cannot tell: the location does not answer",
+        "  hint:  `imagectl doctor` asks it",
+    ]
+    assert [each["image"] for each in behind_document(behind)] == ["debian-base", "debian-ci"]
 
 
 def test_verify_says_whether_all_is_where_it_has_to_be(

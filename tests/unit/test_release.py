@@ -20,6 +20,7 @@ from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.version import Placement
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve
+from imagectl.services.live import PATIENCE
 from imagectl.services.ports import Committed
 from imagectl.services.publish import publish_catalog
 from imagectl.services.release import catch_up, point
@@ -797,28 +798,83 @@ def test_a_check_says_what_was_never_put_there(world: World) -> None:
     assert world.check("stable").plan.moves
 
 
-def test_a_location_that_could_not_be_told_is_made_good(
-    world: World, catalog: Busy, public: FullDisk
+class Deaf(MemoryLocation):
+    """A location whose pointers cannot be changed while it is ``deaf``."""
+
+    deaf = True
+    asked = 0
+
+    def point(self, image: ImageName, heads: Mapping[ChannelName, Placement]) -> None:
+        self.asked += 1
+        if self.deaf:
+            raise CannotTell("the location does not answer", hint="wait")
+        super().point(image, heads)
+
+
+@pytest.fixture
+def cloud(world: World) -> Deaf:
+    """In the place of dc1."""
+    cloud = Deaf(DC1)
+    world.releasing = replace(world.releasing, locations={**world.releasing.locations, DC1: cloud})
+    return cloud
+
+
+def test_a_required_location_that_could_not_be_told_is_an_error_with_true_words(
+    world: World, public: FullDisk, cloud: Deaf
 ) -> None:
     """The channel has moved, and consumers see it; only the location's own pointer is behind."""
-
-    class Forgetful(MemoryLocation):
-        deaf = True
-
-        def point(self, image: ImageName, heads: Mapping[ChannelName, Placement]) -> None:
-            if self.deaf:
-                raise CannotTell("the location does not answer", hint="wait")
-            super().point(image, heads)
-
-    cloud = Forgetful(DC1)
-    world.releasing = replace(world.releasing, locations={**world.releasing.locations, DC1: cloud})
     made = world.recorded(ONE, needs=(LOCAL, DC1))
     world.place(made.ref)
-    with pytest.raises(Failed, match=r"beta HAS moved \(debian-ci to 20261120.1\)") as caught:
+    with pytest.raises(Failed) as caught:
         world.enter(made.ref)
+    assert caught.value.what == (
+        "beta HAS moved (debian-ci to 20261120.1), and published trees show it, but families in "
+        "dc1 may not"
+    )
+    assert caught.value.why == "dc1: the location does not answer"
     assert caught.value.hint == "put that right, then `imagectl catalog publish`"
     assert got(public, channel=BETA, location=DC1).ref == ref(ONE)
     assert not cloud.pointers
     cloud.deaf = False
-    point(world.releasing)
+    assert point(world.releasing) == ()
     assert cloud.pointers[CI][BETA].version == ref(ONE)
+
+
+def test_an_optional_location_that_could_not_be_told_fails_no_rollback(
+    world: World, public: FullDisk, cloud: Deaf
+) -> None:
+    cloud.deaf = False
+    for text in (ONE, TWO):
+        made = world.recorded(text)
+        world.place(made.ref, DC1)
+        world.enter(made.ref)
+    cloud.deaf = True
+    done = world.rollback("beta", CI)
+    (behind,) = done.behind
+    assert (behind.location, behind.image, behind.required) == (DC1, CI, False)
+    assert behind.error.what == "the location does not answer"
+    assert got(public, channel=BETA, location=LOCAL).ref == ref(ONE)
+    assert cloud.pointers[CI][BETA].version == ref(TWO)
+
+
+def test_locations_are_told_also_where_a_tree_cannot_be_written(
+    world: World, local: Meddled, public: FullDisk
+) -> None:
+    made = world.recorded(ONE)
+    world.place(made.ref)
+    public.full = True
+    with pytest.raises(Failed, match="consumers do not see it yet"):
+        world.enter(made.ref)
+    assert local.pointers[CI][BETA].version == ref(ONE)
+
+
+def test_a_location_that_does_not_answer_is_told_no_further(world: World, cloud: Deaf) -> None:
+    cloud.deaf = False
+    names = [f"image-{number}" for number in range(5)]
+    for name in names:
+        made = world.recorded(f"{name}@20261120.1")
+        world.place(made.ref, DC1)
+        world.enter(made.ref)
+    cloud.deaf, cloud.asked = True, 0
+    assert [each.image for each in point(world.releasing)] == names
+    assert cloud.asked == PATIENCE
