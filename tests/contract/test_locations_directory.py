@@ -17,7 +17,7 @@ from support.processes import Killer
 from support.world import World
 
 from imagectl.adapters.locations.directory import DirectoryLocation
-from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound
 from imagectl.model.place import DirectoryLocation as Settings
 from imagectl.model.version import Placement
 from imagectl.testing.catalog import MemoryCatalog
@@ -140,6 +140,27 @@ def test_a_directory_that_may_not_be_read_cannot_tell(tmp_path: Path, source: Pa
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
+
+
+def test_what_cannot_be_deleted_is_said(tmp_path: Path, source: Path) -> None:
+    """Where the folder is mounted to be read only, the records cannot be locked."""
+    location = directory(tmp_path / "d")
+    placed = put(location, source)
+    (tmp_path / "d" / "owners" / ".lock").unlink()
+    (tmp_path / "d" / "owners" / ".lock").mkdir()  # nobody may write to it, root neither
+    with pytest.raises(Failed, match="deleting .* failed"):
+        location.delete(placed)
+    (tmp_path / "d").chmod(0)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(CannotTell, match="location local cannot be read"):
+            location.delete(placed)
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        (tmp_path / "d").chmod(0o755)
+    assert location.verify(placed, NOW) == placed
 
 
 def test_a_wrong_size_in_the_catalog_is_found(tmp_path: Path, source: Path) -> None:

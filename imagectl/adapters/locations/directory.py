@@ -211,7 +211,7 @@ class DirectoryLocation:
         path = self._files.path(placement.sha256)
         record = self._files.root / record_of(owner)
         self._require_mounted()
-        with self._naming_denial(), self._records(), naming_failures(f"deleting {path}", path):
+        with self._naming_denial(), naming_failures(f"deleting {path}", path), self._records():
             try:
                 ours = parse_record(owner, record.read_bytes())
             except FileNotFoundError:
@@ -264,7 +264,16 @@ class DirectoryLocation:
         return before
 
     def _require_mounted(self) -> None:
-        if not any((self._files.root / each).is_dir() for each in ("sha256", OWNERS)):
+        try:
+            mounted = any((self._files.root / each).is_dir() for each in ("sha256", OWNERS))
+        except OSError as problem:
+            raise CannotTell(
+                f"location {self._name} cannot be read",
+                where=str(self._files.root),
+                why=problem.strerror or str(problem),
+                hint="check that it is mounted, and who may read it",
+            ) from problem
+        if not mounted:
             raise CannotTell(
                 f"location {self._name} is not there, or not mounted",
                 where=str(self._files.root),
