@@ -148,7 +148,7 @@ def test_what_cannot_be_deleted_is_said(tmp_path: Path, source: Path) -> None:
     placed = put(location, source)
     (tmp_path / "d" / "owners" / ".lock").unlink()
     (tmp_path / "d" / "owners" / ".lock").mkdir()  # nobody may write to it, root neither
-    with pytest.raises(Failed, match="deleting .* failed"):
+    with pytest.raises(Failed, match="failed"):
         location.delete(placed)
     (tmp_path / "d").chmod(0)
     if os.geteuid() == 0:
