@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.faults import Action, Request, Response, answer
+from peers.faults import Action, Request, Response, answer, change_response
 from support.examples import NOW, ref
+from support.places import LOCAL, surroundings
 from support.places.oci import LOGIN, InRegistry, opened
 from support.places.place import ignore
+from support.web import Page, site
 
-from imagectl.adapters.locations.oci import DISK
+from imagectl.adapters.inputs.authority import Authority
+from imagectl.adapters.locations.oci import DISK, OciLocation
 from imagectl.adapters.locations.oci_registry import INDEX
 from imagectl.errors import CannotTell, Conflict, Denial, Denied, Failed, NotFound
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import Architecture
+from imagectl.model.place import OciLocation as Settings
 
 VERSION = ref("debian-ci@20261120.1")
 
@@ -218,3 +223,55 @@ def test_a_token_server_is_asked(place: InRegistry, tmp_path: Path) -> None:
         placed = place.location.put(VERSION, artifact, source, NOW, ignore)
     assert asked == ["/token?service=tests&scope=repository%3Ax%3Apull"]
     assert place.location.verify(placed, NOW) == placed
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_a_login_is_for_the_registry_alone(place: InRegistry, tmp_path: Path, scheme: str) -> None:
+    """Another host, where an upload goes on, is not given the password, nor may it say who is."""
+    artifact, source = place.artifact(tmp_path)
+    other = place.proxy.endpoint.replace("127.0.0.1", "localhost")
+    asked: list[Request] = []
+
+    def elsewhere(said: Response) -> Response:
+        return replace(said, headers={**said.headers, "Location": f"{other}/elsewhere"})
+
+    def there(request: Request, _: object) -> Response:
+        asked.append(request)
+        realm = f'{scheme} realm="{other}/elsewhere/token",service="tests"'
+        return Response(401, {"WWW-Authenticate": realm})
+
+    with (
+        place.proxy.rule(lambda r: r.path.startswith("/elsewhere"), there),
+        place.proxy.rule(lambda r: r.method == "POST", change_response(elsewhere)),
+        pytest.raises(Denied),
+    ):
+        place.location.put(VERSION, artifact, source, NOW, ignore)
+    assert {each.path.partition("?")[0] for each in asked} == {"/elsewhere"}
+    assert not any("Authorization" in each.headers for each in asked)
+
+
+@pytest.mark.parametrize("named", ["Location", "realm", "Link"])
+def test_nothing_is_sent_unencrypted_to_where_a_registry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    today = datetime.now(UTC)  # what certificates are checked against
+    authority = Authority(tmp_path, int(today.timestamp()), today)
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    for name in ("user", "password"):
+        (tmp_path / name).write_text("x")
+    user, password = (SecretRef(SecretKind.FILE, name) for name in ("user", "password"))
+    with site(authority.context("127.0.0.1")) as web, site() as plain:
+        settings = Settings(f"127.0.0.1:{web.port}/images", username=user, password=password)
+        location = OciLocation(LOCAL, settings, surroundings(tmp_path))
+        headers, status = {
+            "Location": ({"Location": plain.url("/upload")}, 202),
+            "realm": ({"WWW-Authenticate": f'Bearer realm="{plain.url("/token")}"'}, 401),
+            "Link": ({"Link": f'<{plain.url("/more")}>; rel="next"'}, 200),
+        }[named]
+        web.pages["/v2/images/probe/blobs/uploads/"] = Page(b"", status, headers)
+        web.pages["/v2/_catalog?n=1000"] = Page(b'{"repositories": []}', status, headers)
+        with pytest.raises((Failed, CannotTell)) as raised:
+            location.view(lambda: NOW) if named == "Link" else location.probe()
+        assert not plain.asked
+    assert "is not of https" in f"{raised.value} {raised.value.why}"

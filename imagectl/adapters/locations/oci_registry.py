@@ -286,7 +286,7 @@ class Registry:
             with self._call("GET", url, f"listing {key}", {200}) as said:
                 yield from said.json().get(key) or ()
                 after = re.search(r'<([^>]*)>;\s*rel="?next"?', said.headers.get("Link", ""))
-                url = urljoin(said.url, after[1]) if after else ""
+                url = self._next(said, after[1]) if after else ""
 
     def _call(
         self,
@@ -316,11 +316,14 @@ class Registry:
         headers: dict[str, str],
         data: bytes | None,
     ) -> requests.Response:
+        target = urljoin(self._base, url)
         for again_after_login in (True, False):
-            own = {"Authorization": self._header} if self._header else {}
+            # An upload or a page may be on another host, which is not who the login is for.
+            known = self._header is not None and self._is_own(target)
+            own = {"Authorization": self._header} if known else {}
             said = session.request(
                 method,
-                urljoin(self._base, url),
+                target,
                 headers={**headers, **own},
                 data=data,
                 stream="/blobs/sha256:" in url,
@@ -328,7 +331,7 @@ class Registry:
                 auth=_as_it_is,
             )
             # Tokens are for one repository, and for minutes: each 401 says what it wants.
-            if said.status_code != 401 or not again_after_login:
+            if said.status_code != 401 or not again_after_login or not self._is_own(said.url):
                 return said
             if not self._log_in(said.headers.get("WWW-Authenticate", "")):
                 return said
@@ -345,6 +348,7 @@ class Registry:
             wanted = parse_auth_header(challenge)
             if not wanted.realm:
                 return False
+            self._require_encrypted("the token server", wanted.realm)
             token = self._auth.request_token(wanted)
             self._header = f"Bearer {token}" if token else None
         return self._header is not None
@@ -418,7 +422,27 @@ class Registry:
         return Failed(f"{what} did not work", where=where, why=why)
 
     def _location(self, said: requests.Response) -> str:
-        return urljoin(said.url, said.headers["Location"])
+        return self._next(said, said.headers["Location"])
+
+    def _next(self, said: requests.Response, where: str) -> str:
+        """Where an answer says that it goes on. Raises Failed."""
+        target = urljoin(said.url, where)
+        self._require_encrypted("the next address", target)
+        return target
+
+    def _require_encrypted(self, what: str, url: str) -> None:
+        scheme = urlsplit(url).scheme
+        if scheme != "https" and not (self._settings.insecure and scheme == "http"):
+            raise Failed(
+                f"{what} that the registry {self._host} names is not of https",
+                where=f"location {self._name}",
+                why=f"it is of {scheme or 'nothing'}: others could read what is sent there",
+                hint="a registry behind a proxy must be told that clients reach it by https",
+            )
+
+    def _is_own(self, url: str) -> bool:
+        """Whether it is the registry itself that is asked there: it alone is given the login."""
+        return _server(url) == _server(self._base)
 
     def _open(self) -> requests.Session:
         with self._opening:
@@ -483,6 +507,12 @@ def _received(said: requests.Response) -> int:
 def _skip(said: requests.Response, count: int) -> None:
     while count:
         count -= len(said.raw.read(min(READ, count)))
+
+
+def _server(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return parts.scheme, parts.netloc.lower().removesuffix(usual)
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
