@@ -631,6 +631,64 @@ def test_a_lost_answer_leaves_no_second_clone(
     assert boots_of(place) == []
 
 
+def broken_wait(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """While the next task is waited for, *error* comes."""
+    wait = Session.wait
+
+    def broken(self: Session, what: str, task: Any) -> Any:
+        monkeypatch.setattr(Session, "wait", wait)
+        raise error
+
+    monkeypatch.setattr(Session, "wait", broken)
+
+
+SLOW = {"method": "CloneVM_Task", "do": "task_slow", "seconds": 1.0}
+
+
+def test_a_clone_that_is_still_being_made_goes_too(
+    place: InVcenter, made: Made, work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it is cloned: it would come seconds later, and stay."""
+    placed = put(place, made)
+    destroyed = place.peer.counts().get("Destroy_Task", 0)
+    broken_wait(monkeypatch, KeyboardInterrupt())
+    with (
+        place.peer.wrong(SLOW),
+        pytest.raises(KeyboardInterrupt),
+        place.location.boot(placed, work, RecordingProgress()),
+    ):
+        pass
+    assert place.peer.counts()["Destroy_Task"] == destroyed + 1
+    assert boots_of(place) == []
+
+
+def test_a_clone_that_is_still_being_made_is_waited_for_and_not_made_twice(
+    place: InVcenter,
+    made: Made,
+    sshd: SshServer,
+    work: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection breaks while it is cloned."""
+    placed = put(place, made)
+    before = place.peer.counts().get("CloneVM_Task", 0)
+    broken_wait(monkeypatch, ConnectionResetError())
+    with place.peer.wrong(SLOW), place.location.boot(placed, work, RecordingProgress()):
+        assert len(boots_of(place)) == 1
+    assert place.peer.counts()["CloneVM_Task"] == before + 1
+    assert boots_of(place) == []
+
+
+def test_a_clone_that_could_not_be_made_is_made_again(
+    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
+) -> None:
+    placed = put(place, made)
+    told = {"method": "CloneVM_Task", "do": "task_fault", "fault": "ConcurrentAccess", "times": 1}
+    with place.peer.wrong(told), place.location.boot(placed, work, RecordingProgress()):
+        assert len(boots_of(place)) == 1
+    assert boots_of(place) == []
+
+
 # What a builder made here.
 
 

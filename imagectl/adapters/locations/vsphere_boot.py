@@ -13,6 +13,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from imagectl.adapters.clock import SystemClock
@@ -26,6 +27,18 @@ SSH_PORT = 22
 USER = "root"
 BOOT_SECONDS = 600.0
 POLL_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Clone:
+    """The machine that is to be, and the task that makes it, once that has begun: it goes on in the
+    vCenter whatever happens to us."""
+
+    session: Session
+    folder: Any
+    name: str
+    note: str
+    task: Any = None
 
 
 @contextlib.contextmanager
@@ -42,42 +55,31 @@ def booted(
     for each in ("login", "host"):
         (folder / each).mkdir(exist_ok=True)
     login, host = make_keys(folder / "login"), make_keys(folder / "host")
-    clone = f"{name}.boot-{work.id}"
     note = f"{name} is tested with this machine; it goes when the test ends.\nrun: {work.id}"
+    clone = _Clone(session, target.folder, f"{name}.boot-{work.id}", note)
     what = f"cloning {name}"
     try:
         progress.step(what)
-        machine = session.persist(
-            what, lambda: _cloned(session, template, clone, note, target, login, host)
-        )
-        progress.step(f"booting {clone}")
-        address = _address(session, machine, clone)
+        machine = session.persist(what, lambda: _cloned(clone, template, target, login, host))
+        progress.step(f"booting {clone.name}")
+        address = _address(session, machine, clone.name)
         known = folder / "known_hosts"
         at = address if SSH_PORT == 22 else f"[{address}]:{SSH_PORT}"
         known.write_text(f"{at} {host.public}\n")
         yield Booted(address, SSH_PORT, USER, login.private, known)
     finally:
-        session.persist(
-            f"removing {clone}", lambda: _remove(session, target.folder, clone, note), CannotTell
-        )
+        session.persist(f"removing {clone.name}", lambda: _remove(clone), CannotTell)
 
 
-def _cloned(
-    session: Session,
-    template: Any,
-    clone: str,
-    note: str,
-    target: Target,
-    login: Keys,
-    host: Keys,
-) -> Any:
-    """The running clone. Where an attempt broke off, its clone is used."""
-    vim = sdk().vim
-    machine = _ours(session, target.folder, clone, note)
-    if machine is None:
-        values = _guestinfo(clone, login, host)
+def _cloned(clone: _Clone, template: Any, target: Target, login: Keys, host: Keys) -> Any:
+    """The running clone. Where an attempt broke off, its clone is used, or waited for."""
+    vim, session, name = sdk().vim, clone.session, clone.name
+    running = _running(clone)
+    machine = None if running else _ours(clone)
+    if machine is None and not running:
+        values = _guestinfo(name, login, host)
         config = vim.vm.ConfigSpec(
-            annotation=note,
+            annotation=clone.note,
             extraConfig=[vim.option.OptionValue(key=key, value=values[key]) for key in values],
             deviceChange=_connect(session, template, target.network),
         )
@@ -88,18 +90,26 @@ def _cloned(
             powerOn=False,
             template=False,
         )
-        machine = session.wait(
-            f"cloning to {clone}",
-            session.ask(
-                f"cloning to {clone}",
-                template.CloneVM_Task,
-                *(target.folder, clone, spec),
-            ),
+        clone.task = session.ask(
+            f"cloning to {name}", template.CloneVM_Task, *(clone.folder, name, spec)
         )
+    if machine is None:
+        machine = session.wait(f"cloning to {name}", clone.task)
     state = session.read_one(machine, ("runtime.powerState",)).values["runtime.powerState"]
     if state != "poweredOn":
-        session.wait(f"starting {clone}", session.ask(f"starting {clone}", machine.PowerOnVM_Task))
+        session.wait(f"starting {name}", session.ask(f"starting {name}", machine.PowerOnVM_Task))
     return machine
+
+
+def _running(clone: _Clone) -> bool:
+    """Whether the task that makes the clone has begun, and not ended."""
+    if clone.task is None:
+        return False
+    try:
+        values = clone.session.read_one(clone.task, ("info.state",)).values
+    except sdk().vmodl.fault.ManagedObjectNotFound:
+        return False  # a vCenter keeps tasks for some minutes after their end
+    return str(values.get("info.state")) in ("queued", "running")
 
 
 def _guestinfo(clone: str, login: Keys, host: Keys) -> dict[str, str]:
@@ -200,23 +210,36 @@ def _greets(address: str) -> bool:
     return False
 
 
-def _ours(session: Session, folder: Any, clone: str, note: str) -> Any | None:
+def _ours(clone: _Clone) -> Any | None:
     """The clone, where it is there. Raises Conflict where something else has its name."""
+    session, name = clone.session, clone.name
     index = session.content.searchIndex
-    machine = session.ask(f"looking for {clone}", index.FindChild, folder, clone)
+    machine = session.ask(f"looking for {name}", index.FindChild, clone.folder, name)
     if machine is None:
         return None
-    if session.read_one(machine, ("config.annotation",)).values.get("config.annotation") != note:
-        raise Conflict(f"{clone} is not ours", where=session.where)
+    values = session.read_one(machine, ("config.annotation",)).values
+    if values.get("config.annotation") != clone.note:
+        raise Conflict(f"{name} is not ours", where=session.where)
     return machine
 
 
-def _remove(session: Session, folder: Any, clone: str, note: str) -> None:
-    machine = _ours(session, folder, clone, note)
+def _remove(clone: _Clone) -> None:
+    """Remove the clone. What is still being made is called off, and its end waited for: until then
+    there may be nothing to see, and it would come and stay."""
+    session = clone.session
+    what = f"removing {clone.name}"
+    if _running(clone):
+        with contextlib.suppress(Exception):  # where it cannot be called off, it is waited for
+            session.ask(what, clone.task.CancelTask)
+        try:
+            session.wait(what, clone.task)
+        except sdk().vmodl.MethodFault:
+            if _running(clone):
+                raise
+    machine = _ours(clone)
     if machine is None:
         return
     state = session.read_one(machine, ("runtime.powerState",)).values["runtime.powerState"]
-    what = f"removing {clone}"
     if state == "poweredOn":
         session.wait(what, session.ask(what, machine.PowerOffVM_Task))
     session.wait(what, session.ask(what, machine.Destroy_Task))
