@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
-from peers.faults import Action, Request, Response, answer, change_response
+from peers.faults import Action, Forward, Request, Response, answer, change_response
 from support.examples import NOW, ref
 from support.places import LOCAL, surroundings
 from support.places.oci import LOGIN, InRegistry, opened
@@ -17,6 +21,7 @@ from support.places.place import ignore
 from support.web import Page, site
 
 from imagectl.adapters.inputs.authority import Authority
+from imagectl.adapters.locations import oci_registry
 from imagectl.adapters.locations.oci import DISK, OciLocation
 from imagectl.adapters.locations.oci_registry import INDEX
 from imagectl.errors import CannotTell, Conflict, Denial, Denied, Failed, NotFound
@@ -195,33 +200,38 @@ def test_docker_login_is_used(
     assert raised.value.denial is Denial.MISSING
 
 
-def test_a_token_server_is_asked(place: InRegistry, tmp_path: Path) -> None:
-    """A registry whose logins are tokens, each for one repository."""
-    artifact, source = place.artifact(tmp_path)
-    asked: list[str] = []
+@contextmanager
+def by_token(place: InRegistry, act: Action) -> Iterator[None]:
+    """A registry whose logins are tokens, from a server that does *act*."""
 
-    def challenge(request: Request) -> bool:
-        return (
-            request.headers.get("Authorization") != "Bearer good" and "/token" not in request.path
-        )
+    def unknown(request: Request) -> bool:
+        return request.headers.get("Authorization") != "Bearer good"
 
-    def token(request: Request, _: object) -> Response:
-        asked.append(request.path)
-        return Response(200, {}, b'{"token": "good"}')
-
-    def with_password(request: Request, forward: Any) -> Response:
+    def with_password(request: Request, forward: Forward) -> Response:
         headers = {**request.headers, "Authorization": f"Basic {LOGIN}"}
-        said: Response = forward(replace(request, headers=headers))
-        return said
+        return forward(replace(request, headers=headers))
 
     realm = f'Bearer realm="{place.proxy.endpoint}/token",service="tests",scope="repository:x:pull"'
     with (
-        place.proxy.rule(lambda r: "/token" in r.path, token),
-        place.proxy.rule(challenge, answer(401, WWW_Authenticate=realm)),
+        place.proxy.rule(lambda r: r.path.startswith("/token"), act),
+        place.proxy.rule(unknown, answer(401, WWW_Authenticate=realm)),
         place.proxy.rule(lambda _: True, with_password),
     ):
+        yield
+
+
+def test_a_token_server_is_asked(place: InRegistry, tmp_path: Path) -> None:
+    """Tokens are each for one repository."""
+    artifact, source = place.artifact(tmp_path)
+    asked: list[tuple[str, str | None]] = []
+
+    def token(request: Request, _: object) -> Response:
+        asked.append((request.path, request.headers.get("Authorization")))
+        return Response(200, {}, b'{"token": "good"}')
+
+    with by_token(place, token):
         placed = place.location.put(VERSION, artifact, source, NOW, ignore)
-    assert asked == ["/token?service=tests&scope=repository%3Ax%3Apull"]
+    assert asked == [("/token?service=tests&scope=repository%3Ax%3Apull", f"Basic {LOGIN}")]
     assert place.location.verify(placed, NOW) == placed
 
 
@@ -275,3 +285,45 @@ def test_nothing_is_sent_unencrypted_to_where_a_registry_points(
             location.view(lambda: NOW) if named == "Link" else location.probe()
         assert not plain.asked
     assert "is not of https" in f"{raised.value} {raised.value.why}"
+
+
+def test_a_token_server_that_says_nothing_is_given_up(
+    place: InRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oci_registry, "TIMEOUT", (1.0, 1.0))
+    ended = Event()
+
+    def silent(request: Request, _: object) -> None:
+        ended.wait(20)
+
+    with by_token(place, silent):
+        began = time.monotonic()
+        with pytest.raises(CannotTell, match="logging in to"):
+            place.location.probe()
+        ended.set()
+    assert time.monotonic() - began < 10
+
+
+def test_requests_to_a_token_server_are_tried_again_and_counted(
+    place: InRegistry, tmp_path: Path
+) -> None:
+    artifact, source = place.artifact(tmp_path)
+    place.location.put(VERSION, artifact, source, NOW, ignore)
+    answers = [Response(200, {}, b'{"access_token": "good"}'), Response(503)]
+    before = place.proxy.requests
+    with by_token(place, lambda *_: answers.pop()):
+        shown = place.location.view(lambda: NOW)
+    assert shown.complete
+    assert len(shown.found) == 1
+    # The first request is made again when there is a token: both are one call.
+    assert shown.requests == place.proxy.requests - before - 1
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404])
+def test_a_token_server_that_gives_nothing_is_a_login_that_failed(
+    place: InRegistry, status: int
+) -> None:
+    """P3: never that something is not there."""
+    with by_token(place, answer(status, b"[]")), pytest.raises(Denied) as raised:
+        place.location.view(lambda: NOW)
+    assert raised.value.denial is Denial.WRONG

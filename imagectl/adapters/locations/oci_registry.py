@@ -1,8 +1,8 @@
 """The distribution protocol of OCI registries, as far as artifacts need it.
 
-https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md. Logins, by what ``docker
-login`` has left or by a token server, are oras's; the requests are made here, so that each is
-counted, limited, tried again where that may help, and refused in words of its own.
+https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md. oras finds what ``docker
+login`` has left; the requests are made here, those to token servers too, so that each is counted,
+limited, tried again where that may help, and refused in words of its own.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ READ = 1 << 20
 CHUNK = 16 << 20
 """Bytes of one piece of an upload; in memory meanwhile."""
 CALLS_PER_SECOND = 50.0
+TIMEOUT = (10.0, 60.0)
+"""Seconds until a server has let us in, and until it says something (more)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,18 +329,18 @@ class Registry:
                 headers={**headers, **own},
                 data=data,
                 stream="/blobs/sha256:" in url,
-                timeout=(10, 60),
+                timeout=TIMEOUT,
                 auth=_as_it_is,
             )
             # Tokens are for one repository, and for minutes: each 401 says what it wants.
             if said.status_code != 401 or not again_after_login or not self._is_own(said.url):
                 return said
-            if not self._log_in(said.headers.get("WWW-Authenticate", "")):
+            if not self._log_in(session, said.headers.get("WWW-Authenticate", "")):
                 return said
             said.close()
         raise AssertionError("the second answer is returned")
 
-    def _log_in(self, challenge: str) -> bool:
+    def _log_in(self, session: requests.Session, challenge: str) -> bool:
         from oras.auth.utils import parse_auth_header
 
         given = getattr(self._auth, "_basic_auth", None)
@@ -349,9 +351,37 @@ class Registry:
             if not wanted.realm:
                 return False
             self._require_encrypted("the token server", wanted.realm)
-            token = self._auth.request_token(wanted)
+            token = self._token(session, wanted.realm, wanted.service, wanted.scope)
             self._header = f"Bearer {token}" if token else None
         return self._header is not None
+
+    def _token(
+        self, session: requests.Session, realm: str, service: str | None, scope: str | None
+    ) -> str | None:
+        """What its token server gives us for this; None where it gives us nothing.
+
+        https://distribution.github.io/distribution/spec/auth/token/
+        """
+        given = getattr(self._auth, "_basic_auth", None)
+
+        def attempt() -> str | None:
+            said = session.get(
+                realm,
+                params={"service": service, "scope": scope},
+                headers={"Authorization": f"Basic {given}"} if given else {},
+                timeout=TIMEOUT,
+                auth=_as_it_is,
+            )
+            if said.status_code != 200:
+                raise Answer(said)
+            found = said.json()
+            token = found.get("token") or found.get("access_token")
+            return str(token) if token else None
+
+        try:
+            return self.calls.run(f"logging in to {self._host}", attempt, again)
+        except (Answer, ValueError, AttributeError):
+            return None  # the registry's own refusal says what that means
 
     def _run(self, what: str, attempt: Callable[[], T]) -> T:
         what = f"{what} in {self._settings.url}"
