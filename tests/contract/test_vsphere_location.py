@@ -631,6 +631,37 @@ def test_a_lost_answer_leaves_no_second_clone(
     assert boots_of(place) == []
 
 
+def test_what_went_wrong_first_is_what_people_hear_of(
+    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
+) -> None:
+    placed = put(place, made)
+    progress = RecordingProgress()
+
+    def test_that_fails() -> None:
+        with place.location.boot(placed, work, progress):
+            raise ZeroDivisionError
+
+    stuck = {"method": "Destroy_Task", "do": "task_fault", "fault": "GenericVmConfigFault"}
+    with place.peer.wrong(stuck), pytest.raises(ZeroDivisionError):
+        test_that_fails()
+    (left,) = boots_of(place)
+    (note,) = progress.notes
+    assert left.name in note
+
+
+def test_a_clone_that_stays_is_an_error(
+    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
+) -> None:
+    placed = put(place, made)
+    stuck = {"method": "Destroy_Task", "do": "task_fault", "fault": "GenericVmConfigFault"}
+    with (
+        place.peer.wrong(stuck),
+        pytest.raises(CannotTell),
+        place.location.boot(placed, work, RecordingProgress()),
+    ):
+        pass
+
+
 def broken_wait(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """While the next task is waited for, *error* comes."""
     wait = Session.wait

@@ -20,7 +20,7 @@ from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.guest import Keys, make_keys
 from imagectl.adapters.locations.vsphere_import import Target, without_reservations
 from imagectl.adapters.locations.vsphere_session import Session, sdk
-from imagectl.errors import CannotTell, Conflict, GuestUnreachable
+from imagectl.errors import CannotTell, Conflict, GuestUnreachable, ImagectlError
 from imagectl.services.ports import Booted, Progress, Workspace
 
 SSH_PORT = 22
@@ -67,8 +67,14 @@ def booted(
         at = address if SSH_PORT == 22 else f"[{address}]:{SSH_PORT}"
         known.write_text(f"{at} {host.public}\n")
         yield Booted(address, SSH_PORT, USER, login.private, known)
-    finally:
-        session.persist(f"removing {clone.name}", lambda: _remove(clone), CannotTell)
+    except BaseException:
+        try:
+            _removed(clone, progress)
+        except ImagectlError as error:
+            # What went wrong first is what people must hear of.
+            progress.note(f"{clone.name} could not be removed ({error.why or error}): delete it")
+        raise
+    _removed(clone, progress)
 
 
 def _cloned(clone: _Clone, template: Any, target: Target, login: Keys, host: Keys) -> Any:
@@ -221,6 +227,12 @@ def _ours(clone: _Clone) -> Any | None:
     if values.get("config.annotation") != clone.note:
         raise Conflict(f"{name} is not ours", where=session.where)
     return machine
+
+
+def _removed(clone: _Clone, progress: Progress) -> None:
+    what = f"removing {clone.name}"
+    progress.step(what)
+    clone.session.persist(what, lambda: _remove(clone), CannotTell)
 
 
 def _remove(clone: _Clone) -> None:
