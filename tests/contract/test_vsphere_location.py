@@ -386,6 +386,21 @@ def test_a_machine_less_than_the_folder_has_is_a_gap(
     assert shown.gaps == ("2 machines were read, and the folder has 3",)
 
 
+def test_a_listing_with_nothing_in_it_is_a_gap(
+    place: InVcenter, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even how many there are: that is no empty folder."""
+    put(place, made)
+    monkeypatch.setattr(Session, "_collect", lambda self, spec: iter(()))
+    shown = place.location.view(lambda: NOW)
+    assert shown.gaps == ("0 machines were read, and it was not told how many the folder has",)
+
+
+def test_an_empty_folder_is_complete(place: InVcenter) -> None:
+    shown = place.location.view(lambda: NOW)
+    assert (shown.found, shown.complete) == ((), True)
+
+
 def test_a_machine_that_cannot_be_read_is_a_gap(place: InVcenter, made: Made) -> None:
     placed = put(place, made)
     place.peer.change(NAME, connection_state="inaccessible")

@@ -539,7 +539,8 @@ class VsphereLocation:
 
     def _list(self, found: list[Found], gaps: list[str]) -> None:
         folder = self._folder()
-        counted, seen = 0, 0
+        counted: int | None = None
+        seen = 0
         kind = sdk().vim.VirtualMachine
         for each in self._session.under(folder, kind, _LISTED, deep=False):
             if isinstance(each, int):
@@ -551,7 +552,9 @@ class VsphereLocation:
                 gaps.append(shown)
             else:
                 found.append(shown)
-        if counted != seen:
+        if counted is None:
+            gaps.append(f"{seen} machines were read, and it was not told how many the folder has")
+        elif counted != seen:
             gaps.append(f"{seen} machines were read, and the folder has {counted}")
 
     def _shown(self, read: Read) -> Found | str:
