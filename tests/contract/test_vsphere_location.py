@@ -30,6 +30,7 @@ from imagectl.adapters.locations.vsphere import PARTIAL, PRIVILEGES
 from imagectl.adapters.locations.vsphere_import import _connected
 from imagectl.adapters.locations.vsphere_marks import read_marks
 from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
+from imagectl.adapters.locations.vsphere_tags import Tags
 from imagectl.errors import (
     CannotTell,
     Conflict,
@@ -192,6 +193,17 @@ def test_without_tags_it_does_without(
         placed = put(place, made)
     assert place.location.verify(placed, NOW) == placed
     assert tagged(place, NAME) == []
+
+
+def test_tags_answered_with_a_page_for_people_are_done_without(
+    place: InVcenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a proxy before the vCenter, or its own to log in."""
+    machine = place.at(f"{place.datacenter}/vm/{place.settings.folder}")
+    monkeypatch.setattr(
+        http.client.HTTPResponse, "read", lambda self, *given: b"<html>log in</html>"
+    )
+    assert not Tags(place.admin, CATALOG_ID).attach(machine)
 
 
 def test_without_the_privilege_for_custom_attributes_it_does_without(

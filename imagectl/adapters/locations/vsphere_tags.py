@@ -13,6 +13,7 @@ import json
 from typing import Any
 
 from imagectl.adapters.locations.vsphere_session import Session
+from imagectl.errors import ImagectlError, Interrupted
 
 CATEGORY = "imagectl"
 TIMEOUT = 10.0
@@ -33,7 +34,11 @@ class Tags:
         """Give the machine the tag; whether it has it now."""
         try:
             self._attach(machine._moId)
+        except Interrupted:
+            raise
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+            return False
+        except ImagectlError:  # such as an answer that cannot be understood
             return False
         return True
 
