@@ -116,6 +116,19 @@ class Uploads:
                 moved(artifact.size)
                 return self._uploaded(there)
             self._remove(there)
+        return self._uploaded(self.create(name, marks, artifact, md5, source, moved))
+
+    def create(
+        self,
+        name: str,
+        marks: Mapping[str, str],
+        artifact: Artifact,
+        md5: str,
+        source: Path,
+        moved: Moved,
+    ) -> Blob:
+        """The artifact, which has that MD5, as a new object. Raises Corrupt, and Told (412) where
+        something has that name, which stays as it is."""
         self._send(name, marks, artifact, md5, source, moved)
         made = self._arrived(name)
         if not self._holds(made, artifact, md5):
@@ -127,7 +140,7 @@ class Uploads:
                 f"{artifact.size}",
                 hint="it has been removed there; type the command again",
             )
-        return self._uploaded(made)
+        return made
 
     def touch(self, name: str) -> None:
         """Make the object's ``state`` another one, for a new request id: one that has failed would

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagectl.adapters.locations.bucket import BucketLocation, Page, Stored, calls_of
 from imagectl.adapters.locations.gce_project import Told
-from imagectl.adapters.locations.gce_upload import Uploads
+from imagectl.adapters.locations.gce_upload import Uploads, check_source
 from imagectl.adapters.locations.google_account import Account, again, log_in, translated
 from imagectl.errors import Denial, Denied, NotFound
 from imagectl.model.names import LocationName
@@ -151,9 +151,10 @@ class GcsObjects:
 
     def upload(self, name: str, source: Path, artifact: Artifact, moved: Moved) -> None:
         marks = {"imagectl-sha256": artifact.sha256}
+        md5 = check_source(source, artifact)
         # Told: somebody else has just made it; what, is found out by reading it.
         with contextlib.suppress(Told):
-            self._open().uploads.bring(self._prefix + name, marks, artifact, source, moved)
+            self._open().uploads.create(self._prefix + name, marks, artifact, md5, source, moved)
 
     def delete(self, name: str) -> None:
         try:
