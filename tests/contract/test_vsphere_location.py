@@ -10,6 +10,7 @@ import json
 import ssl
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -24,9 +25,9 @@ from support.places.vsphere import DISK, InVcenter, opened
 from support.processes import Killer
 from support.systems import workspace
 
-from imagectl.adapters.locations import vsphere_boot, vsphere_import
+from imagectl.adapters.locations import open_location, vsphere_boot, vsphere_import
 from imagectl.adapters.locations.owners import owner_of
-from imagectl.adapters.locations.vsphere import PARTIAL, PRIVILEGES
+from imagectl.adapters.locations.vsphere import PARTIAL, PRIVILEGES, VsphereLocation
 from imagectl.adapters.locations.vsphere_import import _connected
 from imagectl.adapters.locations.vsphere_marks import read_marks
 from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
@@ -508,6 +509,44 @@ def test_whatever_call_is_lost_there_is_one_whole_template(
     assert place.location.verify(placed, NOW) == placed
     names = [each.name for each in place.location.view(lambda: NOW).found]
     assert names == [NAME]
+
+
+def reopened(place: InVcenter, folder: Path, patience: float) -> VsphereLocation:
+    around = surroundings(folder, patience=patience)
+    location = open_location(LOCAL, place.settings, around)
+    assert isinstance(location, VsphereLocation)
+    return location
+
+
+BROKEN = {"method": "HttpNfcLeaseComplete", "do": "drop"}
+"""When all bytes have been sent."""
+
+
+def test_an_upload_that_broke_after_longer_than_the_patience_is_tried_again(
+    place: InVcenter, made: Made
+) -> None:
+    slept: list[int] = []
+
+    def slowly(done: int) -> None:
+        if not slept:
+            time.sleep(1.2)
+        slept.append(done)
+
+    location = reopened(place, place.folder, patience=1.0)
+    with place.peer.wrong({**BROKEN, "times": 1}):
+        placed = location.put(VERSION, *made, NOW, slowly)
+    assert location.verify(placed, NOW) == placed
+
+
+def test_an_upload_that_always_breaks_at_the_same_place_is_given_up(
+    place: InVcenter, made: Made
+) -> None:
+    """What is sent again and again is no progress."""
+    location = reopened(place, place.folder, patience=1.0)
+    began = time.monotonic()
+    with place.peer.wrong(BROKEN), pytest.raises(CannotTell):
+        location.put(VERSION, *made, NOW, ignore)
+    assert time.monotonic() - began < 20
 
 
 def test_what_was_left_half_made_shows_as_ours_and_is_made_anew(

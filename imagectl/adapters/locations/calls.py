@@ -82,17 +82,26 @@ class Calls:
         return self._requests
 
     def run(
-        self, what: str, attempt: Callable[[], T], again: Callable[[Exception], Again | None]
+        self,
+        what: str,
+        attempt: Callable[[], T],
+        again: Callable[[Exception], Again | None],
+        progressed: Callable[[], float] = lambda: 0.0,
     ) -> T:
         """What *attempt* returns.
 
         Where it raises and ``again(error)`` says so, it is tried again until the deadline, which
         raises Throttled or CannotTell; any other exception goes through. ``what`` says what is
-        being done, for messages ("listing images").
+        being done, for messages ("listing images"). The deadline counts from the beginning, or from
+        ``progressed()``, where that is later: when the attempts last got further than any before
+        (of the monotonic clock), for those that may take longer than the deadline themselves.
         """
         began = self._clock.monotonic()
         tries = 0
         last: Again | None = None
+
+        def until() -> float:
+            return max(began, progressed()) + self._deadline
 
         def pause_after(error: Exception) -> float | bool:
             nonlocal last
@@ -105,12 +114,12 @@ class Calls:
             pause = pause_before(tries + 1, last.after)
             if last.throttled:
                 self._line.hold(pause)
-            return pause if self._clock.monotonic() - began + pause < self._deadline else False
+            return pause if self._clock.monotonic() + pause < until() else False
 
         try:
             for each in stamina.retry_context(on=pause_after, attempts=None, timeout=None):
                 with each:
-                    self._line.wait(began + self._deadline)
+                    self._line.wait(until())
                     tries += 1
                     with self._counting:
                         self._requests += 1

@@ -25,7 +25,7 @@ from filelock import FileLock
 from imagectl.adapters.durable import make_folder, naming_failures, write
 from imagectl.adapters.locations.owners import owner_of, placed_by
 from imagectl.adapters.locations.vsphere_boot import booted
-from imagectl.adapters.locations.vsphere_import import Ova, Target, import_ova, open_ova
+from imagectl.adapters.locations.vsphere_import import Furthest, Ova, Target, import_ova, open_ova
 from imagectl.adapters.locations.vsphere_marks import Marks, read_marks, write_marks
 from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
 from imagectl.adapters.locations.vsphere_tags import Tags
@@ -141,7 +141,12 @@ class VsphereLocation:
         session = self._session
         # One at a time here: what another process is importing looks like what one left that died.
         with self._alone(name):
-            session.persist(f"importing {name}", lambda: self._bring(name, owner, ova, moved))
+            far = Furthest(moved)
+            session.persist(
+                f"importing {name}",
+                lambda: self._bring(name, owner, ova, far),
+                progressed=far.when,
+            )
             template = session.persist(f"naming {name}", lambda: self._finish(name, owner))
         where = self._path(template.name)
         placement = self._placement(self._id(template), where, owner, artifact, now)

@@ -63,6 +63,26 @@ class Target:
     network: Any | None
 
 
+class Furthest:
+    """A ``Moved`` that knows when an upload last got further than any before it: sending the same
+    bytes again is no progress."""
+
+    def __init__(self, moved: Moved) -> None:
+        self._moved = moved
+        self._clock = SystemClock()
+        self._done = 0
+        self._at = 0.0
+
+    def __call__(self, done: int) -> None:
+        self._moved(done)
+        if done > self._done:
+            self._done, self._at = done, self._clock.monotonic()
+
+    def when(self) -> float:
+        """On the monotonic clock; 0 where nothing was sent."""
+        return self._at
+
+
 def open_ova(path: Path, sha256: Sha256) -> Ova:
     """Read what is in the OVA. Raises Corrupt where it is not *sha256* or no OVA, Failed."""
     with naming_failures(f"reading {path.name}", path.parent):

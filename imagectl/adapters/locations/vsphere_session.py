@@ -156,15 +156,17 @@ class Session:
         what: str,
         attempt: Callable[[], T],
         otherwise: type[ImagectlError] = Failed,
+        progressed: Callable[[], float] = lambda: 0.0,
     ) -> T:
         """What *attempt* returns, which can be repeated as a whole, and is, while that is worth it.
 
         *otherwise* is raised for what the vCenter itself says went wrong, and is not one of the
         usual: Failed where something was tried, CannotTell where it was only to be read.
+        *progressed* says when it last got further than ever before (``calls.py``).
         """
         vmodl = sdk().vmodl
         try:
-            return self._calls.run(what, attempt, self._again)
+            return self._calls.run(what, attempt, self._again, progressed)
         except vmodl.MethodFault as fault:
             raise self._named(what, fault, otherwise) from fault
         except (OSError, http.client.HTTPException, ExpatError) as error:
