@@ -10,6 +10,7 @@ import click
 
 from imagectl.cli.arguments import LOCATION, PROMOTABLE
 from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.moves import tell_behind
 from imagectl.cli.text import size, stamp
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, ImagectlError, NotFound, summed_up
@@ -167,13 +168,14 @@ def _the_version(refs: tuple[ImageRef, ...]) -> VersionRef:
 
 def _backfill(invocation: Invocation, project: Project, images: Collection[ImageName]) -> None:
     from imagectl.services.backfill import backfill
-    from imagectl.services.release import catch_up
+    from imagectl.services.release import show
 
     with invocation.out.progress(project.clock) as progress:
         done = backfill(
             project.releasing, project.store, project.policy, images, project.fetched(), progress
         )
-    catch_up(project.catalog, project.publishers)
+    behind = show(project.releasing)
+    tell_behind(invocation.out, behind)
     if done.failed:
         raise summed_up(
             f"{counted(len(done.failed), 'version')} could not be put where it has to be",
@@ -203,7 +205,7 @@ def _place(
     invocation: Invocation, project: Project, ref: VersionRef, to: tuple[LocationName, ...]
 ) -> None:
     from imagectl.services.publish import place
-    from imagectl.services.release import catch_up
+    from imagectl.services.release import show
 
     optional = _optional(invocation, project, ref.image)
     with invocation.out.progress(project.clock) as progress:
@@ -212,11 +214,12 @@ def _place(
             placed = place(project.releasing, project.store, ref, to, progress, optional=optional)
         except ImagectlError:
             with contextlib.suppress(ImagectlError):  # the next command makes it good
-                catch_up(project.catalog, project.publishers)
+                show(project.releasing)
             raise
-    catch_up(project.catalog, project.publishers)
+    behind = show(project.releasing)
     invocation.out.answer(_document(placed, project), _lines(placed, project))
     tell_failed(invocation.out, placed)
+    tell_behind(invocation.out, behind)
 
 
 def tell_failed(out: Output, placed: Placed) -> None:
@@ -244,14 +247,15 @@ def _give_up(
     invocation: Invocation, project: Project, ref: VersionRef, at: tuple[LocationName, ...]
 ) -> None:
     from imagectl.services.publish import give_up
-    from imagectl.services.release import catch_up
+    from imagectl.services.release import show
 
     ended = give_up(project.releasing, ref, at)
-    catch_up(project.catalog, project.publishers)
+    behind = show(project.releasing)
     document = Published(
         version=str(ref), placements=[], failed=[], given_up=[unfinished(each) for each in ended]
     )
     invocation.out.answer(document, (f"{each.location}  {each.named}: given up" for each in ended))
+    tell_behind(invocation.out, behind)
 
 
 def unfinished(intent: Intent) -> Unfinished:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
@@ -10,15 +10,17 @@ import click
 
 from imagectl.cli.arguments import CHANNEL, IMAGE
 from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.moves import BehindDocument, behind_document, tell_behind
 from imagectl.cli.text import stamp, table
 from imagectl.cli.verb import Verb
-from imagectl.errors import ImagectlError
+from imagectl.errors import CannotTell, ImagectlError
 from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from imagectl.model.names import ChannelName, ImageName
+    from imagectl.services.release import Behind
     from imagectl.services.verify import ChannelChecked, Verified
 
 
@@ -53,6 +55,9 @@ class VerifiedDocument(TypedDict):
     at: Annotated[str, "when"]
     generation: Annotated[int, "the catalog generation that records it"]
     channels: Annotated[list[ChannelDocument], "each channel of each image"]
+    behind: Annotated[
+        list[BehindDocument], "whose own pointers (families) may not show what channels have"
+    ]
 
 
 @click.command(
@@ -61,7 +66,8 @@ class VerifiedDocument(TypedDict):
     answers=VerifiedDocument,
     exits={
         0: "everything is where it has to be",
-        1: "something is missing or corrupt; each is named, with what to type",
+        1: "something is missing or corrupt, or a family cannot be put right; each is named, with "
+        "what to type",
         4: "conflict: others kept changing the catalog, so nothing is recorded",
         5: "cannot tell: a location or the catalog cannot be read; what could be read is good",
         6: "there is no such channel or image",
@@ -106,9 +112,10 @@ def command(
     """Read again, in every location, what channels point to and what one would roll back to.
 
     What has to be where is decided by what channels require now. What is there is recorded as
-    verified. Nothing is repaired, and no channel moves: each problem says what to type.
+    verified. No channel moves, and nothing is put anywhere: each problem says what to type. Only
+    what consumers are shown, in published trees and families, is made good where it is behind.
     """
-    from imagectl.services.release import catch_up
+    from imagectl.services.release import show
     from imagectl.services.verify import State, verify
 
     project = invocation.open_project()
@@ -118,22 +125,25 @@ def command(
         _write(metrics, None, project.clock.now())
         raise
     _write(metrics, verified, verified.at)
-    catch_up(project.catalog, project.publishers)
+    behind = show(project.releasing)
     bad = verified.having(State.MISSING, State.CORRUPT)
     unknown = verified.having(State.UNKNOWN)
-    invocation.out.answer(_document(verified, ok=not bad and not unknown), _lines(verified))
+    late = [each.error for each in behind if each.required]
+    ok = not bad and not unknown and not late
+    invocation.out.answer(_document(verified, behind, ok=ok), _lines(verified))
+    tell_behind(invocation.out, behind)
     if bad:
         affected = sorted({each.version.image for each in bad})
         invocation.out.warn(
             f"{counted(len(bad), 'version')} not where it has to be; "
             f"`imagectl publish --backfill {' '.join(affected)}` puts there what is missing"
         )
-        return 1
     if unknown:
         where = listed(sorted({each.location for each in unknown}))
         invocation.out.warn(f"it cannot be told what is in {where}")
-        return 5
-    return 0
+    if bad or any(not isinstance(each, CannotTell) for each in late):
+        return 1
+    return 5 if unknown or late else 0
 
 
 def _write(metrics: Path | None, verified: Verified | None, now: datetime) -> None:
@@ -143,7 +153,7 @@ def _write(metrics: Path | None, verified: Verified | None, now: datetime) -> No
         write_verified(metrics, verified, now)
 
 
-def _document(verified: Verified, *, ok: bool) -> VerifiedDocument:
+def _document(verified: Verified, behind: Sequence[Behind], *, ok: bool) -> VerifiedDocument:
     return VerifiedDocument(
         ok=ok,
         at=stamp(verified.at),
@@ -168,6 +178,7 @@ def _document(verified: Verified, *, ok: bool) -> VerifiedDocument:
             )
             for channel in verified.channels
         ],
+        behind=behind_document(behind),
     )
 
 

@@ -5,7 +5,7 @@ requires, and so was what one would roll back to (P6); what was decided is what 
 conflict; all that one command moves is one change of the catalog, so a kill or a race leaves it
 before or after (P7). Consumers are shown the change right after: the published trees first, which
 decide whether that went well, then the locations' own pointers. Where that step is lost to a kill,
-``catch_up`` makes it good.
+the next ``show`` makes it good, whoever does it, and for which image.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ from imagectl.services.ports import Catalog, Clock, Committed, Location, Publish
 
 ENTRY_ATTEMPTS = 5
 """How often an arrival is decided anew because another build was recorded meanwhile."""
+
+POINT_ATTEMPTS = 3
+"""How often pointers are changed anew because the catalog was changed meanwhile. Whoever changed it
+last looks at all of them too."""
 
 PUBLISH = "put that right, then `imagectl catalog publish`"
 """What makes good that consumers are not shown what the catalog has."""
@@ -209,31 +213,41 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
     return behind
 
 
-def show(releasing: Releasing, images: Collection[ImageName] | None = None) -> tuple[Behind, ...]:
+def show(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behind, ...]:
     """Show consumers what the catalog has: published trees, and the locations' own pointers.
 
+    All of it, *first* what concerns these images: what a killed process did not do is made good.
     Pointers are tried also where a tree cannot be written. Raises as ``catch_up`` does.
     """
     try:
         catch_up(releasing.catalog, releasing.publishers)
-    finally:
-        behind = point(releasing, images)
-    return behind
+    except ImagectlError:
+        point(releasing, first)
+        raise
+    return point(releasing, first)
 
 
-def point(releasing: Releasing, images: Collection[ImageName] | None = None) -> tuple[Behind, ...]:
-    """Make the locations' own pointers (families) show the channels' heads, of *images* or of all.
+def point(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behind, ...]:
+    """Make the locations' own pointers (families) show the channels' heads, those of *first* first.
 
     Where a head is not in a location that has had other versions, it is told so: its pointers must
     not go on showing what the channel has left. Cheap where locations have none. Where that did not
-    work is in the answer; a location that does not answer is asked no further.
+    work is in the answer; a location that does not answer is asked no further. Nothing remembers
+    which pointers a killed process left behind, maybe on another machine: all are looked at.
     """
-    snapshot = releasing.catalog.snapshot(images)
-    return tuple(
-        behind
-        for location in releasing.locations.values()
-        for behind in _point_in(location, snapshot.images, snapshot)
-    )
+    behind: tuple[Behind, ...] = ()
+    for _ in range(POINT_ATTEMPTS):
+        snapshot = releasing.catalog.snapshot()
+        images = sorted(snapshot.images, key=lambda image: image not in first)
+        behind = tuple(
+            each
+            for location in releasing.locations.values()
+            for each in _point_in(location, images, snapshot)
+        )
+        # Another process may have shown a later move meanwhile, and this one an earlier one after.
+        if releasing.catalog.snapshot(()).generation == snapshot.generation:
+            break
+    return behind
 
 
 def _point_in(
@@ -393,8 +407,8 @@ def _carry_out(
     reason: str,
 ) -> Released:
     delivered = _delivered(plan, snapshot, renewed)
-    if not plan.moves:
-        return Released(plan, reason, False, None, delivered)
+    if not plan.moves:  # a killed process may have moved, and not shown it
+        return Released(plan, reason, False, None, delivered, show(releasing))
     operations: tuple[Operation, ...] = (
         *(RecordPlacement(each) for each in renewed),
         *(

@@ -153,6 +153,19 @@ def test_a_version_goes_everywhere_and_back(fleet: Fleet, tmp_path: Path) -> Non
         resolved = fleet.imagectl("resolve", "debian-ci:stable", *pulled)
         assert resolved["version"] == GOOD.partition("@")[2]
 
+    path = f"projects/{PROJECT}/global/images/debian-ci-20261120-"
+    good, bad = f"{path}1-amd64", f"{path}2-amd64"
+
+    def families() -> list[str]:
+        return [fleet.cloud.compute.resources[each].get("family", "") for each in (good, bad)]
+
+    assert families() == ["debian-ci-stable", ""]
+    for image, family in ((good, ""), (bad, "debian-ci-stable")):
+        fleet.cloud.compute.resources[image]["family"] = family  # as a killed rollback leaves it
+    verified = fleet.imagectl("verify")
+    assert (verified["ok"], verified["behind"]) == (True, [])
+    assert families() == ["debian-ci-stable", ""]
+
 
 def test_what_is_lost_in_one_place_is_told_and_stops_a_release(
     fleet: Fleet, tmp_path: Path

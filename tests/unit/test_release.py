@@ -17,13 +17,13 @@ from imagectl.formats.published_v1 import ENTRY
 from imagectl.model.catalog import Change, MoveChannel, RecordPlacement, Snapshot
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
-from imagectl.model.version import Placement
+from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve
 from imagectl.services.live import PATIENCE
 from imagectl.services.ports import Committed
 from imagectl.services.publish import publish_catalog
-from imagectl.services.release import catch_up, point
+from imagectl.services.release import catch_up, point, show
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
@@ -855,6 +855,71 @@ def test_an_optional_location_that_could_not_be_told_fails_no_rollback(
     assert behind.error.what == "the location does not answer"
     assert got(public, channel=BETA, location=LOCAL).ref == ref(ONE)
     assert cloud.pointers[CI][BETA].version == ref(TWO)
+
+
+class Killed(MemoryLocation):
+    """A location that the process does not live to tell, or that is told late: ``before`` is done,
+    once, in place of it or before it."""
+
+    dies = False
+    before: Callable[[], object] | None = None
+
+    def point(self, image: ImageName, heads: Mapping[ChannelName, Placement]) -> None:
+        if self.dies:
+            self.dies = False
+            raise KeyboardInterrupt
+        before, self.before = self.before, None
+        if before is not None:
+            before()
+        super().point(image, heads)
+
+
+def killed_before_pointing(world: World) -> Killed:
+    """The channel has gone back to ONE; the location still shows TWO."""
+    killed = Killed(LOCAL)
+    world.releasing = replace(world.releasing, locations={LOCAL: killed})
+    for text in (ONE, TWO):
+        world.built(text)
+    killed.dies = True
+    with pytest.raises(KeyboardInterrupt):
+        world.rollback("beta", CI)
+    head = world.channel(CI, BETA)
+    assert head is not None
+    assert (VersionRef(CI, head.head.version), killed.pointers[CI][BETA].version) == (
+        ref(ONE),
+        ref(TWO),
+    )
+    return killed
+
+
+@pytest.mark.parametrize(
+    "repair",
+    [
+        lambda world: show(world.releasing),
+        lambda world: world.built(BASE_ONE),
+        lambda world: world.rollback("beta", CI, to=ref(ONE).version),
+    ],
+    ids=["show", "another image", "typed again"],
+)
+def test_what_a_killed_process_did_not_tell_locations_is_made_good(
+    world: World, repair: Callable[[World], object]
+) -> None:
+    """P6, P7: by whatever is done next, on whatever machine: only the catalog is asked."""
+    killed = killed_before_pointing(world)
+    repair(world)
+    assert killed.pointers[CI][BETA].version == ref(ONE)
+
+
+def test_a_process_that_was_overtaken_shows_no_earlier_move(world: World) -> None:
+    """Two processes move a channel; the first of them tells the location last."""
+    slow = Killed(LOCAL)
+    world.releasing = replace(world.releasing, locations={LOCAL: slow})
+    world.built(ONE)
+    made = world.recorded(TWO)
+    world.place(made.ref)
+    slow.before = lambda: world.rollback("beta", CI)
+    world.enter(made.ref)
+    assert slow.pointers[CI][BETA].version == ref(ONE)
 
 
 def test_locations_are_told_also_where_a_tree_cannot_be_written(
