@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -681,6 +682,18 @@ def test_what_is_lacking_is_named(place: OnGoogle) -> None:
     ):
         place.location.probe()
     assert told.value.why == "it lacks storage.objects.delete, storage.objects.update"
+
+
+def test_the_service_that_is_asked_for_permissions_may_be_switched_off(place: OnGoogle) -> None:
+    """Its hint switches on all that the how-to does."""
+    off = Refuse(403, "accessNotConfigured", "Cloud Resource Manager API has not been used")
+    asked = "cloudresourcemanager.projects.testIamPermissions"
+    with place.peer.during(off, asked), pytest.raises(Failed, match="switched off") as told:
+        place.location.probe()
+    how_to = Path(__file__).parents[2].joinpath("docs/how-to/gce.md").read_text()
+    (command,) = re.findall(r"gcloud services enable ([^-]+) --project", how_to)
+    for service in command.replace("\\", "").split():
+        assert service in told.value.hint
 
 
 def test_what_the_how_to_lists_is_enough(tmp_path: Path) -> None:

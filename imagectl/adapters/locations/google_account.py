@@ -280,7 +280,8 @@ def meaning(answer: Answer, what: str, name: LocationName, account: str) -> Imag
             f"{what}: the service is switched off in the project",
             where=where,
             why=why,
-            hint="`gcloud services enable compute.googleapis.com storage.googleapis.com`",
+            hint="`gcloud services enable compute.googleapis.com storage.googleapis.com "
+            "cloudresourcemanager.googleapis.com`",
         )
     if answer.status == 403:
         return Denied(
