@@ -142,13 +142,13 @@ def test_what_was_placed_elsewhere_is_not_here(place: InRegistry, tmp_path: Path
         place.location.verify(moved, NOW)
 
 
-def pages(names: list[str], key: str, broken: bool) -> Action:
+def pages(names: list[str], key: str, broken: Response | None = None) -> Action:
     """A registry that gives one name at a time, as Debian's does not."""
 
     def act(request: Request, _: object) -> Response | None:
         at = int(request.path.partition("at=")[2] or 0)
-        if broken and at:
-            return Response(503)
+        if broken is not None and at:
+            return broken
         more = {"Link": f'<{request.path.partition("?")[0]}?at={at + 1}>; rel="next"'}
         body = json.dumps({key: [names[at]]}).encode()
         return Response(200, more if at + 1 < len(names) else {}, body)
@@ -164,26 +164,72 @@ def test_lists_are_read_to_their_last_page(place: InRegistry, tmp_path: Path) ->
         version = ref(f"debian-ci@20261120.{serial}")
         place.location.put(version, artifact, source, NOW, ignore)
         tags.append(f"20261120.{serial}-qcow2-amd64")
-    with place.proxy.rule(lambda r: "/tags/list" in r.path, pages(tags, "tags", False)):
+    with place.proxy.rule(lambda r: "/tags/list" in r.path, pages(tags, "tags")):
         shown = place.location.view(lambda: NOW)
     assert shown.complete
     assert [each.name for each in shown.found] == [f"debian-ci:{tag}" for tag in tags]
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [Response(503), Response(404), Response(403), Response(400), Response(200, {}, b"<html>")],
+    ids=lambda said: f"{said.status}",
+)
 @pytest.mark.parametrize("key", ["tags", "repositories"])
-def test_a_page_that_is_missing_is_a_gap(place: InRegistry, tmp_path: Path, key: str) -> None:
+def test_a_page_that_is_missing_is_a_gap(
+    place: InRegistry, tmp_path: Path, key: str, broken: Response
+) -> None:
     """P3."""
     artifact, source = place.artifact(tmp_path)
     place.location.put(VERSION, artifact, source, NOW, ignore)
     names, path = {
-        "tags": (["20261120.1", "x"], "/tags/list"),
+        "tags": (["20261120.1-qcow2-amd64", "x"], "/tags/list"),
         "repositories": ([f"{place.prefix}/debian-ci", "x"], "_catalog"),
     }[key]
-    with place.proxy.rule(lambda r: path in r.path, pages(names, key, True)):
-        try:
-            assert not place.location.view(lambda: NOW).complete
-        except CannotTell:
-            pytest.fail("what could be read is shown")
+    with place.proxy.rule(lambda r: path in r.path, pages(names, key, broken)):
+        shown = place.location.view(lambda: NOW)
+    assert not shown.complete
+    assert [each.name for each in shown.found] == ["debian-ci:20261120.1-qcow2-amd64"]
+
+
+def test_an_index_does_not_shrink_where_a_page_of_tags_is_missing(
+    place: InRegistry, tmp_path: Path
+) -> None:
+    """P2, P3."""
+    amd, source = place.artifact(tmp_path)
+    other, second = place.artifact(tmp_path, seed=1)
+    place.location.put(VERSION, amd, source, NOW, ignore)
+    arm = replace(other, architecture=Architecture.ARM64)
+    place.location.put(VERSION, arm, second, NOW, ignore)
+    before = index(place)
+    tags = ["20261120.1-qcow2-amd64", "20261120.1-qcow2-arm64"]
+    gone = pages(tags, "tags", Response(404))
+    with place.proxy.rule(lambda r: "/tags/list" in r.path, gone), pytest.raises(CannotTell):
+        place.location.put(VERSION, amd, source, NOW, ignore)
+    assert index(place) == before
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Response(404, {}, b"page not found"),
+        Response(405),
+        Response(200, {}, b"<html>"),
+        Response(200, {}, b"[]"),
+        Response(200, {}, b'{"repositories": 1}'),
+    ],
+    ids=lambda said: f"{said.status}-{said.body.decode()}",
+)
+def test_a_registry_that_lists_no_repositories_cannot_be_seen(
+    place: InRegistry, said: Response
+) -> None:
+    """P3."""
+    with (
+        place.proxy.rule(lambda r: "_catalog" in r.path, lambda *_: said),
+        pytest.raises(CannotTell) as raised,
+    ):
+        place.location.view(lambda: NOW)
+    assert raised.value.why
 
 
 def test_docker_login_is_used(

@@ -26,7 +26,14 @@ from imagectl.adapters.durable import partial
 from imagectl.adapters.locations.oci_registry import INDEX, MANIFEST, Manifest, Registry
 from imagectl.adapters.locations.owners import owner_of, placed_by
 from imagectl.adapters.locations.source import check_source
-from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound, Unsupported
+from imagectl.errors import (
+    CannotTell,
+    Conflict,
+    Corrupt,
+    Failed,
+    NotFound,
+    Unsupported,
+)
 from imagectl.model.names import (
     Architecture,
     BadName,
@@ -161,7 +168,7 @@ class OciLocation:
             try:
                 for tag in self._registry.tags(repository):
                     found += self._shown(repository, tag)
-            except CannotTell as error:
+            except (CannotTell, Failed) as error:
                 gaps.append(f"{repository} could not be read: {error.why or error.what}")
         requests = self._registry.calls.requests - before
         scope = f"repositories below {self._url}"

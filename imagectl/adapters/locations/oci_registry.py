@@ -139,7 +139,15 @@ class Registry:
 
     def repositories(self) -> Iterator[str]:
         """All of them, in every page."""
-        yield from self._pages("_catalog?n=1000", "repositories")
+        try:
+            yield from self._pages("_catalog?n=1000", "repositories")
+        except NotFound as error:
+            raise CannotTell(
+                f"{self._host} does not say which repositories it has",
+                where=error.where,
+                why=error.why,
+                hint="docs/how-to/oci.md says what works without that",
+            ) from error
 
     def tags(self, repository: str) -> Iterator[str]:
         """All tags; none where there is no such repository."""
@@ -284,11 +292,46 @@ class Registry:
         return True
 
     def _pages(self, url: str, key: str) -> Iterator[str]:
+        """Raises NotFound where the first page is not there: one that is missing later is part of a
+        list that cannot be read (P3)."""
+        first = True
         while url:
-            with self._call("GET", url, f"listing {key}", {200}) as said:
-                yield from said.json().get(key) or ()
-                after = re.search(r'<([^>]*)>;\s*rel="?next"?', said.headers.get("Link", ""))
-                url = self._next(said, after[1]) if after else ""
+            try:
+                names, url = self._page(url, key)
+            except (NotFound, Failed) as error:
+                if first and isinstance(error, NotFound):
+                    raise
+                raise CannotTell(
+                    f"{'no' if first else 'not all'} {key} could be listed",
+                    where=error.where,
+                    why=f"{error.what}: {error.why}",
+                    hint=error.hint,
+                ) from error
+            yield from names
+            first = False
+
+    def _page(self, url: str, key: str) -> tuple[list[str], str]:
+        """The names of a page, and where the next one is: nowhere where this is the last."""
+        session = self._open()
+
+        def attempt() -> tuple[list[str], str]:
+            said = self._send(session, "GET", url, {}, None)
+            if said.status_code != 200:
+                raise Answer(said)
+            try:
+                names = [str(each) for each in said.json().get(key) or ()]
+            except (ValueError, AttributeError, TypeError):
+                kind = said.headers.get("Content-Type", "nothing known")
+                raise CannotTell(
+                    f"listing {key} in {self._settings.url} did not work",
+                    where=f"location {self._name}",
+                    why=f"{self._host} answers with what is no list of them, of the type {kind}",
+                    hint="`url` in imagectl.yaml says which registry is meant",
+                ) from None
+            after = re.search(r'<([^>]*)>;\s*rel="?next"?', said.headers.get("Link", ""))
+            return names, self._next(said, after[1]) if after else ""
+
+        return self._run(f"listing {key}", attempt)
 
     def _call(
         self,
@@ -440,7 +483,9 @@ class Registry:
                 f"{what}: the registry does not do that",
                 where=where,
                 why=why,
-                hint="deleting is switched on in the registry's own configuration",
+                hint="deleting is switched on in the registry's own configuration"
+                if what.startswith("deleting")
+                else "",
             )
         if "DIGEST_INVALID" in error.codes:
             return Corrupt(
