@@ -155,3 +155,11 @@ def test_what_a_provider_has_asked_of_all_is_not_cut_short_by_a_deadline(tmp_pat
     assert time.monotonic() - began < 0.4
     assert here.requests == 0
     assert raised.value.why.startswith("the provider asked for patience, for ")
+
+
+def test_a_guess_at_which_one_gives_up_holds_nobody_else(tmp_path: Path) -> None:
+    here = Calls(HERE, tmp_path, per_second=1000, deadline=0.5)
+    for _ in range(3):
+        with pytest.raises(Throttled):
+            here.run("reading", Fails(99), lambda e: Again(None, True, str(e)))
+        assert here.run("reading", Fails(0), passing) == "done"

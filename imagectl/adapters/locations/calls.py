@@ -112,9 +112,11 @@ class Calls:
             if last is None:
                 return False
             pause = pause_before(tries + 1, last.after)
-            if last.throttled:
+            soon = self._clock.monotonic() + pause < until()
+            # A pause that is only our guess, and at which we give up, binds nobody else.
+            if last.throttled and (soon or last.after is not None):
                 self._line.hold(pause)
-            return pause if self._clock.monotonic() + pause < until() else False
+            return pause if soon else False
 
         try:
             for each in stamina.retry_context(on=pause_after, attempts=None, timeout=None):
