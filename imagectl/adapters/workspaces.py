@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imagectl.adapters import runs
-from imagectl.errors import Conflict
-from imagectl.model.names import Format, ImageName
-from imagectl.services.ports import Progress, Workspace
+from imagectl.adapters import durable, runs
+from imagectl.errors import CannotTell, Conflict
+from imagectl.model.names import Format, ImageName, LocationName, Sha256, parse_version_id
+from imagectl.model.version import VersionRef
+from imagectl.services.ports import Leftover, Progress, Workspace
 
 
 class LocalWorkspaces:
@@ -25,6 +27,7 @@ class LocalWorkspaces:
         self._locks = state / "locks"
         self._logs = state / "logs"
         self._failed = state / "failed"
+        self._leftovers = state / "leftovers"
         self._progress = progress
         self._now = now
 
@@ -76,3 +79,41 @@ class LocalWorkspaces:
         while (before := self.failed_disk(image)) is not None:
             before[0].unlink()
         return fresh.replace(kept)
+
+    def leftovers(self, image: ImageName) -> tuple[Leftover, ...]:
+        path = self._leftovers / f"{image}.json"
+        try:
+            return tuple(
+                Leftover(
+                    VersionRef(image, parse_version_id(each["version"])),
+                    LocationName(each["location"]),
+                    each["built"],
+                    datetime.fromisoformat(each["since"]),
+                    Sha256(each["sha256"]) if each["sha256"] else None,
+                )
+                for each in json.loads(path.read_bytes())
+            )
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise CannotTell(
+                f"what builds of {image} have left in locations cannot be read",
+                where=str(path),
+                why=str(problem),
+                hint="look in its location for images that are not recorded, then remove the file",
+            ) from problem
+
+    def keep_leftovers(self, image: ImageName, leftovers: Sequence[Leftover]) -> None:
+        document = [
+            {
+                "version": str(each.version.version),
+                "location": each.location,
+                "built": each.built,
+                "since": each.since.isoformat(),
+                "sha256": each.sha256,
+            }
+            for each in leftovers
+        ]
+        self._leftovers.mkdir(parents=True, exist_ok=True)
+        data = f"{json.dumps(document, indent=1)}\n".encode()
+        durable.write(self._leftovers, self._leftovers / f"{image}.json", data)

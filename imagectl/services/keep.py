@@ -6,7 +6,7 @@ Killed in between, the store holds files that nothing refers to, and the catalog
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +30,7 @@ from imagectl.services.ports import (
     ArtifactStore,
     Equipment,
     Findings,
+    Leftover,
     Made,
     Progress,
     Proof,
@@ -176,12 +177,21 @@ def record(
     make: Callable[[VersionId, datetime], Version],
     *,
     key: str,
+    id: VersionId | None = None,
 ) -> Version:
-    """Record the version under the day's next free number."""
+    """Record the version under the day's next free number, or under *id* alone: Conflict where that
+    is not free any more."""
+    leftovers = bench.workspaces.leftovers(image)
     for _ in range(RECORD_ATTEMPTS):
         snapshot = bench.catalog.snapshot([image])
         now = bench.clock.now()
-        version = make(next_version_id(snapshot, image, now), now)
+        if id is not None and any(each.id >= id for each in snapshot.of(image)):
+            raise Conflict(
+                f"somebody else recorded {snapshot.of(image)[-1].ref} meanwhile",
+                why=f"what was made carries the marks of {image}@{id} already",
+                hint=f"imagectl build {image}",
+            )
+        version = make(id or next_version_id(snapshot, image, now, leftovers), now)
         change = Change(
             key=key,
             based_on=snapshot.generation,
@@ -203,10 +213,14 @@ def record(
     )
 
 
-def next_version_id(snapshot: Snapshot, image: ImageName, now: datetime) -> VersionId:
-    """The day's next free number, and never one that sorts before an existing version."""
+def next_version_id(
+    snapshot: Snapshot, image: ImageName, now: datetime, leftovers: Sequence[Leftover] = ()
+) -> VersionId:
+    """The day's next free number, and never one that sorts before an existing version, or one whose
+    marks something that was left in a location may carry."""
     day = now.strftime("%Y%m%d")
-    versions = snapshot.of(image)
-    if versions and versions[-1].id.day >= day:
-        return VersionId(versions[-1].id.day, versions[-1].id.serial + 1)
+    taken = {each.id for each in snapshot.of(image)} | {each.version.version for each in leftovers}
+    newest = max(taken, default=None)
+    if newest is not None and newest.day >= day:
+        return VersionId(newest.day, newest.serial + 1)
     return VersionId(day, 1)

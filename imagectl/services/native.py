@@ -4,20 +4,23 @@ The location describes what was made; the description is the version's one artif
 is marked as ours, booted where it is and tested, and only then recorded. Nothing here can be
 repeated: nobody knows what the template has read (P9). What a build that fails has left in its
 location is named in the error and stays: only what the catalog has recorded is ever deleted (P2).
+It is written down before it is marked, so that the next build knows of it however this one ends
+(P7), and gives its version to nothing else.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from imagectl.errors import (
     BadUsage,
-    Conflict,
     ImagectlError,
+    Interrupted,
     NotFound,
     TestsFailed,
     Unsupported,
@@ -30,7 +33,7 @@ from imagectl.model.version import Artifact, Origin, Placement, Reproducible, Ve
 from imagectl.policy.wording import listed, nearest
 from imagectl.services.keep import next_version_id, record, summarise
 from imagectl.services.pipeline import digest_of_file
-from imagectl.services.ports import Location, Progress, Proof, Workshop, Workspace
+from imagectl.services.ports import Leftover, Location, Progress, Proof, Workshop, Workspace
 from imagectl.services.workbench import Stages, Workbench, stages_of
 
 Locations = Mapping[LocationName, Location]
@@ -141,31 +144,93 @@ class _Build:
         with self.stages("check"):
             # Before hours in a cloud: is it ours to work in at all?
             self.location.probe()
+            self._tell_leftovers()
             bench.checks.check(self.image, self.progress)
         with self.stages("template"):
             project = bench.definitions.project
             built = bench.templates.make_image(self.image, project, work, self.progress)
+        left = self._write_down(built)
         file = work.folder / "native.json"
-        with self.stages("describe"):
-            artifact = self._describe(built, file)
-        ref = self._next()
-        try:
+        with self._named(left):
+            with self.stages("describe"):
+                artifact = self._describe(built, file)
+                self._keep_leftovers(replace(left, sha256=artifact.sha256))
             with self.stages("prove"):
-                placement = self.location.put(ref, artifact, file, bench.clock.now(), _ignore)
+                now = bench.clock.now()
+                placement = self.location.put(left.version, artifact, file, now, _ignore)
                 proof = self._prove(placement)
             with self.stages("keep"):
                 bench.store.adopt(file)
-                return self._record(ref, artifact, proof, began)
-        except ImagectlError as problem:
-            left = f"{built} was made in {self.location.name} and is still there"
-            problem.why = f"{problem.why}; {left}" if problem.why else left
-            raise
+                version = self._record(left.version, artifact, proof, began)
+        self._forget(lambda each: (each.location, each.built) == (left.location, built))
+        return version
 
-    def _next(self) -> VersionRef:
-        """The version that this will be: marks name it before it is recorded."""
-        name = self.image.name
-        snapshot = self.bench.catalog.snapshot([name])
-        return VersionRef(name, next_version_id(snapshot, name, self.bench.clock.now()))
+    def _write_down(self, built: str) -> Leftover:
+        """What Packer has made, and the version that it will be: marks name that before it is
+        recorded."""
+        name, now = self.image.name, self.bench.clock.now()
+        before = self.bench.workspaces.leftovers(name)
+        id = next_version_id(self.bench.catalog.snapshot([name]), name, now, before)
+        left = Leftover(VersionRef(name, id), self.location.name, built, now)
+        self._keep_leftovers(left)
+        return left
+
+    def _keep_leftovers(self, new: Leftover) -> None:
+        workspaces, name = self.bench.workspaces, self.image.name
+        others = [each for each in workspaces.leftovers(name) if each.version != new.version]
+        workspaces.keep_leftovers(name, [*others, new])
+
+    def _forget(self, gone: Callable[[Leftover], bool]) -> None:
+        workspaces, name = self.bench.workspaces, self.image.name
+        before = workspaces.leftovers(name)
+        after = [each for each in before if not gone(each)]
+        if len(after) != len(before):
+            workspaces.keep_leftovers(name, after)
+
+    def _tell_leftovers(self) -> None:
+        """Say what builds that were interrupted or failed have left, and forget what is recorded
+        after all or gone."""
+        versions = self.bench.catalog.snapshot([self.image.name]).of(self.image.name)
+        recorded = {artifact.sha256 for each in versions for artifact in each.artifacts}
+        self._forget(lambda left: left.sha256 in recorded or self._is_gone(left))
+        for left in self.bench.workspaces.leftovers(self.image.name):
+            self.progress.note(
+                f"a build of {left.since:%Y-%m-%d %H:%M} UTC has left {left.built} in "
+                f"{left.location}, perhaps with the marks of {left.version}: remove it by hand"
+            )
+
+    def _is_gone(self, left: Leftover) -> bool:
+        """Only the location itself knows, and only this one was asked whether it lets us in."""
+        if left.location != self.location.name:
+            return False
+        assert isinstance(self.location, Workshop)
+        seen = self.work.folder / "left.json"
+        try:
+            self.location.describe(left.built, seen)
+            return left.sha256 not in (None, digest_of_file(seen))  # another one has its name
+        except NotFound:
+            return True
+        except ImagectlError:  # it is there, or cannot be told to be gone (P3)
+            return False
+        finally:
+            seen.unlink(missing_ok=True)
+
+    @contextmanager
+    def _named(self, left: Leftover) -> Iterator[None]:
+        """However the block ends before its end: nobody looks for what nobody has heard of."""
+        said = f"{left.built} was made in {left.location} and is still there"
+        try:
+            yield
+        except NotFound:  # the location says that it is not there
+            raise
+        except ImagectlError as problem:
+            problem.why = f"{problem.why}; {said}" if problem.why else said
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; not all is cleaned up", why=said) from None
+        except BaseException:
+            self.progress.note(said)
+            raise
 
     def _describe(self, built: str, file: Path) -> Artifact:
         assert isinstance(self.location, Workshop)
@@ -213,16 +278,11 @@ class _Build:
         self.progress.note(f"not reproducible: {origin.cause}")
         tests, log = summarise(bench.store, proof, work), bench.store.add(work.log)
         seconds = round(bench.clock.monotonic() - began, 3)
+        key = f"build-{work.id}"
 
         def make(id: VersionId, now: datetime) -> Version:
-            if id != ref.version:
-                raise Conflict(
-                    f"somebody else recorded {ref} meanwhile",
-                    why="what was made carries that version's marks already",
-                    hint=f"imagectl build {image.name}",
-                )
             return Version(
-                ref=ref,
+                ref=VersionRef(image.name, id),
                 created=now,
                 created_by=self.request.actor,
                 summary=image.summary,
@@ -238,7 +298,7 @@ class _Build:
                 origin=origin,
             )
 
-        return record(bench, image.name, self.request.actor, make, key=f"build-{work.id}")
+        return record(bench, image.name, self.request.actor, make, key=key, id=ref.version)
 
     def _keep_facts(self, artifact: Artifact) -> Sha256:
         """What takes the place of a lock: the definition's digests, and what they gave once."""

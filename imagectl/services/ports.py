@@ -399,6 +399,21 @@ class Workspace:
         return path
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An image that a template has made in a location, and that the catalog has not recorded.
+
+    ``built`` is what its builder calls it, ``sha256`` that of its description, None before that is
+    written. It may carry the marks of ``version``.
+    """
+
+    version: VersionRef
+    location: LocationName
+    built: str
+    since: datetime
+    sha256: Sha256 | None = None
+
+
 class Workspaces(Protocol):
     """Gives out workspaces, one for each image at a time."""
 
@@ -415,6 +430,15 @@ class Workspaces(Protocol):
 
     def failed_disk(self, image: ImageName) -> tuple[Path, Format] | None:
         """What ``keep_failed`` kept last; None where nothing is."""
+        ...
+
+    def leftovers(self, image: ImageName) -> tuple[Leftover, ...]:
+        """What ``keep_leftovers`` kept last. Raises CannotTell where that cannot be read."""
+        ...
+
+    def keep_leftovers(self, image: ImageName, leftovers: Sequence[Leftover]) -> None:
+        """Write down what there is, in place of what was written before; durable on return (P7).
+        Only for who has the image's workspace."""
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from imagectl.errors import Conflict
 from imagectl.model.image import Image
 from imagectl.model.names import Format, ImageName
 from imagectl.model.proof import Outcome, TestReport, TestResult
-from imagectl.services.ports import Booted, Progress, Proof, Workspace
+from imagectl.services.ports import Booted, Leftover, Progress, Proof, Workspace
 from imagectl.testing.clock import FixedClock
 
 
@@ -131,6 +131,7 @@ class MemoryWorkspaces:
         self._open: set[ImageName] = set()
         self._count = 0
         self.failed: dict[ImageName, tuple[Path, Format]] = {}
+        self.left: dict[ImageName, tuple[Leftover, ...]] = {}
 
     @contextlib.contextmanager
     def open(self, image: ImageName, *, wait: bool) -> Iterator[Workspace]:
@@ -154,3 +155,9 @@ class MemoryWorkspaces:
 
     def failed_disk(self, image: ImageName) -> tuple[Path, Format] | None:
         return self.failed.get(image)
+
+    def leftovers(self, image: ImageName) -> tuple[Leftover, ...]:
+        return self.left.get(image, ())
+
+    def keep_leftovers(self, image: ImageName, leftovers: Sequence[Leftover]) -> None:
+        self.left[image] = tuple(leftovers)

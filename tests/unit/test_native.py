@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from support.workshop import IMAGE, POLICY, REQUEST, Workshop, open_workshop
@@ -13,10 +14,12 @@ from support.workshop import IMAGE, POLICY, REQUEST, Workshop, open_workshop
 from imagectl.errors import (
     BadUsage,
     BuildFailed,
+    CannotTell,
     Conflict,
     Denial,
     Denied,
     Failed,
+    Interrupted,
     NotFound,
     Refused,
     TestsFailed,
@@ -32,10 +35,10 @@ from imagectl.model.names import (
     VersionId,
     parse_image_ref,
 )
-from imagectl.model.version import Reproducible, Version
+from imagectl.model.version import Placement, Reproducible, Version
 from imagectl.services.build import Delivered, build_and_release
 from imagectl.services.lock import LockRequest, propose
-from imagectl.services.ports import Booted, Credential, Progress, Proof, Workspace
+from imagectl.services.ports import Booted, Credential, Leftover, Progress, Proof, Workspace
 from imagectl.services.prove import prove_version
 from imagectl.services.rebuild import RebuildRequest, rebuild
 from imagectl.testing.build import MemoryProver, RecordingProgress
@@ -160,6 +163,110 @@ def test_what_cannot_be_booted_is_not_recorded(cloud: Cloud) -> None:
         cloud.build()
     assert "is still there" in caught.value.why
     assert cloud.versions() == []
+
+
+class Stopped(MemoryProver):
+    """Somebody presses Ctrl-C, or the machine loses power, while a machine is tested."""
+
+    def __init__(self, by: BaseException) -> None:
+        super().__init__()
+        self._by = by
+
+    def prove_machine(
+        self, image: Image, machine: Booted, work: Workspace, progress: Progress
+    ) -> Proof:
+        raise self._by
+
+
+class Killed(BaseException):
+    """After this nothing of a process runs."""
+
+
+def stopped(cloud: Cloud, by: BaseException) -> None:
+    """A build that ends when the image is made and marked."""
+    before = cloud.shop.bench
+    cloud.shop.bench = replace(before, prover=Stopped(by))
+    with pytest.raises((Interrupted, type(by))):
+        cloud.build()
+    cloud.shop.bench = before
+
+
+def test_an_interrupt_says_what_is_left(cloud: Cloud) -> None:
+    cloud.shop.bench = replace(cloud.shop.bench, prover=Stopped(KeyboardInterrupt()))
+    with pytest.raises(Interrupted) as caught:
+        cloud.build()
+    assert "made-1 was made in cloud and is still there" in caught.value.why
+    assert "not all" in caught.value.what
+
+
+def test_it_is_written_down_before_it_is_marked(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P7: killed at any later moment, somebody knows of it."""
+    seen: list[str] = []
+    put = cloud.location.put
+
+    def watched(*args: Any) -> Placement:
+        seen.extend(each.built for each in cloud.shop.workspaces.leftovers(NATIVE.name))
+        return put(*args)
+
+    monkeypatch.setattr(cloud.location, "put", watched)
+    cloud.build()
+    assert seen[0] == "made-1"
+    assert cloud.shop.workspaces.leftovers(NATIVE.name) == ()
+
+
+def test_the_next_build_says_what_is_left_and_gives_its_version_to_nothing_else(
+    cloud: Cloud,
+) -> None:
+    stopped(cloud, Killed())
+    cloud.make("made-2")
+    cloud.build()
+    assert [note for note in cloud.shop.progress.notes if "has left" in note] == [
+        "a build of 2026-11-20 09:00 UTC has left made-1 in cloud, perhaps with the marks of "
+        "ci@20261120.1: remove it by hand"
+    ]
+    assert cloud.versions() == ["20261120.2"]
+    cloud.shop.progress.notes.clear()
+    cloud.location.remove("made-1")
+    cloud.make("made-3")
+    cloud.build(force=True)
+    assert not any("has left" in note for note in cloud.shop.progress.notes)
+    assert cloud.versions() == ["20261120.2", "20261120.3"]
+
+
+def test_not_even_a_build_that_is_made_otherwise_has_its_version(cloud: Cloud) -> None:
+    stopped(cloud, Killed())
+    image = replace(IMAGE, name=NATIVE.name)
+    assert str(cloud.shop.build(image).version.id) == "20261120.2"
+
+
+def test_what_was_recorded_in_the_last_moment_is_not_left(cloud: Cloud) -> None:
+    """Killed after the catalog had it, and before the note of it was removed."""
+    version = cloud.build().built.version
+    (artifact,) = version.artifacts
+    left = Leftover(version.ref, CLOUD, "made-1", version.created, artifact.sha256)
+    cloud.shop.workspaces.keep_leftovers(NATIVE.name, [left])
+    cloud.make("made-2")
+    cloud.build(force=True)
+    assert not any("has left" in note for note in cloud.shop.progress.notes)
+    assert cloud.shop.workspaces.leftovers(NATIVE.name) == ()
+
+
+def test_what_cannot_be_looked_at_is_not_forgotten(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3."""
+    stopped(cloud, Killed())
+
+    def describe(*_: object) -> None:
+        raise CannotTell("no answer")
+
+    monkeypatch.setattr(cloud.location, "describe", describe)
+    with pytest.raises(CannotTell):
+        cloud.build()
+    versions = [str(each.version) for each in cloud.shop.workspaces.leftovers(NATIVE.name)]
+    assert versions == ["ci@20261120.1", "ci@20261120.2"]
 
 
 class Rival(MemoryProver):
