@@ -16,7 +16,7 @@ import pytest
 from peers.faults import Action, Forward, Request, Response, answer, change_response
 from support.examples import NOW, ref
 from support.places import LOCAL, surroundings
-from support.places.oci import LOGIN, InRegistry, opened
+from support.places.oci import LOGIN, InRegistry, opened, said
 from support.places.place import ignore
 from support.web import Page, site
 
@@ -120,6 +120,22 @@ def test_what_another_catalog_pushed_is_not_deleted(place: InRegistry, tmp_path:
     with pytest.raises(Conflict, match="is not ours"):
         other.put(VERSION, artifact, source, NOW, ignore)
     assert place.location.verify(placed, NOW) == placed
+
+
+def test_the_first_version_makes_the_repository(place: InRegistry, tmp_path: Path) -> None:
+    """A registry may say of a tag that its repository is not there; Debian's does not."""
+    artifact, source = place.artifact(tmp_path)
+    made = Event()
+
+    def unknown(request: Request) -> bool:
+        if request.method == "PUT" and "/manifests/" in request.path:
+            made.set()
+        return request.method == "GET" and "/manifests/" in request.path and not made.is_set()
+
+    with place.proxy.rule(unknown, said(404, "NAME_UNKNOWN")):
+        placed = place.location.put(VERSION, artifact, source, NOW, ignore)
+    assert place.location.verify(placed, NOW) == placed
+    assert index(place) is not None
 
 
 def test_a_registry_that_deletes_nothing_says_so(place: InRegistry, tmp_path: Path) -> None:

@@ -109,10 +109,14 @@ class Registry:
         Corrupt."""
         accept = {"Accept": _ACCEPT}
         url = f"{repository}/manifests/{reference}"
-        with self._call("GET", url, f"reading {reference}", {200}, accept) as said:
+        by_digest = reference.startswith("sha256:")
+        # The first tag makes the repository; what has a digest has been in one.
+        with self._call(
+            "GET", url, f"reading {reference}", {200}, accept, may_be_new=not by_digest
+        ) as said:
             data = said.content
         digest = _digest(data)
-        if reference.startswith("sha256:") and digest != reference:
+        if by_digest and digest != reference:
             raise Corrupt(
                 f"{repository}@{reference} is not what its name says",
                 where=f"location {self._name}",
@@ -331,7 +335,7 @@ class Registry:
             after = re.search(r'<([^>]*)>;\s*rel="?next"?', said.headers.get("Link", ""))
             return names, self._next(said, after[1]) if after else ""
 
-        return self._run(f"listing {key}", attempt)
+        return self._run(f"listing {key}", attempt, may_be_new=key == "tags")
 
     def _call(
         self,
@@ -341,6 +345,8 @@ class Registry:
         fine: set[int],
         headers: dict[str, str] | None = None,
         data: bytes | None = None,
+        *,
+        may_be_new: bool = False,
     ) -> requests.Response:
         session = self._open()
 
@@ -351,7 +357,7 @@ class Registry:
                     raise Answer(said)
             return said
 
-        return self._run(what, attempt)
+        return self._run(what, attempt, may_be_new=may_be_new)
 
     def _send(
         self,
@@ -426,14 +432,15 @@ class Registry:
         except (Answer, ValueError, AttributeError):
             return None  # the registry's own refusal says what that means
 
-    def _run(self, what: str, attempt: Callable[[], T]) -> T:
+    def _run(self, what: str, attempt: Callable[[], T], *, may_be_new: bool = False) -> T:
+        """``may_be_new``: that there is no such repository says that there is nothing in it yet."""
         what = f"{what} in {self._settings.url}"
         import requests
 
         try:
             return self.calls.run(what, attempt, again)
         except Answer as error:
-            raise self._meaning(what, error) from None
+            raise self._meaning(what, error, may_be_new) from None
         except requests.RequestException as error:
             # Not its own words: they may hold a URL that is a secret.
             raise CannotTell(
@@ -442,7 +449,7 @@ class Registry:
                 why=f"{type(error).__name__} while talking to {self._host}",
             ) from None
 
-    def _meaning(self, what: str, error: Answer) -> ImagectlError:
+    def _meaning(self, what: str, error: Answer, may_be_new: bool) -> ImagectlError:
         where, why = f"location {self._name}", str(error)
         nobody = self.identity == "nobody"
         if error.status == 401 and not error.narrow:
@@ -469,7 +476,7 @@ class Registry:
                 why=why,
                 hint="make room, or raise the quota, and type the command again",
             )
-        if error.status == 404 and "NAME_UNKNOWN" in error.codes and "listing tags" not in what:
+        if error.status == 404 and "NAME_UNKNOWN" in error.codes and not may_be_new:
             return CannotTell(
                 f"{what}: the repository is not there",
                 where=where,
