@@ -21,7 +21,6 @@ from imagectl.model.version import Artifact, VersionRef
 from imagectl.policy.promotion import find_image
 from imagectl.policy.readiness import NO_WAY_BACK, due, untested
 from imagectl.policy.wording import listed
-from imagectl.services.live import takes_of
 from imagectl.services.ports import ArtifactStore, Progress
 from imagectl.services.publish import Placed, place
 from imagectl.services.release import Released, Releasing, enter
@@ -50,18 +49,16 @@ def backfill(
 
     Required is also what the newest version requires that passed its tests: it cannot enter a
     channel before. What is there already is verified, and put there anew where it is gone.
-    ``scratch`` is an
-    existing folder for what has to be fetched; without it nothing is. Raises NotFound for an
-    unknown image.
+    ``scratch`` is an existing folder for what has to be fetched; without it nothing is. A version
+    that has to be in a location that the project does not have is among those that failed, as
+    NotFound; its other locations are filled. Raises NotFound for an unknown image.
     """
     snapshot = releasing.catalog.snapshot(images or None)
-    takes = takes_of(releasing.locations)
     wanted: dict[VersionRef, tuple[LocationName, ...]] = {}
     for image in sorted(set(images)) or snapshot.images:
         find_image(snapshot, image)
         newest = [each for each in snapshot.of(image) if not untested(each)][-1:]
-        for ref, locations in due(snapshot, policy, image, *newest).items():
-            wanted[ref] = tuple(each for each in locations if each in takes)
+        wanted |= due(snapshot, policy, image, *newest)
     return _fill(releasing, store, snapshot, wanted, scratch, progress)
 
 
@@ -102,7 +99,14 @@ def _fill(
 ) -> Backfilled:
     placed: list[Placed] = []
     failed: dict[VersionRef, ImagectlError] = {}
-    for ref, locations in wanted.items():
+    for ref, required in wanted.items():
+        locations = [each for each in required if each in releasing.locations]
+        unknown = [each for each in required if each not in releasing.locations]
+        if unknown:
+            failed[ref] = NotFound(
+                f"{ref} has to be in {listed(unknown)}, not among the locations of imagectl.yaml",
+                hint="add it there, or build a version that does not require it",
+            )
         if not locations:
             continue
         if progress is not None:
@@ -110,9 +114,12 @@ def _fill(
         try:
             if scratch is not None:
                 _bring_back(releasing, store, snapshot, ref, scratch, progress)
-            placed.append(place(releasing, store, ref, locations, progress, only=True))
+            done = place(releasing, store, ref, locations, progress, only=True)
         except ImagectlError as error:
             failed[ref] = error
+        else:
+            if ref not in failed:
+                placed.append(done)
     return Backfilled(tuple(placed), failed)
 
 

@@ -576,6 +576,17 @@ def test_backfill_takes_images(project: Project, imagectl: Run) -> None:
     assert "not debian-base" in imagectl("publish", "debian-base").stderr
 
 
+def test_backfill_exits_for_a_required_location_that_is_not_configured(
+    project: Project, imagectl: Run
+) -> None:
+    (project.root / "imagectl.yaml").write_text(
+        "locations:\n  dc2: {type: directory, path: .imagectl/locations/local}\n"
+    )
+    result = imagectl("publish", "--backfill", "debian-ci")
+    assert result.exit_code == 6
+    assert f"{CI} has to be in local, not among the locations of imagectl.yaml" in result.stderr
+
+
 def test_rollback_check_and_its_exit_codes(project: Project, imagectl: Run) -> None:
     release(project, "debian-base@20261121.1")
     result = imagectl("rollback", "beta", "debian-base", "--check")

@@ -718,6 +718,26 @@ def test_what_a_killed_backfill_had_fetched_is_taken(
     assert world.store.verify(lost.sha256)
 
 
+def test_backfilling_tells_of_a_required_location_that_the_project_does_not_have(
+    world: World, dc1: MemoryLocation
+) -> None:
+    """It was done with, and nothing was there that has to be."""
+    for text in (ONE, TWO):
+        world.built(text, needs=(LOCAL, DC1))
+    dc1.lose(placement(world, ONE, DC1))
+    others = {name: at for name, at in world.releasing.locations.items() if name != LOCAL}
+    world.releasing = replace(world.releasing, locations=others)
+    done = world.backfill()
+    assert [str(each) for each in done.failed] == [ONE, TWO]
+    assert not done.placed
+    for version, error in done.failed.items():
+        assert isinstance(error, NotFound)
+        assert error.what == (
+            f"{version} has to be in local, not among the locations of imagectl.yaml"
+        )
+    assert dc1.verify(placement(world, ONE, DC1), NOW), "the location that is known is filled"
+
+
 def test_backfilling_goes_on_after_a_version_that_is_nowhere_any_more(
     world: World, local: Meddled, scratch: Path
 ) -> None:
