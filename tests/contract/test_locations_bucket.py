@@ -10,7 +10,7 @@ from peers.faults import FaultProxy, Request, answer
 from support.examples import NOW, ref
 from support.places import surroundings
 from support.places.place import LOCAL, ignore
-from support.places.s3 import InBucket, moto
+from support.places.s3 import InBucket, moto, said
 from support.places.session import for_session
 
 from imagectl.adapters.locations.owners import Record, owner_of, record_of
@@ -41,6 +41,12 @@ def of_catalog(place: InBucket, catalog: str) -> S3Location:
     return S3Location(LOCAL, place.settings, surroundings(place.folder, catalog=catalog))
 
 
+def beside(place: InBucket, catalog: str) -> S3Location:
+    """The same, past the proxy: for what happens while the proxy holds a request."""
+    settings = replace(place.settings, endpoint=place.upstream)
+    return S3Location(LOCAL, settings, surroundings(place.folder, catalog=catalog))
+
+
 def test_bytes_that_several_need_go_with_the_last_of_them(place: InBucket, tmp_path: Path) -> None:
     """P1, P2: two versions, and two catalogs."""
     artifact, source = place.artifact(tmp_path)
@@ -50,7 +56,7 @@ def test_bytes_that_several_need_go_with_the_last_of_them(place: InBucket, tmp_p
         for location, version in ((one, VERSION), (one, OTHER), (two, VERSION))
     ]
     for location, placement in placed:
-        assert one.verify(placement, NOW)
+        assert location.verify(placement, NOW)
         location.delete(placement)
     with pytest.raises(NotFound):
         one.verify(placed[0][1], NOW)
@@ -104,7 +110,7 @@ def test_a_record_that_comes_at_the_last_moment_saves_the_file(
     late = record_of(owner_of("another", VERSION, artifact))
 
     def says_so(request: Request) -> bool:
-        if request.method == "PUT" and request.path.endswith("/deleting"):
+        if request.method == "PUT" and "/deleting/" in request.path:
             text = Record(owner_of("another", VERSION, artifact), False).text()
             place.client().put_object(Bucket=place.bucket, Key=f"disks/{late}", Body=text)
         return False
@@ -112,6 +118,54 @@ def test_a_record_that_comes_at_the_last_moment_saves_the_file(
     with place.proxy.rule(says_so, answer(500)):
         place.location.delete(placed)
     assert names(place) == {f"sha256/{artifact.sha256[:2]}/{artifact.sha256}", late}
+
+
+def test_who_gives_way_does_not_take_back_what_another_has_said(
+    place: InBucket, tmp_path: Path
+) -> None:
+    """P1, P2: two catalogs delete, and a third one comes to need the file."""
+    artifact, source = place.artifact(tmp_path)
+    one, two, three = beside(place, "one"), of_catalog(place, "two"), beside(place, "three")
+    of_one, of_two = (each.put(VERSION, artifact, source, NOW, ignore) for each in (one, two))
+    seen: list[str] = []
+
+    def meanwhile(request: Request) -> bool:
+        if request.method == "PUT" and "/deleting" in request.path:
+            seen.append("two deletes")
+        elif request.method == "GET" and seen == ["two deletes"]:
+            seen.append("one deletes")
+            one.delete(of_one)
+        elif request.method == "DELETE" and len(seen) == 2:
+            seen.append("three puts")
+            with pytest.raises(Conflict, match="just being deleted"):
+                three.put(VERSION, artifact, source, NOW, ignore)
+            seen.append("three gives way")
+        return False
+
+    with place.proxy.rule(meanwhile, answer(500)):
+        two.delete(of_two)
+    assert seen[2:] == ["three puts", "three gives way"]
+    placed = three.put(VERSION, artifact, source, NOW, ignore)
+    assert three.verify(placed, NOW) == placed
+    assert len(names(place)) == 2
+
+
+def test_a_record_that_is_missing_is_written_anew(place: InBucket, tmp_path: Path) -> None:
+    """P1: without it, the file would go with another catalog's last record."""
+    artifact, source = place.artifact(tmp_path)
+    one, two = of_catalog(place, "one"), of_catalog(place, "two")
+    placed, of_two = (each.put(VERSION, artifact, source, NOW, ignore) for each in (one, two))
+    (record,) = (each for each in names(place) if each.startswith("owners/") and "/one." in each)
+    place.client().delete_object(Bucket=place.bucket, Key=f"disks/{record}")
+    with place.proxy.rule(lambda r: r.method == "PUT", said(403, "AccessDenied")):
+        assert one.verify(placed, NOW) == placed
+    assert record not in names(place)
+    assert one.verify(placed, NOW) == placed
+    assert record in names(place)
+    two.delete(of_two)
+    assert one.verify(placed, NOW) == placed
+    one.delete(placed)
+    assert names(place) == set()
 
 
 def test_verifying_reads_the_bytes_only_where_the_store_has_others(

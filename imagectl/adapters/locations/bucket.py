@@ -7,8 +7,10 @@ generation), and verifying asks the store for the tag. Where that differs, or wa
 the bytes are read and hashed again.
 
 A bucket has no locks. Who deletes the last record's file first says so in a key of its own and then
-looks for new records; who writes a record then looks for that key. So at least one of two that meet
-sees the other, and gives way.
+looks for new records; who writes a record then looks for such keys. So at least one of two that
+meet sees the other, and gives way.
+
+Who has no record is not seen: verifying writes one anew that is missing.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from imagectl.adapters.locations.owners import (
     DELETING,
     Entry,
     Record,
+    deleting_of,
     folder_of,
     found_in,
     owner_of,
@@ -38,7 +41,7 @@ from imagectl.adapters.locations.owners import (
     record_of,
 )
 from imagectl.adapters.locations.source import check_source
-from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound, Unsupported
+from imagectl.errors import CannotTell, Conflict, Corrupt, Denied, NotFound, Unsupported
 from imagectl.model.names import ChannelName, Format, ImageName, LocationName, Sha256
 from imagectl.model.place import ALL_DISKS, Bucket
 from imagectl.model.version import Artifact, Placement, VersionRef
@@ -172,7 +175,12 @@ class BucketLocation:
 
     def verify(self, placement: Placement, now: datetime) -> Placement:
         self._require_here(placement)
-        self._check(placement, self._tag(placement))
+        owner = placed_by(self._catalog(), placement)
+        text = self._objects.read(record_of(owner))
+        stored = self._check(placement, None if text is None else parse_record(owner, text).tag)
+        if text is None:
+            self._mend_record(owner, stored)
+            self._check(placement, stored.tag)
         return replace(placement, verified=now)
 
     def fetch(self, placement: Placement, to: Path, moved: Moved) -> None:
@@ -232,7 +240,7 @@ class BucketLocation:
     def delete(self, placement: Placement) -> None:
         self._require_here(placement)
         name, owner = relative(placement.sha256), placed_by(self._catalog(), placement)
-        deleting = f"{folder_of(placement.sha256)}/{DELETING}"
+        deleting = deleting_of(owner)
         text = self._objects.read(record_of(owner))
         there = self._stat(name)
         if text is None:
@@ -311,12 +319,19 @@ class BucketLocation:
             hint="move it away for a look; `imagectl publish` then puts it there again",
         )
 
-    def _tag(self, placement: Placement) -> str | None:
-        owner = placed_by(self._catalog(), placement)
-        text = self._objects.read(record_of(owner))
-        return None if text is None else parse_record(owner, text).tag
+    def _mend_record(self, owner: Ownership, stored: Stored) -> None:
+        """Without the record, whoever has another one may delete the file (P1). A credential that
+        may only read leaves this to one that may write."""
+        try:
+            self._keep_record(owner, True, stored.tag)
+        except Denied:
+            pass
+        except Conflict as error:
+            raise CannotTell(
+                error.what, where=error.where, why=error.why, hint=error.hint
+            ) from error
 
-    def _keep_record(self, owner: Ownership, there: bool) -> Record:
+    def _keep_record(self, owner: Ownership, there: bool, tag: str | None = None) -> Record:
         """Have the owner's record there, before its file, and nobody deleting the file."""
         text = self._objects.read(record_of(owner))
         if text is not None:
@@ -324,27 +339,24 @@ class BucketLocation:
         else:
             others = self._owners(owner.sha256)
             found = there and (not others or any(self._found(other) for other in others))
-            record = Record(owner, found)
+            record = Record(owner, found, tag)
             self._objects.write(record_of(owner), record.text())
-        deleting = f"{folder_of(owner.sha256)}/{DELETING}"
-        said = self._objects.read(deleting)
-        if said is not None:
+        for deleting in self._names(f"{folder_of(owner.sha256)}/{DELETING}/"):
             raise Conflict(
                 f"{self._url(relative(owner.sha256))} is just being deleted",
                 where=self._url(deleting),
-                why=said.decode("utf-8", "replace").strip(),
+                why="the name of that key says by whom: catalog, image and version",
                 hint="type the command again when the other one has ended; if that one was killed, "
                 "type it again first",
             )
         return record
 
     def _owners(self, sha256: Sha256) -> set[Ownership]:
-        names = (
-            each.name
-            for page in self._objects.list(f"{folder_of(sha256)}/")
-            for each in page.objects
-        )
+        names = self._names(f"{folder_of(sha256)}/")
         return {owner for owner in map(parse_record_name, names) if owner is not None}
+
+    def _names(self, prefix: str) -> Iterator[str]:
+        return (each.name for page in self._objects.list(prefix) for each in page.objects)
 
     def _found(self, owner: Ownership) -> bool:
         text = self._objects.read(record_of(owner))

@@ -33,13 +33,14 @@ from imagectl.model.view import Found, Ownership
 
 OWNERS = "owners"
 DELETING = "deleting"
-"""In a place without locks, the key beside the records that says that their file is just going."""
+"""In a place without locks, what is below it beside the records says that their file is just going,
+and who says so: one key for each, so that nobody takes back what another has said."""
 
 _RECORD = re.compile(
     r"owners/(?P<sha256>[0-9a-f]{64})/(?P<catalog>[A-Za-z0-9_-]+)\.(?P<image>[a-z0-9-]+)"
     r"\.(?P<version>[0-9]{8}\.[0-9]+)\.(?P<format>[a-z0-9]+)-(?P<architecture>[a-z0-9]+)\.json"
 )
-_DELETING = re.compile(f"{OWNERS}/[0-9a-f]{{64}}/{DELETING}")
+_DELETING = re.compile(f"{OWNERS}/[0-9a-f]{{64}}/{DELETING}/[^/]+")
 
 
 def owner_of(catalog: str, version: VersionRef, artifact: Artifact) -> Ownership:
@@ -65,9 +66,17 @@ def folder_of(sha256: Sha256) -> str:
 
 def record_of(owner: Ownership) -> str:
     """Where the owner's record is."""
+    return f"{folder_of(owner.sha256)}/{_words(owner)}.json"
+
+
+def deleting_of(owner: Ownership) -> str:
+    """Where the owner says that the file is just going."""
+    return f"{folder_of(owner.sha256)}/{DELETING}/{_words(owner)}"
+
+
+def _words(owner: Ownership) -> str:
     version = f"{owner.version.image}.{owner.version.version}"
-    kind = f"{owner.format.value}-{owner.architecture.value}"
-    return f"{folder_of(owner.sha256)}/{owner.catalog}.{version}.{kind}.json"
+    return f"{owner.catalog}.{version}.{owner.format.value}-{owner.architecture.value}"
 
 
 def parse_record_name(name: str) -> Ownership | None:
