@@ -21,7 +21,8 @@ _PLACE = ("image", "channel", "location")
 
 
 def write_verified(path: Path, verified: Verified | None, now: datetime) -> None:
-    """What ``imagectl verify`` found, or None where it found out nothing at all.
+    """What ``imagectl verify`` found of all channels of all images, or None where it found out
+    nothing at all.
 
     The time of the last success, which is one that every location answered in, is taken over from
     the file that is there. Raises Failed where the file cannot be written.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
@@ -13,7 +14,7 @@ from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import BehindDocument, behind_document, tell_behind
 from imagectl.cli.text import stamp, table
 from imagectl.cli.verb import Verb
-from imagectl.errors import CannotTell, ImagectlError
+from imagectl.errors import BadUsage, CannotTell, ImagectlError
 from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class VerifiedDocument(TypedDict):
         0: "everything is where it has to be",
         1: "something is missing or corrupt, or a family cannot be put right; each is named, with "
         "what to type",
+        2: "bad usage, such as --metrics of some channels or images only, or a bad input file",
         4: "conflict: others kept changing the catalog, so nothing is recorded",
         5: "cannot tell: a location or the catalog cannot be read; what could be read is good",
         6: "there is no such channel or image",
@@ -100,7 +102,8 @@ class VerifiedDocument(TypedDict):
     "--metrics",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write what was found to FILE, for Prometheus.",
+    help="Also write what was found to FILE, for Prometheus. Of everything: not with a channel or "
+    "--image.",
 )
 @pass_invocation
 def command(
@@ -118,6 +121,12 @@ def command(
     from imagectl.services.release import show
     from imagectl.services.verify import State, verify
 
+    if metrics is not None and (channels or images):
+        raise BadUsage(
+            "--metrics is for all channels of all images",
+            why="the file is replaced as a whole, so it would say nothing of all others (P8)",
+            hint=f"`imagectl verify --metrics {shlex.quote(str(metrics))}`",
+        )
     project = invocation.open_project()
     try:
         verified = verify(project.releasing, project.policy, channels, images)

@@ -549,6 +549,20 @@ def test_verify_exits_for_cron(project: Project, imagectl: Run, tmp_path: Path) 
     assert imagectl("verify", "stable", "--image", "nothing").exit_code == 6
 
 
+@pytest.mark.parametrize("some", [("beta",), ("--image", "debian-ci")])
+def test_metrics_are_of_everything_or_not_written(
+    project: Project, imagectl: Run, tmp_path: Path, some: tuple[str, ...]
+) -> None:
+    """P8: the gauges of all others would be dropped, beside a success that looks whole."""
+    file = tmp_path / "imagectl.prom"
+    assert imagectl("verify", "--metrics", str(file)).exit_code == 0
+    before = file.read_bytes()
+    result = imagectl("verify", *some, "--metrics", str(file))
+    assert result.exit_code == 2
+    assert f"`imagectl verify --metrics {file}`" in result.stderr
+    assert file.read_bytes() == before
+
+
 def test_metrics_are_emptied_where_the_catalog_cannot_be_read(
     project: Project, imagectl: Run, tmp_path: Path
 ) -> None:
