@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore import exceptions
 from peers.faults import FaultProxy, Request, answer
 from support.examples import NOW, ref
 from support.places import surroundings
@@ -14,8 +17,8 @@ from support.places.s3 import InBucket, moto, said
 from support.places.session import for_session
 
 from imagectl.adapters.locations.owners import Record, owner_of, record_of
-from imagectl.adapters.locations.s3 import S3Location
-from imagectl.errors import Conflict, Corrupt, Denied, NotFound
+from imagectl.adapters.locations.s3 import S3Location, again
+from imagectl.errors import CannotTell, Conflict, Corrupt, Denied, NotFound
 from imagectl.model.place import Bucket
 
 VERSION = ref("debian-ci@20261120.1")
@@ -200,6 +203,28 @@ def test_what_was_placed_elsewhere_is_not_here(place: InBucket, tmp_path: Path) 
         here.verify(placed, NOW)
     with pytest.raises(NotFound):
         here.verify(replace(placed, provider_id="s3://other/x"), NOW)
+
+
+def test_a_connection_that_is_not_made_is_tried_again(place: InBucket) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    refused = place.reopened(endpoint=f"http://127.0.0.1:{port}")
+    with pytest.raises(CannotTell) as raised:
+        refused.view(lambda: NOW)
+    assert re.search(r"tried \d+ times .*\(EndpointConnectionError\)", raised.value.why)
+
+
+def test_which_connections_are_tried_again() -> None:
+    where = "https://user:hidden@proxy.example"
+    for error in (
+        exceptions.ConnectTimeoutError(endpoint_url=where),
+        exceptions.ProxyConnectionError(proxy_url=where, error="refused"),
+        exceptions.ReadTimeoutError(endpoint_url=where),
+    ):
+        found = again(error)
+        assert found is not None
+        assert "hidden" not in found.why
+    assert again(exceptions.SSLError(endpoint_url=where, error="self-signed")) is None
 
 
 def test_secrets_are_never_shown(place: InBucket, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from imagectl.adapters.durable import make_folder, write
 from imagectl.adapters.locations.bucket import BucketLocation, Page, Stored, calls_of
 from imagectl.adapters.locations.calls import Again
+from imagectl.adapters.locations.source import check_source
 from imagectl.errors import CannotTell, Denial, Denied, Failed, ImagectlError, NoSpace, NotFound
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
@@ -161,7 +162,13 @@ class S3Objects:
     def write(self, name: str, data: bytes) -> None:
         self._call("put_object", f"writing {name}", {**self._key(name), "Body": data})
 
-    def upload(self, name: str, source: Path, artifact: Artifact, moved: Moved) -> None:
+    def hashed(self, source: Path, artifact: Artifact) -> str:
+        check_source(source, artifact)
+        return ""
+
+    def upload(
+        self, name: str, source: Path, artifact: Artifact, hashed: str, moved: Moved
+    ) -> None:
         if artifact.size > PART:
             self._upload_parts(name, source, artifact, moved)
             return
@@ -389,8 +396,9 @@ def _loader() -> Any:
 
 
 def again(error: Exception) -> Again | None:
-    """For ``Calls.run``: answers that pass, and connections that break."""
-    from botocore.exceptions import ClientError, HTTPClientError
+    """For ``Calls.run``: answers that pass, and connections that break or are not made. A
+    certificate that is not accepted stays so."""
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, SSLError
 
     if isinstance(error, ClientError):
         code, status = _code(error), _status(error)
@@ -399,7 +407,9 @@ def again(error: Exception) -> Again | None:
         if code in _PASSING or (status >= 500 and code not in _FULL and status != 501):
             return Again(_after(error), _after(error) is not None, _line(error))
         return None
-    if isinstance(error, (HTTPClientError, *_broken_streams())):
+    if isinstance(error, SSLError):
+        return None
+    if isinstance(error, (ConnectionError, HTTPClientError, *_broken_streams())):
         return Again(None, False, f"the connection failed ({type(error).__name__})")
     return None
 
