@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from peers.google.calls import Call, Wait
@@ -69,6 +71,22 @@ def test_the_same_put_twice_at_once_is_there_once(
         assert other.verify(placed, NOW) == placed
         other.delete(placed)
     assert place.peer.storage.names(BUCKET) == []
+
+
+def test_a_file_is_read_once_for_its_hashes_and_once_to_be_sent(
+    place: InGoogleBucket, tmp_path: Path
+) -> None:
+    artifact, source = place.artifact(tmp_path)
+    opened_files: list[Path] = []
+    real = Path.open
+
+    def watched(path: Path, *rest: Any, **more: Any) -> Any:
+        opened_files.append(path)
+        return real(path, *rest, **more)
+
+    with mock.patch.object(Path, "open", watched):
+        place.location.put(VERSION, artifact, source, NOW, ignore)
+    assert opened_files.count(source) == 2
 
 
 def test_other_bytes_that_somebody_puts_there_meanwhile_stay_and_are_told(

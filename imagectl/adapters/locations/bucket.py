@@ -40,7 +40,6 @@ from imagectl.adapters.locations.owners import (
     placed_by,
     record_of,
 )
-from imagectl.adapters.locations.source import check_source
 from imagectl.errors import CannotTell, Conflict, Corrupt, Denied, NotFound, Unsupported
 from imagectl.model.names import ChannelName, Format, ImageName, LocationName, Sha256
 from imagectl.model.place import ALL_DISKS, Bucket
@@ -77,7 +76,7 @@ class Objects(Protocol):
     """The objects of one bucket below a prefix, named relative to it.
 
     Every method raises Denied, Throttled and CannotTell, where the bucket is not there, too; all
-    but ``upload`` and ``stream`` are one request, repeated where that may help.
+    but ``hashed``, ``upload`` and ``stream`` are one request, repeated where that may help.
     """
 
     def list(self, prefix: str) -> Iterator[Page]:
@@ -96,7 +95,14 @@ class Objects(Protocol):
         """A small object, replacing what is there."""
         ...
 
-    def upload(self, name: str, source: Path, artifact: Artifact, moved: Moved) -> None:
+    def hashed(self, source: Path, artifact: Artifact) -> str:
+        """What ``upload`` wants to know of the file: it is read here, once. Asks nobody. Raises
+        Corrupt where it is not the artifact."""
+        ...
+
+    def upload(
+        self, name: str, source: Path, artifact: Artifact, hashed: str, moved: Moved
+    ) -> None:
         """A large one, that appears whole; what has that name already stays. Goes on where the last
         one that broke off stopped. Raises NoSpace, Failed."""
         ...
@@ -143,11 +149,10 @@ class BucketLocation:
         name = relative(artifact.sha256)
         owner = owner_of(self._catalog(), version, artifact)
         there = self._stat(name)
-        if there is None:
-            check_source(source, artifact)
+        hashed = self._objects.hashed(source, artifact) if there is None else ""
         record = self._keep_record(owner, there is not None)
         if there is None:
-            self._objects.upload(name, source, artifact, moved)
+            self._objects.upload(name, source, artifact, hashed, moved)
         moved(artifact.size)
         placement = Placement(
             version,

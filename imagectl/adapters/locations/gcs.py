@@ -149,12 +149,16 @@ class GcsObjects:
             ),
         )
 
-    def upload(self, name: str, source: Path, artifact: Artifact, moved: Moved) -> None:
+    def hashed(self, source: Path, artifact: Artifact) -> str:
+        return check_source(source, artifact)
+
+    def upload(
+        self, name: str, source: Path, artifact: Artifact, hashed: str, moved: Moved
+    ) -> None:
         marks = {"imagectl-sha256": artifact.sha256}
-        md5 = check_source(source, artifact)
         # Told: somebody else has just made it; what, is found out by reading it.
         with contextlib.suppress(Told):
-            self._open().uploads.create(self._prefix + name, marks, artifact, md5, source, moved)
+            self._open().uploads.create(self._prefix + name, marks, artifact, hashed, source, moved)
 
     def delete(self, name: str) -> None:
         try:
