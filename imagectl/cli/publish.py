@@ -78,7 +78,8 @@ class Published(TypedDict):
         0: "it is in all locations that count, verified",
         1: "a location failed; the others are done and recorded",
         2: "bad usage, such as a location that takes none of its formats",
-        3: "refused: what is to be given up is there, or a published tree shows another catalog",
+        3: "refused: what is to be given up is there, or was begun within the last hour; or a "
+        "published tree shows another catalog",
         4: "conflict: something that is not ours has its name in a location, or others kept "
         "changing the catalog",
         5: "cannot tell: a location or the catalog cannot be read; other locations are done",
@@ -112,7 +113,7 @@ class Published(TypedDict):
     "--give-up",
     is_flag=True,
     help="Put nothing anywhere; forget what was begun and never finished, in all locations or in "
-    "those of --to, where nothing of it is there.",
+    "those of --to, where nothing of it is there, and it was begun an hour ago or longer.",
 )
 @click.option(
     "--backfill",

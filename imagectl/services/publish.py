@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from imagectl.errors import (
@@ -32,6 +33,10 @@ from imagectl.services.credentials import RENEW, expiring
 from imagectl.services.ledger import Ledger
 from imagectl.services.ports import ArtifactStore, Catalog, Location, Progress, Publisher
 from imagectl.services.release import Releasing
+
+SETTLED = timedelta(hours=1)
+"""How long ago something must have been begun to be given up: longer than a publish takes to show
+what it is making in a location, so that one which is running now is not forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,9 @@ def give_up(
     """End what was begun for *ref* and never finished, in all locations or in those named.
 
     Each location is looked at first: what it holds of the version must be recorded or deleted, not
-    forgotten (P2). Raises Refused where something of it is there, CannotTell where not all of the
-    location could be seen (P3), NotFound where nothing was begun; nothing is done then.
+    forgotten (P2). Raises Refused where something of it is there, or was begun so lately that it
+    may still be under way, CannotTell where not all of the location could be seen (P3), NotFound
+    where nothing was begun; nothing is done then.
     """
     snapshot = releasing.catalog.snapshot((ref.image,))
     find_version(snapshot, ref)
@@ -100,6 +106,18 @@ def give_up(
         raise NotFound(
             f"nothing of {ref} is unfinished{f' in {listed(at)}' if at else ''}",
             hint=f"`imagectl show {ref}` says where it is",
+        )
+    now = releasing.clock.now()
+    if young := [each for each in intents if now - each.since < SETTLED]:
+        raise Refused(
+            f"{ref} is not given up where somebody may be putting it there now",
+            reasons=[
+                f"{each.named} in {each.location}: begun by {each.by} at "
+                f"{each.since:%Y-%m-%d %H:%M} UTC, less than an hour ago"
+                for each in young
+            ],
+            hint=f"wait until {max(each.since for each in young) + SETTLED:%H:%M} UTC, or let "
+            f"`imagectl publish {ref}` finish it",
         )
     there: list[str] = []
     for name in sorted({each.location for each in intents}):

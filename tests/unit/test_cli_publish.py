@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from click.testing import Result
 from support.projects import new_project, record_version
 
+from imagectl.adapters.clock import SystemClock
 from imagectl.bootstrap import Project
 from imagectl.cli.documents import schema
 from imagectl.cli.list import Listed
@@ -130,8 +132,16 @@ def test_a_definition_that_cannot_be_read_does_not_keep_a_version_from_its_locat
     assert "optional locations of debian-base are left out" in result.stderr
 
 
-def test_what_never_came_about_is_given_up(project: Project, imagectl: Run, broken: Path) -> None:
+def test_what_never_came_about_is_given_up(
+    project: Project, imagectl: Run, broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert imagectl("publish", NEW, "--to", "dc1").exit_code != 0
+    # Somebody may be at it.
+    refused = imagectl("publish", NEW, "--give-up")
+    assert refused.exit_code == 3
+    assert "less than an hour ago" in refused.stderr
+    later = SystemClock().now() + timedelta(hours=1)
+    monkeypatch.setattr(SystemClock, "now", lambda _: later)
     # P3: what is there cannot be seen, so it may be that something is.
     shutil.rmtree(broken.parent)
     broken.parent.write_text("not a folder")

@@ -383,6 +383,7 @@ def test_an_intent_under_another_name_stays_until_it_is_given_up(
     places[LOCAL].error, places[LOCAL].prefix = None, "moved-"
     world.place(made.ref)
     assert intents(world) == [(LOCAL, old)]
+    world.clock.advance(timedelta(hours=1))
     publish.give_up(world.releasing, made.ref)
     assert intents(world) == []
 
@@ -487,6 +488,7 @@ def broken_off(world: World, places: dict[LocationName, Place]) -> VersionRef:
     places[S3].after = CannotTell("no answer")
     with pytest.raises(CannotTell):
         world.place(made.ref)
+    world.clock.advance(timedelta(hours=1))
     return made.ref
 
 
@@ -496,6 +498,28 @@ def test_what_was_never_made_is_given_up(world: World, broken_off: VersionRef) -
     assert [name for name, _ in intents(world)] == [S3]
     *_, last = world.catalog.events()
     assert (last.change.action, last.change.reason) == ("give up publishing", f"{ONE} to dc1")
+
+
+def test_what_may_be_under_way_is_not_given_up(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    """P7: the one that is running now would go on without a note."""
+    made = world.recorded(ONE, needs=(DC1,))
+    refused: list[Refused] = []
+
+    def give_up() -> None:
+        world.clock.advance(timedelta(minutes=59, seconds=59))
+        with pytest.raises(Refused) as caught:
+            publish.give_up(world.releasing, made.ref)
+        refused.append(caught.value)
+        assert intents(world)
+
+    places[DC1].first = give_up
+    world.place(made.ref)
+    (reason,) = refused[0].reasons
+    since = f"{NOW:%Y-%m-%d %H:%M} UTC"
+    assert reason.endswith(f"in dc1: begun by alice at {since}, less than an hour ago")
+    assert f"`imagectl publish {ONE}`" in refused[0].hint
 
 
 def test_what_is_there_is_not_given_up(world: World, broken_off: VersionRef) -> None:
