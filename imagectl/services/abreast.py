@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
@@ -17,7 +18,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 GRACE = 10.0
-"""Seconds that tasks have to come to an end after they were asked to."""
+"""Seconds that all tasks together have to come to an end after they were asked to."""
 
 
 @contextmanager
@@ -26,8 +27,8 @@ def abreast(
 ) -> Iterator[Iterator[tuple[K, T | Exception]]]:
     """Begin all *tasks*; gives their results, or what they raised, in the order in which they end.
 
-    Leaving the block sets *stopped*, which tasks look at, and waits for their end. A single task
-    runs in this very thread, which the user can interrupt.
+    Leaving the block sets *stopped*, which tasks look at, and waits for their end, but not longer
+    than ``GRACE``. A single task runs in this very thread, which the user can interrupt.
     """
     if len(tasks) == 1:
         yield ((name, _outcome(task)) for name, task in tasks.items())
@@ -47,9 +48,10 @@ def abreast(
         yield (outcomes.get() for _ in threads)
     finally:
         stopped.set()
+        deadline = time.monotonic() + GRACE
         for thread in threads:
             if thread.ident is not None:
-                thread.join(GRACE)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _outcome(task: Callable[[], T]) -> T | Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -572,6 +573,23 @@ def test_tasks_are_asked_to_stop_when_nobody_waits_for_them_any_more() -> None:
     with pytest.raises(KeyboardInterrupt):
         stop_waiting()
     assert sorted(ended) == ["a", "b"]
+
+
+def test_tasks_that_hang_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagectl.services.abreast.GRACE", 0.3)
+    over = threading.Event()
+
+    def stop_waiting() -> None:
+        with abreast({each: lambda: over.wait(60) for each in range(20)}, threading.Event()):
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stop_waiting()
+        assert time.monotonic() - began < 20 * 0.3
+    finally:
+        over.set()
 
 
 def test_an_interrupted_publish_stops_its_uploads_and_keeps_the_ledger(
