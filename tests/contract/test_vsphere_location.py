@@ -7,9 +7,12 @@ import gc
 import hashlib
 import http.client
 import json
+import shutil
+import socket
 import ssl
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,6 +35,7 @@ from imagectl.adapters.locations.vsphere_import import _connected
 from imagectl.adapters.locations.vsphere_marks import read_marks
 from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
 from imagectl.adapters.locations.vsphere_tags import Tags
+from imagectl.adapters.locations.vsphere_turns import LEASE, Turns
 from imagectl.errors import (
     CannotTell,
     Conflict,
@@ -562,6 +566,72 @@ def test_what_was_left_half_made_shows_as_ours_and_is_made_anew(
     put(place, made)
     (whole,) = place.location.view(lambda: NOW).found
     assert (whole.name, whole.state) == (NAME, "template")
+
+
+@pytest.fixture
+def elsewhere(place: InVcenter, tmp_path: Path) -> VsphereLocation:
+    """The same location on another machine, with the same catalog."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for each in ("user", "password"):
+        shutil.copy(place.folder / each, folder)
+    return reopened(place, folder, patience=3.0)
+
+
+def test_what_another_machine_is_importing_is_left_alone(
+    place: InVcenter, made: Made, elsewhere: VsphereLocation
+) -> None:
+    placed: list[Placement] = []
+    sending, go_on = threading.Event(), threading.Event()
+
+    def slowly(_: int) -> None:
+        sending.set()
+        assert go_on.wait(60)
+
+    def putting() -> None:
+        placed.append(place.location.put(VERSION, *made, NOW, slowly))
+
+    thread = threading.Thread(target=putting)
+    thread.start()
+    try:
+        assert sending.wait(60)
+        with pytest.raises(Conflict) as caught:
+            elsewhere.put(VERSION, *made, NOW, ignore)
+    finally:
+        go_on.set()
+        thread.join()
+    assert socket.gethostname() in caught.value.why
+    (one,) = placed
+    assert elsewhere.put(VERSION, *made, NOW, ignore) == one
+    (machine,) = place.peer.machines(NAME)
+    assert len(machine.uploads or ()) == 1
+    assert "importer" not in machine.annotation
+
+
+def test_what_another_machine_left_is_made_anew_when_it_is_old(
+    place: InVcenter, made: Made, elsewhere: VsphereLocation
+) -> None:
+    cut = {"method": "NFC", "do": "cut", "bytes": DISK // 2}
+    stuck = {"method": "HttpNfcLeaseAbort", "do": "drop"}
+    with place.peer.wrong(cut, stuck), pytest.raises(CannotTell):
+        elsewhere.put(VERSION, *made, NOW, ignore)
+    before = place.peer.machines(NAME + PARTIAL)
+    with (
+        place.set_for_a_while(clock_skew=LEASE.total_seconds() - 600),
+        pytest.raises(Conflict),
+    ):
+        put(place, made)
+    assert place.peer.machines(NAME + PARTIAL) == before
+    with place.set_for_a_while(clock_skew=LEASE.total_seconds() + 600):
+        put(place, made)
+    assert [each.name for each in place.location.view(lambda: NOW).found] == [NAME]
+
+
+def test_a_copy_of_a_project_shares_no_lock(tmp_path: Path) -> None:
+    one = Turns(LOCAL, tmp_path / "one")
+    assert one.id() == Turns(LOCAL, tmp_path / "one").id()
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert Turns(LOCAL, tmp_path / "two").id() != one.id()
 
 
 def test_killed_at_any_moment_there_is_one_whole_template_or_none(

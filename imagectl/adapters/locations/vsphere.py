@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -20,15 +21,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from imagectl.adapters.durable import make_folder, naming_failures, write
+from imagectl.adapters.durable import naming_failures, write
 from imagectl.adapters.locations.owners import owner_of, placed_by
 from imagectl.adapters.locations.vsphere_boot import booted
 from imagectl.adapters.locations.vsphere_import import Furthest, Ova, Target, import_ova, open_ova
-from imagectl.adapters.locations.vsphere_marks import Marks, read_marks, write_marks
+from imagectl.adapters.locations.vsphere_marks import Importer, Marks, read_marks, write_marks
 from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
 from imagectl.adapters.locations.vsphere_tags import Tags
+from imagectl.adapters.locations.vsphere_turns import LEASE, Turns
 from imagectl.errors import (
     CannotTell,
     Conflict,
@@ -110,6 +110,7 @@ class VsphereLocation:
         self._settings = settings
         self._around = around
         self._session = Session(name, settings, around)
+        self._turns = Turns(name, around.state)
 
     @property
     def name(self) -> LocationName:
@@ -139,8 +140,7 @@ class VsphereLocation:
         ova = open_ova(source, artifact.sha256)
         name = self.named(version, artifact)
         session = self._session
-        # One at a time here: what another process is importing looks like what one left that died.
-        with self._alone(name):
+        with self._turns.alone(name):
             far = Furthest(moved)
             session.persist(
                 f"importing {name}",
@@ -261,12 +261,6 @@ class VsphereLocation:
 
     # Putting.
 
-    def _alone(self, name: str) -> FileLock:
-        folder = self._around.state / "imports"
-        with naming_failures(f"importing {name}", folder):
-            make_folder(folder)
-        return FileLock(folder / f"{self._name}-{name}.lock")
-
     def _bring(self, name: str, owner: Ownership, ova: Ova, moved: Moved) -> None:
         """See to it that the template, or all of it but its name, is there."""
         folder = self._folder()
@@ -276,12 +270,34 @@ class VsphereLocation:
         if partial is not None and _whole(partial, owner):
             return
         if partial is not None:
+            self._check_over(partial, name)
             self._destroy(partial)
-        marks, target = Marks(owner, 0), self._target()
+        importer = Importer(self._turns.id(), socket.gethostname(), self._session.now())
+        marks, target = Marks(owner, 0, importer=importer), self._target()
         machine = import_ova(self._session, ova, name + PARTIAL, write_marks(marks), target, moved)
         template = self._template(self._session.read_one(machine, _TEMPLATE))
         # From here on its disks are known to be whole.
-        self._write(template, replace(marks, disk=template.disk, instance=template.instance))
+        self._write(
+            template,
+            replace(marks, disk=template.disk, instance=template.instance, importer=None),
+        )
+
+    def _check_over(self, partial: Template, name: str) -> None:
+        """Raise Conflict unless who has begun *partial* is certainly over. We have the lock."""
+        importer = None if partial.marks is None else partial.marks.importer
+        why = "its notes do not say who began it"
+        if importer is not None:
+            since = importer.since
+            if importer.id == self._turns.id() or self._session.now() - since > LEASE:
+                return
+            why = f"{importer.host} began it at {since:%Y-%m-%d %H:%M} UTC"
+        raise Conflict(
+            f"{name} is being imported from somewhere else",
+            where=f"{self._path()} of {self._session.where}",
+            why=why,
+            hint=f"wait for it; where it has died, delete {partial.name} in vSphere (after "
+            f"{LEASE.total_seconds() / 3600:.0f} hours, it is taken for dead)",
+        )
 
     def _finish(self, name: str, owner: Ownership) -> Template:
         """The template under its own name."""

@@ -9,6 +9,7 @@ marks on any other machine say nothing. Notes that people add are kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from imagectl.model.names import (
     Architecture,
@@ -26,17 +27,31 @@ PREFIX = "imagectl-"
 
 
 @dataclass(frozen=True, slots=True)
+class Importer:
+    """Who is importing a template: ``id`` as ``vsphere_turns.py`` has it, ``host`` for people, and
+    since when, by the vCenter's clock."""
+
+    id: str
+    host: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.since.astimezone(UTC).isoformat(timespec='seconds')} {self.host}"
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """What a template says of itself. ``disk``: what its disks hold, in bytes.
 
     ``instance`` is the id of the template that they were written on; empty while its disk is still
-    being imported.
+    being imported, by ``importer``.
     """
 
     owner: Ownership
     disk: int
     instance: str = ""
     mark: Mark = Mark.ACTIVE
+    importer: Importer | None = None
 
     def values(self) -> dict[str, str]:
         """By name, in the order in which they are shown. Custom attributes have the same names."""
@@ -52,6 +67,8 @@ class Marks:
             "instance": self.instance,
             "mark": self.mark.value,
         }
+        if self.importer is not None:
+            said["importer"] = str(self.importer)
         return {f"{PREFIX}{key}": value for key, value in said.items()}
 
 
@@ -81,6 +98,13 @@ def read_marks(annotation: str) -> Marks | None:
             int(said["disk"]),
             said["instance"],
             Mark(said["mark"]),
+            _importer(said["importer"]) if "importer" in said else None,
         )
     except (KeyError, BadName, ValueError):
         return None
+
+
+def _importer(text: str) -> Importer:
+    """Raises ValueError."""
+    by, since, host = text.split(" ", 2)
+    return Importer(by, host, datetime.fromisoformat(since).astimezone(UTC))

@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 from xml.parsers.expat import ExpatError
@@ -88,6 +89,7 @@ class Session:
         self._counting = threading.Lock()
         self._requests = 0
         self._content: Any = None
+        self._instance: Any = None
         self._key = self._user = ""
         self._ending: weakref.finalize[..., Session] | None = None
         self._clock = SystemClock()
@@ -131,6 +133,12 @@ class Session:
         """Who the vCenter takes us for."""
         assert self.content is not None
         return self._user
+
+    def now(self) -> datetime:
+        """What time it is by the vCenter's clock."""
+        assert self.content is not None
+        told: datetime = self.ask("reading the clock", self._instance.CurrentTime)
+        return told
 
     def ask(self, what: str, method: Callable[..., T], *given: object, **named: object) -> T:
         """One request, not repeated: *method* of an object of pyVmomi's, with its arguments.
@@ -308,6 +316,7 @@ class Session:
         except BaseException:
             stub.DropConnections()
             raise
+        self._instance = instance
         self._key, self._user = session.key, session.userName
         if self._ending is not None and (before := self._ending.detach()) is not None:
             before[2][0].DropConnections()
