@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -17,8 +18,8 @@ from peers.faults import Action, Forward, Request, Response, answer, change_resp
 from support.examples import NOW, ref
 from support.places import LOCAL, surroundings
 from support.places.oci import LOGIN, InRegistry, opened, said
-from support.places.place import ignore
-from support.web import Page, site
+from support.places.place import ignore, some_artifact
+from support.web import Fault, Handler, Page, Site, cut_off, site
 
 from imagectl.adapters.inputs.authority import Authority
 from imagectl.adapters.locations import oci_registry
@@ -28,6 +29,7 @@ from imagectl.errors import CannotTell, Conflict, Denial, Denied, Failed, NotFou
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import Architecture
 from imagectl.model.place import OciLocation as Settings
+from imagectl.model.version import Placement
 
 VERSION = ref("debian-ci@20261120.1")
 
@@ -389,3 +391,91 @@ def test_a_token_server_that_gives_nothing_is_a_login_that_failed(
     with by_token(place, answer(status, b"[]")), pytest.raises(Denied) as raised:
         place.location.view(lambda: NOW)
     assert raised.value.denial is Denial.WRONG
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A disk in a registry that a site of the test plays."""
+
+    location: OciLocation
+    placement: Placement
+    web: Site
+    blob: str
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    artifact, source = some_artifact(tmp_path, 1, size=3 << 20)
+    with site() as web:
+        url = f"{web.address[0]}:{web.port}/images"
+        location = OciLocation(LOCAL, Settings(url, insecure=True), surroundings(tmp_path))
+        layer = {"digest": f"sha256:{artifact.sha256}", "size": artifact.size}
+        data = json.dumps({"layers": [layer]}).encode()
+        reference = f"{url}/debian-ci@sha256:{hashlib.sha256(data).hexdigest()}"
+        placement = Placement(
+            VERSION,
+            artifact.format,
+            artifact.architecture,
+            LOCAL,
+            reference,
+            reference,
+            artifact.sha256,
+            artifact.size,
+            NOW,
+        )
+        web.put(f"/v2/images/debian-ci/manifests/{reference.partition('@')[2]}", data)
+        blob = f"/v2/images/debian-ci/blobs/sha256:{artifact.sha256}"
+        web.put(blob, source.read_bytes())
+        yield Served(location, placement, web, blob)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("cuts", [(150_000,), (2_500_000, 500_000), (0, 0, 2_000_000, 0, 0)])
+def test_a_disk_is_read_on_where_its_connection_broke(
+    served: Served, tmp_path: Path, cuts: tuple[int, ...], ranges: bool
+) -> None:
+    served.web.ranges = ranges
+    served.web.faults[served.blob] = [cut_off(at) for at in cuts]
+    served.location.fetch(served.placement, tmp_path / "back", ignore)
+    assert (tmp_path / "back").read_bytes() == served.web.pages[served.blob].body
+    asked = [each.headers.get("Range") for each in served.web.asked if each.path == served.blob]
+    assert len(asked) == len(cuts) + 1
+    if cuts == (150_000,):
+        assert asked == [None, "bytes=150000-"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_disk_whose_connection_always_breaks_is_given_up(served: Served, ranges: bool) -> None:
+    served.web.ranges = ranges
+    served.web.faults[served.blob] = [cut_off(1_500_000), *[cut_off(0)] * 20]
+    with pytest.raises(CannotTell) as raised:
+        served.location.verify(served.placement, NOW)
+    assert "at byte 1,500,000 of 3,145,728, 3 times in a row" in raised.value.why
+    assert served.web.count(served.blob) == 4
+
+
+def without_a_length(cut: int | None) -> Fault:
+    """An answer that ends where its connection does."""
+
+    def act(handler: Handler, page: Page) -> None:
+        handler.send_response_only(200)
+        handler.end_headers()
+        handler.wfile.write(page.body[:cut])
+        handler.wfile.flush()
+        handler.hang_up()
+
+    return act
+
+
+@pytest.mark.parametrize("cut", [None, 1_000_000])
+def test_a_disk_may_come_without_its_length(served: Served, cut: int | None) -> None:
+    """A connection that ended early is no proof that other bytes are there."""
+    served.web.faults[served.blob] = [without_a_length(cut)]
+    assert served.location.verify(served.placement, NOW) == served.placement
+    assert served.web.count(served.blob) == (1 if cut is None else 2)
+
+
+def test_a_disk_may_come_in_chunks(served: Served) -> None:
+    served.web.pages[served.blob] = replace(served.web.pages[served.blob], chunked=True)
+    served.web.faults[served.blob] = [cut_off(1_000_000)]
+    assert served.location.verify(served.placement, NOW) == served.placement

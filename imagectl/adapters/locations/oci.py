@@ -226,7 +226,7 @@ class OciLocation:
         if [each.get("digest") for each in _list(document, "layers")] != [layer]:
             raise self._corrupt(placement, "its manifest names another disk")
         digest, size = hashlib.sha256(), 0
-        for data in self._registry.blob(repository, layer):
+        for data in self._registry.blob(repository, layer, placement.size):
             digest.update(data)
             size += len(data)
             keep(data)

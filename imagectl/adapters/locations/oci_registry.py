@@ -52,6 +52,8 @@ _ACCEPT = f"{MANIFEST}, {INDEX}, {DOCKER_MANIFEST}, {DOCKER_LIST}, */*"
 overwritten (P2)."""
 BYTES = "application/octet-stream"
 READ = 1 << 20
+IN_VAIN = 3
+"""How often a connection may break in a row with nothing new read."""
 CHUNK = 16 << 20
 """Bytes of one piece of an upload; in memory meanwhile."""
 CALLS_PER_SECOND = 50.0
@@ -158,32 +160,42 @@ class Registry:
         with contextlib.suppress(NotFound):
             yield from self._pages(f"{repository}/tags/list?n=1000", "tags")
 
-    def blob(self, repository: str, digest: str) -> Iterator[bytes]:
+    def blob(self, repository: str, digest: str, size: int) -> Iterator[bytes]:
         """A blob piece by piece; a connection that breaks is taken up where it broke. Raises
-        NotFound. Whoever reads hashes."""
-        at, size = 0, -1
-        while at < size or size < 0:
-            headers = {"Range": f"bytes={at}-"} if at else {}
+        NotFound. Whoever reads hashes: *size* only tells an end from a connection that broke, where
+        the registry does not say how long its answer is."""
+        url, what = f"{repository}/blobs/{digest}", f"reading {digest}"
+        at, in_vain, why = 0, 0, ""
+        while in_vain < IN_VAIN:
             before = at
-            with (
-                self._call(
-                    "GET", f"{repository}/blobs/{digest}", f"reading {digest}", {200, 206}, headers
-                ) as said,
-                contextlib.suppress(*_broken()),
-            ):
-                if at and said.status_code == 200:  # this registry knows no ranges
-                    _skip(said, at)
-                if size < 0:
-                    size = int(said.headers["Content-Length"])
-                for data in said.iter_content(READ):
-                    at += len(data)
-                    yield data
-            if at == before and at < size:
-                raise CannotTell(
-                    f"{digest} could not be read to its end",
-                    where=f"location {self._name}",
-                    why=f"the connection broke at byte {at:,} of {size:,}, twice",
-                )
+            # Not compressed on the way: ranges and lengths would be of something else.
+            headers = {"Accept-Encoding": "identity"}
+            if at:
+                headers["Range"] = f"bytes={at}-"
+            with self._call("GET", url, what, {200, 206}, headers) as said:
+                position = at if said.status_code == 206 else 0  # not all registries know ranges
+                try:
+                    for data in _arriving(said):
+                        new = data[max(0, at - position) :]
+                        position += len(data)
+                        at += len(new)
+                        if new:
+                            yield new
+                    if at >= size or _says_its_length(said):
+                        return
+                    why = "it ended early"
+                except _Broken as error:
+                    if at >= size:
+                        return
+                    why = str(error)
+            in_vain = 0 if at > before else in_vain + 1
+        raise CannotTell(
+            f"{digest} could not be read to its end",
+            where=f"location {self._name}",
+            why=f"the connection broke at byte {at:,} of {size:,}, {in_vain} times in a row with "
+            f"nothing new read ({why})",
+            hint="type the command again later",
+        )
 
     def put_blob(self, repository: str, digest: str, data: bytes) -> None:
         """A small one. Idempotent."""
@@ -586,9 +598,24 @@ def _received(said: requests.Response) -> int:
     return end + 1 if end else 0
 
 
-def _skip(said: requests.Response, count: int) -> None:
-    while count:
-        count -= len(said.raw.read(min(READ, count)))
+def _says_its_length(said: requests.Response) -> bool:
+    return "Content-Length" in said.headers or "Transfer-Encoding" in said.headers
+
+
+class _Broken(Exception):
+    """The connection broke before the end of what an answer holds."""
+
+
+def _arriving(said: requests.Response) -> Iterator[bytes]:
+    """What an answer holds, as it arrives: what came before the connection broke is not lost.
+    Raises _Broken."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        while data := said.raw.read1(READ, decode_content=True):
+            yield data
+    except (HTTPError, OSError) as error:
+        raise _Broken(type(error).__name__) from None
 
 
 def _server(url: str) -> tuple[str, str]:
