@@ -17,6 +17,7 @@ from functools import partial
 from imagectl.errors import (
     BadUsage,
     CannotTell,
+    Failed,
     ImagectlError,
     Interrupted,
     NotFound,
@@ -256,7 +257,16 @@ class _Filling:
                 self._progress.moved(what, count, artifact.size)
 
         moved(0)
-        return location.put(self._version.ref, artifact, source, releasing.clock.now(), moved)
+        try:
+            return location.put(self._version.ref, artifact, source, releasing.clock.now(), moved)
+        except NotFound as missing:
+            # The version is there: it is the bucket, the folder or the project that is not.
+            raise Failed(
+                missing.what,
+                where=missing.where or location.name,
+                why=missing.why,
+                hint=missing.hint,
+            ) from missing
 
     def _recorded(self, location: Location, artifact: Artifact) -> Placement | None:
         key = (self._version.ref, artifact.format, artifact.architecture, location.name)

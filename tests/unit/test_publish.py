@@ -468,6 +468,20 @@ def test_a_location_that_has_failed_is_told_before_the_others_end(
     assert told.notes == ["dc1: FAILED: the datastore is full", "local: done"]
 
 
+@pytest.mark.parametrize("needs", [(DC1,), (LOCAL, DC1)])
+def test_a_location_that_lacks_something_is_no_unknown_version(
+    world: World, places: dict[LocationName, Place], needs: tuple[LocationName, ...]
+) -> None:
+    """Exit code 6 would say that there is no such version."""
+    made = world.recorded(ONE, needs=needs)
+    places[DC1].error = NotFound("there is no bucket images", hint="make it")
+    with pytest.raises(Failed) as caught:
+        world.place(made.ref)
+    failure = caught.value.causes.get(DC1, caught.value)
+    assert (failure.what, failure.where) == ("there is no bucket images", DC1)
+    assert (failure.exit_code, caught.value.exit_code, failure.hint) == (1, 1, "make it")
+
+
 def test_a_mistake_of_ours_in_one_location_leaves_the_others_alone(
     world: World, places: dict[LocationName, Place]
 ) -> None:
