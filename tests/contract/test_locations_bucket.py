@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +14,20 @@ from botocore import exceptions
 from peers.faults import FaultProxy, Request, answer
 from support.examples import NOW, ref
 from support.places import surroundings
-from support.places.place import LOCAL, ignore
+from support.places.place import LOCAL, ignore, some_artifact
 from support.places.s3 import InBucket, moto, said
 from support.places.session import for_session
 
+from imagectl.adapters.locations import s3
 from imagectl.adapters.locations.owners import Record, owner_of, record_of
 from imagectl.adapters.locations.s3 import S3Location, again
-from imagectl.errors import CannotTell, Conflict, Corrupt, Denied, NotFound
+from imagectl.errors import CannotTell, Conflict, Corrupt, Denied, Interrupted, NotFound
 from imagectl.model.place import Bucket
+from imagectl.model.version import Placement
 
 VERSION = ref("debian-ci@20261120.1")
 OTHER = ref("debian-ci@20261121.1")
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -203,6 +208,75 @@ def test_what_was_placed_elsewhere_is_not_here(place: InBucket, tmp_path: Path) 
         here.verify(placed, NOW)
     with pytest.raises(NotFound):
         here.verify(replace(placed, provider_id="s3://other/x"), NOW)
+
+
+def test_two_processes_that_put_the_same_upload_it_once(
+    place: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "PART", 5 * MIB)  # the least that S3 takes
+    artifact, source = some_artifact(tmp_path, 5, 12 * MIB)
+    parts: list[str] = []
+    others: list[Placement] = []
+
+    def put_too() -> None:
+        others.append(place.reopened().put(VERSION, artifact, source, NOW, ignore))
+
+    other = threading.Thread(target=put_too)
+
+    def moved(done: int) -> None:
+        if 0 < done < artifact.size and other.ident is None:
+            other.start()
+            time.sleep(1)
+
+    def sees(request: Request) -> bool:
+        if "partNumber" in request.path:
+            parts.append(request.path)
+        return False
+
+    with place.proxy.rule(sees, answer(500)):
+        placed = place.location.put(VERSION, artifact, source, NOW, moved)
+        other.join()
+    assert others == [placed]
+    assert len(parts) == 3
+    assert place.location.verify(placed, NOW) == placed
+    assert not list((place.folder / "state" / "uploads").glob(f"*{artifact.sha256}*"))
+
+
+def test_who_waits_for_an_upload_can_be_stopped(
+    place: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "PART", 5 * MIB)
+    artifact, source = some_artifact(tmp_path, 6, 12 * MIB)
+
+    def stop(done: int) -> None:
+        raise Interrupted("stopped")
+
+    def moved(done: int) -> None:
+        if done:
+            with pytest.raises(Interrupted):
+                place.reopened().put(VERSION, artifact, source, NOW, stop)
+
+    place.location.put(VERSION, artifact, source, NOW, moved)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_an_upload_that_is_given_up_in_the_middle_begins_anew(
+    place: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, times: int
+) -> None:
+    """By a lifecycle rule, or by somebody who cleans up. Never: "it is not there" (P3)."""
+    monkeypatch.setattr(s3, "PART", 5 * MIB)
+    artifact, source = some_artifact(tmp_path, 7, 12 * MIB)
+
+    def of_upload(request: Request) -> bool:
+        return request.method == method and "uploadId=" in request.path
+
+    with place.proxy.rule(of_upload, said(404, "NoSuchUpload"), times=times):
+        if times > 1:
+            with pytest.raises(CannotTell, match="did not work"):
+                place.location.put(VERSION, artifact, source, NOW, ignore)
+        placed = place.location.put(VERSION, artifact, source, NOW, ignore)
+    assert place.location.verify(placed, NOW) == placed
 
 
 def test_a_connection_that_is_not_made_is_tried_again(place: InBucket) -> None:

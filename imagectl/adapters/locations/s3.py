@@ -2,23 +2,26 @@
 
 What is created is created only where nothing has that name (``If-None-Match``). Uploads are signed
 with the digest of what they carry, so that the store refuses what was broken on the way; large ones
-go in parts, and on with those that are there already.
+go in parts, and on with those that are there already, one process at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
+import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagectl.adapters.durable import make_folder, write
+from imagectl.adapters.durable import make_folder, naming_failures, write
 from imagectl.adapters.locations.bucket import BucketLocation, Page, Stored, calls_of
 from imagectl.adapters.locations.calls import Again
 from imagectl.adapters.locations.source import check_source
@@ -40,6 +43,8 @@ PART = 16 << 20
 MOST_PARTS = 10_000
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 CHUNK = 1 << 20
+WAIT = 0.5
+"""Seconds between two looks whether another process is done with the same upload."""
 
 _MISSING = {"NoSuchKey", "404"}
 _PATIENCE = {
@@ -177,8 +182,34 @@ class S3Objects:
             self._call("put_object", f"uploading {source.name}", given)
 
     def _upload_parts(self, name: str, source: Path, artifact: Artifact, moved: Moved) -> None:
-        what = f"uploading {source.name}"
         note = self._around.state / "uploads" / f"{self._name}-{artifact.sha256}.json"
+        with _alone(note.with_suffix(".lock"), moved):
+            why = ""
+            for _ in range(2):
+                if self._is_there(name):  # another process has made it meanwhile
+                    return
+                try:
+                    self._send_parts(name, source, artifact, note, moved)
+                    return
+                except _UploadGone as error:
+                    why = error.why
+                    note.unlink(missing_ok=True)
+            if not self._is_there(name):
+                raise CannotTell(
+                    f"uploading {source.name} did not work",
+                    where=f"location {self._name}",
+                    why=f"the store has given the upload up, twice: {why}",
+                    hint="type the command again later",
+                )
+
+    def _is_there(self, name: str) -> bool:
+        return any(each.name == name for page in self.list(name) for each in page.objects)
+
+    def _send_parts(
+        self, name: str, source: Path, artifact: Artifact, note: Path, moved: Moved
+    ) -> None:
+        """Raises _UploadGone where it was given up, or was completed and the answer lost."""
+        what = f"uploading {source.name}"
         part = max(PART, -(-artifact.size // MOST_PARTS))
         upload, done = self._resumed(name, note, part)
         if upload is None:
@@ -199,8 +230,6 @@ class S3Objects:
         try:
             given = {**self._key(name), "UploadId": upload, "MultipartUpload": {"Parts": parts}}
             self._call("complete_multipart_upload", what, {**given, "IfNoneMatch": "*"})
-        except NotFound:
-            pass  # it was completed, and the answer lost; if not, it is missed when it is read back
         except _There:
             given = {**self._key(name), "UploadId": upload}
             with contextlib.suppress(NotFound):
@@ -357,7 +386,9 @@ class S3Objects:
                 why=why,
                 hint="make room, or raise the quota, and type the command again",
             )
-        if code == "NoSuchUpload" or (code in _MISSING):
+        if code == "NoSuchUpload":
+            return _UploadGone(f"{what}: the upload is not there", where=where, why=why)
+        if code in _MISSING:
             return NotFound(f"{what}: it is not there", where=where, why=why)
         if status == 404:
             return CannotTell(
@@ -385,6 +416,41 @@ class S3Objects:
 
 class _There(CannotTell):
     """Something has the name already; what, is found out by reading it."""
+
+
+class _UploadGone(NotFound):
+    """An upload in parts that has ended, one way or the other."""
+
+
+@contextlib.contextmanager
+def _alone(lock: Path, moved: Moved) -> Iterator[None]:
+    """No other process, and no other thread, goes on with that upload meanwhile."""
+    with naming_failures("locking an upload", lock.parent):
+        make_folder(lock.parent)
+        fd = _locked(lock)
+    while fd is None:
+        moved(0)  # one may want to stop while one waits
+        time.sleep(WAIT)
+        with naming_failures("locking an upload", lock.parent):
+            fd = _locked(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(fd)
+
+
+def _locked(path: Path) -> int | None:
+    """The file, which is there and locked; None while somebody else has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(fd).st_nlink:
+            return fd
+    except BlockingIOError:
+        pass
+    os.close(fd)
+    return None
 
 
 @functools.cache
