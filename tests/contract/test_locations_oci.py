@@ -324,6 +324,16 @@ def test_a_login_is_for_the_registry_alone(place: InRegistry, tmp_path: Path, sc
     assert not any("Authorization" in each.headers for each in asked)
 
 
+@pytest.mark.parametrize("where", ["", "http://["])
+def test_an_upload_without_an_address_is_refused(place: InRegistry, where: str) -> None:
+    nowhere = answer(202, Location=where)
+    with (
+        place.proxy.rule(lambda r: r.method == "POST", nowhere),
+        pytest.raises(Failed, match="does not say where it goes on"),
+    ):
+        place.location.probe()
+
+
 @pytest.mark.parametrize("named", ["Location", "realm", "Link"])
 def test_nothing_is_sent_unencrypted_to_where_a_registry_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str

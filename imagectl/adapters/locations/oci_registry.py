@@ -516,11 +516,20 @@ class Registry:
         return Failed(f"{what} did not work", where=where, why=why)
 
     def _location(self, said: requests.Response) -> str:
-        return self._next(said, said.headers["Location"])
+        return self._next(said, said.headers.get("Location", ""))
 
     def _next(self, said: requests.Response, where: str) -> str:
         """Where an answer says that it goes on. Raises Failed."""
-        target = urljoin(said.url, where)
+        try:
+            target = urljoin(said.url, where) if where else ""
+        except ValueError:
+            target = ""
+        if not target:
+            raise Failed(
+                f"the registry {self._host} does not say where it goes on",
+                where=f"location {self._name}",
+                why=f"the address that it names is {where.partition('?')[0][:200]!r}",
+            )
         self._require_encrypted("the next address", target)
         return target
 
