@@ -19,7 +19,7 @@ def read_secret(ref: SecretRef, project: Path) -> str:
                 raise NotFound(
                     f"the secret {ref} is not set",
                     why=f"there is no environment variable {ref.name}",
-                    hint=f"export {ref.name}=... before the build",
+                    hint=f"export {ref.name}=... and type the command again",
                 )
             return value
         case SecretKind.FILE:

@@ -23,7 +23,7 @@ from imagectl.formats.schema import (
     optional,
     required,
 )
-from imagectl.formats.secret_ref import SECRET
+from imagectl.formats.secret_ref import SECRET, Unshown
 from imagectl.formats.words import CHANNEL_NAME
 from imagectl.formats.yaml_strict import shown
 from imagectl.model.image import SecretRef
@@ -91,9 +91,12 @@ class _Amazon(enum.Enum):
     ANONYMOUS = "anonymous"
 
 
-_GOOGLE: Kind[GoogleCredentials] = TextOr(
-    As(Choice(_Google), lambda word: Ambient(word.value)),
-    As[SecretRef, GoogleCredentials](SECRET, lambda ref: ref),
+_GOOGLE: Kind[GoogleCredentials] = Unshown(
+    TextOr(
+        As(Choice(_Google), lambda word: Ambient(word.value)),
+        As[SecretRef, GoogleCredentials](SECRET, lambda ref: ref),
+    ),
+    tuple(word.value for word in _Google),
 )
 _GOOGLE_CREDENTIALS = defaulted(
     "credentials",

@@ -8,7 +8,7 @@ except where there are so many problems that nobody would read on.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -54,15 +54,25 @@ class Unfit(ValueError):
         self.hint = hint
 
 
+HIDDEN = "a text that is not shown here"
+
+
 class Reading:
     """The problems found so far, and the path to what is being read."""
 
-    __slots__ = ("_problems", "file", "path")
+    __slots__ = ("_hidden", "_problems", "file", "path")
 
-    def __init__(self, file: str, problems: list[Problem], path: Path = ()) -> None:
+    def __init__(
+        self,
+        file: str,
+        problems: list[Problem],
+        path: Path = (),
+        hidden: frozenset[str] = frozenset(),
+    ) -> None:
         self.file = file
         self.path = path
         self._problems = problems
+        self._hidden = hidden
 
     @property
     def count(self) -> int:
@@ -71,12 +81,20 @@ class Reading:
 
     def inside(self, step: str | int) -> Reading:
         """The reading of what is below, under *step*."""
-        return Reading(self.file, self._problems, (*self.path, step))
+        return Reading(self.file, self._problems, (*self.path, step), self._hidden)
+
+    def hiding(self, node: Node, but: Collection[str] = ()) -> Reading:
+        """The same reading, whose messages never show a text of *node*, save those in *but*: it may
+        be a secret, typed where its reference belongs."""
+        hidden = {shown(text) for text in _texts(node) if text not in but}
+        return Reading(self.file, self._problems, self.path, self._hidden | hidden)
 
     def report(self, node: Node, what: str, hint: str = "") -> Literal[Bad.BAD]:
         """Note a problem at *node*, under the path of this reading."""
         if isinstance(node, Broken):
             return BAD
+        for text in self._hidden:
+            what, hint = what.replace(text, HIDDEN), hint.replace(text, HIDDEN)
         what = f"{_dotted(self.path)}: {what}" if self.path else what
         self._problems.append(Problem(self.file, node.line, node.column, what, hint))
         if len(self._problems) >= MAX_PROBLEMS:
@@ -97,6 +115,19 @@ class Reading:
         else:
             found = "a list" if isinstance(node, ListNode) else "a mapping"
         return self.report(node, f"{found} where {expected} is expected", hint)
+
+
+def _texts(node: Node) -> Iterator[str]:
+    if isinstance(node, Scalar):
+        yield node.text
+    elif isinstance(node, ListNode):
+        for item in node.items:
+            yield from _texts(item)
+    elif isinstance(node, MappingNode):
+        for key, value in node.entries:
+            if isinstance(value, Scalar) and says_nothing(value):
+                yield key.text  # {SECRET}
+            yield from _texts(value)
 
 
 class Inner(NamedTuple):

@@ -7,13 +7,26 @@ typed in all the same.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from imagectl.formats.paths import FOLDER_PATTERN, parse_folder
-from imagectl.formats.reading import Kind, Reading, Unfit, says_nothing
+from imagectl.formats.reading import (
+    HIDDEN,
+    Bad,
+    Inner,
+    JsonSchema,
+    Kind,
+    Reading,
+    Unfit,
+    says_nothing,
+)
 from imagectl.formats.scalars import Text, in_python
 from imagectl.formats.schema import As, OneOf
-from imagectl.formats.yaml_strict import Scalar, shown
+from imagectl.formats.yaml_strict import Node, Scalar, shown
 from imagectl.model.image import SecretKind, SecretRef
+
+T = TypeVar("T")
 
 _ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _KEYRING_PATTERN = r"^[^\u0000-\u0020\u007f-\u009f]+/[^\u0000-\u0020\u007f-\u009f/]+$"
@@ -41,7 +54,7 @@ def _file(text: str) -> str:
     return str(parse_folder(text))
 
 
-SECRET: Kind[SecretRef] = OneOf(
+_REFERENCE: OneOf[SecretRef] = OneOf(
     {
         "env": (
             As(
@@ -66,6 +79,33 @@ SECRET: Kind[SecretRef] = OneOf(
         ),
     }
 )
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Unshown(Generic[T]):
+    """A kind whose messages show nothing that was typed but the words in ``but``."""
+
+    kind: Kind[T]
+    but: tuple[str, ...]
+
+    def read(self, node: Node, reading: Reading) -> T | Bad:
+        if isinstance(node, Scalar) and not says_nothing(node) and node.text not in self.but:
+            hint = "write {env: NAME}, {file: PATH} or {keyring: SERVICE/USER}; a secret that was"
+            what = f"{HIDDEN}, where {self.kind.says()} is expected"
+            return reading.report(node, what, f"{hint} typed in here is known to others by now")
+        return self.kind.read(node, reading.hiding(node, self.but))
+
+    def json_schema(self) -> JsonSchema:
+        return self.kind.json_schema()
+
+    def says(self) -> str:
+        return self.kind.says()
+
+    def inner(self) -> tuple[Inner, ...]:
+        return self.kind.inner()
+
+
+SECRET: Kind[SecretRef] = Unshown(_REFERENCE, tuple(_REFERENCE.options))
 
 
 def refuse_literal(node: Scalar, reading: Reading) -> None:

@@ -372,8 +372,13 @@ def _place(event: Event) -> tuple[int, int]:
     return (0, 0) if mark is None else (mark.line + 1, mark.column + 1)
 
 
+_LOGIN = re.compile(r"(//)[^/@\s]+@")
+
+
 def shown(text: str) -> str:
-    """Text from a file as it may appear in a message: quoted, short, on one line, printable."""
+    """Text from a file as it may appear in a message: quoted, short, on one line, printable, and
+    without what may be a password in an address."""
+    text = _LOGIN.sub(r"\1...@", text)
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 

@@ -260,7 +260,7 @@ LOCATION_TYPES = "directory, gce, vsphere, oci, s3, gcs"
         ),
         (
             "mirror: {debian: 'http://me:pw@mirror.example/'}",
-            "1:18: mirror.debian: 'http://me:pw@mirror.example/' is not a URL such as"
+            "1:18: mirror.debian: 'http://...@mirror.example/' is not a URL such as"
             " https://mirror.example/debian (secrets do not belong into a URL)",
         ),
         (
@@ -292,3 +292,24 @@ def test_when_a_credential_ends_is_a_day_in_utc() -> None:
     assert found.locations[LocationName("a")] == GcsLocation(
         Bucket("gs", "acme-images"), credential_expires=datetime(2027, 1, 31, tzinfo=UTC)
     )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "type: oci, url: r.example/i, username: {env: U}, password: SECRET",
+        "type: oci, url: r.example/i, username: {env: U}, password: {SECRET}",
+        "type: oci, url: r.example/i, username: {env: U}, password: {env: SECRET}",
+        "type: oci, url: r.example/i, username: {env: U}, password: {keyring: SECRET}",
+        "type: oci, url: r.example/i, username: {env: U}, password: [SECRET]",
+        "type: gcs, url: gs://acme, credentials: SECRET",
+        "type: gcs, url: gs://acme, credentials: {file: /a/../SECRET}",
+        "type: s3, url: 's3://me:SECRET@acme'",
+        "type: oci, url: 'https://me:SECRET@r.example/i'",
+        "type: gcs, url: gs://acme, endpoint: 'https://me:SECRET@r.example'",
+    ],
+)
+def test_a_secret_that_was_typed_in_is_never_shown(settings: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read(f"locations: {{a: {{{settings}}}}}".replace("SECRET", "hunter-2"))
+    assert "hunter" not in "".join(str(each) for each in caught.value.problems)
