@@ -846,6 +846,17 @@ def test_a_clone_that_is_still_being_made_is_waited_for_and_not_made_twice(
     assert boots_of(place) == []
 
 
+def test_a_session_that_ends_before_it_is_cloned_is_opened_again(
+    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
+) -> None:
+    placed = put(place, made)
+    booting = place.location.boot(placed, work, RecordingProgress())
+    place.peer.end_sessions()
+    with booting:
+        assert len(boots_of(place)) == 1
+    assert boots_of(place) == []
+
+
 def test_a_clone_that_could_not_be_made_is_made_again(
     place: InVcenter, made: Made, sshd: SshServer, work: Workspace
 ) -> None:

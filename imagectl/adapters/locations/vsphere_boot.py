@@ -97,7 +97,9 @@ def _cloned(clone: _Clone, template: Any, target: Target, login: Keys, host: Key
             template=False,
         )
         clone.task = session.ask(
-            f"cloning to {name}", template.CloneVM_Task, *(clone.folder, name, spec)
+            f"cloning to {name}",
+            session.of_now(template).CloneVM_Task,
+            *(clone.folder, name, spec),
         )
     if machine is None:
         machine = session.wait(f"cloning to {name}", clone.task)
@@ -242,7 +244,7 @@ def _remove(clone: _Clone) -> None:
     what = f"removing {clone.name}"
     if _running(clone):
         with contextlib.suppress(Exception):  # where it cannot be called off, it is waited for
-            session.ask(what, clone.task.CancelTask)
+            session.ask(what, session.of_now(clone.task).CancelTask)
         try:
             session.wait(what, clone.task)
         except sdk().vmodl.MethodFault:

@@ -140,6 +140,12 @@ class Session:
         told: datetime = self.ask("reading the clock", self._instance.CurrentTime)
         return told
 
+    def of_now(self, ref: Any) -> Any:
+        """The same object, to be asked in the present session: one that was read before belongs to
+        the session of then, which may have ended."""
+        assert self.content is not None
+        return type(ref)(ref._moId, self._instance._stub)
+
     def ask(self, what: str, method: Callable[..., T], *given: object, **named: object) -> T:
         """One request, not repeated: *method* of an object of pyVmomi's, with its arguments.
 
