@@ -22,12 +22,13 @@ from imagectl.formats.cross_checks import (
     check_families,
     check_locations,
     check_parent,
+    check_pointers,
     check_policy,
     check_template,
 )
 from imagectl.formats.image_yaml import parse_image_with_source
 from imagectl.formats.lock_text import parse_lock
-from imagectl.formats.project_yaml import parse_project
+from imagectl.formats.project_yaml import parse_project_with_source
 from imagectl.formats.reading import Path as YamlPath
 from imagectl.formats.reading import Source, did_you_mean
 from imagectl.formats.yaml_strict import MAX_BYTES
@@ -73,12 +74,21 @@ def find_project(start: Path) -> Path:
 
 def load_project(root: Path) -> Project:
     """``imagectl.yaml``. Raises BadInput, NotFound where it is missing, Failed where unreadable."""
-    return parse_project(_read(root, PROJECT_FILE), PROJECT_FILE)
+    return _load_project(root)[0]
+
+
+def _load_project(root: Path) -> tuple[Project, Source]:
+    return parse_project_with_source(_read(root, PROJECT_FILE), PROJECT_FILE)
 
 
 def load_policy(root: Path) -> ReleasePolicy:
-    """``catalog/channels.yaml``. Raises like ``load_project``."""
-    return _load_policy(root)[0]
+    """``catalog/channels.yaml``. Raises like ``load_project``, and where a location of the project
+    is to show a channel that there is not."""
+    policy = _load_policy(root)[0]
+    problems = list(check_pointers(*_load_project(root), policy))
+    if problems:
+        raise BadInput(problems)
+    return policy
 
 
 def _load_policy(root: Path) -> tuple[ReleasePolicy, Source]:
@@ -140,7 +150,8 @@ def load_all(root: Path) -> tuple[Image, ...]:
     Raises BadInput with all problems of all files.
     """
     names, problems = _image_names(root)
-    project = _collect(problems, PROJECT_FILE, partial(load_project, root))
+    settings = _collect(problems, PROJECT_FILE, partial(_load_project, root))
+    project = settings and settings[0]
     policy = _collect(problems, POLICY_FILE, partial(_load_policy, root))
     images: dict[ImageName, Defined] = {}
     for name in names:
@@ -150,6 +161,8 @@ def load_all(root: Path) -> tuple[Image, ...]:
             problems += _check_one(root, defined, names, project, policy and policy[0])
     if policy is not None:
         problems += check_policy(*policy, names)
+        if settings is not None:
+            problems += check_pointers(*settings, policy[0])
     problems += check_families(images)
     if problems:
         raise BadInput(problems)

@@ -13,7 +13,7 @@ from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import tell_behind
 from imagectl.cli.text import size, stamp
 from imagectl.cli.verb import Verb
-from imagectl.errors import BadUsage, ImagectlError, NotFound, summed_up
+from imagectl.errors import BadUsage, ImagectlError, Interrupted, NotFound, summed_up
 from imagectl.policy.wording import counted
 
 if TYPE_CHECKING:
@@ -213,6 +213,12 @@ def _place(
         progress.stage(f"publish {ref}")
         try:
             placed = place(project.releasing, project.store, ref, to, progress, optional=optional)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted; what was begun of {ref} is written down",
+                hint=f"`imagectl publish {ref}` goes on where it stopped; `imagectl show {ref}` "
+                "says what is unfinished",
+            ) from None
         except ImagectlError:
             with contextlib.suppress(ImagectlError):  # the next command makes it good
                 show(project.releasing)

@@ -51,6 +51,18 @@ def check_locations(defined: Defined, project: Project) -> Iterator[Problem]:
                 )
 
 
+def check_pointers(project: Project, source: Source, policy: ReleasePolicy) -> Iterator[Problem]:
+    """Every family shows the head of a channel that there is: else it would show an old one."""
+    known = {*policy.names, *(name for rules in policy.images.values() for name in rules)}
+    for name, settings in project.locations.items():
+        if isinstance(settings, GceLocation) and settings.family_channel not in (None, *known):
+            yield source.problem(
+                ("locations", name, "family_channel"),
+                f"there is no channel {settings.family_channel!r} in channels.yaml",
+                did_you_mean(str(settings.family_channel), sorted(known)),
+            )
+
+
 def check_template(defined: Defined, project: Project) -> Iterator[Problem]:
     """Where a Packer template makes the image in a location, it can be made and tested there."""
     base = defined.image.base

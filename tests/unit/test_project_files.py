@@ -325,3 +325,21 @@ def test_a_project_without_images_is_one(project: Path) -> None:
     assert load_all(project) == ()
     with pytest.raises(NotFound):
         load_image(project, ImageName("debian-ci"))
+
+
+def test_a_family_that_shows_no_channel_is_found_before_anything_is_released(
+    project: Path,
+) -> None:
+    text = (
+        "locations:\n  cloud: {type: gce, project: acme-images, bucket: acme,"
+        " family_channel: stabel}\n"
+    )
+    write(project, "imagectl.yaml", text)
+    problem = (
+        "imagectl.yaml:2:74: locations.cloud.family_channel: there is no channel 'stabel' in"
+        " channels.yaml (did you mean stable?)"
+    )
+    assert problem in said_of(project)
+    with pytest.raises(BadInput) as caught:
+        load_policy(project)
+    assert [str(each) for each in caught.value.problems] == [problem]
