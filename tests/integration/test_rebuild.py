@@ -99,7 +99,7 @@ def pulled(root: Path, placement: Placement, to: Path) -> str:
 def delete_artifacts(root: Path, version: Version) -> None:
     """From the artifact store and from the location that consumers pull from."""
     for artifact in version.artifacts:
-        found = [*(root / ".imagectl").rglob(artifact.sha256)]
+        found = [each for each in (root / ".imagectl").rglob(artifact.sha256) if each.is_file()]
         assert len(found) == 2
         for path in found:
             path.unlink()
