@@ -59,6 +59,9 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.clock = SystemClock()
+        self.patience: float | None = None
+        """Seconds for which a location that does not answer is asked again; None: as long as an
+        upload is worth. To be set before the locations are used."""
 
     @property
     def state(self) -> Path:
@@ -146,7 +149,7 @@ class Project:
     @cached_property
     def locations(self) -> Mapping[LocationName, Location]:
         """Every location of ``imagectl.yaml``."""
-        return self.open_locations()
+        return self.open_locations(self.patience)
 
     def open_locations(self, patience: float | None = None) -> Mapping[LocationName, Location]:
         """The same, new. *patience*, in seconds: how long a call is tried again."""
