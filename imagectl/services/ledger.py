@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 
 from imagectl.errors import Conflict
 from imagectl.model.catalog import (
@@ -31,6 +32,11 @@ takes milliseconds; with 10 of them, eight processes that published at the same 
 fail, one of six times."""
 
 
+SETTLED = timedelta(hours=1)
+"""How long ago something must have been begun to be given up: longer than a publish takes to show
+what it is making in a location, so that one which is running now is not forgotten."""
+
+
 class Ledger:
     """The intents and placements of one version. It may be used from several threads."""
 
@@ -40,15 +46,19 @@ class Ledger:
         self._lock = threading.Lock()
 
     def begin(self, wanted: Collection[tuple[Location, Artifact]]) -> None:
-        """Say that these are about to be made. What has been said already is not said again."""
+        """Say that these are about to be made. What has been said already is said again only where
+        it was so long ago that somebody might give it up."""
 
         def operations(snapshot: Snapshot) -> list[Operation]:
-            known = {(each.key, each.named) for each in snapshot.intended(self._ref)}
-            return [
-                RecordIntent(each)
-                for each in (self._intent(location, artifact) for location, artifact in wanted)
-                if (each.key, each.named) not in known
-            ]
+            known = {(each.key, each.named): each for each in snapshot.intended(self._ref)}
+            said: list[Operation] = []
+            for each in (self._intent(location, artifact) for location, artifact in wanted):
+                before = known.get((each.key, each.named))
+                if before is None:
+                    said.append(RecordIntent(each))
+                elif each.since - before.since >= SETTLED:
+                    said += [EndIntent(before), RecordIntent(each)]
+            return said
 
         names = sorted({location.name for location, _ in wanted})
         self._write("begin to publish", f"{self._ref} to {listed(names)}", operations)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
 from imagectl.errors import (
@@ -31,13 +30,9 @@ from imagectl.policy.promotion import find_version
 from imagectl.policy.wording import listed, nearest
 from imagectl.services.abreast import abreast
 from imagectl.services.credentials import RENEW, expiring
-from imagectl.services.ledger import Ledger
+from imagectl.services.ledger import SETTLED, Ledger
 from imagectl.services.ports import ArtifactStore, Catalog, Location, Progress, Publisher
 from imagectl.services.release import Releasing
-
-SETTLED = timedelta(hours=1)
-"""How long ago something must have been begun to be given up: longer than a publish takes to show
-what it is making in a location, so that one which is running now is not forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,11 @@ def test_what_never_came_about_is_given_up(
     assert "less than an hour ago" in refused.stderr
     later = SystemClock().now() + timedelta(hours=1)
     monkeypatch.setattr(SystemClock, "now", lambda _: later)
+    # Begun again: the note is as new as that.
+    assert imagectl("publish", NEW, "--to", "dc1").exit_code != 0
+    assert imagectl("publish", NEW, "--give-up").exit_code == 3
+    assert imagectl("catalog", "verify").exit_code == 0
+    later += timedelta(hours=1)
     # P3: what is there cannot be seen, so it may be that something is.
     shutil.rmtree(broken.parent)
     broken.parent.write_text("not a folder")

@@ -537,6 +537,24 @@ def test_what_may_be_under_way_is_not_given_up(
     assert f"`imagectl publish {ONE}`" in refused[0].hint
 
 
+def test_what_is_gone_on_with_is_not_given_up(
+    world: World, broken_off: VersionRef, places: dict[LocationName, Place]
+) -> None:
+    """P7: it was begun long ago, and is under way again."""
+    refused: list[Refused] = []
+
+    def give_up() -> None:
+        with pytest.raises(Refused) as caught:
+            publish.give_up(world.releasing, broken_off, [DC1])
+        refused.append(caught.value)
+
+    places[DC1].first, places[DC1].error = give_up, None
+    publish.place(world.releasing, world.store, broken_off, [DC1], only=True)
+    assert "less than an hour ago" in refused[0].why
+    assert DC1 in placed(world)
+    assert [name for name, _ in intents(world)] == [S3]
+
+
 def test_what_is_there_is_not_given_up(world: World, broken_off: VersionRef) -> None:
     """P2: it would be ours, and nobody would know of it."""
     before = world.catalog.snapshot()
