@@ -163,17 +163,6 @@ class _Filling:
                 found[name] = self._look_up(name)
             except ImagectlError as error:
                 failed[name] = error
-        for name, denial in self._denials(found).items():
-            failed[name] = denial
-            del found[name]
-        self._ledger.begin(
-            [
-                (location, artifact)
-                for location, artifacts in found.values()
-                for artifact in artifacts
-                if self._recorded(location, artifact) is None
-            ]
-        )
         mistake: Exception | None = None
         tasks = {name: partial(self._fill_one, *found[name]) for name in found}
         with abreast(tasks, self._stopped) as outcomes:
@@ -194,28 +183,6 @@ class _Filling:
             {name: failed[name] for name in names if name in failed},
         )
 
-    def _denials(
-        self, found: Mapping[LocationName, tuple[Location, Sequence[Artifact]]]
-    ) -> dict[LocationName, ImagectlError]:
-        """Log in where something is to be made, before it is begun: which locations said what."""
-        tasks = {
-            name: location.probe
-            for name, (location, artifacts) in found.items()
-            if any(self._recorded(location, each) is None for each in artifacts)
-        }
-        denials: dict[LocationName, ImagectlError] = {}
-        with abreast(tasks, threading.Event()) as outcomes:
-            for name, outcome in outcomes:
-                if isinstance(outcome, ImagectlError):
-                    denials[name] = outcome
-                elif isinstance(outcome, Exception):
-                    raise outcome
-                elif self._progress is not None:
-                    now = self._releasing.clock.now()
-                    if warning := expiring(outcome, now):
-                        self._progress.note(f"{name}: the credential {warning}; {RENEW}")
-        return denials
-
     def _look_up(self, name: LocationName) -> tuple[Location, list[Artifact]]:
         """The location and what to put there. Raises before anything is begun for it."""
         location, artifacts = _fitting(self._releasing, self._version, name)
@@ -225,10 +192,25 @@ class _Filling:
         return location, artifacts
 
     def _fill_one(self, location: Location, artifacts: Sequence[Artifact]) -> tuple[Placement, ...]:
-        """All *artifacts*, one after the other; recorded when the last one is there."""
+        """All *artifacts*, one after the other; recorded when the last one is there.
+
+        What is to be made is written down before, once the location has let us in.
+        """
+        new = [each for each in artifacts if self._recorded(location, each) is None]
+        if new:
+            self._check_stopped()
+            self._log_in(location)
+            self._ledger.begin([(location, each) for each in new])
         placed = [(each, self._placed(location, each)) for each in artifacts]
         self._ledger.finish(location, placed)
         return tuple(placement for _, placement in placed)
+
+    def _log_in(self, location: Location) -> None:
+        """Find out before gigabytes are uploaded that a credential does not do."""
+        credential = location.probe()
+        warning = expiring(credential, self._releasing.clock.now())
+        if warning and self._progress is not None:
+            self._progress.note(f"{location.name}: the credential {warning}; {RENEW}")
 
     def _placed(self, location: Location, artifact: Artifact) -> Placement:
         releasing = self._releasing
@@ -320,7 +302,7 @@ def _failure(
     needed = [name for name in must if name in failed]
     so_far = f"it is in {listed(done)}, which is recorded" if done else "it is nowhere yet"
     return summed_up(
-        f"{ref} is not in {listed(needed)}; {so_far}",
+        f"publishing {ref} failed in {listed(needed)}; {so_far}",
         {name: failed[name] for name in (*needed, *(each for each in failed if each not in must))},
         counting=needed,
         where=str(ref),

@@ -136,30 +136,51 @@ def placed(world: World) -> set[LocationName]:
     return {each.location for each in world.catalog.snapshot().placed(ref(ONE))}
 
 
-def test_all_intents_are_in_one_commit_before_anything_is_made(
+def test_each_location_s_intents_are_written_before_anything_is_made_there(
     world: World, places: dict[LocationName, Place]
 ) -> None:
     """P7."""
     made = world.recorded(ONE, needs=(LOCAL, DC1))
     before = world.catalog.snapshot().generation
     done = world.place(made.ref, S3)
-    first, *rest = world.catalog.events(before)
-    begun = [each.intent for each in first.change.operations if isinstance(each, RecordIntent)]
-    assert [each.location for each in begun] == [LOCAL, DC1, S3]
+    changes = [event.change.operations for event in world.catalog.events(before)]
+    begun = [each.intent for (each, *_) in changes if isinstance(each, RecordIntent)]
+    assert {each.location for each in begun} == {LOCAL, DC1, S3}
     assert {each.named for each in begun} == {f"memory-{made.artifacts[0].sha256}"}
     assert {(each.since, each.by) for each in begun} == {(NOW, "alice")}
     for place in places.values():
         (seen,) = place.seen
         assert place.name in {each.location for each in seen}
     # Each placement is recorded by the very change that ends its intent.
-    assert len(rest) == 3
-    for event in rest:
-        recorded, ended = event.change.operations
+    ended = [each for each in changes if not isinstance(each[0], RecordIntent)]
+    assert len(ended) == 3
+    for recorded, ending in ended:
         assert isinstance(recorded, RecordPlacement)
-        assert isinstance(ended, EndIntent)
-        assert recorded.placement.key == ended.intent.key
+        assert isinstance(ending, EndIntent)
+        assert recorded.placement.key == ending.intent.key
     assert intents(world) == []
     assert [each.location for each in done.new] == [LOCAL, DC1, S3]
+
+
+def test_one_that_does_not_answer_holds_up_no_other(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    """Logging in, too, may take as long as patience lasts."""
+
+    class Slow(Place):
+        def probe(self) -> Credential:
+            for _ in range(3000):
+                if LOCAL in placed(world):
+                    raise CannotTell("no answer")
+                threading.Event().wait(0.01)
+            raise AssertionError("the other location waited for this one")
+
+    assert isinstance(world.catalog, Busy)
+    world.releasing.locations[DC1] = Slow(DC1, world.catalog)  # type: ignore[index]  # a dict
+    made = world.recorded(ONE, needs=(LOCAL, DC1))
+    with pytest.raises(CannotTell):
+        world.place(made.ref)
+    assert placed(world) == {LOCAL}
 
 
 def test_locations_are_filled_at_the_same_time(
@@ -197,7 +218,10 @@ def test_one_that_fails_keeps_no_other_from_being_filled(
     with pytest.raises(CannotTell) as caught:
         world.place(made.ref)
     error = caught.value
-    assert error.what == f"{ONE} is not in dc1 and s3; it is in local, which is recorded"
+    assert (
+        error.what
+        == f"publishing {ONE} failed in dc1 and s3; it is in local, which is recorded"
+    )
     assert error.why == "dc1: dc1 does not know us (mend it)\ns3: no answer: 503"
     assert error.hint == f"`imagectl publish {ONE} --to dc1 --to s3` goes on where it stopped"
     assert isinstance(error.causes["dc1"], Denied)
@@ -240,7 +264,7 @@ def test_where_one_is_not_let_in_nothing_is_begun(
     """A credential that does not do is found out before gigabytes have been uploaded."""
     made = world.recorded(ONE, needs=(LOCAL, DC1))
     places[DC1].denial = Denied("alice may not write there", denial=Denial.TOO_NARROW)
-    with pytest.raises(CannotTell, match="is not in dc1; it is in local") as caught:
+    with pytest.raises(CannotTell, match="failed in dc1; it is in local") as caught:
         world.place(made.ref)
     assert isinstance(caught.value.causes["dc1"], Denied)
     assert places[DC1].puts == 0
@@ -296,7 +320,7 @@ def test_what_was_asked_for_is_not_optional(
 ) -> None:
     made = world.recorded(ONE)
     places[S3].error = Failed("no bucket")
-    with pytest.raises(Failed, match="is not in s3; it is in local"):
+    with pytest.raises(Failed, match="failed in s3; it is in local"):
         publish.place(world.releasing, world.store, made.ref, (S3,), optional=(S3,))
 
 
