@@ -231,8 +231,9 @@ class Location(Protocol):
         ...
 
     def point(self, image: ImageName, heads: Mapping[ChannelName, Placement]) -> None:
-        """Make the location's own pointers (families) show the channels' heads. Idempotent. Nothing
-        happens where there are no such pointers."""
+        """Make the location's own pointers (families) show the channels' heads, and nothing for a
+        channel that *heads* does not have. Idempotent. Nothing happens where there are no such
+        pointers."""
         ...
 
     def mark(self, placement: Placement, mark: Mark) -> None:
