@@ -9,9 +9,25 @@ from imagectl.model.release import Verdict
 from imagectl.policy.wording import listed
 
 if TYPE_CHECKING:
+    from imagectl.bootstrap import Project
+    from imagectl.cli.invocation import Invocation
     from imagectl.cli.output import Output
     from imagectl.model.release import Decision, Delivery
-    from imagectl.services.release import Behind, Released
+    from imagectl.services.release import Behind, Released, Releasing
+
+
+def watched(invocation: Invocation, project: Project) -> Releasing:
+    """What a release needs, for a command that somebody waits for: locations that do not answer are
+    named, and are not asked for long."""
+    from dataclasses import replace
+
+    from imagectl.services.live import LIVE_PATIENCE
+
+    project.patience = LIVE_PATIENCE
+    return replace(
+        project.releasing,
+        waiting=lambda names: invocation.out.say(f"waiting for {listed(names)} to answer"),
+    )
 
 
 class Delivered(TypedDict):

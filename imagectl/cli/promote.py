@@ -8,7 +8,7 @@ import click
 
 from imagectl.cli.arguments import CHANNEL, PROMOTABLE
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind
+from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind, watched
 from imagectl.cli.verb import Verb
 from imagectl.policy.wording import counted
 
@@ -72,7 +72,7 @@ def command(
 
     project = invocation.open_project()
     released = promote(
-        project.releasing,
+        watched(invocation, project),
         project.policy,
         PromotionRequest(channel, targets, source),
         reason=reason,

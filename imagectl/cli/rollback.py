@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli.arguments import CHANNEL, IMAGE, VERSION
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind
+from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind, watched
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage
 from imagectl.model.proof import Outcome
@@ -116,13 +116,14 @@ def command(
         _drill(invocation, project, request)
         return
     if check:
-        checked = check_rollback(project.releasing, project.policy, request)
+        checked = check_rollback(watched(invocation, project), project.policy, request)
         invocation.out.answer(
             moved_document(checked),
             (*moved_lines(checked, explain=explain), *_further_back(checked)),
         )
         return
-    released = rollback(project.releasing, project.policy, request, reason=reason, dry_run=dry_run)
+    releasing = watched(invocation, project)
+    released = rollback(releasing, project.policy, request, reason=reason, dry_run=dry_run)
     invocation.out.answer(moved_document(released), moved_lines(released, explain=explain))
     tell_behind(invocation.out, released.behind)
     if released.plan.moves and not dry_run and not reason:

@@ -11,7 +11,7 @@ import click
 
 from imagectl.cli.arguments import CHANNEL, IMAGE
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.moves import BehindDocument, behind_document, tell_behind
+from imagectl.cli.moves import BehindDocument, behind_document, tell_behind, watched
 from imagectl.cli.text import stamp, table
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, CannotTell, ImagectlError
@@ -79,7 +79,7 @@ class VerifiedDocument(TypedDict):
         ("imagectl verify stable --image debian-ci", "one channel of one image"),
         (
             "imagectl verify -q --metrics /var/lib/prometheus/node-exporter/imagectl.prom",
-            "from cron",
+            "from cron: says nothing while all is good",
         ),
     ],
 )
@@ -129,7 +129,7 @@ def command(
         )
     project = invocation.open_project()
     try:
-        verified = verify(project.releasing, project.policy, channels, images)
+        verified = verify(watched(invocation, project), project.policy, channels, images)
     except ImagectlError:
         _write(metrics, None, project.clock.now())
         raise
@@ -139,7 +139,8 @@ def command(
     unknown = verified.having(State.UNKNOWN)
     late = [each.error for each in behind if each.required]
     ok = not bad and not unknown and not late
-    invocation.out.answer(_document(verified, behind, ok=ok), _lines(verified))
+    quiet = ok and invocation.out.quiet  # cron sends a mail for each line
+    invocation.out.answer(_document(verified, behind, ok=ok), () if quiet else _lines(verified))
     tell_behind(invocation.out, behind)
     if bad:
         affected = sorted({each.version.image for each in bad})
@@ -149,7 +150,7 @@ def command(
         )
     if unknown:
         where = listed(sorted({each.location for each in unknown}))
-        invocation.out.warn(f"it cannot be told what is in {where}")
+        invocation.out.warn(f"it cannot be told what is in {where}: `imagectl doctor` says why")
     if bad or any(not isinstance(each, CannotTell) for each in late):
         return 1
     return 5 if unknown or late else 0

@@ -6,10 +6,11 @@ an answer, and "could not tell" is never taken for "gone" (P2, P3). Nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Event
+from threading import Event, Thread
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, ImagectlError, NotFound
 from imagectl.model.names import Architecture, Format, LocationName
@@ -21,6 +22,16 @@ from imagectl.services.ports import Clock, Location
 PATIENCE = 2
 """After how many unanswered questions in a row a location is asked no more in one go: each may take
 its whole deadline."""
+
+LIVE_PATIENCE = 45.0
+"""Seconds for which a location that does not answer is asked again where somebody waits for the
+answer in order to roll back: long enough for a hiccup, and short enough for a bad night."""
+
+TOLD_AGAIN = 5.0
+"""Seconds between two words about what is being waited for."""
+
+Waiting = Callable[[Sequence[LocationName]], None]
+"""Is told which locations have not answered yet."""
 
 Key = tuple[VersionRef, Format, Architecture, LocationName]
 
@@ -71,9 +82,15 @@ def takes_of(locations: Mapping[LocationName, Location]) -> Takes:
 
 
 def look(
-    locations: Mapping[LocationName, Location], placements: Iterable[Placement], clock: Clock
+    locations: Mapping[LocationName, Location],
+    placements: Iterable[Placement],
+    clock: Clock,
+    waiting: Waiting = lambda _: None,
 ) -> Mapping[Key, Looked]:
-    """Ask the location of each placement about it. All locations are among *locations*."""
+    """Ask the location of each placement about it. All locations are among *locations*.
+
+    *waiting* is told every few seconds, from another thread, which have not answered yet.
+    """
     by_location: dict[LocationName, dict[Key, Placement]] = {}
     for each in placements:
         by_location.setdefault(each.location, {})[each.key] = each
@@ -82,12 +99,33 @@ def look(
         return _ask(locations[name], [*by_location[name].values()], clock)
 
     found: dict[Key, Looked] = {}
-    with abreast({name: partial(ask, name) for name in by_location}, Event()) as outcomes:
-        for _, outcome in outcomes:
+    tasks = {name: partial(ask, name) for name in by_location}
+    with _telling(tasks, waiting) as open_ones, abreast(tasks, Event()) as outcomes:
+        for name, outcome in outcomes:
+            open_ones.discard(name)
             if isinstance(outcome, Exception):
                 raise outcome
             found |= {each.placement.key: each for each in outcome}
     return {key: found[key] for those in by_location.values() for key in those}
+
+
+@contextmanager
+def _telling(names: Iterable[LocationName], waiting: Waiting) -> Iterator[set[LocationName]]:
+    """Tells *waiting* of the names that are still in the set which the block is given."""
+    still = set(names)
+    over = Event()
+
+    def tell() -> None:
+        while not over.wait(TOLD_AGAIN):
+            waiting(sorted(still))
+
+    teller = Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield still
+    finally:
+        over.set()
+        teller.join()
 
 
 def _ask(location: Location, placements: Sequence[Placement], clock: Clock) -> list[Looked]:

@@ -31,7 +31,7 @@ from imagectl.policy.promotion import insist, plan_entry, plan_promotion
 from imagectl.policy.readiness import NO_WAY_BACK, required_now
 from imagectl.policy.rollback import plan_check, plan_rollback
 from imagectl.policy.wording import listed
-from imagectl.services.live import PATIENCE, look, takes_of
+from imagectl.services.live import PATIENCE, Waiting, look, takes_of
 from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
 
 ENTRY_ATTEMPTS = 5
@@ -49,7 +49,8 @@ PUBLISH = "put that right, then `imagectl catalog publish`"
 class Releasing:
     """What a release needs of the outside world.
 
-    ``actor`` is who is asking. ``new_key`` gives a new idempotency key for each change.
+    ``actor`` is who is asking. ``new_key`` gives a new idempotency key for each change. ``waiting``
+    is told now and then which locations have not answered yet.
     """
 
     catalog: Catalog
@@ -58,6 +59,7 @@ class Releasing:
     clock: Clock
     actor: str
     new_key: Callable[[], str]
+    waiting: Waiting = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,9 +363,12 @@ def _verify_live(
         releasing.locations,
         [placement for those in relied.values() for _, placement in those],
         releasing.clock,
+        releasing.waiting,
     )
     for answer in looked.values():
         if answer.trouble is not None and not answer.wrong:
+            # On a bad night the first question is whether anything has moved.
+            answer.trouble.what = f"{moves[0].channel} stays as it is: {answer.trouble.what}"
             raise answer.trouble
     verified: dict[ImageName, tuple[Placement, ...]] = {}
     failures: dict[ImageName, tuple[str, ...]] = {}

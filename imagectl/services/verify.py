@@ -128,7 +128,7 @@ def verify(
         for ref, location in _places(snapshot, policy, channel)
         for placement in required_placements(snapshot, ref, (location,), takes)
     ]
-    looked = look(releasing.locations, relied, releasing.clock)
+    looked = look(releasing.locations, relied, releasing.clock, releasing.waiting)
     judged = tuple(_judge(releasing, policy, snapshot, channel, looked) for channel in chosen)
     renewed = [each.renewed for each in looked.values() if each.renewed is not None]
     recorded, generation = _record(releasing, snapshot, renewed)
