@@ -79,9 +79,7 @@ def test_one_location_that_fails_keeps_the_other_from_nothing(
     result = imagectl("publish", NEW, "--to", "dc1", "--json")
     error = answer(result, Failure)["error"]
     assert result.exit_code == error["exit_code"] != 0
-    assert (
-        error["what"] == f"publishing {NEW} failed in dc1; it is in local, which is recorded"
-    )
+    assert error["what"] == f"publishing {NEW} failed in dc1; it is in local, which is recorded"
     (cause,) = error["causes"]
     assert (cause["place"], cause["exit_code"]) == ("dc1", error["exit_code"])
     assert cause["what"] in result.stderr

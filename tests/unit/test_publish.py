@@ -218,10 +218,7 @@ def test_one_that_fails_keeps_no_other_from_being_filled(
     with pytest.raises(CannotTell) as caught:
         world.place(made.ref)
     error = caught.value
-    assert (
-        error.what
-        == f"publishing {ONE} failed in dc1 and s3; it is in local, which is recorded"
-    )
+    assert error.what == f"publishing {ONE} failed in dc1 and s3; it is in local, which is recorded"
     assert error.why == "dc1: dc1 does not know us (mend it)\ns3: no answer: 503"
     assert error.hint == f"`imagectl publish {ONE} --to dc1 --to s3` goes on where it stopped"
     assert isinstance(error.causes["dc1"], Denied)
