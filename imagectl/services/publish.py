@@ -207,6 +207,8 @@ class _Filling:
 
     def _log_in(self, location: Location) -> None:
         """Find out before gigabytes are uploaded that a credential does not do."""
+        if self._progress is not None:
+            self._progress.step(f"{location.name}: logging in")
         credential = location.probe()
         warning = expiring(credential, self._releasing.clock.now())
         if warning and self._progress is not None:
