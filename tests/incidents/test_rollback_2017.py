@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from peers.registry import PASSWORD, USER, docker_registry
-from support.cli import Run
+from support.cli import Run, command_line
 from support.examples import ref
 from support.projects import new_project, record_version, release
 
@@ -114,6 +114,12 @@ def registries(folder: Path) -> Iterator[tuple[str, str]]:
             for each in (one, other)
         )
         yield a, b
+
+
+@pytest.fixture
+def imagectl(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the real command line in this process; see ``support.cli``."""
+    return command_line(monkeypatch)
 
 
 @pytest.fixture(params=["folders", "registries"])

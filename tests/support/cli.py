@@ -14,8 +14,7 @@ from imagectl.cli.verb import Verb
 Run = Callable[..., Result]
 
 
-@pytest.fixture
-def imagectl(monkeypatch: pytest.MonkeyPatch) -> Run:
+def command_line(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the real command line in this process: ``imagectl("list", "--json")``.
 
     Every run checks that the exit code is one that the verb's help names.

@@ -1,5 +1,0 @@
-"""Fixtures that tests of several kinds share."""
-
-from support.cli import imagectl
-
-__all__ = ["imagectl"]
