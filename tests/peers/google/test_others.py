@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -120,7 +119,6 @@ def test_the_proxy_leads_to_nobody_else(peer: Google) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(shutil.which("packer") is None, reason="packer is missing")
 def test_packer_makes_an_image_of_an_instance(peer: Google, tmp_path: Path) -> None:
     peer.compute.add_image(PROJECT, "debian-12", diskSizeGb="3")
     template = tmp_path / "template.json"
