@@ -40,9 +40,11 @@ demo: setup ## Build, prove, release and resolve the example Debian image
 	$(BIN)/imagectl resolve debian-base:stable
 	$(BIN)/imagectl resolve --config examples/consumer/.imagectl.yaml
 
-# Two files at once: while one emulated machine boots, the other's packages are unpacked.
+# Two files at once: while one emulated machine boots, the other's packages are unpacked. The slowest
+# files are begun first (tests/integration/conftest.py), not those with the most tests.
 test: setup ## The whole test suite, but for the cases that take too long for every run
-	$(PYTEST) -m "not long" --numprocesses=2 --dist=loadfile --durations=15 $(ARGS)
+	$(PYTEST) -m "not long" --numprocesses=2 --dist=loadfile --no-loadscope-reorder \
+	  --durations=15 $(ARGS)
 
 test-long: setup ## The slow cases: both example images, built for real
 	$(PYTEST) -m long $(ARGS)
