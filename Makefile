@@ -10,7 +10,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 DEBIAN := $(shell sed 's/\#.*//' requirements/debian.txt)
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup system demo test test-long check format bench docs requirements clean
+.PHONY: help setup system demo test test-long test-guards check format bench docs requirements clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | column -t -s $$'\t'
@@ -48,6 +48,9 @@ test: setup ## The whole test suite, but for the cases that take too long for ev
 
 test-long: setup ## The slow cases: both example images, built for real
 	$(PYTEST) -m long $(ARGS)
+
+test-guards: setup ## Take out each safety guard in turn, and see that a test fails
+	PYTHONPATH=tests $(BIN)/python -m support.guards $(ARGS)
 
 check: setup ## Formatting, lint, types, layers, generated docs
 	$(BIN)/ruff format --check .
