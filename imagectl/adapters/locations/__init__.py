@@ -15,6 +15,7 @@ from imagectl.adapters.secrets import read_secret
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.place import LocationSettings
+from imagectl.services.janitor_ports import Leasing
 from imagectl.services.ports import Location
 
 TYPES: Mapping[str, tuple[str, str]] = {
@@ -35,12 +36,14 @@ class Surroundings:
 
     ``state`` is a private folder for what is remembered between commands (limits, broken-off
     uploads); losing it loses nothing but time. ``catalog`` gives the id of the catalog, which goes
-    into ownership marks. ``patience``, in seconds: how long a call is tried again (``calls.py``).
+    into ownership marks. ``leasing`` gives leases for what is made to be thrown away. ``patience``,
+    in seconds: how long a call is tried again (``calls.py``).
     """
 
     project: Path
     state: Path
     catalog: Callable[[], str]
+    leasing: Callable[[], Leasing]
     patience: float = 300.0
 
     def secret(self, ref: SecretRef) -> str:

@@ -12,10 +12,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from imagectl.adapters.clock import SystemClock
+from imagectl.adapters.leasing import LedgerLeasing
 from imagectl.adapters.locations import Surroundings, open_location
 from imagectl.adapters.locations.directory import DirectoryLocation
 from imagectl.model.names import LocationName
 from imagectl.model.place import DirectoryLocation as Settings
+from imagectl.services.janitor_ports import Resources
+from imagectl.testing.resources import MemoryResources
 from support.places.place import CATALOG_ID, LOCAL, Fault, Place
 
 __all__ = ["CATALOG_ID", "LOCAL", "PLACES", "Fault", "Place", "directory", "opened", "surroundings"]
@@ -29,9 +33,19 @@ def opened(kind: str, request: pytest.FixtureRequest, folder: Path) -> Place:
     return place
 
 
-def surroundings(folder: Path, *, catalog: str = CATALOG_ID, patience: float = 3.0) -> Surroundings:
-    """A project in *folder* as far as locations know it."""
-    return Surroundings(folder, folder / "state", lambda: catalog, patience)
+def surroundings(
+    folder: Path,
+    *,
+    catalog: str = CATALOG_ID,
+    patience: float = 3.0,
+    ledger: Resources | None = None,
+) -> Surroundings:
+    """A project in *folder* as far as locations know it. Its ledger is in memory where none is
+    given."""
+    leasing = LedgerLeasing(
+        ledger or MemoryResources(), lambda: catalog, "somebody", SystemClock().now
+    )
+    return Surroundings(folder, folder / "state", lambda: catalog, lambda: leasing, patience)
 
 
 def directory(root: Path, name: str = "local") -> DirectoryLocation:
