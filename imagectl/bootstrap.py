@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from imagectl.model.names import ImageName, LocationName
     from imagectl.model.project import Project as Settings
     from imagectl.services.doctor import Finding, SeenAccelerator, SeenLocation
+    from imagectl.services.janitor_ports import Leasing, Resources
     from imagectl.services.ports import (
         Advisories,
         ArtifactStore,
@@ -156,7 +157,7 @@ class Project:
         from imagectl.adapters.locations import Surroundings, open_location
 
         around = Surroundings(
-            self.root, self.state / "locations", lambda: self.catalog.snapshot(()).catalog_id
+            self.root, self.state / "locations", self._catalog_id, lambda: self.leasing
         )
         if patience is not None:
             around = replace(around, patience=patience)
@@ -164,6 +165,23 @@ class Project:
             name: open_location(name, each, around)
             for name, each in self.settings.locations.items()
         }
+
+    def _catalog_id(self) -> str:
+        return self.catalog.snapshot(()).catalog_id
+
+    @cached_property
+    def resources(self) -> Resources:
+        """The ledger of things that are made to be thrown away."""
+        from imagectl.adapters.catalog_sql.resources import SqlResources
+
+        return SqlResources(self.catalog)
+
+    @cached_property
+    def leasing(self) -> Leasing:
+        """Gives leases to whoever makes such things."""
+        from imagectl.adapters.leasing import LedgerLeasing
+
+        return LedgerLeasing(self.resources, self._catalog_id, actor(), self.clock.now)
 
     @cached_property
     def publishers(self) -> tuple[Publisher, ...]:
