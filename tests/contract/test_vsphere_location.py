@@ -30,11 +30,13 @@ from support.systems import workspace
 
 from imagectl.adapters.locations import open_location, vsphere_boot, vsphere_import
 from imagectl.adapters.locations.owners import owner_of
-from imagectl.adapters.locations.vsphere import PARTIAL, PRIVILEGES, VsphereLocation
+from imagectl.adapters.locations.vsphere import VsphereLocation
 from imagectl.adapters.locations.vsphere_import import _connected
+from imagectl.adapters.locations.vsphere_inventory import PRIVILEGES
 from imagectl.adapters.locations.vsphere_marks import read_marks
 from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
 from imagectl.adapters.locations.vsphere_tags import Tags
+from imagectl.adapters.locations.vsphere_templates import PARTIAL
 from imagectl.adapters.locations.vsphere_turns import LEASE, Turns
 from imagectl.errors import (
     CannotTell,
