@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from imagectl.errors import BadUsage, CannotTell, ImagectlError, NotFound
 if TYPE_CHECKING:
     from imagectl.adapters.catalog_sql import SqlCatalog
     from imagectl.adapters.equipment import LocalEquipper
+    from imagectl.adapters.host_machines import HostMachines
     from imagectl.adapters.inputs.store import InputStore
     from imagectl.adapters.inputs.supply import Supply
     from imagectl.adapters.mirrors import Mirror
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from imagectl.model.names import ImageName, LocationName
     from imagectl.model.project import Project as Settings
     from imagectl.services.doctor import Finding, SeenAccelerator, SeenLocation
-    from imagectl.services.janitor_ports import Leasing, Resources
+    from imagectl.services.janitor import Janitoring
+    from imagectl.services.janitor_ports import Leasing, Machines, Resources
     from imagectl.services.ports import (
         Advisories,
         ArtifactStore,
@@ -172,16 +174,57 @@ class Project:
     @cached_property
     def resources(self) -> Resources:
         """The ledger of things that are made to be thrown away."""
-        from imagectl.adapters.catalog_sql.resources import SqlResources
-
-        return SqlResources(self.catalog)
+        return self.catalog.resources
 
     @cached_property
     def leasing(self) -> Leasing:
         """Gives leases to whoever makes such things."""
         from imagectl.adapters.leasing import LedgerLeasing
+        from imagectl.services.room import Ceilings
 
-        return LedgerLeasing(self.resources, self._catalog_id, actor(), self.clock.now)
+        ceilings = Ceilings(self._limits(), self._machines, self.resources, self.clock.now)
+        return LedgerLeasing(
+            self.resources, self._catalog_id, actor(), self.clock.now, ceilings.check
+        )
+
+    def _limits(self) -> Mapping[str, int]:
+        """How many machines there may be in each place that has a limit."""
+        from imagectl.adapters.host_machines import place_of
+        from imagectl.model.place import GceLocation, VsphereLocation
+
+        limits: dict[str, int | None] = {
+            place_of(self.state): self.settings.build.max_build_vms,
+            **{
+                name: each.max_build_vms
+                for name, each in self.settings.locations.items()
+                if isinstance(each, GceLocation | VsphereLocation)
+            },
+        }
+        return {place: limit for place, limit in limits.items() if limit is not None}
+
+    @cached_property
+    def host_machines(self) -> HostMachines:
+        """What builds and tests have running on this host."""
+        from imagectl.adapters.host_machines import HostMachines
+
+        return HostMachines(self.state, self._catalog_id)
+
+    def machines(self) -> Mapping[str, Machines]:
+        """Every place in which things are made to be thrown away: this host first."""
+        from imagectl.services.janitor_ports import Machines
+
+        places: list[Machines] = [self.host_machines]
+        places += [each for each in self.locations.values() if isinstance(each, Machines)]
+        return {each.place: each for each in places}
+
+    def _machines(self, place: str) -> Machines:
+        return self.machines()[place]
+
+    def janitoring(self, places: Sequence[Machines]) -> Janitoring:
+        """What the janitor needs to look after these places."""
+        from imagectl.services.janitor import Janitoring
+
+        return Janitoring(self.resources, places, self._catalog_id(), self.clock)
 
     @cached_property
     def publishers(self) -> tuple[Publisher, ...]:
@@ -280,7 +323,7 @@ class Project:
         """Where builds work, and where the disk of one whose tests failed is kept."""
         from imagectl.adapters.workspaces import LocalWorkspaces
 
-        return LocalWorkspaces(self.state, progress, self.clock.now)
+        return LocalWorkspaces(self.state, progress, self.clock.now, lambda: self.leasing)
 
     def mirror(self) -> Mirror:
         """The Debian mirror: that of the settings, else that of this machine. Raises NotFound."""

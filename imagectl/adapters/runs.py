@@ -17,11 +17,13 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from imagectl.adapters.namespaces import remove_tree
+from imagectl.errors import Conflict
 
 VARIABLE = "IMAGECTL_RUN"
 """The environment variable that marks every process of a run."""
@@ -53,15 +55,30 @@ class Swept:
     processes: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A run as it was found. ``alive``: its process holds its lock. ``began`` is aware, in UTC."""
+
+    id: str
+    folder: Path
+    alive: bool
+    began: datetime
+
+
+def new_id() -> str:
+    """The id of a run that is to be."""
+    return secrets.token_hex(6)
+
+
 def _sockets(run_id: str) -> Path:
     return Path(tempfile.gettempdir()) / f"imagectl-{os.getuid()}-{run_id}"
 
 
 @contextlib.contextmanager
-def open_run(root: Path) -> Iterator[Run]:
+def open_run(root: Path, run_id: str = "") -> Iterator[Run]:
     """A run in *root*; everything of it is ended and removed when the block is left."""
     root.mkdir(parents=True, exist_ok=True)
-    run_id = secrets.token_hex(6)
+    run_id = run_id or new_id()
     folder = root / run_id
     with _serial(root):  # a sweep must never find a living run whose lock is not taken yet
         folder.mkdir(mode=0o700)
@@ -103,6 +120,45 @@ def _sweep_one(folder: Path) -> Swept | None:
         return None
     finally:
         os.close(lock)
+
+
+def look(root: Path) -> tuple[Seen, ...]:
+    """All runs in *root*, living and dead. Changes nothing. Raises OSError."""
+    if not root.is_dir():
+        return ()
+    with _serial(root):
+        return tuple(_seen(each) for each in sorted(root.iterdir()) if each.is_dir())
+
+
+def _seen(folder: Path) -> Seen:
+    lock = folder / "lock"
+    alive = False
+    with contextlib.suppress(FileNotFoundError), lock.open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            alive = True
+    began = (lock if lock.exists() else folder).stat().st_mtime
+    return Seen(folder.name, folder, alive, datetime.fromtimestamp(began, UTC))
+
+
+def collect(root: Path, run_id: str, check: Callable[[Seen], None]) -> tuple[int, ...]:
+    """End and remove one dead run, after *check* of what it is now has not raised; the processes
+    that were ended. What is gone is fine. Raises Conflict where it lives."""
+    folder = root / run_id
+    if not folder.is_dir():
+        return ()
+    with _serial(root):
+        if not folder.is_dir():
+            return ()
+        seen = _seen(folder)
+        if seen.alive:
+            raise Conflict(
+                f"run {run_id} is needed", where=str(folder), why="its process is running"
+            )
+        check(seen)
+        swept = _sweep_one(folder)
+        return swept.processes if swept is not None else ()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""Workspaces on this machine: a lock for each image, a run for each build, logs that stay."""
+"""Workspaces on this machine: a lock for each image, a run for each build, logs that stay.
+
+A run is what a build makes to be thrown away: its folder, its overlays, its QEMU and whatever else
+it starts. It is in the ledger, with a lease, from before it is made until it is removed (P7).
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,28 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imagectl.adapters import durable, runs
+from imagectl.adapters import durable, host_machines, runs
 from imagectl.errors import CannotTell, Conflict
 from imagectl.model.names import Format, ImageName, LocationName, Sha256, parse_version_id
+from imagectl.model.resource import ResourceKind
 from imagectl.model.version import VersionRef
+from imagectl.services.janitor_ports import Leasing
 from imagectl.services.ports import Leftover, Progress, Workspace
 
 
 class LocalWorkspaces:
     """Implements ``services.ports.Workspaces`` below the project's ``.imagectl``."""
 
-    def __init__(self, state: Path, progress: Progress, now: Callable[[], datetime]) -> None:
-        self._runs = state / "runs"
+    def __init__(
+        self,
+        state: Path,
+        progress: Progress,
+        now: Callable[[], datetime],
+        leasing: Callable[[], Leasing],
+    ) -> None:
+        self._runs = state / host_machines.RUNS
+        self._place = host_machines.place_of(state)
+        self._leasing = leasing
         self._locks = state / "locks"
         self._logs = state / "logs"
         self._failed = state / "failed"
@@ -36,12 +50,25 @@ class LocalWorkspaces:
         for swept in runs.sweep(self._runs):
             ended = f", {len(swept.processes)} processes ended" if swept.processes else ""
             self._progress.note(f"removed what an interrupted build had left ({swept.id}{ended})")
-        with self._locked(image, wait), runs.open_run(self._runs) as run:
+        with self._locked(image, wait), self._run(image) as run:
             self._logs.mkdir(parents=True, exist_ok=True)
             began = self._now()
             log = self._logs / f"{image}-{began:%Y%m%dT%H%M%SZ}-{run.id}.log"
             log.touch(mode=0o600)
             yield Workspace(run.id, run.folder, run.sockets, log, int(began.timestamp()))
+
+    @contextlib.contextmanager
+    def _run(self, image: ImageName) -> Iterator[runs.Run]:
+        run_id = runs.new_id()
+        purpose = f"work on {image}"
+        with self._leasing().lease(ResourceKind.MACHINE, self._place, run_id, purpose) as leased:
+            try:
+                with runs.open_run(self._runs, run_id) as run:
+                    host_machines.write_claim(run.folder, leased.claim)
+                    yield run
+            finally:
+                if not (self._runs / run_id).exists():
+                    leased.gone()
 
     @contextlib.contextmanager
     def _locked(self, image: ImageName, wait: bool) -> Iterator[None]:

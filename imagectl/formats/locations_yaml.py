@@ -122,6 +122,13 @@ _EXPIRES = optional(
     "The day, in UTC, on which the credential ends: no provider tells. One is warned before it.",
 )
 
+_MAX_BUILD_VMS = optional(
+    "max_build_vms",
+    Integer(1, 100_000),
+    "How many of imagectl's throw-away machines there may be at once, leaked ones counted too; one "
+    "more is refused. Without it, no limit.",
+)
+
 _DIRECTORY_PATH = required(
     "path", FOLDER, "The folder, relative to the project's root or absolute."
 )
@@ -160,6 +167,7 @@ _GCE: Record[LocationSettings] = Record(
             _GCE_ZONE,
             _GCE_MACHINE,
             _GCE_NETWORK,
+            _MAX_BUILD_VMS,
             _ENDPOINT,
             _GCE_UPLOADS,
             _GOOGLE_CREDENTIALS,
@@ -176,6 +184,7 @@ _GCE: Record[LocationSettings] = Record(
         zone=values[_GCE_ZONE],
         machine_type=values[_GCE_MACHINE],
         network=values[_GCE_NETWORK],
+        max_build_vms=values[_MAX_BUILD_VMS],
         endpoint=values[_ENDPOINT],
         storage_endpoint=values[_GCE_UPLOADS],
         credentials=values[_GOOGLE_CREDENTIALS],
@@ -201,7 +210,7 @@ _VSPHERE: Record[LocationSettings] = Record(
     "Templates in a vCenter's folder. Takes the format ova.",
     (
         *(_HOST_NAME, _PORT, _CA, _UNCHECKED, _DATACENTER, _FOLDER, _DATASTORE, _POOL),
-        *(_PORT_GROUP, _VSPHERE_USER, _VSPHERE_PASSWORD, _EXPIRES),
+        *(_PORT_GROUP, _MAX_BUILD_VMS, _VSPHERE_USER, _VSPHERE_PASSWORD, _EXPIRES),
     ),
     lambda values: VsphereLocation(
         host=values[_HOST_NAME],
@@ -215,6 +224,7 @@ _VSPHERE: Record[LocationSettings] = Record(
         insecure=values[_UNCHECKED],
         resource_pool=values[_POOL],
         network=values[_PORT_GROUP],
+        max_build_vms=values[_MAX_BUILD_VMS],
         credential_expires=values[_EXPIRES],
     ),
 )

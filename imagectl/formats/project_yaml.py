@@ -11,7 +11,7 @@ from typing import NamedTuple
 from imagectl.formats.locations_yaml import LOCATION_TYPES, check_locations
 from imagectl.formats.paths import FOLDER, FOLDER_PATTERN, URL, parse_folder
 from imagectl.formats.reading import Source, Unfit, read_document
-from imagectl.formats.scalars import Choice, Duration, Text, in_python
+from imagectl.formats.scalars import Choice, Duration, Integer, Text, in_python
 from imagectl.formats.schema import (
     As,
     Field,
@@ -159,10 +159,18 @@ _ACCELERATOR = defaulted(
 _BOOT_TIMEOUT = defaulted(
     "boot_timeout", Duration(), "How long a guest may take to answer over SSH.", "5m"
 )
+_MAX_BUILD_VMS = optional(
+    "max_build_vms",
+    Integer(1, 10_000),
+    "How many builds and tests, each with one VM at a time, may run on a host at once; one more is "
+    "refused. Without it, no limit.",
+)
 BUILD: Record[BuildSettings] = Record(
     "How images are built on this machine.",
-    (_ACCELERATOR, _BOOT_TIMEOUT),
-    lambda values: BuildSettings(values[_ACCELERATOR], values[_BOOT_TIMEOUT]),
+    (_ACCELERATOR, _BOOT_TIMEOUT, _MAX_BUILD_VMS),
+    lambda values: BuildSettings(
+        values[_ACCELERATOR], values[_BOOT_TIMEOUT], values[_MAX_BUILD_VMS]
+    ),
 )
 
 _CATALOG = defaulted("catalog", CATALOG, CATALOG.meaning, {})

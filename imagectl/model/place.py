@@ -82,6 +82,8 @@ class GceLocation:
     """Where throw-away instances boot; None: no boot tests here."""
     machine_type: str = "e2-small"
     network: str | None = None
+    max_build_vms: int | None = None
+    """How many of imagectl's instances there may be at once; None: as many as one likes."""
     endpoint: str | None = None
     storage_endpoint: str | None = None
     credentials: GoogleCredentials = Ambient.ADC
@@ -110,6 +112,8 @@ class VsphereLocation:
     """None: the root pool of the datacenter's first cluster or host."""
     network: str | None = None
     """What throw-away clones are connected to; None: as in the template."""
+    max_build_vms: int | None = None
+    """How many of imagectl's clones there may be at once; None: as many as one likes."""
     credential_expires: datetime | None = None
 
 

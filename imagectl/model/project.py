@@ -33,10 +33,12 @@ class Mirror:
 class BuildSettings:
     """How images are built on this machine. ``boot_timeout``: how long a guest may take to answer
     over SSH. Emulated, 15 to 30 s were measured on an idle machine; a busy one takes several times
-    that."""
+    that. ``max_build_vms``: how many builds and tests, each with a VM at a time, may run on a host
+    at once; None: as many as one likes."""
 
     accelerator: Accelerator
     boot_timeout: timedelta
+    max_build_vms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
