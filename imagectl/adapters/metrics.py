@@ -34,7 +34,12 @@ def write_verified(path: Path, verified: Verified | None, now: datetime) -> None
     if success is not None:
         _set(registry, SUCCESS, "When verify last got an answer from every location.", success)
     if verified is not None:
-        _set_channels(registry, verified)
+        set_channels(registry, verified)
+    write_file(path, registry)
+
+
+def write_file(path: Path, registry: CollectorRegistry) -> None:
+    """Replace the file by what is in *registry*, as a whole. Raises Failed."""
     try:
         write_to_textfile(str(path), registry)
     except OSError as problem:
@@ -50,7 +55,8 @@ def _set(registry: CollectorRegistry, name: str, meaning: str, value: float) -> 
     Gauge(name, meaning, registry=registry).set(value)
 
 
-def _set_channels(registry: CollectorRegistry, verified: Verified) -> None:
+def set_channels(registry: CollectorRegistry, verified: Verified) -> None:
+    """Whether what channels point to, and what one can roll back to, is where it has to be."""
     head = Gauge(
         "imagectl_head_ready",
         "1 where what the channel points to is in the location, 0 where it is not; absent where "

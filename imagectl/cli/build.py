@@ -10,6 +10,7 @@ import click
 from imagectl.cli.arguments import IMAGE
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind
+from imagectl.cli.noting import noting
 from imagectl.cli.output import ErrorDocument, failure
 from imagectl.cli.publish import tell_failed
 from imagectl.cli.text import duration
@@ -160,7 +161,10 @@ def _build(
 ) -> Delivered:
     from imagectl.services.build import build_and_release
 
-    with invocation.out.progress(project.clock, image.name) as progress:
+    with (
+        noting(invocation.out, project, "build", image.name),
+        invocation.out.progress(project.clock, image.name) as progress,
+    ):
         return build_and_release(
             project.workbench(progress),
             project.releasing,

@@ -51,6 +51,16 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "promote": "move a channel to what was proven in the one before it",
         "rollback": "move a channel back to the version that was good before",
         "verify": "look whether channels work, and could be rolled back",
+        "revoke": "say that a version is unsafe: nobody gets it any more",
+        "restore": "say that a revoked version is safe after all",
+    },
+    "Keeping and cleaning up": {
+        "hold": "protect a version from every cleanup",
+        "unhold": "take a hold back",
+        "lease": "have versions kept for a consumer for a while",
+    },
+    "Operating": {
+        "metrics": "measure all this for Prometheus; what is not known has no number",
     },
     "Consumers": {
         "resolve": "say what a consumer gets",

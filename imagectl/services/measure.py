@@ -1,0 +1,261 @@
+"""Measure what is there, for metrics: the catalog, the locations, the machines, the way back.
+
+Promises: each number comes from a reading that was complete; what could not be read has no number,
+neither 0 nor the last one (P8), and the time of its last success stays as it was. One source that
+does not answer takes nothing from the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from threading import Event
+from typing import Generic, Protocol, TypeVar
+
+from imagectl.errors import CannotTell, ImagectlError
+from imagectl.model.channel import ReleasePolicy
+from imagectl.model.names import ChannelName, ImageName, LocationName
+from imagectl.model.retention import Stage
+from imagectl.model.view import View
+from imagectl.policy.leases import Sorted
+from imagectl.policy.wording import listed
+from imagectl.services import janitor
+from imagectl.services.abreast import abreast
+from imagectl.services.janitor import Janitoring
+from imagectl.services.ports import Catalog, Clock, Credential, Location
+from imagectl.services.release import Releasing
+from imagectl.services.verify import State, Verified, verify
+
+T = TypeVar("T")
+
+DOCTOR = "`imagectl doctor` says why"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How something that runs again and again has ended: when last well, when last not, and how
+    often each. Times are aware, in UTC; None: never, as far as is known."""
+
+    last_success: datetime | None = None
+    last_failure: datetime | None = None
+    successes: int = 0
+    failures: int = 0
+
+    def after(self, at: datetime, *, ok: bool) -> Outcome:
+        """With one more end."""
+        if ok:
+            return replace(self, last_success=at, successes=self.successes + 1)
+        return replace(self, last_failure=at, failures=self.failures + 1)
+
+
+class Outcomes(Protocol):
+    """What remembers how things have ended, by what they are and where."""
+
+    def note(self, what: str, place: str, at: datetime, *, ok: bool) -> None:
+        """It has ended once more. Raises CannotTell, NoSpace or Failed."""
+        ...
+
+    def all(self) -> Mapping[tuple[str, str], Outcome]:
+        """By (what, place). Raises CannotTell where that cannot be read: never fewer (P8)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """What one source said; None where it said nothing. ``trouble``: why that is not all."""
+
+    value: T | None
+    trouble: ImagectlError | None
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogNumbers:
+    """What the catalog has. ``made``: when the version that a channel points to was built."""
+
+    stages: Mapping[tuple[ImageName, Stage], int]
+    held: Mapping[ImageName, int]
+    revoked: Mapping[ImageName, int]
+    open_deletions: int
+    made: Mapping[tuple[ImageName, ChannelName], datetime]
+    moved: Mapping[tuple[ImageName, ChannelName], datetime]
+    built: Mapping[ImageName, datetime]
+    """When the image was built last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Everything that was found out at ``at``."""
+
+    at: datetime
+    catalog_id: str | None
+    catalog: Reading[CatalogNumbers]
+    credentials: Mapping[LocationName, Reading[Credential]]
+    views: Mapping[LocationName, Reading[View]]
+    machines: Reading[Mapping[str, Reading[Sorted]]]
+    """What complete views of all places mean; None where the ledger could not be read."""
+    failing: Mapping[str, int]
+    """How many things could not be collected again and again, by place; where the ledger could be
+    read."""
+    verified: Reading[Verified] | None
+    """None where that was not asked for."""
+    outcomes: Mapping[tuple[str, str], Outcome]
+
+    def sources(self) -> Mapping[tuple[str, str], ImagectlError | None]:
+        """Each source that was asked, and what was wrong with it."""
+        found: dict[tuple[str, str], ImagectlError | None] = {
+            ("catalog", ""): self.catalog.trouble,
+            ("ledger", ""): self.machines.trouble,
+        }
+        for name, credential in self.credentials.items():
+            found["credential", name] = credential.trouble
+        for name, view in self.views.items():
+            found["images", name] = view.trouble
+        for place, machines in (self.machines.value or {}).items():
+            found["machines", place] = machines.trouble
+        if self.verified is not None:
+            found["verify", ""] = self.verified.trouble
+        return found
+
+
+def measure(
+    catalog: Callable[[], Catalog],
+    locations: Mapping[LocationName, Location],
+    janitoring: Callable[[], Janitoring],
+    outcomes: Outcomes,
+    clock: Clock,
+    verifying: tuple[Callable[[], Releasing], ReleasePolicy] | None = None,
+) -> Measurement:
+    """Ask everything, all places at the same time, and note of each source whether it answered.
+
+    Raises CannotTell where it cannot be told how earlier runs ended; what else goes wrong is in
+    the answer.
+    """
+    outcomes.all()  # what is lost is told before anything is noted over it
+    numbers = _attempt(lambda: _catalog(catalog()))
+    identity = _attempt(lambda: catalog().snapshot(()).catalog_id).value
+    credentials = _everywhere({name: each.probe for name, each in locations.items()})
+    views = _everywhere({name: partial(_complete, each, clock) for name, each in locations.items()})
+    plan = _attempt(lambda: janitor.plan(janitoring()))
+    verified = None if verifying is None else _verified(*verifying)
+    measured = Measurement(
+        at=clock.now(),
+        catalog_id=identity,
+        catalog=numbers,
+        credentials=credentials,
+        views=views,
+        machines=Reading(
+            None if plan.value is None else {each.place: _seen(each) for each in plan.value.places},
+            plan.trouble,
+        ),
+        failing={} if plan.value is None else Counter(place for place, _ in plan.value.stuck),
+        verified=verified,
+        outcomes={},
+    )
+    for (what, place), trouble in measured.sources().items():
+        outcomes.note(what, place, measured.at, ok=trouble is None)
+    return replace(measured, outcomes=outcomes.all())
+
+
+def _seen(looked: janitor.Looked) -> Reading[Sorted]:
+    """What is in a place, where all of it was shown (P3)."""
+    if looked.error is not None:
+        return Reading(None, looked.error)
+    assert looked.view is not None, "there is a view where there is no error"
+    trouble = _gap(looked.place, looked.view.gaps)
+    return Reading(looked.found if trouble is None else None, trouble)
+
+
+def _attempt(read: Callable[[], T]) -> Reading[T]:
+    try:
+        return Reading(read(), None)
+    except ImagectlError as trouble:
+        return Reading(None, trouble)
+
+
+K = TypeVar("K")
+
+
+def _everywhere(tasks: Mapping[K, Callable[[], T]]) -> Mapping[K, Reading[T]]:
+    """What each place says, all asked at the same time."""
+    found: dict[K, Reading[T]] = {}
+    if not tasks:
+        return found
+    with abreast(tasks, Event()) as outcomes:
+        for name, outcome in outcomes:
+            if isinstance(outcome, ImagectlError):
+                found[name] = Reading(None, outcome)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                found[name] = Reading(outcome, None)
+    return {name: found[name] for name in tasks}
+
+
+def _complete(location: Location, clock: Clock) -> View:
+    """All that a location has. Raises CannotTell where some of it was not shown (P3)."""
+    view = location.view(clock.now)
+    if (trouble := _gap(location.name, view.gaps)) is not None:
+        raise trouble
+    return view
+
+
+def _gap(place: str, gaps: tuple[str, ...]) -> CannotTell | None:
+    if not gaps:
+        return None
+    return CannotTell(
+        f"not all of {place} was shown", where=place, why="; ".join(gaps), hint=DOCTOR
+    )
+
+
+def _verified(releasing: Callable[[], Releasing], policy: ReleasePolicy) -> Reading[Verified]:
+    """What is known of the way back, also where that is not all."""
+    try:
+        verified = verify(releasing(), policy)
+    except ImagectlError as trouble:
+        return Reading(None, trouble)
+    unknown = verified.having(State.UNKNOWN)
+    if not unknown:
+        return Reading(verified, None)
+    where = sorted({each.location for each in unknown})
+    return Reading(
+        verified,
+        CannotTell(
+            f"it cannot be told what is in {listed(where)}",
+            why=unknown[0].reasons[0] if unknown[0].reasons else "",
+            hint=DOCTOR,
+        ),
+    )
+
+
+def _catalog(catalog: Catalog) -> CatalogNumbers:
+    stages: Counter[tuple[ImageName, Stage]] = Counter()
+    held: Counter[ImageName] = Counter()
+    revoked: Counter[ImageName] = Counter()
+    open_deletions = 0
+    made: dict[tuple[ImageName, ChannelName], datetime] = {}
+    moved: dict[tuple[ImageName, ChannelName], datetime] = {}
+    built: dict[ImageName, datetime] = {}
+    with catalog.stock() as stock:
+        for shelf in stock.shelves():
+            created = {each.id: each.created for each in shelf.versions}
+            if created:
+                built[shelf.image] = max(created.values())
+            for version in shelf.versions:
+                stages[shelf.image, version.stage] += 1
+            held[shelf.image] = sum(bool(each.held) for each in shelf.versions)
+            revoked[shelf.image] = sum(each.revoked for each in shelf.versions)
+            open_deletions += len(shelf.buried)
+            for name, channel in shelf.channels.items():
+                if channel.head.version not in created:
+                    raise CannotTell(
+                        "not all of the catalog was read",
+                        why=f"{name} of {shelf.image} points to {channel.head.version}, which was "
+                        "not among its versions",
+                        hint="`imagectl catalog verify` names everything that is wrong",
+                    )
+                made[shelf.image, name] = created[channel.head.version]
+                moved[shelf.image, name] = channel.head.at
+    return CatalogNumbers(stages, held, revoked, open_deletions, made, moved, built)

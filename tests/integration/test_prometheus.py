@@ -1,0 +1,110 @@
+"""What is exported, and the alerts that are shipped, in the words of Prometheus's own tools."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from support.cli import command_line
+from support.projects import new_project, release
+
+PACKAGING = Path(__file__).parents[2] / "packaging/prometheus"
+RULES = PACKAGING / "imagectl.rules.yml"
+DASHBOARD = PACKAGING / "imagectl.dashboard.json"
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Two versions in stable."""
+    opened = new_project(tmp_path / "project")
+    for serial in (1, 2):
+        release(opened, f"debian-base@20261120.{serial}")
+    opened.close()
+    return opened.root
+
+
+def exported(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    result = command_line(monkeypatch)("-C", str(project), "metrics")
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["promtool", *arguments], input=text, capture_output=True, text=True, cwd=PACKAGING
+    )
+
+
+def test_the_alerts_are_sound_and_fire_when_they_should() -> None:
+    checked = promtool("check", "rules", RULES.name)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tested = promtool("test", "rules", "imagectl.rules.test.yml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@pytest.mark.parametrize("guard", ["absent(imagectl_vms_total)", "imagectl_credential_ok == 0"])
+def test_the_alerts_tests_see_an_alert_that_is_broken(tmp_path: Path, guard: str) -> None:
+    rules = RULES.read_text()
+    assert rules.count(guard) == 1
+    (tmp_path / RULES.name).write_text(rules.replace(guard, "vector(0) > 1"))
+    tests = tmp_path / "imagectl.rules.test.yml"
+    tests.write_text((PACKAGING / tests.name).read_text())
+    assert promtool("test", "rules", str(tests)).returncode != 0
+
+
+def test_prometheus_reads_what_is_exported(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = promtool("check", "metrics", text=exported(project, monkeypatch))
+    complaints = [line for line in checked.stderr.splitlines() if "imagectl_vms_total" not in line]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("file", [RULES, DASHBOARD], ids=lambda file: file.name)
+def test_alerts_and_pictures_ask_for_what_is_exported(
+    file: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    families = set(re.findall(r"^# TYPE (\S+)", exported(project, monkeypatch), re.MULTILINE))
+    expressions = (
+        [
+            target["expr"]
+            for panel in json.loads(file.read_text())["panels"]
+            for target in panel["targets"]
+        ]
+        if file is DASHBOARD
+        else re.findall(r"expr:(.*?)\n        \w+:", file.read_text(), re.DOTALL)
+    )
+    asked = {name for each in expressions for name in re.findall(r"\bimagectl_[a-z_]+", each)}
+    assert len(asked) > 5
+    assert asked <= families
+
+
+def test_it_serves_until_it_is_stopped(project: Path) -> None:
+    command = [sys.executable, "-m", "imagectl", "metrics", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(
+        [*command, "--every", "1s"], cwd=project, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stderr is not None
+        address = re.search(r"http://\S+/metrics", child.stderr.readline())
+        assert address is not None
+        text = ""
+        try:
+            for _ in range(600):
+                with urllib.request.urlopen(address[0], timeout=10) as answer:
+                    text = answer.read().decode()
+                if "imagectl_vms_total{" in text:
+                    break
+                os.sched_yield()
+        finally:
+            child.send_signal(signal.SIGINT)
+        said = child.stderr.read()
+        assert child.wait(30) == 130, said
+        assert "imagectl_vms_total{" in text, said
+        assert "Traceback" not in said
