@@ -58,6 +58,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "hold": "protect a version from every cleanup",
         "unhold": "take a hold back",
         "lease": "have versions kept for a consumer for a while",
+        "janitor": "collect machines and other things that nobody needs any more",
     },
     "Operating": {
         "metrics": "measure all this for Prometheus; what is not known has no number",
