@@ -17,7 +17,7 @@ from pathlib import Path
 
 from imagectl.adapters.durable import make_folder, naming_failures, partial, sync_folder
 from imagectl.errors import CannotTell, Corrupt, Failed, NotFound
-from imagectl.model.names import Sha256
+from imagectl.model.names import BadName, Sha256, parse_sha256
 
 CHUNK = 1 << 22
 READ_ONLY = 0o444
@@ -109,6 +109,39 @@ class ContentFolder:
                 hint="move it out of the way for a look; what needs it can then be put there again",
             )
         return path
+
+    def digests(self) -> Iterator[tuple[Sha256, int]]:
+        """Every file that is here under the name of a digest, in the order of their names, with its
+        size in bytes. A folder that was never made is empty; one that cannot be read is CannotTell
+        (P3)."""
+        top = self.root / "sha256"
+        for folder in self._names(top):
+            for name in self._names(top / folder):
+                with contextlib.suppress(BadName, NotFound):  # not ours, or removed meanwhile
+                    sha256 = parse_sha256(name)
+                    if self.path(sha256) == top / folder / name:
+                        with self._reading_own(top / folder / name):
+                            size = os.lstat(top / folder / name).st_size
+                        yield sha256, size
+
+    def remove(self, sha256: Sha256) -> None:
+        """Keep the file no more; for good on return. Idempotent. Raises Failed."""
+        path = self.path(sha256)
+        doing = naming_failures(f"removing {path.name[:12]}... from {self.what}", self.root)
+        with doing, contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            sync_folder(path.parent)
+
+    def _names(self, folder: Path) -> list[str]:
+        """What is in the folder, sorted; nothing where it is not there or, below the top, is none.
+        Raises CannotTell."""
+        with contextlib.suppress(NotFound), self._reading_own(folder):
+            try:
+                return sorted(os.listdir(folder))
+            except NotADirectoryError:
+                if folder.parent == self.root:
+                    raise
+        return []
 
     def _has(self, sha256: Sha256) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from imagectl.adapters.content import ContentFolder
@@ -25,3 +26,9 @@ class FileStore:
 
     def verify(self, sha256: Sha256) -> Path:
         return self._files.check(sha256)
+
+    def digests(self) -> Iterator[tuple[Sha256, int]]:
+        yield from self._files.digests()
+
+    def remove(self, sha256: Sha256) -> None:
+        self._files.remove(sha256)

@@ -8,7 +8,7 @@ Events are never rewritten: those of every version are read for ever, byte for b
 written, and new ones are written in the newest. Reading is total and strict: any text gives an
 event or :class:`BadEvent`, and only the one text that writing gives in that version is accepted. A
 version, operation or word that this release does not know is :class:`NewerEvent`. A field more
-needs a version more, in a module beside ``event_v3.py`` and a line in ``_VERSIONS``.
+needs a version more, in a module beside ``event_v4.py`` and a line in ``_VERSIONS``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import NamedTuple
 
 from imagectl.errors import ImpossibleChange
 from imagectl.formats import event_parts as parts
-from imagectl.formats import event_v1, event_v2, event_v3
+from imagectl.formats import event_v1, event_v2, event_v3, event_v4
 from imagectl.formats.event_parts import BadEvent, Fields, NewerEvent
 from imagectl.model.catalog import (
     Change,
     EndIntent,
+    MoveChannel,
     Operation,
     RecordIntent,
     RecordPlacement,
@@ -38,18 +39,21 @@ from imagectl.model.version import Version
 class _Form(NamedTuple):
     """What is different from one version of events to the next.
 
-    ``intents``: whether it has words for what is about to be made.
+    ``intents``: whether it has words for what is about to be made; ``retention``: for what protects
+    versions, and how they go.
     """
 
     write_version: Callable[[Version], dict[str, object]]
     read_version: Callable[[Fields], Version]
-    intents: bool
+    intents: bool = False
+    retention: bool = False
 
 
 _VERSIONS: Mapping[int, _Form] = {
-    1: _Form(event_v1.write_version, event_v1.read_version, intents=False),
-    2: _Form(event_v2.write_version, event_v2.read_version, intents=False),
+    1: _Form(event_v1.write_version, event_v1.read_version),
+    2: _Form(event_v2.write_version, event_v2.read_version),
     3: _Form(event_v2.write_version, event_v2.read_version, intents=True),
+    4: _Form(event_v2.write_version, event_v2.read_version, intents=True, retention=True),
 }
 NEWEST = max(_VERSIONS)
 """The version that new events are written in."""
@@ -170,11 +174,15 @@ def _write_operation(operation: Operation, form: _Form) -> dict[str, object]:
             raise ValueError("an event of that version cannot say what is about to be made")
         op = "record-intent" if isinstance(operation, RecordIntent) else "end-intent"
         return {"op": op, "intent": event_v3.write_intent(operation.intent)}
-    return {"op": "move-channel", **parts.write_move(operation)}
+    if isinstance(operation, MoveChannel):
+        return {"op": "move-channel", **parts.write_move(operation)}
+    if not form.retention:
+        raise ValueError("an event of that version cannot say what protects versions")
+    return event_v4.write_operation(operation)
 
 
 def _read_operation(fields: Fields, form: _Form) -> Operation:
-    operation: Operation
+    operation: Operation | None
     match fields.text("op"):
         case "record-version":
             operation = RecordVersion(form.read_version(fields.inner("version")))
@@ -187,6 +195,8 @@ def _read_operation(fields: Fields, form: _Form) -> Operation:
         case "move-channel":
             operation = parts.read_move(fields)
         case name:
-            raise NewerEvent(f"operation {name[:40]!r}")
+            operation = event_v4.read_operation(name, fields) if form.retention else None
+            if operation is None:
+                raise NewerEvent(f"operation {name[:40]!r}")
     fields.done()
     return operation

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from imagectl.model.names import ChannelName, ImageName, VersionId
+from imagectl.model.retention import RetentionPolicy
 
 
 class MoveKind(enum.Enum):
@@ -84,6 +85,7 @@ class ReleasePolicy:
 
     channels: tuple[ChannelRule, ...]
     images: Mapping[ImageName, Mapping[ChannelName, ChannelRule]] = field(default_factory=dict)
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
 
     def rule(self, image: ImageName, channel: ChannelName) -> ChannelRule | None:
         """The rule for that image's channel; None where there is no such channel."""

@@ -45,7 +45,9 @@ from imagectl.model.published import (
     PublishedImage,
     PublishedVersion,
 )
+from imagectl.model.retention import Receipt
 from imagectl.model.security import SecurityData
+from imagectl.model.stock import Stock
 from imagectl.model.version import (
     Artifact,
     Inside,
@@ -105,6 +107,14 @@ class Catalog(Protocol):
         """The events with a generation above *after*, oldest first."""
         ...
 
+    def stock(self, images: Collection[ImageName] | None = None) -> AbstractContextManager[Stock]:
+        """What a cleanup looks at, of *images* or of all, at one generation, for as long as the
+        block runs. Of a million versions, one image's at a time is in memory.
+
+        Raises CannotTell where the catalog cannot be read.
+        """
+        ...
+
     def verify(self) -> tuple[str, ...]:
         """Everything wrong: a broken hash chain, a gap in the generations, tables that differ from
         the fold of the events. Empty means sound."""
@@ -129,6 +139,8 @@ class Mark(enum.Enum):
     ACTIVE = "active"
     DEPRECATED = "deprecated"
     OBSOLETE = "obsolete"
+    QUARANTINED = "quarantined"
+    """It is about to go: where the location can, it gives it to nobody any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +295,27 @@ class ArtifactStore(Protocol):
 
     def verify(self, sha256: Sha256) -> Path:
         """Like ``path``, after hashing it again. Raises NotFound or Corrupt."""
+        ...
+
+    def digests(self) -> Iterator[tuple[Sha256, int]]:
+        """Everything that is kept, with its size in bytes. Raises CannotTell."""
+        ...
+
+    def remove(self, sha256: Sha256) -> None:
+        """Keep it no more. Idempotent. Whether somebody needs it is for the caller to know."""
+        ...
+
+
+class Receipts(Protocol):
+    """Which versions consumers have resolved, and when last."""
+
+    def add(self, receipt: Receipt) -> None:
+        """Note it, in place of that consumer's earlier one for that version. Atomic."""
+        ...
+
+    def latest(self) -> Mapping[VersionRef, datetime]:
+        """When each version was resolved last, by any consumer. Raises CannotTell where they, or
+        one of them, cannot be read: not knowing is not "nobody" (P8)."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Collection, Iterator
 
@@ -10,6 +11,8 @@ from imagectl.formats.events import event_hash, make_event
 from imagectl.model.catalog import Change, Snapshot, apply_change, fold
 from imagectl.model.event import GENESIS, Event
 from imagectl.model.names import ImageName
+from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Stock
+from imagectl.model.version import Version
 from imagectl.services.ports import Committed
 
 
@@ -47,6 +50,17 @@ class MemoryCatalog:
     def events(self, after: int = 0) -> Iterator[Event]:
         yield from self._events[max(after, 0) :]
 
+    @contextlib.contextmanager
+    def stock(self, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
+        now = self.snapshot(images)
+        counted = Counted(
+            versions=len(now.versions),
+            placements=sum(map(len, now.placements.values())),
+            moves=sum(len(each.moves) for each in now.channels.values()),
+            events=now.generation,
+        )
+        yield Stock(now.catalog_id, now.generation, counted, lambda: _shelves(now))
+
     def verify(self) -> tuple[str, ...]:
         with self._lock:
             events, now = tuple(self._events), self._now
@@ -63,3 +77,34 @@ class MemoryCatalog:
         if not findings and now != fold(now.catalog_id, (event.change for event in events)):
             findings.append("catalog: it is not what its events make")
         return tuple(findings)
+
+
+def _shelves(now: Snapshot) -> Iterator[Shelf]:
+    for image in now.images:
+        yield Shelf(
+            image=image,
+            versions=tuple(_shelved(now, each) for each in now.of(image)),
+            channels={name: each for (of, name), each in now.channels.items() if of == image},
+            buried=tuple(
+                stone for each in now.of(image) for stone in now.buried(each.ref) if stone.open
+            ),
+        )
+
+
+def _shelved(now: Snapshot, version: Version) -> Shelved:
+    ref = version.ref
+    staged = now.stages.get(ref)
+    return Shelved(
+        id=version.id,
+        created=version.created,
+        parent=version.parent,
+        stage=now.stage(ref),
+        staged=staged.at if staged else version.created,
+        placed=tuple(
+            Kept(each.location, each.provider_id, each.sha256) for each in now.placed(ref)
+        ),
+        held=tuple(each.by for each in now.holds.get(ref, ())),
+        leased=max((each.until for each in now.leases.get(ref, ())), default=None),
+        begun=bool(now.intended(ref)),
+        revoked=ref in now.revoked,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from imagectl.errors import Corrupt, NotFound
@@ -48,3 +49,10 @@ class MemoryStore:
         if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             raise Corrupt(f"{sha256} has other bytes", where=str(path))
         return path
+
+    def digests(self) -> Iterator[tuple[Sha256, int]]:
+        for path in sorted(self._folder.iterdir()):
+            yield Sha256(path.name), path.stat().st_size
+
+    def remove(self, sha256: Sha256) -> None:
+        (self._folder / sha256).unlink(missing_ok=True)

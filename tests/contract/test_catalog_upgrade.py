@@ -1,11 +1,12 @@
 """A catalog of an earlier release is migrated with all that is in it, on both databases.
 
 ``golden/catalog-0001.sql`` was recorded from the release that had tables at 0001 and events of
-version 1, ``catalog-0002.sql`` from the one after it; both stay as they are.
+version 1, ``catalog-0002.sql`` and ``catalog-0003.sql`` from those after it; they stay as they are.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from support.examples import (
     STABLE,
     change,
     end,
+    hold,
     intend,
     intent,
     locked,
@@ -27,6 +29,7 @@ from support.examples import (
     place,
     record,
     ref,
+    step,
     version,
 )
 
@@ -35,12 +38,14 @@ from imagectl.adapters.catalog_sql.database import Database, database
 from imagectl.formats.events import event_text, text_hash
 from imagectl.model.catalog import RecordVersion, fold
 from imagectl.model.channel import MoveKind
+from imagectl.model.retention import Stage
 
 pytest_plugins = ["support.postgresql"]
 
 GOLDEN = Path(__file__).parent / "golden"
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
+PARENT = "debian-base@20261119.1"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -53,6 +58,12 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def second(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a catalog as the release with tables at 0002 left it."""
     return left(request, tmp_path, "0002")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def third(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a catalog as the release with tables at 0003 left it."""
+    return left(request, tmp_path, "0003")
 
 
 def left(request: pytest.FixtureRequest, tmp_path: Path, revision: str) -> str:
@@ -129,7 +140,7 @@ def test_its_chain_goes_on_in_the_new_words(old: str) -> None:
     assert snapshot.versions[ref("debian-ci@20261121.1")] == locked("debian-ci@20261121.1")
     assert snapshot.versions[ref("debian-ci@20261121.2")] == opaque("debian-ci@20261121.2")
     assert snapshot.intended(ref(ONE)) == (intent(ONE, "dc3"),)
-    assert [line[-6:] for _, _, line in events(old)] == ['"v":1}'] * 5 + ['"v":3}'] * 6
+    assert [line[-6:] for _, _, line in events(old)] == ['"v":1}'] * 5 + ['"v":4}'] * 6
 
 
 def test_a_catalog_of_the_second_release_is_opened_as_what_it_was(second: str) -> None:
@@ -148,7 +159,26 @@ def test_a_catalog_of_the_second_release_is_opened_as_what_it_was(second: str) -
     assert snapshot.versions[ref(ONE)].origin == locked(ONE).origin
     assert snapshot.head(CI, STABLE) == ref(ONE).version
     assert snapshot.intents == {}
-    assert [line[-6:] for _, _, line in events(second)] == ['"v":2}'] * 5 + ['"v":3}']
+    assert [line[-6:] for _, _, line in events(second)] == ['"v":2}'] * 5 + ['"v":4}']
+
+
+def test_a_catalog_of_the_third_release_is_opened_as_what_it_was(third: str) -> None:
+    before = events(third)
+    with SqlCatalog(third) as catalog:
+        assert catalog.verify() == ()
+        snapshot = catalog.snapshot()
+        history = [event.change for event in catalog.events()]
+        assert events(third) == before
+        catalog.commit(change("k6", 5, *step(PARENT, Stage.DEPRECATED), hold(ONE), reason="old"))
+        assert catalog.verify() == ()
+        after = catalog.snapshot()
+    assert snapshot == fold(snapshot.catalog_id, history)
+    assert (snapshot.catalog_id[-1], snapshot.generation) == ("3", 5)
+    assert snapshot.versions[ref(ONE)] == replace(locked(ONE), parent=ref(PARENT))
+    assert snapshot.intended(ref(TWO)) == (intent(TWO, "dc1"),)
+    assert not any((snapshot.stages, snapshot.holds, snapshot.leases, snapshot.revoked))
+    assert after.stage(ref(PARENT)) is Stage.DEPRECATED
+    assert [line[-6:] for _, _, line in events(third)] == ['"v":3}'] * 5 + ['"v":4}']
 
 
 def test_an_old_event_written_again_in_new_words_is_a_forgery(old: str) -> None:
@@ -175,7 +205,8 @@ def test_a_migrated_catalog_has_the_tables_of_a_new_one(old: str, tmp_path: Path
     for url in (old, fresh):
         opened, connection = looked_into(url)
         with connection:
-            assert connection.scalar(select(text("version_num FROM schema_revision"))) == "0003"
+            noted = connection.scalar(select(text("version_num FROM schema_revision")))
+            assert noted == tables.REVISION
             found = inspect(connection)
             for table in tables.metadata.tables.values():
                 columns = {each["name"]: each["nullable"] for each in found.get_columns(table.name)}

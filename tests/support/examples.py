@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from imagectl.model.catalog import (
     Change,
+    ConfirmGone,
     EndIntent,
+    EndLease,
+    HoldVersion,
+    LeaseVersion,
     MoveChannel,
     Operation,
     RecordIntent,
     RecordPlacement,
     RecordVersion,
+    RestoreVersion,
+    RevokeVersion,
+    StepVersion,
+    UnholdVersion,
 )
 from imagectl.model.channel import MoveKind
 from imagectl.model.lock import (
@@ -39,6 +47,7 @@ from imagectl.model.names import (
     VersionId,
     parse_image_ref,
 )
+from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.version import (
     Artifact,
     Inside,
@@ -162,6 +171,45 @@ def move(
     """*to* is the version alone, such as ``20261120.1``."""
     day, _, serial = to.partition(".")
     return MoveChannel(image, channel, VersionId(day, int(serial)), kind)
+
+
+def step(text: str, *stages: Stage) -> tuple[StepVersion, ...]:
+    """One after the other; all the way down where none are named."""
+    return tuple(StepVersion(ref(text), each) for each in stages or tuple(Stage)[1:])
+
+
+def tombstone(text: str, location: str = "local", *, at: datetime = NOW) -> Tombstone:
+    """What ``change`` leaves of ``place(text, location)`` when it deletes that version."""
+    return Tombstone(placement(text, location), at, "alice", "because")
+
+
+def confirm(text: str, location: str = "local") -> ConfirmGone:
+    return ConfirmGone(tombstone(text, location))
+
+
+def hold(text: str) -> HoldVersion:
+    return HoldVersion(ref(text))
+
+
+def unhold(text: str, by: str = "alice") -> UnholdVersion:
+    return UnholdVersion(ref(text), by)
+
+
+def lease(text: str, consumer: str = "ci-7", hours: float = 1) -> LeaseVersion:
+    """Until *hours* after ``NOW``."""
+    return LeaseVersion(ref(text), consumer, NOW + timedelta(hours=hours))
+
+
+def end_lease(text: str, consumer: str = "ci-7") -> EndLease:
+    return EndLease(ref(text), consumer)
+
+
+def revoke(text: str) -> RevokeVersion:
+    return RevokeVersion(ref(text))
+
+
+def restore(text: str) -> RestoreVersion:
+    return RestoreVersion(ref(text))
 
 
 def change(key: str, based_on: int, *operations: Operation, reason: str = "because") -> Change:

@@ -7,15 +7,26 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
+from imagectl.errors import ImpossibleChange
 from imagectl.formats.event_parts import MAX_INTEGER
 from imagectl.model.catalog import (
     Change,
+    ConfirmGone,
     EndIntent,
+    EndLease,
+    HoldVersion,
+    LeaseVersion,
     MoveChannel,
     Operation,
     RecordIntent,
     RecordPlacement,
     RecordVersion,
+    RestoreVersion,
+    RevokeVersion,
+    Snapshot,
+    StepVersion,
+    UnholdVersion,
+    apply_change,
 )
 from imagectl.model.channel import MoveKind
 from imagectl.model.lock import (
@@ -44,6 +55,7 @@ from imagectl.model.names import (
     Sha256,
     VersionId,
 )
+from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.version import (
     Artifact,
     Inside,
@@ -129,12 +141,22 @@ intents = st.builds(
     by=texts,
 )
 moves = st.builds(MoveChannel, image_names, channel_names, version_ids, st.sampled_from(MoveKind))
+tombstones = st.builds(Tombstone, placement=placements, at=times, by=texts, reason=texts)
+"""Open ones."""
 operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(RecordVersion, versions),
     st.builds(RecordPlacement, placements),
     st.builds(RecordIntent, intents),
     st.builds(EndIntent, intents),
     moves,
+    st.builds(StepVersion, version_refs, st.sampled_from(Stage)),
+    st.builds(ConfirmGone, tombstones),
+    st.builds(HoldVersion, version_refs),
+    st.builds(UnholdVersion, version_refs, texts),
+    st.builds(LeaseVersion, version_refs, texts, times),
+    st.builds(EndLease, version_refs, texts),
+    st.builds(RevokeVersion, version_refs),
+    st.builds(RestoreVersion, version_refs),
 )
 changes = st.builds(
     Change,
@@ -257,53 +279,76 @@ def _plain_intents(ref: VersionRef) -> st.SearchStrategy[Intent]:
     )
 
 
-def _identity(intent: Intent) -> tuple[object, ...]:
-    """What no two open intents have in common."""
-    return (intent.key, intent.named)
+_FEW_NAMES = st.sampled_from(["alice", "bob"])
+
+
+def _deeds(now: Snapshot, refs: list[VersionRef]) -> st.SearchStrategy[Operation]:
+    """What can be done to the catalog *now*, and a little that cannot."""
+    ref = st.sampled_from(refs)
+    of_intents = [each for known in now.intents.values() for each in known]
+    of_tombstones = [each for known in now.tombstones.values() for each in known]
+    held = [UnholdVersion(each, one.by) for each, known in now.holds.items() for one in known]
+    leased = [EndLease(each, one.consumer) for each, known in now.leases.items() for one in known]
+    downs = [
+        StepVersion(each, stage)
+        for each in refs
+        for stage in (now.stage(each).below, now.stage(each).below, Stage.ACTIVE, Stage.QUARANTINED)
+        if stage is not None
+    ]
+    return st.one_of(
+        ref.flatmap(_plain_placements).map(RecordPlacement),
+        ref.flatmap(_plain_intents).map(RecordIntent),
+        st.sampled_from([EndIntent(each) for each in of_intents]) if of_intents else st.nothing(),
+        st.builds(
+            lambda ref, channel, kind: MoveChannel(ref.image, channel, ref.version, kind),
+            ref,
+            _FEW_CHANNELS,
+            st.sampled_from(MoveKind),
+        ),
+        st.sampled_from(downs),
+        st.sampled_from(downs),
+        st.sampled_from(downs),
+        st.sampled_from([ConfirmGone(each) for each in of_tombstones])
+        if of_tombstones
+        else st.nothing(),
+        ref.map(HoldVersion),
+        st.sampled_from(held) if held else st.nothing(),
+        st.builds(LeaseVersion, ref, _FEW_NAMES, times),
+        st.sampled_from(leased) if leased else st.nothing(),
+        ref.map(RevokeVersion),
+        ref.map(RestoreVersion),
+    )
 
 
 @st.composite
 def histories(draw: st.DrawFn, most: int = 8) -> list[Change]:
     """Changes that a catalog accepts one after the other, over a few images and locations."""
-    recorded: list[VersionRef] = []
-    open_intents: list[Intent] = []
+    now = Snapshot("id", 0)
     history: list[Change] = []
     for generation in range(draw(st.integers(1, most))):
-        wanted: list[Operation] = []
-        for _ in range(draw(st.integers(1, 3))):
-            new = [ref for ref in _POOL if ref not in recorded]
-            if not recorded or (new and draw(st.booleans())):
-                recorded.append(draw(st.sampled_from(new)))
-                wanted.append(RecordVersion(draw(_plain_versions(recorded[-1]))))
-                continue
-            ref = draw(st.sampled_from(recorded))
-            deed = draw(st.sampled_from(["place", "move", "intend", "end"]))
-            if deed == "place":
-                wanted.append(RecordPlacement(draw(_plain_placements(ref))))
-            elif deed == "intend":
-                begun = draw(_plain_intents(ref))
-                if all(_identity(each) != _identity(begun) for each in open_intents):
-                    open_intents.append(begun)
-                    wanted.append(RecordIntent(begun))
-            elif deed == "end":
-                if open_intents:
-                    ended = draw(st.sampled_from(open_intents))
-                    open_intents.remove(ended)
-                    wanted.append(EndIntent(ended))
-            else:
-                kind = draw(st.sampled_from(MoveKind))
-                wanted.append(MoveChannel(ref.image, draw(_FEW_CHANNELS), ref.version, kind))
-        if not wanted:
-            continue
-        history.append(
-            Change(
-                key=f"key-{generation}",
-                based_on=len(history),
-                actor=draw(texts),
-                action=draw(texts),
-                reason=draw(texts),
-                at=draw(times),
-                operations=tuple(wanted),
-            )
+        begun = Change(
+            key=f"key-{generation}",
+            based_on=len(history),
+            actor=draw(_FEW_NAMES),
+            action=draw(texts),
+            reason=draw(texts),
+            at=draw(times),
+            operations=(),
         )
+        wanted = begun
+        for _ in range(draw(st.integers(1, 3))):
+            new = [ref for ref in _POOL if ref not in now.versions]
+            if not now.versions or (new and draw(st.integers(0, 3)) == 0):
+                deed: Operation = RecordVersion(draw(st.sampled_from(new).flatmap(_plain_versions)))
+            else:
+                deed = draw(_deeds(now, sorted(now.versions)))
+            try:
+                tried = replace(wanted, operations=(*wanted.operations, deed))
+                apply_change(now, tried)
+            except ImpossibleChange:
+                continue
+            wanted = tried
+        if wanted != begun:
+            history.append(wanted)
+            now = apply_change(now, wanted)
     return history

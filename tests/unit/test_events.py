@@ -16,14 +16,23 @@ from support.examples import (
     CI,
     NOW,
     change,
+    confirm,
     digest,
     end,
+    end_lease,
+    hold,
     intend,
+    lease,
     locked,
     move,
     opaque,
     place,
     record,
+    restore,
+    revoke,
+    step,
+    tombstone,
+    unhold,
     version,
 )
 from support.strategies import changes, digests, wholes
@@ -38,7 +47,7 @@ from imagectl.formats.events import (
     parse_event,
     text_hash,
 )
-from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.catalog import Change, ConfirmGone, Operation, RecordVersion
 from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.version import Version
@@ -50,6 +59,16 @@ TEXT = event_text(1, CHANGE, GENESIS)
 OLD_TEXT = event_text(1, CHANGE, GENESIS, version=1)
 BEGUN = change("k1", 0, intend("debian-ci@20261120.1", "gce-prod"))
 BEGUN_TEXT = event_text(1, BEGUN, GENESIS)
+PROTECTED = change(
+    *("k1", 0, record("debian-ci@20261120.1"), place("debian-ci@20261120.1")),
+    *(hold("debian-ci@20261120.1"), unhold("debian-ci@20261120.1", "bob")),
+    *(lease("debian-ci@20261120.1"), end_lease("debian-ci@20261120.1")),
+    *(revoke("debian-ci@20261120.1"), restore("debian-ci@20261120.1")),
+    *step("debian-ci@20261120.1"),
+    confirm("debian-ci@20261120.1"),
+)
+"""Each operation that protects a version, or takes one down."""
+PROTECTED_TEXT = event_text(1, PROTECTED, GENESIS)
 MADE = change("k1", 0, RecordVersion(locked("debian-ci@20261120.1")))
 
 
@@ -93,9 +112,16 @@ def test_the_text_stays_what_it_is() -> None:
         text_hash(event_text(1, MADE, GENESIS, version=2))
         == "dc1c147019bfb056c0f5504f6dee0b1ec934d5390be720d5718dbcebc6f91168"
     )
-    assert text_hash(TEXT) == "fee948f776c213c76beeff43428805806a8c5a58124d2f8e4b984ad7b40c860b"
+    third = event_text(1, CHANGE, GENESIS, version=3)
+    assert text_hash(third) == "fee948f776c213c76beeff43428805806a8c5a58124d2f8e4b984ad7b40c860b"
     assert (
-        text_hash(BEGUN_TEXT) == "2115e4caa0aa12d7621e9450eb3bc61bd0d352a41d9e7da148bf46526661cbe6"
+        text_hash(event_text(1, BEGUN, GENESIS, version=3))
+        == "2115e4caa0aa12d7621e9450eb3bc61bd0d352a41d9e7da148bf46526661cbe6"
+    )
+    assert (GOLDEN / "event-v4.json").read_text().rstrip("\n") == PROTECTED_TEXT
+    assert (
+        text_hash(PROTECTED_TEXT)
+        == "fb0b9f693eb22e7a21a02e23bce8c7c8fbf8d672e96b8eff34607bd027022959"
     )
 
 
@@ -110,13 +136,17 @@ def test_new_events_are_of_the_newest_version() -> None:
     [
         (1, "9d07323a3580ee1337280ceca04174ed19da5e5340d6b6aaf3b755a3e0ae75c9"),
         (2, "40128bc598eccc0f8aab297e1dabde260c2b0793e4a529ba4e9feb0761941524"),
+        (3, "53474b1ab9292e5b738bf195efe009e1442b0e94e7abd9e98a619d43dbcf9c1a"),
     ],
 )
 def test_an_event_of_an_older_version_is_read_as_what_it_was(number: int, sha256: str) -> None:
     """Recorded by the release that wrote that version, and never written since."""
     (line,) = (GOLDEN / f"event-v{number}.json").read_text().splitlines()
     event = parse_event(line, Sha256(sha256))
-    assert (event.generation, event.change, event.previous) == (1, CHANGE, GENESIS)
+    said = (
+        CHANGE if number < 3 else replace(CHANGE, operations=CHANGE.operations + BEGUN.operations)
+    )
+    assert (event.generation, event.change, event.previous) == (1, said, GENESIS)
     assert text_hash(line) == event.hash == sha256
     assert event_text(1, event.change, GENESIS, version=number) == line
 
@@ -131,7 +161,7 @@ def test_version_1_never_drops_what_it_cannot_say(new: Version) -> None:
 
 
 def test_the_words_of_one_version_are_not_taken_in_another() -> None:
-    for text in (TEXT.replace('"v":3', '"v":1'), OLD_TEXT.replace('"v":1', '"v":2')):
+    for text in (TEXT.replace('"v":4', '"v":1'), OLD_TEXT.replace('"v":1', '"v":2')):
         with pytest.raises(
             BadEvent, match=r"unknown inside, origin|inside is missing|origin is missing"
         ):
@@ -144,7 +174,25 @@ def test_older_versions_have_no_words_for_intents(number: int) -> None:
         event_text(1, BEGUN, GENESIS, version=number)
     for text in (BEGUN_TEXT, event_text(1, change("k", 0, end("a@20261120.1")), GENESIS)):
         with pytest.raises(BadEvent, match=r"operation '(record|end)-intent'"):
-            parse_event(text.replace('"v":3', f'"v":{number}'), GENESIS)
+            parse_event(text.replace('"v":4', f'"v":{number}'), GENESIS)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("operation", PROTECTED.operations[2:])
+def test_older_versions_have_no_words_for_what_protects(number: int, operation: Operation) -> None:
+    said = change("k", 0, operation)
+    with pytest.raises(ImpossibleChange, match="cannot say what protects versions"):
+        event_text(1, said, GENESIS, version=number)
+    text = event_text(1, said, GENESIS)
+    assert parse_event(text, GENESIS).change == said
+    with pytest.raises(NewerEvent, match="written by a newer imagectl"):
+        parse_event(text.replace('"v":4', f'"v":{number}'), GENESIS)
+
+
+def test_only_an_open_tombstone_is_written_down_as_confirmed() -> None:
+    closed = replace(tombstone("debian-ci@20261120.1"), gone=NOW)
+    with pytest.raises(ImpossibleChange, match="not be the same when read back"):
+        event_text(1, change("k", 0, ConfirmGone(closed)), GENESIS)
 
 
 @given(changes, st.data())
@@ -179,12 +227,12 @@ def test_any_json_is_an_event_or_refused(value: object) -> None:
         "{}",
         TEXT + " ",
         TEXT + "\n",
-        TEXT.replace('"v":3', '"v":3.0'),
-        TEXT.replace('"v":3', '"v":true'),
-        TEXT.replace('"v":3', '"v":0'),
-        TEXT.replace('"v":3', '"v":3,"v":3'),
-        TEXT.replace('"v":3', '"v":3,"w":1'),
-        TEXT.replace('"v":3', '"v":NaN'),
+        TEXT.replace('"v":4', '"v":4.0'),
+        TEXT.replace('"v":4', '"v":true'),
+        TEXT.replace('"v":4', '"v":0'),
+        TEXT.replace('"v":4', '"v":4,"v":4'),
+        TEXT.replace('"v":4', '"v":4,"w":1'),
+        TEXT.replace('"v":4', '"v":NaN'),
         TEXT.replace('"based_on":0', '"based_on":-1'),
         TEXT.replace('"based_on":0', f'"based_on":{MAX_INTEGER + 1}'),
         TEXT.replace('"based_on":0', f'"based_on":{"9" * 5000}'),
@@ -208,10 +256,15 @@ def test_any_json_is_an_event_or_refused(value: object) -> None:
         BEGUN_TEXT.replace('"named":"sha256/ab",', ""),
         BEGUN_TEXT.replace('"named":"sha256/ab"', '"named":null'),
         BEGUN_TEXT.replace('"location":"gce-prod"', '"location":"GCE"'),
+        PROTECTED_TEXT.replace('"stage":"obsolete"', '"stage":null'),
+        PROTECTED_TEXT.replace('"consumer":"ci-7",', ""),
+        PROTECTED_TEXT.replace('"op":"hold-version"', '"by":"bob","op":"hold-version"'),
+        PROTECTED_TEXT.replace('"tombstone":{', '"tombstone":{"gone":null,'),
+        PROTECTED_TEXT.replace('"until":"2026-11-20T13', '"until":"2026-11-20 13'),
     ],
 )
 def test_only_the_one_text_is_accepted(text: str) -> None:
-    assert text not in (TEXT, BEGUN_TEXT)
+    assert text not in (TEXT, BEGUN_TEXT, PROTECTED_TEXT)
     with pytest.raises(BadEvent):
         parse_event(text, GENESIS)
 
@@ -219,15 +272,17 @@ def test_only_the_one_text_is_accepted(text: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('"v":3', '"v":4'),
-        ('"op":"record-version"', '"op":"revoke-version"'),
+        ('"v":4', '"v":5'),
+        ('"op":"record-version"', '"op":"bless-version"'),
         ('"format":"qcow2"', '"format":"vhd"'),
         ('"architecture":"amd64"', '"architecture":"riscv64"'),
         ('"reproducible":"yes"', '"reproducible":"perhaps"'),
+        ('"stage":"quarantined"', '"stage":"shredded"'),
     ],
 )
 def test_what_a_newer_imagectl_wrote_is_told_as_such(old: str, new: str) -> None:
-    text = event_text(1, MADE, GENESIS)
+    said = replace(MADE, operations=(*MADE.operations, *PROTECTED.operations[2:]))
+    text = event_text(1, said, GENESIS)
     assert old in text
     with pytest.raises(NewerEvent, match="written by a newer imagectl"):
         parse_event(text.replace(old, new), GENESIS)

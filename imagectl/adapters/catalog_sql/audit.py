@@ -4,7 +4,7 @@ Three things are compared: each event with its hash and with the event before it
 the last event, and the tables with what the events make (``model.catalog.fold``). Each finding is
 one line that begins with what it is about: ``event 7: ...``, ``head: ...``,
 ``version debian-ci@20261120.1: ...``, ``placements debian-ci@20261120.1: ...``,
-``intents debian-ci@20261120.1: ...``,
+and so for its intents, stage, holds, leases, revocation and tombstones,
 ``channel debian-ci:stable: ...``, ``tables: ...``, ``file: ...``.
 
 Whoever can write to the database can rewrite all of it, hashes included, and no finding will tell.
@@ -155,6 +155,11 @@ def _tables(connection: Connection, made: Snapshot) -> Iterator[str]:
         yield from _entries("version", stored.versions, recorded.versions)
         yield from _entries("placements", stored.placements, recorded.placements)
         yield from _entries("intents", stored.intents, recorded.intents)
+        yield from _entries("stage", stored.stages, recorded.stages)
+        yield from _entries("holds", stored.holds, recorded.holds)
+        yield from _entries("leases", stored.leases, recorded.leases)
+        yield from _entries("revocation", stored.revoked, recorded.revoked)
+        yield from _entries("tombstones", stored.tombstones, recorded.tombstones)
         yield from _entries("channel", _named(stored), _named(recorded))
 
 

@@ -7,6 +7,7 @@ the new head. What it does not do, it leaves to ``model.catalog.apply_change``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,18 @@ from typing import NoReturn
 
 from sqlalchemy import Connection, insert, select, update
 
-from imagectl.adapters.catalog_sql import rows, schema, tables
+from imagectl.adapters.catalog_sql import rows, schema, stock, tables
 from imagectl.adapters.catalog_sql.audit import audit
 from imagectl.adapters.catalog_sql.database import database, make_durable
 from imagectl.adapters.catalog_sql.failures import explained
+from imagectl.adapters.catalog_sql.resources import SqlResources
 from imagectl.errors import CannotTell, Conflict
 from imagectl.formats.event_parts import BadEvent, NewerEvent
 from imagectl.formats.events import event_text, parse_event, text_hash
 from imagectl.model.catalog import Change, Snapshot, apply_change
 from imagectl.model.event import Event
 from imagectl.model.names import ImageName, Sha256
+from imagectl.model.stock import Shelf, Stock
 from imagectl.services.ports import Committed
 
 PATIENCE = 10.0
@@ -127,6 +130,35 @@ class SqlCatalog:
         while page := self._page(after):
             yield from page
             after = page[-1].generation
+
+    @contextlib.contextmanager
+    def stock(self, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
+        with contextlib.ExitStack() as opened:
+            # What goes wrong in the caller's block is none of the database's errors.
+            with explained(self.where):
+                connection = opened.enter_context(self._database.reading.begin())
+                head = self._head(connection)
+                try:
+                    counted = stock.counted(connection, head.generation, images)
+                except rows.Unreadable as error:
+                    self._unreadable(str(error))
+            yield Stock(
+                head.catalog, head.generation, counted, lambda: self._shelves(connection, images)
+            )
+
+    def _shelves(
+        self, connection: Connection, images: Collection[ImageName] | None
+    ) -> Iterator[Shelf]:
+        with explained(self.where):
+            try:
+                yield from stock.shelves(connection, images)
+            except rows.Unreadable as error:
+                self._unreadable(str(error))
+
+    @property
+    def resources(self) -> SqlResources:
+        """The ledger of resources that is in the same database, for as long as this is open."""
+        return SqlResources(self._database)
 
     def verify(self) -> tuple[str, ...]:
         with explained(self.where), self._database.reading.begin() as connection:

@@ -6,7 +6,10 @@ tables say the same once more, in a form that can be queried, and ``catalog veri
 Times are text as in ``formats/event_parts.py``: fixed width, in UTC, sorting by age. A version's
 two parts are columns of their own, so that versions sort by age too. ``position`` counts from 1.
 The columns ``tree_...``, ``origin_...`` and ``inside_...`` are all null together where a version
-has no such part. ``intents`` holds the open ones alone.
+has no such part. ``intents`` holds the open ones alone; ``tombstones`` all there ever were.
+
+``resources`` is no part of the catalog: it is the ledger of things that are made to be thrown away,
+which no event speaks of and which is written without the head row.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration's name. Names sort by age."""
 
 REVISION_TABLE = "schema_revision"
@@ -190,4 +193,95 @@ moves = Table(
     _text("reason"),
     _whole("generation"),
     _to_version(),
+)
+
+stages = Table(
+    "stages",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _text("stage"),
+    _text("at"),
+    _text("by"),
+    _text("reason"),
+    _to_version(),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _number("position"),
+    _text("by"),
+    _text("at"),
+    _text("reason"),
+    UniqueConstraint("image", "day", "serial", "by", name="holds_once_for_each_person"),
+    _to_version(),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _number("position"),
+    _text("consumer"),
+    _text("since"),
+    _text("until"),
+    UniqueConstraint("image", "day", "serial", "consumer", name="leases_once_for_each_consumer"),
+    _to_version(),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _text("by"),
+    _text("at"),
+    _text("reason"),
+    _to_version(),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    _key("image"),
+    _key("day"),
+    _number("serial"),
+    _number("position"),
+    _text("format"),
+    _text("architecture"),
+    _text("location"),
+    _text("provider_id"),
+    _text("reference"),
+    _text("sha256"),
+    _whole("size"),
+    _text("verified"),
+    _text("at"),
+    _text("by"),
+    _text("reason"),
+    Column("gone", Text),
+    Column("returned", Text),
+    _to_version(),
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    _key("id"),
+    _text("kind"),
+    _text("place"),
+    _text("name"),
+    _text("purpose"),
+    _text("by"),
+    _text("since"),
+    _text("until"),
+    _whole("tries"),
+    _text("trouble"),
 )

@@ -1,0 +1,109 @@
+"""Version 4 of events: what protects versions, and how they go.
+
+Eight operations more than version 3 has. Who did it, when and why is said by the change, as of a
+channel's moves. Versions are written as version 2 writes them.
+"""
+
+from __future__ import annotations
+
+from imagectl.formats import event_parts as parts
+from imagectl.formats.event_parts import Fields
+from imagectl.model.catalog import (
+    ConfirmGone,
+    EndLease,
+    HoldVersion,
+    LeaseVersion,
+    Operation,
+    RestoreVersion,
+    RevokeVersion,
+    StepVersion,
+    UnholdVersion,
+)
+from imagectl.model.retention import Stage, Tombstone
+
+Added = (
+    StepVersion
+    | ConfirmGone
+    | HoldVersion
+    | UnholdVersion
+    | LeaseVersion
+    | EndLease
+    | RevokeVersion
+    | RestoreVersion
+)
+"""The operations that this version has brought."""
+
+
+def write_operation(operation: Added) -> dict[str, object]:
+    if isinstance(operation, ConfirmGone):
+        return {"op": "confirm-gone", "tombstone": _write_tombstone(operation.tombstone)}
+    said: dict[str, object] = {"version": parts.write_ref(operation.version)}
+    match operation:
+        case StepVersion():
+            return {"op": "step-version", **said, "stage": operation.stage.value}
+        case HoldVersion():
+            return {"op": "hold-version", **said}
+        case UnholdVersion():
+            return {"op": "unhold-version", **said, "by": operation.by}
+        case LeaseVersion():
+            until = parts.write_time(operation.until)
+            return {"op": "lease-version", **said, "consumer": operation.consumer, "until": until}
+        case EndLease():
+            return {"op": "end-lease", **said, "consumer": operation.consumer}
+        case RevokeVersion():
+            return {"op": "revoke-version", **said}
+        case RestoreVersion():
+            return {"op": "restore-version", **said}
+
+
+def read_operation(name: str, fields: Fields) -> Operation | None:
+    """The operation of that name; None where this version has not brought it."""
+    if name == "confirm-gone":
+        return ConfirmGone(_read_tombstone(fields.inner("tombstone")))
+    if name not in _NAMES:
+        return None
+    ref = parts.read_ref(fields.inner("version"))
+    match name:
+        case "step-version":
+            return StepVersion(ref, fields.word("stage", Stage))
+        case "hold-version":
+            return HoldVersion(ref)
+        case "unhold-version":
+            return UnholdVersion(ref, fields.text("by"))
+        case "lease-version":
+            return LeaseVersion(ref, fields.text("consumer"), fields.time("until"))
+        case "end-lease":
+            return EndLease(ref, fields.text("consumer"))
+        case "revoke-version":
+            return RevokeVersion(ref)
+        case _:
+            return RestoreVersion(ref)
+
+
+_NAMES = frozenset(
+    {
+        *("step-version", "hold-version", "unhold-version", "lease-version", "end-lease"),
+        *("revoke-version", "restore-version"),
+    }
+)
+
+
+def _write_tombstone(tombstone: Tombstone) -> dict[str, object]:
+    """An open one: only that can be confirmed."""
+    return {
+        "placement": parts.write_placement(tombstone.placement),
+        "at": parts.write_time(tombstone.at),
+        "by": tombstone.by,
+        "reason": tombstone.reason,
+    }
+
+
+def _read_tombstone(fields: Fields) -> Tombstone:
+    tombstone = Tombstone(
+        placement=parts.read_placement(fields.inner("placement")),
+        at=fields.time("at"),
+        by=fields.text("by"),
+        reason=fields.text("reason"),
+    )
+    fields.done()
+    return tombstone
