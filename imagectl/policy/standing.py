@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 
 from imagectl.model.channel import Channel, Move, MoveKind
 from imagectl.model.names import VersionId
@@ -36,10 +37,12 @@ def standing(channel: Channel | None) -> Standing:
     since: dict[VersionId, datetime] = {}
     left: dict[VersionId, Move] = {}
     for move in channel.moves if channel else ():
-        for above in [version for version in since if version > move.version]:
-            del since[above]
+        # Those that stand rise, so the last are the highest: histories are long, and read often.
+        above = list(takewhile(move.version.__lt__, reversed(since)))
+        for version in reversed(above):
+            del since[version]
             if move.kind is MoveKind.ROLLBACK:
-                left[above] = move
+                left[version] = move
         since.setdefault(move.version, move.at)
         left.pop(move.version, None)
     return Standing(since, left)

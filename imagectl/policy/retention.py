@@ -1,0 +1,162 @@
+"""What protects a version, and what keeps it a while longer (P1).
+
+Promises: each reason to keep a version is named, not only the first; what cannot be read as "not
+needed" is kept; and a reason more never lets a version go that was kept without it. What follows
+from other images (children), from a plan's scope and its caps is added by ``policy.cleanup``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from math import floor
+
+from imagectl.errors import Refused
+from imagectl.model.channel import Channel, ChannelRule, ReleasePolicy
+from imagectl.model.cleanup import Because, Reason
+from imagectl.model.names import VersionId
+from imagectl.model.retention import RetentionPolicy, RetentionRule, Stage
+from imagectl.model.stock import Shelf, Shelved
+from imagectl.model.version import VersionRef
+from imagectl.policy.readiness import rule_of
+from imagectl.policy.standing import standing
+from imagectl.policy.wording import counted, listed, moment
+
+_DELETED = (Reason(Because.DELETED),)
+
+Judged = tuple[Shelved, tuple[Reason, ...]]
+"""A version, and each reason to keep it where it is; none: it is due for a step down."""
+
+
+def judge(
+    shelf: Shelf, policy: ReleasePolicy, resolved: Mapping[VersionRef, datetime], now: datetime
+) -> Iterator[Judged]:
+    """Each version of the image, oldest first, with what keeps it as far as the image itself knows.
+
+    *resolved*: when consumers have resolved versions last.
+    """
+    rule = policy.retention.rule(shelf.image)
+    released = released_reasons(shelf, policy)
+    for version in shelf.versions:
+        if version.stage is Stage.DELETED:
+            yield version, _DELETED
+            continue
+        last = resolved.get(VersionRef(shelf.image, version.id)) if resolved else None
+        yield (
+            version,
+            (
+                *released.get(version.id, ()),
+                *_claimed(version, now),
+                *_recent(version, rule, last, now),
+            ),
+        )
+
+
+def released_reasons(shelf: Shelf, policy: ReleasePolicy) -> Mapping[VersionId, list[Reason]]:
+    """What the image's channels protect: their heads, their rollback windows, and the last of those
+    that stand in them."""
+    reasons: dict[VersionId, list[Reason]] = {}
+    if not shelf.channels:
+        return reasons
+    there = {each.id for each in shelf.versions if each.stage is not Stage.DELETED}
+    usable = {each.id for each in shelf.versions if _usable(each)}
+    retention = policy.retention.rule(shelf.image)
+    for name in sorted(shelf.channels):
+        channel = shelf.channels[name]
+        protected = (
+            (Because.CHANNEL, (channel.head.version,)),
+            (Because.WINDOW, window(channel, rule_of(policy, channel), usable)),
+            (Because.KEPT_LAST, _last(channel, retention.kept_in(name), there)),
+        )
+        for because, versions in protected:
+            reason = Reason(because, name)
+            for version in versions:
+                reasons.setdefault(version, []).append(reason)
+    return reasons
+
+
+def window(
+    channel: Channel, rule: ChannelRule, usable: Collection[VersionId]
+) -> Iterator[VersionId]:
+    """The channel's rollback window, the nearest first: all that stand below its head, until there
+    are as many *usable* ones as it asks for. A rollback passes the others by, so they must not use
+    up the window; yet they are in it, and come back into reach when they are restored."""
+    missing = rule.rollback_window
+    for version in standing(channel).earlier:
+        if missing <= 0:
+            return
+        yield version
+        missing -= version in usable
+
+
+def _usable(version: Shelved) -> bool:
+    return version.stage is Stage.ACTIVE and not version.revoked
+
+
+def _last(channel: Channel, count: int, there: Collection[VersionId]) -> Iterator[VersionId]:
+    """The last *count* of those that stand and exist."""
+    for version in reversed(tuple(standing(channel).since)):
+        if count <= 0:
+            return
+        if version in there:
+            yield version
+            count -= 1
+
+
+def _claimed(version: Shelved, now: datetime) -> Iterator[Reason]:
+    """What somebody needs, or is just working with."""
+    for holder in version.held:
+        yield Reason(Because.HELD, holder)
+    if version.leased is not None and version.leased > now:
+        yield Reason(Because.LEASED, f"until {moment(version.leased)}")
+    if version.begun:
+        yield Reason(Because.PLACING)
+
+
+def _recent(
+    version: Shelved, rule: RetentionRule, resolved: datetime | None, now: datetime
+) -> Iterator[Reason]:
+    """What is too young, was resolved lately, or has not been at its stage for long enough. A time
+    that is still to come (somebody's clock is wrong) is as recent as can be."""
+    grown = version.created + max(rule.min_age, rule.grace)
+    if grown > now:
+        yield Reason(Because.YOUNG, f"until {moment(grown)}")
+    if resolved is not None and resolved + rule.unused > now:
+        yield Reason(Because.RESOLVED, f"until {moment(resolved + rule.unused)}")
+    rested = version.staged + rule.grace
+    if rested > now and rested > grown:
+        yield Reason(Because.WAITING, f"{version.stage.value} until {moment(rested)}")
+
+
+def cap(policy: RetentionPolicy, versions: int) -> int:
+    """How many of that many versions one plan takes down: both caps hold, and a share allows one at
+    least."""
+    return min(policy.max_count, max(1, floor(policy.max_share * versions)))
+
+
+def check_signed(policy: RetentionPolicy, author: str, others: Collection[str]) -> None:
+    """Whether enough people stand behind a plan. *author* and *others* are the public keys, as
+    ``Approver`` has them, of signatures that have been verified.
+
+    Raises Refused with every reason: an author whose signature does not count, or too few people
+    beside the author. One person with two keys is one person.
+    """
+    names = {each.key: each.name for each in policy.approvers}
+    reasons = []
+    if policy.approvers and author not in names:
+        reasons.append(
+            f"its author's key {author[:16]}... is not among the approvers of channels.yaml: "
+            f"{listed(sorted(names.values()))}"
+        )
+    approved = {names[key] for key in others if key in names} - {names.get(author)}
+    if len(approved) < policy.approvals:
+        reasons.append(
+            f"{counted(policy.approvals, 'approval')} beside its author's asked for, and it has "
+            f"{len(approved)}{f': {listed(sorted(approved))}' if approved else ''}"
+        )
+    if reasons:
+        raise Refused(
+            "the plan is not signed by enough people",
+            reasons=reasons,
+            hint="`imagectl cleanup approve PLAN`, by another one of the approvers",
+        )
