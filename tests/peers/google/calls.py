@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.client import HTTPMessage
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from peers.google.discovery import Json
+
+
+E = TypeVar("E", bound="Effect")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Call:
     def with_effects(self, effects: tuple[Effect, ...]) -> Call:
         return replace(self, effects=effects)
 
-    def effect(self, kind: type[Effect]) -> Effect | None:
+    def effect(self, kind: type[E]) -> E | None:
         """The first fault of that kind that happens to this call."""
         return next((each for each in self.effects if isinstance(each, kind)), None)
 
@@ -150,6 +153,20 @@ class Warn(Effect):
     code: str = "UNREACHABLE"
     message: str = "A scope could not be reached"
     scope: str = ""
+
+
+@dataclass(frozen=True)
+class Shorten(Effect):
+    """A listing ends after so many things, as if there were no more: no token, and no warning."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class SmallPages(Effect):
+    """A listing has pages of at most so many things, whatever was asked for."""
+
+    count: int
 
 
 @dataclass(frozen=True)

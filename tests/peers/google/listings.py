@@ -9,7 +9,15 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from peers.google.calls import Call, from_token, invalid, not_modelled, to_token
+from peers.google.calls import (
+    Call,
+    Shorten,
+    SmallPages,
+    from_token,
+    invalid,
+    not_modelled,
+    to_token,
+)
 from peers.google.discovery import Json
 
 _TERM = re.compile(
@@ -84,6 +92,10 @@ def one_page(call: Call, found: list[Json]) -> tuple[list[Json], str | None]:
             ordered = sorted(found, key=lambda each: str(each["creationTimestamp"]), reverse=True)
         case other:
             raise invalid(f"Invalid value for field 'orderBy': '{other}'.")
+    if (short := call.effect(Shorten)) is not None:
+        ordered = ordered[: short.count]
+    if (small := call.effect(SmallPages)) is not None:
+        count = min(count, small.count)
     if token := call.query.get("pageToken"):
         last = from_token(token)
         ordered = [each for each in ordered if _key(each) > last]
