@@ -102,14 +102,15 @@ def _locations(invocation: Invocation) -> Iterable[str]:
 
 
 def _published(invocation: Invocation) -> Iterable[str]:
-    """Every IMAGE, IMAGE:CHANNEL and IMAGE@VERSION that consumers are shown."""
+    """Every IMAGE, IMAGE:CHANNEL and IMAGE@VERSION that consumers are shown, or warned off."""
     from imagectl.bootstrap import open_published
 
     tree = open_published(invocation.directory)
     for name, image in tree.catalog().images.items():
         yield name
         yield from (f"{name}:{channel}" for channel in image.channels)
-        yield from (f"{name}@{version}" for version in tree.versions(image))
+        index = tree.index(image)
+        yield from (f"{name}@{version}" for version in {*index.versions, *index.warnings})
 
 
 def _published_versions(invocation: Invocation) -> Iterable[str]:

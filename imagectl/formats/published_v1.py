@@ -15,11 +15,16 @@ TUF gives to targets, which are to be the indexes and the channel documents; its
 the place of the entry.
 
 What one promotion changes is small: a channel document for each image that moves, and the entry.
-Only versions that are ready are in the tree (P6). Parsing ignores keys that it does not know, so
+Only versions that are ready are in the tree (P6). Of those that consumers are warned off, the index
+says so under ``warnings``; those that were taken away (revoked, quarantined, deleted) are not among
+its ``versions`` any more, so that a reader that does not know of warnings does not find them.
+
+Parsing ignores keys that it does not know, so
 that they can be added; anything else that is not as it has to be is Corrupt. So ``origin`` and
 ``inside`` of a version are there where they are known, and a version recorded before they existed
 has the same document as ever. What a reader of format 1 would call Corrupt, a version without a
-tree, has a document of format 2: to such a reader, one that it does not know.
+tree, has a document of format 2: to such a reader, one that it does not know. So has a channel that
+points to a revoked version: such a reader must not go on and use it.
 """
 
 from __future__ import annotations
@@ -40,7 +45,6 @@ from imagectl.model.names import (
     Format,
     ImageName,
     Sha256,
-    VersionId,
     parse_channel_name,
     parse_image_name,
     parse_location_name,
@@ -51,11 +55,15 @@ from imagectl.model.published import (
     PublishedCatalog,
     PublishedHead,
     PublishedImage,
+    PublishedIndex,
     PublishedInside,
     PublishedOrigin,
     PublishedPlacement,
     PublishedVersion,
+    PublishedWarning,
+    Warned,
 )
+from imagectl.model.retention import Stage
 from imagectl.model.version import Placement, Reproducible, Version, VersionRef
 from imagectl.policy.readiness import withheld
 
@@ -63,6 +71,9 @@ FORMAT = "imagectl-published-1"
 
 TREELESS = "imagectl-published-2"
 """Of a version's document, where ``tree`` is null. All else is as in format 1."""
+
+REVOKED = "imagectl-published-2"
+"""Of a channel's document, where it points to a revoked version: ``revoked`` says why."""
 
 ENTRY = "catalog.json"
 """The one file of the tree that is ever replaced."""
@@ -104,14 +115,34 @@ def render(snapshot: Snapshot) -> Tree:
         version = snapshot.versions[ref]
         if not withheld(version, snapshot):
             versions[ref] = _document(_version(version, snapshot.placed(ref)))
-    documents = {version_path(digest): data for digest, data in versions.values()}
-
-    indexes: dict[ImageName, dict[str, str]] = {}
-    for ref, (digest, _) in versions.items():
-        indexes.setdefault(ref.image, {})[str(ref.version)] = digest
+    warnings = {
+        ref: warning
+        for ref in sorted({*snapshot.stages, *snapshot.revoked})
+        if (warning := _warning(ref, snapshot)) is not None
+    }
+    given = {
+        ref: document
+        for ref, document in versions.items()
+        if ref not in warnings or not warnings[ref].warned.taken_away
+    }
+    documents = {version_path(digest): data for digest, data in given.values()}
     images: dict[str, Any] = {}
-    for image, index in indexes.items():
-        digest, data = _document({"format": FORMAT, "image": image, "versions": index})
+    for image in sorted({ref.image for ref in (*versions, *warnings)}):
+        index: dict[str, Any] = {
+            "format": FORMAT,
+            "image": image,
+            "versions": {
+                str(ref.version): digest for ref, (digest, _) in given.items() if ref.image == image
+            },
+        }
+        warned = {
+            str(ref.version): _written(warning)
+            for ref, warning in warnings.items()
+            if ref.image == image
+        }
+        if warned:
+            index["warnings"] = warned
+        digest, data = _document(index)
         documents[index_path(image, digest)] = data
         images[image] = {"index": digest, "channels": {}}
     for (image, name), channel in sorted(snapshot.channels.items()):
@@ -123,7 +154,7 @@ def render(snapshot: Snapshot) -> Tree:
                 where=str(ref),
                 hint=f"`imagectl publish {ref}`, or `imagectl rollback {name} {image}`",
             )
-        digest, data = _document(_channel(channel, versions[ref][0]))
+        digest, data = _document(_channel(channel, versions[ref][0], warnings.get(ref)))
         documents[channel_path(image, name, digest)] = data
         images[image]["channels"][name] = digest
     entry = {
@@ -135,10 +166,34 @@ def render(snapshot: Snapshot) -> Tree:
     return Tree(_encoded(entry), documents)
 
 
-def _channel(channel: Channel, document: Sha256) -> dict[str, Any]:
-    head = channel.head
+def _warning(ref: VersionRef, snapshot: Snapshot) -> PublishedWarning | None:
+    """The gravest that is to be said of the version: that it is unsafe."""
+    revoked = snapshot.revoked.get(ref)
+    if revoked is not None:
+        return PublishedWarning(Warned.REVOKED, revoked.at, revoked.by, revoked.reason)
+    staged = snapshot.stages[ref]
+    if staged.stage is Stage.ACTIVE:
+        return None
+    return PublishedWarning(Warned(staged.stage.value), staged.at, staged.by, staged.reason)
+
+
+def _written(warning: PublishedWarning) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "warned": warning.warned.value,
+        "at": _time(warning.at),
+        "by": warning.by,
+        "reason": warning.reason,
+    }
+
+
+def _channel(
+    channel: Channel, document: Sha256, warning: PublishedWarning | None
+) -> dict[str, Any]:
+    head = channel.head
+    revoked = warning is not None and warning.warned is Warned.REVOKED
+    return {
+        **({"revoked": _written(warning)} if warning is not None and revoked else {}),
+        "format": REVOKED if revoked else FORMAT,
         "image": channel.image,
         "channel": channel.name,
         "version": str(head.version),
@@ -228,7 +283,7 @@ class TreeReader:
         path = channel_path(image.name, channel, digest)
         return parse_channel(self._fetch(path), digest, self._where(path))
 
-    def versions(self, image: PublishedImage) -> Mapping[VersionId, Sha256]:
+    def index(self, image: PublishedImage) -> PublishedIndex:
         path = index_path(image.name, image.index)
         return parse_index(self._fetch(path), image.index, self._where(path))
 
@@ -270,19 +325,26 @@ def parse_channel(data: bytes, digest: Sha256, where: str) -> PublishedHead:
             _parsed_time(content["at"]),
             _text(content["reason"]),
             _number(content["generation"]),
+            _read_warning(content["revoked"]) if content["format"] == REVOKED else None,
         )
 
-    return _parsed(_checked(data, digest, where), where, build)
+    return _parsed(_checked(data, digest, where), where, build, (FORMAT, REVOKED))
 
 
-def parse_index(data: bytes, digest: Sha256, where: str) -> dict[VersionId, Sha256]:
+def parse_index(data: bytes, digest: Sha256, where: str) -> PublishedIndex:
     """An image's index, whose bytes must have that digest (P10)."""
 
-    def build(content: Any) -> dict[VersionId, Sha256]:
-        return {
-            parse_version_id(version): parse_sha256(document)
-            for version, document in content["versions"].items()
-        }
+    def build(content: Any) -> PublishedIndex:
+        return PublishedIndex(
+            {
+                parse_version_id(version): parse_sha256(document)
+                for version, document in content["versions"].items()
+            },
+            {
+                parse_version_id(version): _read_warning(warning)
+                for version, warning in content.get("warnings", {}).items()
+            },
+        )
 
     return _parsed(_checked(data, digest, where), where, build)
 
@@ -317,6 +379,15 @@ def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:
         )
 
     return _parsed(_checked(data, digest, where), where, build, (FORMAT, TREELESS))
+
+
+def _read_warning(content: Any) -> PublishedWarning:
+    return PublishedWarning(
+        Warned(content["warned"]),
+        _parsed_time(content["at"]),
+        _text(content["by"]),
+        _text(content["reason"]),
+    )
 
 
 def _tree(content: Any) -> Sha256 | None:

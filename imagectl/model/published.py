@@ -1,13 +1,15 @@
 """What consumers can know: the part of the catalog that is published for them.
 
 Only versions that are ready are in it (P6), so whatever a consumer finds there has passed its tests
-and is in all the places it has to be. Who did what is not in it: a published tree may be public.
+and is in all the places it has to be. A published tree may be public, so who did what is not in it,
+but for one thing: who has warned off a version, or taken it away, whom its consumers have to ask.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from imagectl.model.channel import MoveKind
@@ -41,11 +43,46 @@ class PublishedCatalog:
     images: Mapping[ImageName, PublishedImage]
 
 
+class Warned(enum.Enum):
+    """How far consumers are warned off a version."""
+
+    DEPRECATED = "deprecated"
+    OBSOLETE = "obsolete"
+    QUARANTINED = "quarantined"
+    DELETED = "deleted"
+    REVOKED = "revoked"
+
+    @property
+    def taken_away(self) -> bool:
+        """Whether it is given to nobody any more."""
+        return self not in (Warned.DEPRECATED, Warned.OBSOLETE)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedWarning:
+    """That consumers are warned off a version: how far, since when, by whom and why."""
+
+    warned: Warned
+    at: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedIndex:
+    """An image's versions: the digests of the documents of those that can be had, and warnings,
+    also of those that were taken away."""
+
+    versions: Mapping[VersionId, Sha256]
+    warnings: Mapping[VersionId, PublishedWarning] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedHead:
     """What one channel of one image points to, since when and why.
 
     ``document`` is the digest of the version's document; ``generation`` that of the move.
+    ``revoked``: it is not to be used; None where it is fine.
     """
 
     image: ImageName
@@ -56,6 +93,7 @@ class PublishedHead:
     at: datetime
     reason: str
     generation: int
+    revoked: PublishedWarning | None = None
 
 
 @dataclass(frozen=True, slots=True)

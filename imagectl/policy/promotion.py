@@ -25,6 +25,7 @@ from imagectl.policy.readiness import (
     NO_WAY_BACK,
     evidence,
     no_way_back,
+    out_of_reach,
     required_now,
     unready,
     untested,
@@ -121,7 +122,8 @@ def plan_entry(
     rule = policy.rule(ref.image, channel)
     assert rule is not None  # the entry channel is one of the policy's
     required = required_now(snapshot, known, version)
-    back = way_back(known, rule, once_at=ref.version)
+    gone = out_of_reach(snapshot, ref.image)
+    back = way_back(known, rule, once_at=ref.version, without=gone)
     # A gate and readiness may say the same; it is said once.
     faults = dict.fromkeys(
         (
@@ -278,7 +280,7 @@ def _decide(
         (notes if over else unmet).append(soaked)
     unmet.extend(_gates(rule, version))
     required = required_now(snapshot, current, version)
-    back = way_back(current, rule, once_at=to)
+    back = way_back(current, rule, once_at=to, without=out_of_reach(snapshot, image))
     unmet.extend(unready(version, snapshot, required, takes))
     unmet.extend(no_way_back(image, back, snapshot, required, takes))
     if unmet:

@@ -7,7 +7,8 @@ newest version concerned. Whether the bytes are still there is asked live, by th
 before a channel is moved.
 
 A version is in a location when all its artifacts that the location takes are there, and it takes
-one at least.
+one at least. What was revoked, or is on its way down, is not to be had: no channel is moved to it,
+and it is no way back.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import Channel, ChannelRule, ReleasePolicy
 from imagectl.model.names import ImageName, LocationName, VersionId
 from imagectl.model.place import Takes
+from imagectl.model.retention import Stage
 from imagectl.model.version import Artifact, Placement, Reproducible, Version, VersionRef
 from imagectl.policy.standing import standing
-from imagectl.policy.wording import counted, listed
+from imagectl.policy.wording import counted, listed, moment
 
 
 def required_now(
@@ -40,15 +42,49 @@ def required_now(
 
 
 def way_back(
-    channel: Channel | None, rule: ChannelRule, *, once_at: VersionId | None = None
+    channel: Channel | None,
+    rule: ChannelRule,
+    *,
+    once_at: VersionId | None = None,
+    without: Collection[VersionId] = (),
 ) -> tuple[VersionId, ...]:
     """The versions that a rollback can go to, the nearest first: as many as the channel's rollback
-    window asks for, fewer where there are fewer. *once_at*: when the channel will be there."""
+    window asks for, fewer where there are fewer. *once_at*: when the channel will be there.
+    *without*: those that are not to be had (see ``out_of_reach``); a rollback passes them by."""
     stands = standing(channel)
-    if once_at is None:
-        return stands.earlier[: rule.rollback_window]
-    below = [version for version in stands.since if version < once_at]
-    return tuple(reversed(below))[: rule.rollback_window]
+    below = (
+        stands.earlier
+        if once_at is None
+        else tuple(version for version in reversed(tuple(stands.since)) if version < once_at)
+    )
+    return tuple(each for each in below if each not in without)[: rule.rollback_window]
+
+
+def out_of_reach(snapshot: Snapshot, image: ImageName) -> frozenset[VersionId]:
+    """The image's versions that nobody is to get any more: revoked, or on their way down."""
+    down = (ref for ref, each in snapshot.stages.items() if each.stage is not Stage.ACTIVE)
+    return frozenset(ref.version for ref in (*down, *snapshot.revoked) if ref.image == image)
+
+
+def taken_away(ref: VersionRef, snapshot: Snapshot) -> tuple[str, ...]:
+    """Why nobody is to get *ref* any more, each with what takes that back; empty where it can be
+    had."""
+    reasons = []
+    revoked = snapshot.revoked.get(ref)
+    if revoked is not None:
+        because = f": {revoked.reason}" if revoked.reason else ""
+        reasons.append(
+            f"{ref.version} was revoked on {moment(revoked.at)} by {revoked.by}{because}; "
+            f"`imagectl restore {ref} --reason TEXT` takes that back"
+        )
+    staged = snapshot.stages.get(ref)
+    if staged is not None and staged.stage is not Stage.ACTIVE:
+        undo = "undelete" if staged.stage is Stage.DELETED else "undo"
+        reasons.append(
+            f"{ref.version} is {staged.stage.value} since {moment(staged.at)}, by {staged.by}; "
+            f"`imagectl cleanup {undo} {ref}` brings it back"
+        )
+    return tuple(reasons)
 
 
 def due(
@@ -59,6 +95,7 @@ def due(
     channel requires, and that the image's newest version does, of *targets* and of all that any
     channel has had: a channel that is to move there needs its window there first."""
     channels = [each for (owner, _), each in snapshot.channels.items() if owner == image]
+    gone = out_of_reach(snapshot, image)
     released = [
         snapshot.versions[VersionRef(image, move.version)]
         for channel in channels
@@ -68,7 +105,8 @@ def due(
     found: dict[VersionRef, dict[LocationName, None]] = {}
     for channel in channels:
         locations = dict.fromkeys((*required_now(snapshot, channel), *newest))
-        for version in (channel.head.version, *way_back(channel, rule_of(policy, channel))):
+        window = way_back(channel, rule_of(policy, channel), without=gone)
+        for version in (channel.head.version, *window):
             found.setdefault(VersionRef(image, version), {}).update(locations)
     return {ref: tuple(found[ref]) for ref in sorted(found)}
 
@@ -84,7 +122,11 @@ def unready(
 ) -> tuple[str, ...]:
     """Every reason why no channel may point to *version*, where *locations* are required; empty
     where it is ready (P6)."""
-    return (*untested(version), *_unplaced(version, snapshot, locations, takes))
+    return (
+        *taken_away(version.ref, snapshot),
+        *untested(version),
+        *_unplaced(version, snapshot, locations, takes),
+    )
 
 
 NO_WAY_BACK = "one could not roll back from it"

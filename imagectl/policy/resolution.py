@@ -2,8 +2,10 @@
 
 Promises: a channel that was opted into and does not exist is an error, never silently another one;
 a choice that the request leaves open is put back to the user, never made by order or by chance; and
-the answer says why it is the answer. It is decided in two steps, as a reader of the published tree
-goes: ``choose`` needs the entry document, ``resolve`` the version's document.
+the answer says why it is the answer. What was revoked, quarantined or deleted is given to nobody,
+also where it is pinned. It is decided in steps, as a reader of the published tree goes: ``choose``
+needs the entry document, ``check_head`` a channel's or ``find_document`` the index, ``resolve`` the
+version's document.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from imagectl.errors import BadUsage, NotFound, Refused
+from imagectl.errors import BadUsage, ImagectlError, NotFound, Refused
 from imagectl.model.names import (
     Architecture,
     ChannelName,
@@ -26,8 +28,11 @@ from imagectl.model.published import (
     PublishedCatalog,
     PublishedHead,
     PublishedImage,
+    PublishedIndex,
     PublishedPlacement,
     PublishedVersion,
+    PublishedWarning,
+    Warned,
 )
 from imagectl.model.version import VersionRef
 from imagectl.policy.wording import listed, moment, nearest, span
@@ -81,6 +86,8 @@ class Resolution:
     created: datetime
     age: timedelta
     reasons: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+    """What the consumer should know though it is given the version."""
 
 
 def choose(published: PublishedCatalog, request: ResolutionRequest) -> Choice:
@@ -111,19 +118,65 @@ def choose(published: PublishedCatalog, request: ResolutionRequest) -> Choice:
     return Choice(image, channel, None, reason)
 
 
-def find_document(
-    image: ImageName, version: VersionId, index: Mapping[VersionId, Sha256]
-) -> Sha256:
-    """The digest of the version's document. Raises NotFound where it is not published."""
-    found = index.get(version)
+def check_head(head: PublishedHead) -> None:
+    """Raise Refused where what the channel points to was revoked."""
+    if head.revoked is None:
+        return
+    ref = VersionRef(head.image, head.version)
+    raise Refused(
+        f"{head.channel} of {head.image} points to a version that was revoked",
+        reasons=(_warned(ref, head.revoked),),
+        where=str(ref),
+        hint=f"pin another version; whoever releases {head.image} types "
+        f"`imagectl rollback {head.channel} {head.image}`",
+    )
+
+
+def find_document(image: ImageName, version: VersionId, index: PublishedIndex) -> Sha256:
+    """The digest of the version's document.
+
+    Raises Refused where it was revoked or quarantined, and NotFound where it was deleted, or is not
+    published.
+    """
+    ref = VersionRef(image, version)
+    warning = index.warnings.get(version)
+    if warning is not None and warning.warned.taken_away:
+        raise _taken_away(ref, warning)
+    found = index.versions.get(version)
     if found is None:
-        newest = f"its newest is {max(index)}" if index else "it has none yet"
+        newest = f"its newest is {max(index.versions)}" if index.versions else "it has none yet"
         raise NotFound(
-            f"there is no {image}@{version} for consumers",
+            f"there is no {ref} for consumers",
             why=f"only versions that are tested and in all their places are published; {newest}",
-            hint=nearest(str(version), [str(each) for each in index]),
+            hint=nearest(str(version), [str(each) for each in index.versions]),
         )
     return found
+
+
+def _taken_away(ref: VersionRef, warning: PublishedWarning) -> ImagectlError:
+    said = _warned(ref, warning)
+    match warning.warned:
+        case Warned.DELETED:
+            return NotFound(
+                f"{ref} was deleted",
+                where=str(ref),
+                why=said,
+                hint=f"`imagectl cleanup undelete {ref}` makes it again; "
+                f"`imagectl resolve {ref.image}` has a newer one",
+            )
+        case Warned.QUARANTINED:
+            undo = f"`imagectl cleanup undo {ref}` brings it back, as long as it is not deleted"
+        case _:
+            undo = f"take another version: `imagectl resolve {ref.image}`"
+    return Refused(f"{ref} cannot be had", reasons=(said,), where=str(ref), hint=undo)
+
+
+def _warned(ref: VersionRef, warning: PublishedWarning) -> str:
+    because = f": {warning.reason}" if warning.reason else ""
+    return (
+        f"{ref.version} is {warning.warned.value} since {moment(warning.at)}, "
+        f"by {warning.by}{because}"
+    )
 
 
 def resolve(
@@ -132,8 +185,9 @@ def resolve(
     version: PublishedVersion,
     request: ResolutionRequest,
     now: datetime,
+    warning: PublishedWarning | None = None,
 ) -> Resolution:
-    """The one artifact that the request means.
+    """The one artifact that the request means. *warning* is what the index says of the version.
 
     Raises Refused where the version is too old, NotFound where it is not to be had in that form or
     place, and BadUsage, with what there is, where the request fits several artifacts.
@@ -169,7 +223,13 @@ def resolve(
         version.created,
         age,
         tuple(reasons),
+        () if warning is None else (_move_on(version.ref, warning),),
     )
+
+
+def _move_on(ref: VersionRef, warning: PublishedWarning) -> str:
+    newer = f"`imagectl resolve {ref.image}` has a newer one"
+    return f"{_warned(ref, warning)}; it is on its way out: {newer}"
 
 
 def _placement(version: PublishedVersion, request: ResolutionRequest) -> PublishedPlacement:

@@ -1,8 +1,9 @@
 """What a channel goes back to, and whether it can.
 
-Promises: the way back leads one good version further each time, never to one that was left; what is
-gone back to is ready (P6), where consumers pull from now; images are rolled back all together or
-not at all; and the rollback is a move like any other, appended to the history.
+Promises: the way back leads one good version further each time, never to one that was left, and
+past those that were revoked or are on their way down; what is gone back to is ready (P6), where
+consumers pull from now; images are rolled back all together or not at all; and the rollback is a
+move like any other, appended to the history.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
 
 from imagectl.errors import BadUsage, NotFound
 from imagectl.model.catalog import Snapshot
@@ -22,8 +24,10 @@ from imagectl.policy.promotion import check_channel, find_image, find_version, i
 from imagectl.policy.readiness import (
     evidence,
     no_way_back,
+    out_of_reach,
     required_now,
     rule_of,
+    taken_away,
     unready,
     way_back,
 )
@@ -78,7 +82,8 @@ def plan_check(
         if each.verdict is not Verdict.MOVE or channel is None:
             decisions.append(each)
             continue
-        window = way_back(channel, rule_of(policy, channel))
+        gone = out_of_reach(snapshot, each.image)
+        window = way_back(channel, rule_of(policy, channel), without=gone)
         others = tuple(version for version in window if version != each.to)
         behind = no_way_back(each.image, others, snapshot, each.required, takes)
         decisions.append(
@@ -116,13 +121,16 @@ def _decide(
         return Decision(image, name, None, request.to, Verdict.HELD_BACK, (nothing,))
     before = channel.head.version
     stands = standing(channel)
-    to = request.to or next(iter(stands.earlier), None)
+    gone = out_of_reach(snapshot, image)
+    passed_by = tuple(takewhile(gone.__contains__, stands.earlier))
+    to = request.to or next((each for each in stands.earlier if each not in gone), None)
 
     def decided(verdict: Verdict, *reasons: str) -> Decision:
         return Decision(image, name, before, to, verdict, reasons)
 
     if to is None:
-        return decided(Verdict.HELD_BACK, _no_earlier(before, stands))
+        away = [why for each in passed_by for why in taken_away(VersionRef(image, each), snapshot)]
+        return decided(Verdict.HELD_BACK, _no_earlier(before, stands), *away)
     if to == before:
         return decided(Verdict.KEEP, f"{name} points to {to} already")
     last = next((move for move in reversed(channel.moves) if move.version == to), None)
@@ -145,6 +153,12 @@ def _decide(
         left = stands.left[to]
         because = f" because: {left.reason}" if left.reason else ""
         notes.append(f"it was rolled back from on {moment(left.at)}{because}; but it was named")
+    if request.to is None:
+        notes += [
+            f"passed by: {why}"
+            for each in passed_by
+            for why in taken_away(VersionRef(image, each), snapshot)
+        ]
     reasons = (*notes, *evidence(version, required))
     return Decision(image, name, before, to, Verdict.MOVE, reasons, required)
 

@@ -12,6 +12,7 @@ from imagectl.model.version import VersionRef
 from imagectl.policy.resolution import (
     Resolution,
     ResolutionRequest,
+    check_head,
     choose,
     find_document,
 )
@@ -23,10 +24,13 @@ def resolve(tree: PublishedTree, request: ResolutionRequest, now: datetime) -> R
     """Read what *request* needs and decide. Raises what the tree and the decision raise."""
     choice = choose(tree.catalog(), request)
     image = choice.image
+    warning = None
     if choice.version is not None:
         head = None
         ref = VersionRef(image.name, choice.version)
-        document = find_document(image.name, choice.version, tree.versions(image))
+        index = tree.index(image)
+        document = find_document(image.name, choice.version, index)
+        warning = index.warnings.get(choice.version)
     else:
         assert choice.channel is not None
         head = tree.head(image, choice.channel)
@@ -34,10 +38,11 @@ def resolve(tree: PublishedTree, request: ResolutionRequest, now: datetime) -> R
         document = head.document
         if (head.image, head.channel) != (image.name, choice.channel):
             raise _mixed_up(f"{head.channel} of {head.image}", f"{choice.channel} of {image.name}")
+        check_head(head)
     version = tree.version(document)
     if version.ref != ref:
         raise _mixed_up(str(version.ref), str(ref))
-    return decide(choice, head, version, request, now)
+    return decide(choice, head, version, request, now, warning)
 
 
 def _mixed_up(found: str, wanted: str) -> Corrupt:

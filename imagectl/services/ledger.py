@@ -20,9 +20,10 @@ from imagectl.model.catalog import (
     RecordPlacement,
     Snapshot,
 )
+from imagectl.model.names import ImageName
 from imagectl.model.version import Artifact, Intent, Placement, VersionRef
 from imagectl.policy.wording import listed
-from imagectl.services.ports import Location
+from imagectl.services.ports import Committed, Location
 from imagectl.services.release import Releasing, commit
 
 ATTEMPTS = 100
@@ -104,23 +105,31 @@ class Ledger:
     def _write(
         self, action: str, reason: str, decide: Callable[[Snapshot], Sequence[Operation]]
     ) -> None:
-        """Commit what *decide* makes of the catalog as it is, and nothing where that is nothing."""
-        releasing = self._releasing
         with self._lock:
-            key = releasing.new_key()
-            for attempt in range(ATTEMPTS):
-                snapshot = releasing.catalog.snapshot((self._ref.image,))
-                operations = tuple(decide(snapshot))
-                if not operations:
-                    return
-                now = releasing.clock.now()
-                change = Change(
-                    key, snapshot.generation, releasing.actor, action, reason, now, operations
-                )
-                try:
-                    commit(releasing.catalog, change)
-                except Conflict:
-                    if attempt + 1 == ATTEMPTS:
-                        raise
-                else:
-                    return
+            write_down(self._releasing, self._ref.image, action, reason, decide)
+
+
+def write_down(
+    releasing: Releasing,
+    image: ImageName,
+    action: str,
+    reason: str,
+    decide: Callable[[Snapshot], Sequence[Operation]],
+) -> Committed | None:
+    """Commit what *decide* makes of the catalog as it is, anew after each conflict; None, and
+    nothing is written, where that is nothing. *decide* sees nothing but *image*, and must be as
+    right on top of another change as it was before it."""
+    key = releasing.new_key()
+    for attempt in range(ATTEMPTS):
+        snapshot = releasing.catalog.snapshot((image,))
+        operations = tuple(decide(snapshot))
+        if not operations:
+            return None
+        now = releasing.clock.now()
+        change = Change(key, snapshot.generation, releasing.actor, action, reason, now, operations)
+        try:
+            return commit(releasing.catalog, change)
+        except Conflict:
+            if attempt + 1 == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")

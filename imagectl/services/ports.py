@@ -36,13 +36,13 @@ from imagectl.model.names import (
     ImageName,
     LocationName,
     Sha256,
-    VersionId,
 )
 from imagectl.model.proof import TestReport
 from imagectl.model.published import (
     PublishedCatalog,
     PublishedHead,
     PublishedImage,
+    PublishedIndex,
     PublishedVersion,
 )
 from imagectl.model.retention import Receipt
@@ -368,8 +368,8 @@ class PublishedTree(Protocol):
         """What one of the image's channels points to."""
         ...
 
-    def versions(self, image: PublishedImage) -> Mapping[VersionId, Sha256]:
-        """Every published version of the image, with the digest of its document."""
+    def index(self, image: PublishedImage) -> PublishedIndex:
+        """Every published version of the image, with the digest of its document, and warnings."""
         ...
 
     def version(self, document: Sha256) -> PublishedVersion:

@@ -25,8 +25,10 @@ from imagectl.errors import (
 )
 from imagectl.model.catalog import Snapshot
 from imagectl.model.names import LocationName
+from imagectl.model.retention import Stage
 from imagectl.model.version import Artifact, Intent, Placement, Version, VersionRef
 from imagectl.policy.promotion import find_version
+from imagectl.policy.readiness import taken_away
 from imagectl.policy.wording import listed, nearest
 from imagectl.services.abreast import abreast
 from imagectl.services.credentials import RENEW, expiring
@@ -64,13 +66,21 @@ def place(
     takes. What is there already is verified again, and put there anew where it is gone. Consumers
     are not shown it here: see ``enter`` and ``catch_up``.
 
-    Raises NotFound for an unknown version, and NotFound or BadUsage where one of *to* is unknown or
-    takes none of the artifacts; nothing is done then. After the fact, where locations failed that
-    are not optional, raises what the location raised if it was the only one, else one error for all
-    (see ``errors.summed_up``): the others are done and recorded.
+    Raises NotFound for an unknown version, Refused for a deleted one, and NotFound or BadUsage
+    where one of *to* is unknown or takes none of the artifacts; nothing is done then. After the
+    fact, where locations failed that are not optional, raises what the location raised if it was
+    the only one, else one error for all (see ``errors.summed_up``): the others are done and
+    recorded.
     """
     snapshot = releasing.catalog.snapshot((ref.image,))
     version = find_version(snapshot, ref)
+    if snapshot.stage(ref) is Stage.DELETED:
+        raise Refused(
+            f"{ref} is put nowhere",
+            reasons=taken_away(ref, snapshot),
+            where=str(ref),
+            hint=f"`imagectl cleanup undelete {ref}`",
+        )
     for name in to:
         _fitting(releasing, version, name)
     must = tuple(dict.fromkeys(to if only else (*version.required_locations, *to)))

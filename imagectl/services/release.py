@@ -276,10 +276,12 @@ def _point_in(
 def _heads_in(
     location: Location, channels: Sequence[Channel], snapshot: Snapshot
 ) -> Mapping[ChannelName, Placement]:
-    """What channels point to, where it is in that location."""
+    """What channels point to, where it is in that location. What was revoked is shown to nobody."""
     heads = {}
     for channel in channels:
         ref = VersionRef(channel.image, channel.head.version)
+        if ref in snapshot.revoked:
+            continue
         there = required_placements(
             snapshot, ref, (location.name,), takes_of({location.name: location})
         )

@@ -18,7 +18,7 @@ from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.promotion import check_channel, find_image
-from imagectl.policy.readiness import required_now, rule_of, unready, way_back
+from imagectl.policy.readiness import out_of_reach, required_now, rule_of, unready, way_back
 from imagectl.policy.wording import listed
 from imagectl.services.live import Key, Looked, look, takes_of
 from imagectl.services.release import Releasing, commit, required_placements, still_recorded
@@ -139,9 +139,14 @@ def _places(
     snapshot: Snapshot, policy: ReleasePolicy, channel: Channel
 ) -> Iterator[tuple[VersionRef, LocationName]]:
     """Which versions have to be where, for the channel to be good and to have a way back."""
-    for version in (channel.head.version, *way_back(channel, rule_of(policy, channel))):
+    for version in (channel.head.version, *_window(snapshot, policy, channel)):
         for location in required_now(snapshot, channel):
             yield VersionRef(channel.image, version), location
+
+
+def _window(snapshot: Snapshot, policy: ReleasePolicy, channel: Channel) -> tuple[VersionId, ...]:
+    gone = out_of_reach(snapshot, channel.image)
+    return way_back(channel, rule_of(policy, channel), without=gone)
 
 
 def _judge(
@@ -155,7 +160,7 @@ def _judge(
         channel.image,
         channel.name,
         channel.head.version,
-        way_back(channel, rule_of(policy, channel)),
+        _window(snapshot, policy, channel),
         required_now(snapshot, channel),
         tuple(
             _checked(releasing, snapshot, ref, location, looked)

@@ -92,7 +92,7 @@ def stable(tree: PublishedTree) -> VersionId:
     """Where stable leads, through every document on the way."""
     image = tree.catalog().images[CI]
     head = tree.head(image, STABLE)
-    assert tree.versions(image)[head.version] == head.document
+    assert tree.index(image).versions[head.version] == head.document
     assert tree.version(head.document).ref.version == head.version
     return head.version
 
@@ -113,7 +113,7 @@ def test_what_is_published_is_read(published: Published, book: Book) -> None:
 def test_consumers_are_told_how_a_version_was_made(published: Published, book: Book) -> None:
     book.built(TWO, reproducible=Reproducible.NO, cause="/etc/x differs")
     published.publisher.publish(book.snapshot)
-    documents = published.tree.versions(published.tree.catalog().images[CI])
+    documents = published.tree.index(published.tree.catalog().images[CI]).versions
     plain, made = (published.tree.version(documents[each]) for each in (FIRST, SECOND))
     assert plain.origin is None
     assert plain.inside is None

@@ -23,6 +23,7 @@ from imagectl.model.published import (
     PublishedCatalog,
     PublishedHead,
     PublishedImage,
+    PublishedIndex,
     PublishedPlacement,
     PublishedVersion,
 )
@@ -121,7 +122,7 @@ def test_an_unknown_image_is_not_found() -> None:
 
 
 def test_a_pin_that_is_not_published_is_not_found() -> None:
-    index = {ONE.version: digest("doc")}
+    index = PublishedIndex({ONE.version: digest("doc")})
     assert find_document(CI, ONE.version, index) == digest("doc")
     with pytest.raises(NotFound, match="no debian-ci@20261120") as caught:
         find_document(CI, VersionId("20261120", 2), index)

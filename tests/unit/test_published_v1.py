@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import BASE, BETA, CI, STABLE, digest, locked, opaque, ref
+from support.examples import BASE, BETA, CI, NOW, STABLE, change, digest, locked, opaque, ref
 from support.releases import DC1, LOCAL, Book, catalogs
 
 from imagectl.errors import CannotTell, Corrupt, Refused
 from imagectl.formats.published_v1 import (
     ENTRY,
     FORMAT,
+    REVOKED,
     TREELESS,
     Tree,
     TreeReader,
@@ -31,9 +32,17 @@ from imagectl.formats.published_v1 import (
     render,
     version_path,
 )
-from imagectl.model.catalog import Snapshot
+from imagectl.model.catalog import RevokeVersion, Snapshot, StepVersion, apply_change
 from imagectl.model.names import ChannelName, ImageName, Sha256
-from imagectl.model.published import PublishedInside, PublishedOrigin, PublishedVersion
+from imagectl.model.published import (
+    PublishedIndex,
+    PublishedInside,
+    PublishedOrigin,
+    PublishedVersion,
+    PublishedWarning,
+    Warned,
+)
+from imagectl.model.retention import Stage
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.readiness import withheld
 
@@ -69,7 +78,7 @@ def test_what_is_published_is_what_is_read() -> None:
         "all good",
         3,
     )
-    assert tree.versions(image)[move.version] == head.document
+    assert tree.index(image).versions[move.version] == head.document
     version = tree.version(head.document)
     recorded = book.snapshot.versions[ref(ONE)]
     assert recorded.tree is not None
@@ -94,7 +103,7 @@ def with_versions(snapshot: Snapshot, *versions: Version) -> Snapshot:
 
 def published(snapshot: Snapshot, text: str) -> tuple[Sha256, PublishedVersion]:
     tree = reader(render(snapshot))
-    document = tree.versions(tree.catalog().images[ref(text).image])[ref(text).version]
+    document = tree.index(tree.catalog().images[ref(text).image]).versions[ref(text).version]
     return document, tree.version(document)
 
 
@@ -182,6 +191,93 @@ def test_verifying_a_placement_again_changes_no_document() -> None:
     assert render(again).documents == render(book.snapshot).documents
 
 
+OLD = "debian-ci@20261119.1"
+QUARANTINED = (Stage.DEPRECATED, Stage.OBSOLETE, Stage.QUARANTINED)
+
+
+def taken_down(book: Book, text: str, *stages: Stage) -> Snapshot:
+    """The book's catalog after *text* was taken down by these stages."""
+    snapshot = book.snapshot
+    for stage in stages:
+        step = change(stage.value, snapshot.generation, StepVersion(ref(text), stage))
+        snapshot = apply_change(snapshot, step)
+    return snapshot
+
+
+def index(snapshot: Snapshot) -> PublishedIndex:
+    tree = reader(render(snapshot))
+    return tree.index(tree.catalog().images[CI])
+
+
+def with_old() -> Book:
+    book = released()
+    book.built(OLD, enters=False)
+    return book
+
+
+def test_what_is_going_can_be_had_with_a_warning() -> None:
+    snapshot = taken_down(with_old(), OLD, Stage.DEPRECATED)
+    found = index(snapshot)
+    assert ref(OLD).version in found.versions
+    assert found.warnings == {
+        ref(OLD).version: PublishedWarning(Warned.DEPRECATED, NOW, "alice", "because")
+    }
+    assert not Warned.DEPRECATED.taken_away
+    document, _ = published(snapshot, OLD)
+    assert document == published(with_old().snapshot, OLD)[0], "documents of versions never change"
+
+
+@pytest.mark.parametrize("stages", [QUARANTINED, (*QUARANTINED, Stage.DELETED)])
+def test_what_was_taken_away_is_among_the_warnings_only(stages: tuple[Stage, ...]) -> None:
+    before, after = with_old().snapshot, taken_down(with_old(), OLD, *stages)
+    found = index(after)
+    assert ref(OLD).version not in found.versions
+    assert found.warnings[ref(OLD).version].warned is Warned(stages[-1].value)
+    path = version_path(published(before, OLD)[0])
+    assert path in render(before).documents
+    assert path not in render(after).documents
+
+
+def test_a_revocation_is_graver_than_a_stage() -> None:
+    snapshot = taken_down(with_old(), OLD, *QUARANTINED)
+    revoked = change("revoke", snapshot.generation, RevokeVersion(ref(OLD)), reason="a hole")
+    found = index(apply_change(snapshot, revoked))
+    assert found.warnings[ref(OLD).version] == PublishedWarning(
+        Warned.REVOKED, NOW, "alice", "a hole"
+    )
+
+
+def test_a_channel_on_a_revoked_version_is_one_that_older_readers_do_not_know() -> None:
+    book = released()
+    revoked = change("revoke", book.snapshot.generation, RevokeVersion(ref(ONE)))
+    tree = render(apply_change(book.snapshot, revoked))
+    image = reader(tree).catalog().images[CI]
+    content = json.loads(tree.documents[channel_path(CI, STABLE, image.channels[STABLE])])
+    assert content["format"] == REVOKED != FORMAT
+    head = reader(tree).head(image, STABLE)
+    assert head.revoked == PublishedWarning(Warned.REVOKED, NOW, "alice", "because")
+    other = json.loads(tree.documents[channel_path(CI, BETA, image.channels[BETA])])
+    assert other["format"] == FORMAT
+    assert reader(tree).head(image, BETA).revoked is None
+
+
+def test_a_channel_that_says_revoked_without_saying_why_is_corrupt() -> None:
+    tree = render(released().snapshot)
+    image = reader(tree).catalog().images[CI]
+    content = json.loads(tree.documents[channel_path(CI, STABLE, image.channels[STABLE])])
+    data = json.dumps({**content, "format": REVOKED}).encode()
+    with pytest.raises(Corrupt, match="is not a document of a published catalog"):
+        parse_channel(data, Sha256(hashlib.sha256(data).hexdigest()), "x")
+
+
+def test_without_warnings_an_index_is_as_it_ever_was() -> None:
+    tree = render(released().snapshot)
+    image = reader(tree).catalog().images[CI]
+    content = json.loads(tree.documents[index_path(CI, image.index)])
+    assert content.keys() == {"format", "image", "versions"}
+    assert reader(tree).index(image).warnings == {}
+
+
 def test_versions_that_are_not_ready_are_not_published() -> None:
     book = released()
     book.built("debian-ci@20261120.3", failed=1, enters=False)
@@ -189,7 +285,7 @@ def test_versions_that_are_not_ready_are_not_published() -> None:
     book.built("debian-base@20261120.1", failed=1, enters=False)
     tree = reader(render(book.snapshot))
     assert set(tree.catalog().images) == {CI}
-    assert {str(each) for each in tree.versions(tree.catalog().images[CI])} == {
+    assert {str(each) for each in tree.index(tree.catalog().images[CI]).versions} == {
         "20261120.1",
         "20261120.2",
     }
@@ -215,7 +311,9 @@ def test_a_catalog_is_published_whole_or_not_at_all(snapshot: Snapshot) -> None:
     tree = reader(render(snapshot))
     catalog = tree.catalog()
     documents = [
-        document for image in catalog.images.values() for document in tree.versions(image).values()
+        document
+        for image in catalog.images.values()
+        for document in tree.index(image).versions.values()
     ]
     assert sorted(tree.version(document).ref for document in documents) == sorted(ready)
     assert {

@@ -1,0 +1,303 @@
+"""What people do to protect versions from cleanups, and consumers from versions (P1).
+
+Promises: each of these is one change of the catalog, with who did it, when and why; none of them
+takes a protection away that somebody else has given, but by name. A version that a channel points
+to is not revoked by accident: its consumers would get an error. What is decided here is decided
+anew where another change came in between, on what is there then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from imagectl.errors import BadUsage, Failed, ImagectlError, NotFound, Refused
+from imagectl.model.catalog import (
+    EndLease,
+    HoldVersion,
+    LeaseVersion,
+    Operation,
+    RestoreVersion,
+    RevokeVersion,
+    Snapshot,
+    UnholdVersion,
+)
+from imagectl.model.names import ChannelName, ImageName
+from imagectl.model.retention import Hold, Lease, Revocation, Stage
+from imagectl.model.version import VersionRef
+from imagectl.policy.promotion import find_version
+from imagectl.policy.readiness import taken_away
+from imagectl.policy.wording import listed, span
+from imagectl.services.ledger import write_down
+from imagectl.services.release import PUBLISH, Behind, Releasing, show
+
+LONGEST_LEASE = timedelta(days=90)
+"""A consumer that needs a version for longer needs a person to hold it: nobody remembers what a
+lease of years was for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What was revoked. ``generation`` is the one that it made; None where it was revoked already.
+
+    ``pointing`` are the channels that point to it, whose consumers get an error until they are
+    moved; ``children`` the versions that were built on it, directly or not, and are not revoked.
+    """
+
+    revocation: Revocation
+    generation: int | None
+    pointing: tuple[ChannelName, ...]
+    children: tuple[VersionRef, ...]
+    behind: tuple[Behind, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was restored. ``generation`` is None where it was not revoked."""
+
+    version: VersionRef
+    generation: int | None
+    behind: tuple[Behind, ...]
+
+
+def hold(releasing: Releasing, ref: VersionRef, reason: str) -> tuple[Hold, int]:
+    """Protect *ref* from every cleanup until the actor takes that back; the catalog's generation
+    then. Again: the reason and time are renewed.
+
+    Raises NotFound, and Refused for what is deleted: there is nothing left to protect.
+    """
+    _check_reason(reason)
+
+    def operations(snapshot: Snapshot) -> Sequence[Operation]:
+        find_version(snapshot, ref)
+        if snapshot.stage(ref) is Stage.DELETED:
+            raise Refused(f"{ref} cannot be held", reasons=taken_away(ref, snapshot))
+        return [HoldVersion(ref)]
+
+    committed = write_down(releasing, ref.image, "hold", reason, operations)
+    assert committed is not None
+    held = releasing.catalog.snapshot((ref.image,)).holds.get(ref, ())
+    mine = next((each for each in held if each.by == releasing.actor), None)
+    if mine is None:  # another process of the same person was faster than this answer
+        raise NotFound(f"{ref} was held, and {releasing.actor} has taken that back meanwhile")
+    return mine, committed.generation
+
+
+def unhold(releasing: Releasing, ref: VersionRef, reason: str, by: str | None = None) -> int:
+    """Take back the hold that *by*, else the actor, has on *ref*; the catalog's generation then.
+
+    Raises NotFound for an unknown version, and where that person does not hold it.
+    """
+    _check_reason(reason)
+    whose = by if by is not None else releasing.actor
+
+    def operations(snapshot: Snapshot) -> Sequence[Operation]:
+        find_version(snapshot, ref)
+        holders = [each.by for each in snapshot.holds.get(ref, ())]
+        if whose not in holders:
+            raise NotFound(
+                f"{ref} is not held by {whose}",
+                why=f"it is held by {listed(holders)}" if holders else "nobody holds it",
+                hint=f"`imagectl unhold {ref} --by {holders[0]} --reason TEXT`" if holders else "",
+            )
+        return [UnholdVersion(ref, whose)]
+
+    committed = write_down(releasing, ref.image, "unhold", reason, operations)
+    assert committed is not None
+    return committed.generation
+
+
+def revoke(
+    releasing: Releasing, ref: VersionRef, reason: str, *, even_if_released: bool = False
+) -> Revoked:
+    """Say that *ref* is unsafe: nobody resolves it any more, and consumers are told why.
+
+    Idempotent. Raises NotFound; Refused where a channel points to it, unless *even_if_released*;
+    Failed where it is revoked and consumers cannot be shown that.
+    """
+    _check_reason(reason)
+    pointing: tuple[ChannelName, ...] = ()
+
+    def operations(snapshot: Snapshot) -> Sequence[Operation]:
+        nonlocal pointing
+        find_version(snapshot, ref)
+        pointing = _pointing(snapshot, ref)
+        if ref in snapshot.revoked:
+            return ()
+        if pointing and not even_if_released:
+            raise Refused(
+                f"{ref} was not revoked: consumers of {listed(pointing)} would get an error",
+                reasons=[
+                    f"{each} points to it: `imagectl rollback {each} {ref.image}`"
+                    for each in pointing
+                ],
+                where=str(ref),
+                hint="move the channel away first; or --even-if-released, where an error is better "
+                "than this version",
+            )
+        return [RevokeVersion(ref)]
+
+    committed = write_down(releasing, ref.image, "revoke", reason, operations)
+    behind = _shown(releasing, ref, "IS revoked")
+    whole = releasing.catalog.snapshot()
+    revocation = whole.revoked.get(ref)
+    if revocation is None:
+        raise NotFound(f"{ref} was revoked, and somebody has restored it meanwhile")
+    return Revoked(
+        revocation,
+        committed.generation if committed else None,
+        pointing,
+        _children(whole, ref),
+        behind,
+    )
+
+
+def restore(releasing: Releasing, ref: VersionRef, reason: str) -> Restored:
+    """Say that *ref* is safe after all. Idempotent.
+
+    Raises NotFound, and Failed where it is restored and consumers cannot be shown that.
+    """
+    _check_reason(reason)
+
+    def operations(snapshot: Snapshot) -> Sequence[Operation]:
+        find_version(snapshot, ref)
+        return [RestoreVersion(ref)] if ref in snapshot.revoked else ()
+
+    committed = write_down(releasing, ref.image, "restore", reason, operations)
+    behind = _shown(releasing, ref, "IS restored")
+    return Restored(ref, committed.generation if committed else None, behind)
+
+
+def take_lease(
+    releasing: Releasing, ref: VersionRef, consumer: str, length: timedelta, reason: str = ""
+) -> Lease:
+    """Have *ref* kept for *consumer* for that long from now; again: renewed, never shortened.
+
+    Leases of the version that are over end with it. Raises NotFound, BadUsage for a length that
+    makes no sense, and Refused where nobody is to get the version any more.
+    """
+    if not timedelta(0) < length <= LONGEST_LEASE:
+        raise BadUsage(
+            f"a lease is for more than nothing, and for {span(LONGEST_LEASE)} at most",
+            hint=f"`imagectl hold {ref} --reason TEXT` has no end",
+        )
+    if not consumer.strip():
+        raise BadUsage("a lease names its consumer", hint="--consumer ID")
+    taken: list[Lease] = []
+
+    def operations(snapshot: Snapshot) -> Sequence[Operation]:
+        find_version(snapshot, ref)
+        away = taken_away(ref, snapshot)
+        if away and (ref in snapshot.revoked or not _can_be_had(snapshot.stage(ref))):
+            raise Refused(f"{ref} cannot be leased", reasons=away, where=str(ref))
+        now = releasing.clock.now()
+        known = snapshot.leases.get(ref, ())
+        before = next((each for each in known if each.consumer == consumer), None)
+        until = max(now + length, before.until) if before else now + length
+        taken[:] = [Lease(ref, consumer, before.since if before else now, until)]
+        over = [
+            EndLease(ref, each.consumer)
+            for each in known
+            if each.consumer != consumer and each.until <= now
+        ]
+        return [*over, LeaseVersion(ref, consumer, until)]
+
+    write_down(releasing, ref.image, "lease", reason or f"leased to {consumer}", operations)
+    return taken[0]
+
+
+def end_lease(releasing: Releasing, ref: VersionRef, consumer: str, reason: str = "") -> bool:
+    """*consumer* is done with *ref*. Idempotent: whether it had a lease. Raises NotFound for an
+    unknown version."""
+
+    def operations(snapshot: Snapshot) -> Sequence[Operation]:
+        find_version(snapshot, ref)
+        known = {each.consumer for each in snapshot.leases.get(ref, ())}
+        return [EndLease(ref, consumer)] if consumer in known else ()
+
+    ended = write_down(
+        releasing, ref.image, "end lease", reason or f"{consumer} is done", operations
+    )
+    return ended is not None
+
+
+@contextmanager
+def leased(
+    releasing: Releasing, ref: VersionRef, consumer: str, length: timedelta
+) -> Iterator[Lease]:
+    """*ref* is kept for *consumer* while the block runs, and for *length* at most where it is
+    killed. Raises as ``take_lease`` does."""
+    lease = take_lease(releasing, ref, consumer, length)
+    try:
+        yield lease
+    finally:
+        # Where that cannot be written now, the lease ends by itself.
+        with suppress(ImagectlError):
+            end_lease(releasing, ref, consumer)
+
+
+def leases_of(snapshot: Snapshot, now: datetime) -> tuple[Lease, ...]:
+    """The leases that hold at *now*, those that end first first."""
+    return tuple(
+        sorted(
+            (each for those in snapshot.leases.values() for each in those if each.until > now),
+            key=lambda each: (each.until, each.version, each.consumer),
+        )
+    )
+
+
+def _can_be_had(stage: Stage) -> bool:
+    return stage not in (Stage.QUARANTINED, Stage.DELETED)
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise BadUsage("why? say it with --reason TEXT", why="it is kept for whoever comes after")
+
+
+def _pointing(snapshot: Snapshot, ref: VersionRef) -> tuple[ChannelName, ...]:
+    return tuple(
+        sorted(
+            name
+            for (image, name), channel in snapshot.channels.items()
+            if image == ref.image and channel.head.version == ref.version
+        )
+    )
+
+
+def _children(snapshot: Snapshot, ref: VersionRef) -> tuple[VersionRef, ...]:
+    """What was built on *ref*, and on that, and so on, without what is revoked or deleted."""
+    born: dict[VersionRef, list[VersionRef]] = {}
+    for each in snapshot.versions.values():
+        if each.parent is not None:
+            born.setdefault(each.parent, []).append(each.ref)
+    found: set[VersionRef] = set()
+    waiting = [ref]
+    while waiting:
+        for child in born.get(waiting.pop(), ()):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return tuple(
+        sorted(
+            each
+            for each in found
+            if each not in snapshot.revoked and snapshot.stage(each) is not Stage.DELETED
+        )
+    )
+
+
+def _shown(releasing: Releasing, ref: VersionRef, done: str) -> tuple[Behind, ...]:
+    """Show consumers, also where nothing was written: a killed process may not have done it."""
+    images: tuple[ImageName, ...] = (ref.image,)
+    try:
+        return show(releasing, images)
+    except ImagectlError as error:
+        raise Failed(
+            f"{ref} {done}, but consumers do not see it yet",
+            where=error.where,
+            why=f"{error.what}{f': {error.why}' if error.why else ''}",
+            hint=PUBLISH,
+        ) from error
