@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from imagectl.services.doctor import Finding, SeenAccelerator, SeenLocation
     from imagectl.services.janitor import Janitoring
     from imagectl.services.janitor_ports import Leasing, Machines, Resources
+    from imagectl.services.measure import Outcomes
     from imagectl.services.ports import (
         Advisories,
         ArtifactStore,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         Progress,
         PublishedTree,
         Publisher,
+        Receipts,
     )
     from imagectl.services.release import Releasing
     from imagectl.services.workbench import Workbench
@@ -227,11 +229,28 @@ class Project:
         return Janitoring(self.resources, places, self._catalog_id(), self.clock)
 
     @cached_property
+    def outcomes(self) -> Outcomes:
+        """What remembers how the things that run again and again have ended here."""
+        from imagectl.adapters.outcomes import FileOutcomes
+
+        return FileOutcomes(self.state / "outcomes.json")
+
+    @cached_property
     def publishers(self) -> tuple[Publisher, ...]:
         """The writers of the trees for consumers."""
         from imagectl.adapters.published import DirectoryPublisher
 
         return tuple(DirectoryPublisher(self.root / path) for path in self.settings.publish)
+
+    @cached_property
+    def receipts(self) -> Receipts:
+        """Who has resolved what."""
+        from imagectl.adapters.receipts import FileReceipts
+
+        said = self.settings.receipts
+        if said is not None:
+            return FileReceipts(self.root / said, expected=True)
+        return FileReceipts(self.state / "receipts")
 
     @cached_property
     def documents(self) -> Documents:
@@ -443,6 +462,13 @@ def open_published(start: Path, catalog: Path | None = None) -> PublishedTree:
             hint="say it with --catalog DIR, or export IMAGECTL_CATALOG=DIR",
         ) from problem
     return open_tree(root / project_files.load_project(root).publish[0])
+
+
+def open_receipts(start: Path, folder: Path | None = None) -> Receipts:
+    """The receipts in *folder*, or else those of the project around *start*. Raises NotFound."""
+    from imagectl.adapters.receipts import FileReceipts
+
+    return FileReceipts(folder, expected=True) if folder else open_project(start).receipts
 
 
 def tool_version() -> str:

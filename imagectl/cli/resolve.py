@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import click
 
-from imagectl.cli.arguments import ARCHITECTURE, FORMAT, IMAGE_REF, LOCATION
+from imagectl.cli.arguments import ARCHITECTURE, DURATION, FORMAT, IMAGE_REF, LOCATION
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
-from imagectl.errors import BadUsage, Failed, NotFound
+from imagectl.errors import BadUsage, Failed, ImagectlError, NotFound
 
 if TYPE_CHECKING:
     from imagectl.model.consumer import BuildConfig
     from imagectl.model.names import Architecture, Format, ImageRef, LocationName
     from imagectl.policy.resolution import Resolution
+    from imagectl.services.ports import PublishedTree
 
 CONFIG = ".imagectl.yaml"
 """The build config that is read where nothing else is said, if it is there."""
@@ -37,6 +39,9 @@ class Resolved(TypedDict):
     created: Annotated[str, "when it was built"]
     age_seconds: Annotated[int, "how long ago that is"]
     reasons: Annotated[list[str], "why this one"]
+    notices: Annotated[list[str], "what the consumer should know all the same; also on stderr"]
+    receipt: Annotated[bool, "whether it was noted that this consumer has resolved it"]
+    leased_until: Annotated[str | None, "`--lease`: until when it is kept; null without"]
 
 
 @click.command(
@@ -44,8 +49,9 @@ class Resolved(TypedDict):
     cls=Verb,
     answers=Resolved,
     exits={
-        3: "refused: it is older than max_age allows",
-        5: "cannot tell: the published catalog cannot be read",
+        3: "refused: it is older than max_age allows, or was revoked or quarantined",
+        4: "conflict: with --lease, the catalog kept changing",
+        5: "cannot tell: the published catalog cannot be read; with --lease, the catalog itself",
         6: "there is no such image, channel or version for consumers",
     },
     examples=[
@@ -53,6 +59,10 @@ class Resolved(TypedDict):
         ("imagectl resolve debian-ci:beta", "what beta points to"),
         ("imagectl resolve debian-ci@20261120.1", "one version"),
         ("imagectl resolve --config .imagectl.yaml --branch next", "as a repository has it"),
+        (
+            "imagectl resolve debian-ci --consumer job-4711 --lease 4h",
+            "and have it kept for four hours",
+        ),
     ],
 )
 @click.argument(
@@ -82,6 +92,28 @@ class Resolved(TypedDict):
     help="The published catalog; that of the project where this is left out. "
     "IMAGECTL_CATALOG says it too.",
 )
+@click.option(
+    "--consumer",
+    metavar="ID",
+    envvar="IMAGECTL_CONSUMER",
+    help="Note that this consumer (a host, a job, a service) has resolved it, so that cleanups "
+    "know that it is used. IMAGECTL_CONSUMER says it too.",
+)
+@click.option(
+    "--receipts",
+    metavar="DIR",
+    envvar="IMAGECTL_RECEIPTS",
+    type=click.Path(path_type=Path),
+    help="The folder where that is noted; that of the project where this is left out. "
+    "IMAGECTL_RECEIPTS says it too.",
+)
+@click.option(
+    "--lease",
+    metavar="DURATION",
+    type=DURATION,
+    help="Have the version kept for the consumer for so long, such as 4h. Only where the project, "
+    "and so its catalog, is at hand.",
+)
 @pass_invocation
 def command(
     invocation: Invocation,
@@ -92,11 +124,18 @@ def command(
     disk_format: Format | None,
     architecture: Architecture | None,
     catalog: Path | None,
+    consumer: str | None,
+    receipts: Path | None,
+    lease: timedelta | None,
 ) -> None:
     """Say what a consumer gets: print the location's reference.
 
     Reads the published catalog alone, so it works while every server of ours is down. A channel
-    that does not exist is an error, never silently another one.
+    that does not exist is an error, never silently another one; so is a version that was revoked,
+    quarantined or deleted, also where it is pinned.
+
+    A receipt (--consumer) is noted as well as can be: where that fails, there is a warning. A lease
+    (--lease) is taken, or nothing is answered.
     """
     from imagectl.bootstrap import open_published
     from imagectl.policy.resolution import ResolutionRequest
@@ -129,9 +168,15 @@ def command(
         )
     from imagectl.adapters.clock import SystemClock
 
-    found = resolve(open_published(invocation.directory, catalog), request, SystemClock().now())
+    tree = open_published(invocation.directory, catalog)
+    now = SystemClock().now()
+    found = resolve(tree, request, now)
+    until = _lease(invocation, tree, found, consumer, lease) if lease is not None else None
+    noted = consumer is not None and _note(invocation, found, consumer, receipts, now)
+    for notice in found.notices:
+        invocation.out.warn(notice)
     if invocation.json:
-        invocation.out.answer(_document(found), ())
+        invocation.out.answer(_document(found, noted=noted, until=until), ())
     else:
         invocation.out.data(found.reference)
         if invocation.verbose:
@@ -162,7 +207,51 @@ def _read_config(invocation: Invocation, config: Path | None) -> BuildConfig:
     return parse_build_config(data, str(config or CONFIG))
 
 
-def _document(found: Resolution) -> Resolved:
+def _lease(
+    invocation: Invocation,
+    tree: PublishedTree,
+    found: Resolution,
+    consumer: str | None,
+    length: timedelta,
+) -> datetime:
+    """Have it kept, by the catalog that the tree is of."""
+    from imagectl.services.protect import take_lease
+
+    try:
+        project = invocation.open_project()
+    except NotFound as problem:
+        raise BadUsage(
+            "a lease is taken in the project, where its catalog is",
+            why=f"{problem.where} is not in a project",
+            hint="-C DIR says where the project is",
+        ) from problem
+    releasing = project.releasing
+    if tree.catalog().catalog_id != releasing.catalog.snapshot(()).catalog_id:
+        raise BadUsage(
+            "that published catalog is not the project's",
+            hint="leave out --catalog, or --lease",
+        )
+    return take_lease(releasing, found.ref, consumer or releasing.actor, length).until
+
+
+def _note(
+    invocation: Invocation, found: Resolution, consumer: str, folder: Path | None, now: datetime
+) -> bool:
+    """Note who has resolved what. That it cannot be noted keeps nobody from working."""
+    from imagectl.bootstrap import open_receipts
+    from imagectl.model.retention import Receipt
+
+    try:
+        receipts = open_receipts(invocation.directory, folder)
+        receipts.add(Receipt(found.ref, consumer, now))
+    except ImagectlError as problem:
+        why = f": {problem.why}" if problem.why else ""
+        invocation.out.warn(f"not noted that {consumer} has resolved it: {problem.what}{why}")
+        return False
+    return True
+
+
+def _document(found: Resolution, *, noted: bool, until: datetime | None) -> Resolved:
     return Resolved(
         image=found.ref.image,
         version=str(found.ref.version),
@@ -176,4 +265,7 @@ def _document(found: Resolution) -> Resolved:
         created=stamp(found.created),
         age_seconds=int(found.age.total_seconds()),
         reasons=list(found.reasons),
+        notices=list(found.notices),
+        receipt=noted,
+        leased_until=stamp(until) if until else None,
     )

@@ -197,9 +197,16 @@ _SECURITY_DATA = optional(
     "Where `imagectl scan` fetches Debian's security data from: what debsecan(1) calls its source.",
 )
 
+_RECEIPTS = optional(
+    "receipts",
+    FOLDER,
+    "A folder that consumers share: who has resolved what, and when last. Cleanups keep what was "
+    "used lately, and stop where it cannot be read. The project's own where it is left out.",
+)
+
 PROJECT: Record[Project] = Record(
     "The settings of a project: imagectl.yaml.",
-    (_CATALOG, _STORE, _INPUTS, _LOCATIONS, _MIRROR, _BUILD, _SECURITY_DATA),
+    (_CATALOG, _STORE, _INPUTS, _LOCATIONS, _MIRROR, _BUILD, _SECURITY_DATA, _RECEIPTS),
     lambda values: Project(
         catalog_url=values[_CATALOG].url,
         catalog_password=values[_CATALOG].password,
@@ -210,6 +217,7 @@ PROJECT: Record[Project] = Record(
         mirror=values[_MIRROR],
         build=values[_BUILD],
         security_data=values[_SECURITY_DATA],
+        receipts=values[_RECEIPTS],
     ),
 )
 """The whole file."""
