@@ -9,6 +9,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from imagectl.formats.reading import Source, did_you_mean, read_document
+from imagectl.formats.retention_yaml import (
+    CHANNEL_KEEP_LAST,
+    RETENTION,
+    RULE,
+    WrittenRule,
+    in_channels,
+)
 from imagectl.formats.scalars import Boolean, Choice, Duration, Integer
 from imagectl.formats.schema import (
     Entries,
@@ -24,6 +31,7 @@ from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME
 from imagectl.formats.yaml_strict import load, shown
 from imagectl.model.channel import ChannelRule, Gate, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName
+from imagectl.model.retention import RetentionPolicy
 
 _GATE_LIST = List(Choice(Gate), "gates")
 _WINDOW_NUMBER = Integer(1, 100)
@@ -37,6 +45,7 @@ class _Rule(NamedTuple):
     gates: tuple[Gate, ...]
     soak: timedelta
     rollback_window: int
+    keep_last: int | None
 
 
 _GATES_MEANING = (
@@ -58,9 +67,14 @@ _WINDOW = defaulted(
 
 CHANNEL: Record[_Rule] = Record(
     "A channel and the conditions for entering it.",
-    (_ENTRY, _FROM, _GATES, _SOAK, _WINDOW),
+    (_ENTRY, _FROM, _GATES, _SOAK, _WINDOW, CHANNEL_KEEP_LAST),
     lambda values: _Rule(
-        values[_ENTRY], values[_FROM], values[_GATES], values[_SOAK], values[_WINDOW]
+        values[_ENTRY],
+        values[_FROM],
+        values[_GATES],
+        values[_SOAK],
+        values[_WINDOW],
+        values[CHANNEL_KEEP_LAST],
     ),
 )
 
@@ -109,6 +123,7 @@ class _Exception(NamedTuple):
     gates: tuple[Gate, ...] | None
     soak: timedelta | None
     rollback_window: int | None
+    keep_last: int | None
 
 
 _OTHER_GATES = optional("gates", _GATE_LIST, _GATES.meaning)
@@ -116,17 +131,38 @@ _OTHER_SOAK = optional("soak", Duration(), _SOAK.meaning)
 _OTHER_WINDOW = optional("rollback_window", _WINDOW_NUMBER, _WINDOW.meaning)
 EXCEPTION: Record[_Exception] = Record(
     "What is different about this channel for this image. All else is as for the others.",
-    (_OTHER_GATES, _OTHER_SOAK, _OTHER_WINDOW),
-    lambda values: _Exception(values[_OTHER_GATES], values[_OTHER_SOAK], values[_OTHER_WINDOW]),
+    (_OTHER_GATES, _OTHER_SOAK, _OTHER_WINDOW, CHANNEL_KEEP_LAST),
+    lambda values: _Exception(
+        values[_OTHER_GATES],
+        values[_OTHER_SOAK],
+        values[_OTHER_WINDOW],
+        values[CHANNEL_KEEP_LAST],
+    ),
 )
 
-_IMAGE_CHANNELS = required(
+
+class _Different(NamedTuple):
+    """All that is different for one image."""
+
+    channels: Mapping[ChannelName, _Exception]
+    retention: WrittenRule | None
+
+
+_IMAGE_CHANNELS = defaulted(
     "channels",
-    Map(CHANNEL_NAME, EXCEPTION, "a mapping of channels"),
+    Map(CHANNEL_NAME, EXCEPTION, "a mapping of channels", may_be_empty=True),
     "The channels that differ for this image.",
+    {},
 )
-IMAGE_EXCEPTIONS: Record[Mapping[ChannelName, _Exception]] = Record(
-    "Exceptions for one image.", (_IMAGE_CHANNELS,), lambda values: values[_IMAGE_CHANNELS]
+_IMAGE_RETENTION = optional(
+    "retention",
+    RULE,
+    "How long versions of this image are kept, where it differs. What a channel says comes first.",
+)
+IMAGE_EXCEPTIONS: Record[_Different] = Record(
+    "Exceptions for one image.",
+    (_IMAGE_CHANNELS, _IMAGE_RETENTION),
+    lambda values: _Different(values[_IMAGE_CHANNELS], values[_IMAGE_RETENTION]),
 )
 
 _CHANNELS = required(
@@ -140,6 +176,7 @@ _IMAGES = defaulted(
     "Exceptions for single images.",
     {},
 )
+_RETENTION = defaulted("retention", RETENTION, "How long versions are kept.", {})
 
 
 def _check_policy(values: Values) -> None:
@@ -158,8 +195,8 @@ def _check_policy(values: Values) -> None:
 
 POLICY: Record[ReleasePolicy] = Record(
     "The release policy: catalog/channels.yaml.",
-    (_CHANNELS, _IMAGES),
-    lambda values: _policy(values[_CHANNELS], values[_IMAGES]),
+    (_CHANNELS, _RETENTION, _IMAGES),
+    lambda values: _policy(values[_CHANNELS], values[_RETENTION], values[_IMAGES]),
     _check_policy,
 )
 """The whole file."""
@@ -167,16 +204,49 @@ POLICY: Record[ReleasePolicy] = Record(
 
 def _policy(
     rules: Mapping[ChannelName, _Rule],
-    images: Mapping[ImageName, Mapping[ChannelName, _Exception]],
+    retention: RetentionPolicy,
+    images: Mapping[ImageName, _Different],
 ) -> ReleasePolicy:
-    channels = {name: ChannelRule(name, *rule) for name, rule in rules.items()}
+    channels = {
+        name: ChannelRule(
+            name, rule.entry, rule.source, rule.gates, rule.soak, rule.rollback_window
+        )
+        for name, rule in rules.items()
+    }
     exceptions = {
         image: MappingProxyType(
-            {channel: _merged(channels[channel], other) for channel, other in different.items()}
+            {
+                channel: _merged(channels[channel], other)
+                for channel, other in different.channels.items()
+            }
         )
         for image, different in images.items()
     }
-    return ReleasePolicy(tuple(channels.values()), MappingProxyType(exceptions))
+    return ReleasePolicy(
+        tuple(channels.values()),
+        MappingProxyType(exceptions),
+        _retention(rules, retention, images),
+    )
+
+
+def _retention(
+    rules: Mapping[ChannelName, _Rule],
+    written: RetentionPolicy,
+    images: Mapping[ImageName, _Different],
+) -> RetentionPolicy:
+    """The rules by image: what is said of a channel of an image comes first, then what is said of
+    the channel, of the image, of all."""
+    counts = {name: rule.keep_last for name, rule in rules.items()}
+    default = in_channels(written.default, counts)
+    others = {
+        image: in_channels(
+            different.retention.over(default) if different.retention else default,
+            {name: other.keep_last for name, other in different.channels.items()},
+        )
+        for image, different in images.items()
+    }
+    special = {image: rule for image, rule in others.items() if rule != default}
+    return replace(written, default=default, images=special or None)
 
 
 def _merged(rule: ChannelRule, other: _Exception) -> ChannelRule:

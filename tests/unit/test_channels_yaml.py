@@ -12,6 +12,7 @@ from imagectl.errors import BadInput
 from imagectl.formats.channels_yaml import parse_policy, parse_policy_with_source
 from imagectl.model.channel import ChannelRule, Gate, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName
+from imagectl.model.retention import Approver, RetentionPolicy, RetentionRule
 
 FILE = "catalog/channels.yaml"
 BETA = ChannelName("beta")
@@ -81,6 +82,72 @@ images:
     assert policy.rule(ImageName("other"), STABLE) == policy.channels[1]
 
 
+def test_versions_are_kept_by_default() -> None:
+    policy = read("channels: {beta: {entry: true}}")
+    assert policy.retention == RetentionPolicy()
+    assert policy.retention.rule(CI) == RetentionRule(
+        5, timedelta(days=30), timedelta(days=30), timedelta(days=14)
+    )
+    assert (policy.retention.max_count, policy.retention.max_share) == (5, 0.1)
+
+
+def test_how_long_versions_are_kept_in_the_words_of_the_file() -> None:
+    retention = read(
+        f"""\
+channels: {{beta: {{entry: true}}}}
+retention:
+  keep_last: 3
+  min_age: 1d
+  unused: 2d
+  grace: 3d
+  max_count: 7
+  max_share: 29%
+  plan_expires: 1h
+  approvals: 1
+  approvers: {{ann: {"a" * 64}, bob: {"b" * 64}}}
+"""
+    ).retention
+    assert retention == RetentionPolicy(
+        RetentionRule(3, timedelta(days=1), timedelta(days=2), timedelta(days=3)),
+        None,
+        7,
+        0.29,
+        timedelta(hours=1),
+        1,
+        (Approver("ann", "a" * 64), Approver("bob", "b" * 64)),
+    )
+
+
+def test_what_is_said_of_a_channel_of_an_image_comes_before_channel_image_and_all() -> None:
+    retention = read(
+        """\
+channels:
+  beta: {entry: true}
+  rc: {from: beta, keep_last: 7}
+  stable: {from: rc, keep_last: 9}
+retention: {keep_last: 2, grace: 5d}
+images:
+  debian-ci:
+    retention: {keep_last: 4, unused: 1d}
+    channels: {stable: {keep_last: 20}}
+  debian-base: {retention: {min_age: 1w}}
+  other: {channels: {rc: {soak: 1d}}}
+"""
+    ).retention
+
+    def kept(image: ImageName) -> list[int]:
+        return [
+            retention.rule(image).kept_in(ChannelName(each)) for each in ("beta", "rc", "stable")
+        ]
+
+    assert kept(CI) == [4, 7, 20]
+    assert kept(BASE) == kept(ImageName("other")) == [2, 7, 9]
+    assert retention.rule(CI).unused == timedelta(days=1)
+    assert retention.rule(CI).grace == retention.rule(BASE).grace == timedelta(days=5)
+    assert retention.rule(BASE).min_age == timedelta(days=7)
+    assert set(retention.images or ()) == {CI, BASE}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -139,8 +206,37 @@ images:
             ["1:46: channels.a.rollback_window: 0 is not a whole number from 1 to 100"],
         ),
         (
-            "channels: {a: {entry: true}}\nretention: {keep_last: 5}",
-            ["2:1: unknown key 'retention' (known: channels, images)"],
+            "channels: {a: {entry: true}}\nretain: {keep_last: 5}",
+            ["2:1: unknown key 'retain' (known: channels, retention, images)"],
+        ),
+        (
+            "channels: {a: {entry: true, keep_last: 0}}\nretention: {max_share: 0.1, min_age: 30}",
+            [
+                "1:40: channels.a.keep_last: 0 is not a whole number from 1 to 10000",
+                "2:24: retention.max_share: '0.1' is not a share from 1% to 100%",
+                "2:38: retention.min_age: '30' is not a duration: write a whole number and"
+                " s, m, h, d or w, as 3d",
+            ],
+        ),
+        (
+            "channels: {a: {entry: true}}\nretention: {approvers: {ann: abc}}",
+            [
+                "2:30: retention.approvers.ann: 'abc' is not a public key of 64 hexadecimal digits"
+                " (`imagectl cleanup key` shows one's own)"
+            ],
+        ),
+        (
+            "channels: {a: {entry: true}}\nretention:\n  approvals: 1\n"
+            f"  approvers: {{ann: {'a' * 64}}}",
+            [
+                "3:14: retention.approvals: 1 beside the author can never sign: approvers names 1"
+                " (name more approvers)"
+            ],
+        ),
+        (
+            "channels: {a: {entry: true}}\nretention:\n"
+            f"  approvers: {{ann: {'a' * 64}, bob: {'a' * 64}}}",
+            ["3:91: retention.approvers.bob: it is the key of 'ann' already"],
         ),
         (
             "channels: {a: {entry: true}}\nimages: {x: {channels: {b: {soak: 1d}}}}",
@@ -155,7 +251,10 @@ images:
         ),
         (
             "channels: {a: {entry: true}}\nimages: {x: {channels: {a: {from: a}}}}",
-            ["2:29: images.x.channels.a: unknown key 'from' (known: gates, soak, rollback_window)"],
+            [
+                "2:29: images.x.channels.a: unknown key 'from'"
+                " (known: gates, soak, rollback_window, keep_last)"
+            ],
         ),
     ],
 )
