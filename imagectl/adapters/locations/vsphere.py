@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 from imagectl.adapters.durable import naming_failures, write
 from imagectl.adapters.locations.owners import owner_of, placed_by
 from imagectl.adapters.locations.vsphere_attributes import set_attributes
-from imagectl.adapters.locations.vsphere_boot import booted
+from imagectl.adapters.locations.vsphere_boot import Lender, booted
 from imagectl.adapters.locations.vsphere_import import Furthest, Ova, import_ova, open_ova
 from imagectl.adapters.locations.vsphere_inventory import Inventory
+from imagectl.adapters.locations.vsphere_machines import VsphereMachines
 from imagectl.adapters.locations.vsphere_marks import Importer, Marks, write_marks
 from imagectl.adapters.locations.vsphere_session import Session
 from imagectl.adapters.locations.vsphere_tags import Tags
@@ -51,6 +52,7 @@ from imagectl.formats.native_v1 import parse_native, write_native
 from imagectl.model.names import ChannelName, Format, ImageName, LocationName
 from imagectl.model.native import Native
 from imagectl.model.place import VsphereLocation as Settings
+from imagectl.model.resource import FoundResource, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
 from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
@@ -60,7 +62,8 @@ if TYPE_CHECKING:
 
 
 class VsphereLocation:
-    """``services.ports.Location`` and ``Workshop`` on a vCenter."""
+    """``services.ports.Location`` and ``Workshop``, and ``services.janitor_ports.Machines``, on a
+    vCenter."""
 
     def __init__(self, name: LocationName, settings: Settings, around: Surroundings) -> None:
         self._name = name
@@ -70,6 +73,7 @@ class VsphereLocation:
         self._turns = Turns(name, around.state)
         self._inventory = Inventory(name, settings, self._session)
         self._templates = Templates(name, self._session, self._inventory)
+        self._machines = VsphereMachines(name, self._session, self._inventory, around.catalog)
 
     @property
     def name(self) -> LocationName:
@@ -158,7 +162,15 @@ class VsphereLocation:
             lambda: (self._templates.placed(placement, owner), self._inventory.target()),
             CannotTell,
         )
-        return booted(self._session, template.ref, template.name, target, work, progress)
+        return booted(
+            self._session,
+            template.ref,
+            template.name,
+            target,
+            Lender(self._around.leasing(), self._name),
+            work,
+            progress,
+        )
 
     def point(self, image: ImageName, heads: Mapping[ChannelName, Placement]) -> None:
         pass
@@ -170,7 +182,7 @@ class VsphereLocation:
         def attempt() -> None:
             template = self._templates.placed(placement, owner)
             marks = template.marks
-            assert marks is not None, "it was compared just now them"
+            assert marks is not None, "they were compared just now"
             if marks.mark is not mark:
                 marks = replace(marks, mark=mark)
                 self._templates.write(template, marks)
@@ -197,6 +209,16 @@ class VsphereLocation:
             self._destroy(template)
 
         self._session.persist(f"deleting {placement.version}", attempt)
+
+    @property
+    def place(self) -> str:
+        return self._machines.place
+
+    def resources(self, now: Callable[[], datetime]) -> ResourceView:
+        return self._machines.resources(now)
+
+    def collect(self, found: FoundResource, now: datetime) -> str | None:
+        return self._machines.collect(found, now)
 
     def describe(self, built: str, to: Path) -> None:
         native = self._session.persist(

@@ -1,5 +1,9 @@
 """A throw-away clone of a template, that runs for as long as somebody looks at it.
 
+It is in the ledger before it is made, says from its first moment of whom it is and until when it is
+needed (``vsphere_claims.py``), and that is renewed until it has gone. What is left of it, whatever
+happens to us, is the janitor's (P7).
+
 The keys to get in are made for this one machine and given to cloud-init as vSphere's ``guestinfo``
 (its "VMware" datasource); its address is what VMware Tools in it report. So the image needs
 cloud-init and open-vm-tools.
@@ -18,9 +22,12 @@ from typing import Any
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.guest import Keys, make_keys
+from imagectl.adapters.locations.vsphere_claims import first_claim, read_claim, show_claim
 from imagectl.adapters.locations.vsphere_import import Target, without_reservations
 from imagectl.adapters.locations.vsphere_session import Session, sdk
 from imagectl.errors import CannotTell, Conflict, GuestUnreachable, ImagectlError
+from imagectl.model.resource import Claim, ResourceKind
+from imagectl.services.janitor_ports import Leased, Leasing
 from imagectl.services.ports import Booted, Progress, Workspace
 
 SSH_PORT = 22
@@ -29,16 +36,30 @@ BOOT_SECONDS = 600.0
 POLL_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Lender:
+    """Who gives the lease for a machine, and in which place of the ledger it is."""
+
+    leasing: Leasing
+    place: str
+
+
 @dataclass(slots=True)
 class _Clone:
     """The machine that is to be, and the task that makes it, once that has begun: it goes on in the
-    vCenter whatever happens to us."""
+    vCenter whatever happens to us. ``machine`` is known once it is there."""
 
     session: Session
     folder: Any
     name: str
     note: str
     task: Any = None
+    machine: Any = None
+
+    def show(self, claim: Claim) -> None:
+        """Write on it until when it is needed, where it is there."""
+        if self.machine is not None:
+            show_claim(self.session, self.session.of_now(self.machine), claim)
 
 
 @contextlib.contextmanager
@@ -47,6 +68,7 @@ def booted(
     template: Any,
     name: str,
     target: Target,
+    lender: Lender,
     work: Workspace,
     progress: Progress,
 ) -> Iterator[Booted]:
@@ -58,34 +80,45 @@ def booted(
     note = f"{name} is tested with this machine; it goes when the test ends.\nrun: {work.id}"
     clone = _Clone(session, target.folder, f"{name}.boot-{work.id}", note)
     what = f"cloning {name}"
-    try:
-        progress.step(what)
-        machine = session.persist(what, lambda: _cloned(clone, template, target, login, host))
-        progress.step(f"booting {clone.name}")
-        address = _address(session, machine, clone.name)
-        known = folder / "known_hosts"
-        at = address if SSH_PORT == 22 else f"[{address}]:{SSH_PORT}"
-        known.write_text(f"{at} {host.public}\n")
-        yield Booted(address, SSH_PORT, USER, login.private, known)
-    except BaseException:
+    lease = lender.leasing.lease(
+        ResourceKind.MACHINE, lender.place, clone.name, f"testing {name}", clone.show
+    )
+    with lease as leased:
         try:
-            _removed(clone, progress)
-        except ImagectlError as error:
-            # What went wrong first is what people must hear of.
-            progress.note(f"{clone.name} could not be removed ({error.why or error}): delete it")
-        raise
-    _removed(clone, progress)
+            progress.step(what)
+            machine = session.persist(
+                what, lambda: _cloned(clone, leased, template, target, login, host)
+            )
+            progress.step(f"booting {clone.name}")
+            address = _address(session, machine, clone.name)
+            known = folder / "known_hosts"
+            at = address if SSH_PORT == 22 else f"[{address}]:{SSH_PORT}"
+            known.write_text(f"{at} {host.public}\n")
+            yield Booted(address, SSH_PORT, USER, login.private, known)
+        except BaseException:
+            try:
+                _removed(clone, leased, progress)
+            except ImagectlError as error:
+                # What went wrong first is what people must hear of.
+                progress.note(
+                    f"{clone.name} could not be removed ({error.why or error}): "
+                    "`imagectl janitor apply` removes it when its lease is over"
+                )
+            raise
+        _removed(clone, leased, progress)
 
 
-def _cloned(clone: _Clone, template: Any, target: Target, login: Keys, host: Keys) -> Any:
+def _cloned(
+    clone: _Clone, leased: Leased, template: Any, target: Target, login: Keys, host: Keys
+) -> Any:
     """The running clone. Where an attempt broke off, its clone is used, or waited for."""
     vim, session, name = sdk().vim, clone.session, clone.name
     running = _running(clone)
-    machine = None if running else _ours(clone)
+    machine = None if running else _ours(clone, leased)
     if machine is None and not running:
         values = _guestinfo(name, login, host)
         config = vim.vm.ConfigSpec(
-            annotation=clone.note,
+            annotation=f"{clone.note}\n{first_claim(leased.claim, name)}",
             extraConfig=[vim.option.OptionValue(key=key, value=values[key]) for key in values],
             deviceChange=_connect(session, template, target.network),
         )
@@ -103,6 +136,9 @@ def _cloned(clone: _Clone, template: Any, target: Target, login: Keys, host: Key
         )
     if machine is None:
         machine = session.wait(f"cloning to {name}", clone.task)
+    clone.machine = machine
+    # Before it is started: what cannot be started must be known for what it is as well.
+    clone.show(leased.claim)
     state = session.read_one(machine, ("runtime.powerState",)).values["runtime.powerState"]
     if state != "poweredOn":
         session.wait(f"starting {name}", session.ask(f"starting {name}", machine.PowerOnVM_Task))
@@ -218,7 +254,7 @@ def _greets(address: str) -> bool:
     return False
 
 
-def _ours(clone: _Clone) -> Any | None:
+def _ours(clone: _Clone, leased: Leased) -> Any | None:
     """The clone, where it is there. Raises Conflict where something else has its name."""
     session, name = clone.session, clone.name
     index = session.content.searchIndex
@@ -226,18 +262,20 @@ def _ours(clone: _Clone) -> Any | None:
     if machine is None:
         return None
     values = session.read_one(machine, ("config.annotation",)).values
-    if values.get("config.annotation") != clone.note:
+    claim = read_claim(values.get("config.annotation") or "", "", name, machine._moId)
+    if claim is None or claim.resource != leased.claim.resource:
         raise Conflict(f"{name} is not ours", where=session.where)
     return machine
 
 
-def _removed(clone: _Clone, progress: Progress) -> None:
+def _removed(clone: _Clone, leased: Leased, progress: Progress) -> None:
     what = f"removing {clone.name}"
     progress.step(what)
-    clone.session.persist(what, lambda: _remove(clone), CannotTell)
+    clone.session.persist(what, lambda: _remove(clone, leased), CannotTell)
+    leased.gone()
 
 
-def _remove(clone: _Clone) -> None:
+def _remove(clone: _Clone, leased: Leased) -> None:
     """Remove the clone. What is still being made is called off, and its end waited for: until then
     there may be nothing to see, and it would come and stay."""
     session = clone.session
@@ -250,7 +288,7 @@ def _remove(clone: _Clone) -> None:
         except sdk().vmodl.MethodFault:
             if _running(clone):
                 raise
-    machine = _ours(clone)
+    machine = _ours(clone, leased)
     if machine is None:
         return
     state = session.read_one(machine, ("runtime.powerState",)).values["runtime.powerState"]

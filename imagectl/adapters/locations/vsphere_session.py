@@ -146,6 +146,12 @@ class Session:
         assert self.content is not None
         return type(ref)(ref._moId, self._instance._stub)
 
+    def machine(self, reference: str) -> Any:
+        """The machine or template that has that reference, whether it is there or not, to be asked
+        in the present session."""
+        assert self.content is not None
+        return sdk().vim.VirtualMachine(reference, self._instance._stub)
+
     def ask(self, what: str, method: Callable[..., T], *given: object, **named: object) -> T:
         """One request, not repeated: *method* of an object of pyVmomi's, with its arguments.
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -115,10 +116,15 @@ class VCenter:
         bare: bool = False,
         annotation: str = "",
         custom: Mapping[str, str] | None = None,
+        created: datetime | None = None,
+        step: timedelta = timedelta(),
+        power_state: str | None = None,
+        connection_state: str | None = None,
     ) -> None:
         """Make many machines, each with a disk of a mebibyte and a network card, or *bare* ones:
-        in a quarter of the time. In texts, ``{n}`` is the number of each, from 0, and ``{uuid}``
-        its instance UUID."""
+        in a quarter of the time. In texts, ``{n}`` is the number of each, from 0, ``{uuid}`` its
+        instance UUID, and ``{reference}`` its reference. The first was made at *created*, and each
+        of the others a *step* later."""
         self._ask(
             "fill",
             {
@@ -130,6 +136,10 @@ class VCenter:
                 "bare": bare,
                 "annotation": annotation,
                 "custom": dict(custom or {}),
+                "created": created.timestamp() if created is not None else 0,
+                "step": step.total_seconds(),
+                "power_state": power_state,
+                "connection_state": connection_state,
             },
         )
 

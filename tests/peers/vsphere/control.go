@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/find"
@@ -159,8 +160,9 @@ func (f *front) machines() []machine {
 	return described
 }
 
-// fill makes many machines at once. In texts, "{n}" is a machine's number, from 0, and "{uuid}" its
-// instance UUID. Bare ones, without a disk and a network card, take a quarter of the time.
+// fill makes many machines at once. In texts, "{n}" is a machine's number, from 0, "{uuid}" its instance
+// UUID, and "{reference}" its reference. Created is when the first was made, and Step how much later
+// each next one, in seconds. Bare ones, without a disk and a network card, take a quarter of the time.
 func (f *front) fill(in *json.Decoder) (interface{}, error) {
 	var asked struct {
 		Count      int               `json:"count"`
@@ -171,6 +173,9 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 		Bare       bool              `json:"bare"`
 		Annotation string            `json:"annotation"`
 		Custom     map[string]string `json:"custom"`
+		Created    float64           `json:"created"`
+		Step       float64           `json:"step"`
+		states
 	}
 	if err := in.Decode(&asked); err != nil {
 		return nil, err
@@ -209,12 +214,13 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 			}
 		}
 		id := uuid.New().String()
+		reference := ""
 		say := func(text string) string {
-			return strings.NewReplacer("{n}", fmt.Sprint(n), "{uuid}", id).Replace(text)
+			return strings.NewReplacer(
+				"{n}", fmt.Sprint(n), "{uuid}", id, "{reference}", reference).Replace(text)
 		}
 		task, err := folder.CreateVM(background, types.VirtualMachineConfigSpec{
 			Name:         say(asked.Name),
-			Annotation:   say(asked.Annotation),
 			GuestId:      string(types.VirtualMachineGuestOsIdentifierOtherGuest),
 			InstanceUuid: id,
 			DeviceChange: devices,
@@ -228,6 +234,12 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 			return nil, err
 		}
 		made := machineOf(info.Result.(types.ManagedObjectReference))
+		reference = made.Self.Value
+		made.Config.Annotation = say(asked.Annotation)
+		if asked.Created != 0 {
+			created := time.Unix(0, int64((asked.Created+float64(n)*asked.Step)*1e9)).UTC()
+			made.Config.CreateDate = &created
+		}
 		if err := f.setCustom(made, asked.Custom, say); err != nil {
 			return nil, err
 		}
@@ -236,6 +248,7 @@ func (f *front) fill(in *json.Decoder) (interface{}, error) {
 				return nil, err
 			}
 		}
+		asked.states.give(made)
 	}
 	return asked.Count, nil
 }
@@ -257,16 +270,31 @@ func hardware(network types.BaseVirtualDeviceBackingInfo) ([]types.BaseVirtualDe
 	return append(devices, disk, card).ConfigSpec(types.VirtualDeviceConfigSpecOperationAdd)
 }
 
+// states that a machine is given, whatever it does; those that are nil stay.
+type states struct {
+	ConnectionState *types.VirtualMachineConnectionState `json:"connection_state"`
+	PowerState      *types.VirtualMachinePowerState      `json:"power_state"`
+}
+
+func (s *states) give(vm *simulator.VirtualMachine) {
+	if s.ConnectionState != nil {
+		vm.Runtime.ConnectionState = *s.ConnectionState
+		vm.Summary.Runtime.ConnectionState = *s.ConnectionState
+	}
+	if s.PowerState != nil {
+		vm.Runtime.PowerState, vm.Summary.Runtime.PowerState = *s.PowerState, *s.PowerState
+	}
+}
+
 // change alters every machine of that name, templates too, which no client could.
 func (f *front) change(in *json.Decoder) (interface{}, error) {
 	var asked struct {
-		Name            string            `json:"name"`
-		Destroy         bool              `json:"destroy"`
-		Annotation      *string           `json:"annotation"`
-		Custom          map[string]string `json:"custom"`
-		ConnectionState *string           `json:"connection_state"`
-		PowerState      *string           `json:"power_state"`
-		Disk            *int64            `json:"disk"` // the capacity of each, in KiB
+		Name       string            `json:"name"`
+		Destroy    bool              `json:"destroy"`
+		Annotation *string           `json:"annotation"`
+		Custom     map[string]string `json:"custom"`
+		Disk       *int64            `json:"disk"` // the capacity of each, in KiB
+		states
 	}
 	if err := in.Decode(&asked); err != nil {
 		return nil, err
@@ -288,14 +316,7 @@ func (f *front) change(in *json.Decoder) (interface{}, error) {
 		if err := f.setCustom(vm, asked.Custom, func(text string) string { return text }); err != nil {
 			return nil, err
 		}
-		if asked.ConnectionState != nil {
-			state := types.VirtualMachineConnectionState(*asked.ConnectionState)
-			vm.Runtime.ConnectionState, vm.Summary.Runtime.ConnectionState = state, state
-		}
-		if asked.PowerState != nil {
-			state := types.VirtualMachinePowerState(*asked.PowerState)
-			vm.Runtime.PowerState, vm.Summary.Runtime.PowerState = state, state
-		}
+		asked.states.give(vm)
 		if asked.Disk != nil {
 			for _, disk := range disksOf(vm) {
 				disk.CapacityInKB, disk.CapacityInBytes = *asked.Disk, *asked.Disk*1024

@@ -37,6 +37,9 @@ func (f *front) before(session string, method *simulator.Method) *answer {
 	if answer := f.unreachable(method); answer != nil {
 		return answer
 	}
+	if answer := f.unusable(method); answer != nil {
+		return answer
+	}
 	return f.nameTaken(method)
 }
 
@@ -120,7 +123,7 @@ func (f *front) after(session string, method *simulator.Method, given *answer) *
 	case *types.Logout:
 		delete(f.sessions, session)
 	case *types.RetrievePropertiesEx:
-		return f.firstPage(session, call, f.hideUnreachable(given))
+		return f.firstPage(session, call, f.hideUnreachable(hideLost(given)))
 	case *types.CreateVM_Task:
 		if machine := taskMachine(given); machine != nil {
 			identify(machine, call.Config.Uuid, call.Config.InstanceUuid)

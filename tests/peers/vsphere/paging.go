@@ -114,21 +114,16 @@ func (f *front) hideUnreachable(given *answer) *answer {
 	if len(f.settings.Unreachable) == 0 {
 		return given
 	}
-	const before = `<obj type="VirtualMachine">`
 	missing := []byte(`<missingSet><path>config</path><fault><fault xsi:type="HostNotConnected"></fault>` +
 		`<localizedMessage>The host is not connected.</localizedMessage></fault></missingSet>`)
 	body := given.body
 	for _, object := range splitObjects(given.body) {
-		start := bytes.Index(object, []byte(before))
-		if start < 0 {
+		value := machineIn(object)
+		if value == "" || !f.cannotReach(
+			types.ManagedObjectReference{Type: "VirtualMachine", Value: value}) {
 			continue
 		}
-		rest := object[start+len(before):]
-		value := string(rest[:bytes.IndexByte(rest, '<')])
-		if !f.cannotReach(types.ManagedObjectReference{Type: "VirtualMachine", Value: value}) {
-			continue
-		}
-		hidden := append([]byte("<objects>"+before+value+"</obj>"), missing...)
+		hidden := append([]byte("<objects>"+machineStart+value+"</obj>"), missing...)
 		body = bytes.Replace(body, object, append(hidden, objectEnd...), 1)
 	}
 	return &answer{given.status, given.header, body}

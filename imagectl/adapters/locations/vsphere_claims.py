@@ -1,0 +1,81 @@
+"""What imagectl writes on the machines that it makes to be thrown away: whose they are, and until
+when they are needed (P2).
+
+It is one line in the machine's annotation, written in the very call that makes it, so that none is
+ever without; and, as soon as the machine is there, a custom attribute of the same name. A vCenter
+keeps that one itself: of a machine that is inaccessible, invalid or orphaned it has no
+configuration to show, and so no annotation (VirtualMachineConnectionState in the API reference).
+
+A clone takes both with it. Hence each names the machine that it was written on, and says nothing of
+any other: by its reference in the vCenter's inventory where that is known, which no other machine
+ever gets; before that, by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from imagectl.adapters.locations.vsphere_attributes import set_attributes
+from imagectl.adapters.locations.vsphere_session import Session, sdk
+from imagectl.model.resource import Claim
+
+NAME = "imagectl-claim"
+"""Of the attribute, and what the line in the annotation begins with."""
+
+_LINE = f"{NAME}: "
+
+
+def first_claim(claim: Claim, name: str) -> str:
+    """The line for a machine that is yet to be made under that name."""
+    return _LINE + _text(claim, f"name={name}")
+
+
+def read_claim(annotation: str, attribute: str, name: str, reference: str) -> Claim | None:
+    """The claim on the machine of that name and reference: the latest of those that are about it,
+    since a renewal may have reached one place and not the other. None where there is none."""
+    here = (f"name={name}", f"id={reference}")
+    lines = [line.removeprefix(_LINE) for line in annotation.splitlines() if line.startswith(_LINE)]
+    claims = [
+        claim
+        for machine, claim in map(_parsed, [*lines, attribute])
+        if claim is not None and machine in here
+    ]
+    return max(claims, key=lambda each: each.until, default=None)
+
+
+def show_claim(session: Session, machine: Any, claim: Claim) -> None:
+    """Write the claim on a machine that is there; what people have noted beside it stays."""
+    name = "noting until when a machine is needed"
+    text = _text(claim, f"id={machine._moId}")
+    values = session.read_one(machine, ("config.annotation",)).values
+    notes = (values.get("config.annotation") or "").splitlines()
+    kept = [line for line in notes if not line.startswith(_LINE)]
+    spec = sdk().vim.vm.ConfigSpec(annotation="\n".join([*kept, _LINE + text]))
+    session.wait(name, session.ask(name, machine.ReconfigVM_Task, spec=spec))
+    set_attributes(session, machine, {NAME: text})
+
+
+def attribute_of(values: Mapping[str, Any], keys: Mapping[str, int]) -> str:
+    """What the attribute says, among a machine's properties; empty where it says nothing."""
+    key = keys.get(NAME)
+    found = [each for each in values.get("customValue", ()) if each.key == key]
+    return str(getattr(found[-1], "value", "")) if found else ""
+
+
+def _text(claim: Claim, machine: str) -> str:
+    until = claim.until.astimezone(UTC).isoformat(timespec="seconds")
+    return f"{claim.catalog} {claim.resource} {until} {machine}"
+
+
+def _parsed(text: str) -> tuple[str, Claim | None]:
+    """What a text says, and of which machine."""
+    try:
+        catalog, resource, until, machine = text.strip().split(" ", 3)
+        moment = datetime.fromisoformat(until)
+    except ValueError:
+        return "", None
+    if moment.tzinfo is None:
+        return "", None
+    return machine, Claim(catalog, resource, moment.astimezone(UTC))

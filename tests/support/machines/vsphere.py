@@ -1,0 +1,65 @@
+"""A folder of a vCenter: VMware's simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from imagectl.adapters.locations.vsphere import VsphereLocation
+from imagectl.adapters.locations.vsphere_claims import show_claim
+from imagectl.model.resource import Claim
+from support.places import vsphere
+from support.places.vsphere import InVcenter
+
+
+class InFolder:
+    """Implements ``support.machines.Yard``."""
+
+    def __init__(self, place: InVcenter) -> None:
+        self.place = place
+        self.machines: VsphereLocation = place.location
+
+    def make(self, name: str, claim: Claim) -> str:
+        made = self._fill(name)
+        self.show(made, claim)
+        return made
+
+    def foreign(self, name: str) -> str:
+        return self._fill(name)
+
+    def _fill(self, name: str) -> str:
+        place = self.place
+        folder = place.settings.folder
+        place.peer.fill(1, name, datacenter=place.datacenter, folder=folder, template=False)
+        (machine,) = (each for each in place.peer.machines(name) if each.folder == folder)
+        return f"{place.admin.content.about.instanceUuid}/{machine.reference}"
+
+    def show(self, provider_id: str, claim: Claim) -> None:
+        admin = self.place.admin
+        show_claim(admin, admin.machine(provider_id.partition("/")[2]), claim)
+
+    def there(self) -> frozenset[str]:
+        vcenter = self.place.admin.content.about.instanceUuid
+        return frozenset(
+            f"{vcenter}/{each.reference}"
+            for each in self.place.peer.machines()
+            if each.folder == self.place.settings.folder
+        )
+
+    @contextmanager
+    def partial(self) -> Iterator[None]:
+        """The host of the machines does not answer."""
+        with self.place.set_for_a_while(unreachable=[self.place.datacenter]):
+            yield
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        with self.place.unreadable():
+            yield
+
+
+def opened(request: pytest.FixtureRequest, folder: Path) -> InFolder:
+    return InFolder(vsphere.opened(request, folder))
