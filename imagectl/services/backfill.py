@@ -113,7 +113,7 @@ def _fill(
             progress.stage(f"{ref} to {listed(locations)}")
         try:
             if scratch is not None:
-                _bring_back(releasing, store, snapshot, ref, scratch, progress)
+                bring_back(releasing, store, snapshot, ref, scratch, progress)
             done = place(releasing, store, ref, locations, progress, only=True)
         except ImagectlError as error:
             failed[ref] = error
@@ -123,7 +123,7 @@ def _fill(
     return Backfilled(tuple(placed), failed)
 
 
-def _bring_back(
+def bring_back(
     releasing: Releasing,
     store: ArtifactStore,
     snapshot: Snapshot,

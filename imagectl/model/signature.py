@@ -1,0 +1,54 @@
+"""Who has put their name to a cleanup plan (P4)."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from imagectl.model.cleanup import CleanupPlan
+from imagectl.model.names import Sha256
+
+
+class Role(enum.Enum):
+    """As what somebody signs."""
+
+    AUTHOR = "author"
+    APPROVAL = "approval"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Somebody's name under a plan. ``key`` is their Ed25519 public key (64 hexadecimal digits),
+    ``value`` the signature (128). ``by`` is what they call themselves: only the key proves it."""
+
+    role: Role
+    by: str
+    key: str
+    at: datetime
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPlan:
+    """A plan as its file has it. ``digest`` is over all of the plan; whoever made this value has
+    checked that each of ``signatures`` is its key's, and over this digest."""
+
+    plan: CleanupPlan
+    digest: Sha256
+    signatures: tuple[Signature, ...]
+
+    @property
+    def name(self) -> str:
+        """What events and tombstones call it: short, and enough to tell plans apart."""
+        return f"plan {self.digest[:12]}"
+
+    @property
+    def author(self) -> Signature | None:
+        """The signature of whoever made it; None where there is not exactly one, in their name."""
+        signed = [each for each in self.signatures if each.role is Role.AUTHOR]
+        return signed[0] if len(signed) == 1 and signed[0].by == self.plan.author else None
+
+    @property
+    def approvals(self) -> tuple[Signature, ...]:
+        return tuple(each for each in self.signatures if each.role is Role.APPROVAL)

@@ -1,0 +1,352 @@
+"""Apply a cleanup plan: what was decided, as far as it still holds (P1 to P5).
+
+Promises: everything is read anew, and only what the plan and today's decision have in common is
+done; each step is committed on the very generation at which the version was just judged again, so
+no protection can slip in between; the first surprise ends it, and what was done until then is
+recorded and told. Interrupted or applied again, it goes on where it stopped; what somebody brought
+back meanwhile, it does not take down again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from imagectl.errors import (
+    CannotTell,
+    Conflict,
+    Failed,
+    ImagectlError,
+    ImpossibleChange,
+    Refused,
+)
+from imagectl.model.catalog import Change, Snapshot, StepVersion
+from imagectl.model.channel import ReleasePolicy
+from imagectl.model.cleanup import CleanupPlan, Entry
+from imagectl.model.retention import Stage, Tombstone
+from imagectl.model.signature import SignedPlan
+from imagectl.model.version import VersionRef
+from imagectl.policy.evidence import SKEW, check_same_sights
+from imagectl.policy.retention import cap, check_signed
+from imagectl.policy.wording import moment
+from imagectl.services.cleanup import Cleaning, planned
+from imagectl.services.clear_store import Cleared, can_be_remade, clear_store
+from imagectl.services.deletion import Deleted, delete_buried
+from imagectl.services.judging import Judge
+from imagectl.services.ports import Progress
+from imagectl.services.release import Behind, commit, show
+from imagectl.services.undo import Unmarked, remark
+
+ATTEMPTS = 20
+"""How often a version is judged again because the catalog changed while it was judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class FallenOut:
+    """A step of the plan that is not taken, and why."""
+
+    entry: Entry
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying a plan did, or with ``dry_run`` would do.
+
+    ``done`` are the steps taken now, ``before`` those that an earlier run of the plan has taken.
+    ``deleted`` is what went from locations, also of deletions that were unfinished. ``surprise`` is
+    what ended it: everything after that is ``left``. ``kept_of`` says of images whether the store
+    still keeps what it need not.
+    """
+
+    plan: SignedPlan
+    dry_run: bool
+    done: tuple[Entry, ...]
+    before: tuple[Entry, ...]
+    fallen_out: tuple[FallenOut, ...]
+    left: tuple[Entry, ...]
+    deleted: tuple[Deleted, ...]
+    cleared: Cleared
+    unmarked: tuple[Unmarked, ...]
+    behind: tuple[Behind, ...]
+    surprise: ImagectlError | None
+
+
+def apply(
+    cleaning: Cleaning,
+    policy: ReleasePolicy,
+    signed: SignedPlan,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Applied:
+    """Do what the plan says and what still holds, oldest first, until something is not as expected.
+
+    The signatures in *signed* have been verified. Raises Refused where the plan has expired, is
+    signed by too few people, or takes down more than policy allows now; CannotTell where it is of
+    another catalog, or what was read is not everything (P3). Nothing is done then. After something
+    was done nothing is raised: see ``surprise``.
+    """
+    _check(cleaning, policy, signed)
+    plan = signed.plan
+    only = frozenset(each.version for each in plan.steps)
+    with planned(cleaning, policy, plan.scope, only=only, progress=progress) as fresh:
+        check_same_sights(plan, fresh)
+        agreed, before, fallen = _compare(cleaning, signed, fresh)
+        unfinished = _agreed_deletions(signed, fresh)
+    if dry_run:
+        done = tuple(agreed)
+        return Applied(signed, True, done, before, fallen, (), (), Cleared(), (), (), surprise=None)
+    return _Applying(cleaning, policy, signed, progress).run(agreed, before, fallen, unfinished)
+
+
+def _check(cleaning: Cleaning, policy: ReleasePolicy, signed: SignedPlan) -> None:
+    """See that the plan may be applied here and now. Raises Refused and CannotTell."""
+    releasing, plan = cleaning.releasing, signed.plan
+    now = releasing.clock.now()
+    again = "`imagectl cleanup plan --out FILE` makes a new one"
+    author = signed.author
+    if author is None:
+        raise Refused("the plan is not signed", reasons=["its author has not signed it"])
+    check_signed(policy.retention, author.key, [each.key for each in signed.approvals])
+    ends = min(plan.expires, plan.made + policy.retention.expires)
+    if now >= ends:
+        raise Refused(
+            "the plan has expired",
+            reasons=[f"it could be applied until {moment(ends)}"],
+            hint=again,
+        )
+    if plan.made - now > SKEW:
+        raise CannotTell(
+            "the plan was made at a time that is still to come; nothing was done",
+            why=f"it says {moment(plan.made)}, and it is {moment(now)}",
+            hint="set this machine's clock right",
+        )
+    allowed = cap(policy.retention, len(plan.steps) + 1_000_000_000)
+    if len(plan.steps) > allowed:
+        raise Refused(
+            "the plan takes down more than catalog/channels.yaml allows now",
+            reasons=[f"{len(plan.steps)} versions, and retention.max_count is {allowed}"],
+            hint=again,
+        )
+    catalog = releasing.catalog.snapshot(())
+    if catalog.catalog_id != plan.catalog_id:
+        raise CannotTell(
+            "the plan is of another catalog; nothing was done",
+            why=f"it is of catalog {plan.catalog_id}, and this is {catalog.catalog_id}",
+            hint="see `catalog.url` in imagectl.yaml",
+        )
+    if catalog.generation < plan.generation:
+        raise CannotTell(
+            "the catalog is older than the plan; nothing was done",
+            why=f"the plan was made at generation {plan.generation}, and the catalog is at "
+            f"{catalog.generation}: it may be a backup that was brought back",
+            hint="bring back the newest copy of the catalog",
+        )
+    if wrong := releasing.catalog.verify():
+        raise CannotTell(
+            "the catalog is not sound; nothing was done",
+            why="\n".join(wrong[:10]),
+            hint="`imagectl catalog verify` lists everything; change nothing until it is known how "
+            "that came about",
+        )
+
+
+def _compare(
+    cleaning: Cleaning, signed: SignedPlan, fresh: CleanupPlan
+) -> tuple[list[Entry], tuple[Entry, ...], tuple[FallenOut, ...]]:
+    """The plan's steps: those that are still to be taken, as they are now; those that this plan has
+    taken before; and those that are not taken any more."""
+    now = {each.version: each for each in fresh.steps}
+    agreed, other = [], []
+    for step in signed.plan.steps:
+        found = now.get(step.version)
+        if found is not None and (found.stage, found.to) == (step.stage, step.to):
+            agreed.append(found)
+        else:
+            other.append(step)
+    if not other:
+        return agreed, (), ()
+    snapshot = cleaning.releasing.catalog.snapshot(sorted({each.version.image for each in other}))
+    wanted = {each.version for each in other}
+    kept = {each.version: each for each in fresh.entries if each.version in wanted}
+    before, fallen = [], []
+    for step in other:
+        if _taken(step, signed, snapshot):
+            before.append(step)
+        else:
+            fallen.append(FallenOut(step, _why_not(step, kept.get(step.version), snapshot)))
+    return agreed, tuple(before), tuple(fallen)
+
+
+def _taken(step: Entry, signed: SignedPlan, snapshot: Snapshot) -> bool:
+    """Whether this very plan has taken the step, and nobody anything after it."""
+    staged = snapshot.stages.get(step.version)
+    return staged is not None and staged.stage is step.to and staged.reason == signed.name
+
+
+def _why_not(step: Entry, now: Entry | None, snapshot: Snapshot) -> str:
+    stage = snapshot.stage(step.version)
+    if stage is not step.stage:
+        return f"it was {step.stage.value}, and is {stage.value} now"
+    if now is None:
+        return "it is not in the plan's scope any more"
+    return "; ".join(map(str, now.reasons)) or "it goes down to another stage now"
+
+
+def _agreed_deletions(signed: SignedPlan, fresh: CleanupPlan) -> list[Tombstone]:
+    """Begun deletions that are still open: those in the plan, and those that it began itself."""
+    planned_ones = {(each.placement, each.at) for each in signed.plan.unfinished}
+    return [
+        each
+        for each in fresh.unfinished
+        if each.reason == signed.name or (each.placement, each.at) in planned_ones
+    ]
+
+
+class _Applying:
+    """One run over a plan's steps."""
+
+    def __init__(
+        self,
+        cleaning: Cleaning,
+        policy: ReleasePolicy,
+        signed: SignedPlan,
+        progress: Progress | None,
+    ) -> None:
+        self._cleaning = cleaning
+        self._signed = signed
+        self._progress = progress
+        self._done: list[Entry] = []
+        self._fallen: list[FallenOut] = []
+        self._deleted: list[Deleted] = []
+        self._judge = Judge(cleaning, policy, signed.name)
+
+    def run(
+        self,
+        agreed: Sequence[Entry],
+        before: Sequence[Entry],
+        fallen: Sequence[FallenOut],
+        unfinished: Sequence[Tombstone],
+    ) -> Applied:
+        releasing = self._cleaning.releasing
+        self._fallen.extend(fallen)
+        surprise: ImagectlError | None = None
+        begun = 0
+        try:
+            self._delete(unfinished)
+            self._judge.begin(agreed)
+            for step in agreed:
+                begun += 1
+                self._take(step)
+        except ImagectlError as error:
+            surprise = error
+        stepped = [*before, *self._done]
+        unmarked = tuple(remark(releasing, [each.version for each in stepped], self._progress))
+        images = sorted({each.version.image for each in stepped})
+        behind: tuple[Behind, ...] = ()
+        try:
+            behind = show(releasing, images)
+        except ImagectlError as error:
+            surprise = surprise or error
+        cleared = Cleared()
+        if surprise is None:
+            cleared = self._clear([*before, *self._done])
+        return Applied(
+            self._signed,
+            False,
+            tuple(self._done),
+            tuple(before),
+            tuple(self._fallen),
+            tuple(agreed[begun:]),
+            tuple(self._deleted),
+            cleared,
+            unmarked,
+            behind,
+            surprise,
+        )
+
+    def _take(self, step: Entry) -> None:
+        """Take one step down, or say why it is not taken any more. Raises what is a surprise."""
+        assert step.to is not None
+        if self._progress is not None:
+            self._progress.step(f"{step.version} to {step.to.value}")
+        if step.to is Stage.DELETED:
+            self._check_sources(step.version)
+        for attempt in range(ATTEMPTS):
+            generation, reasons = self._judge.again(step)
+            if reasons:
+                self._fallen.append(FallenOut(step, "; ".join(reasons)))
+                return
+            try:
+                replayed = commit(
+                    self._cleaning.releasing.catalog, self._change(step, generation)
+                ).replayed
+            except Conflict:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                continue
+            except ImpossibleChange as refused:
+                raise Conflict(
+                    f"{step.version} stays as it is: {refused.what}",
+                    why="the catalog itself refused a step that policy had allowed",
+                    hint="nothing after it was done; make a new plan",
+                ) from refused
+            if replayed and not self._is_at(step):
+                why = "this plan has taken it down before, and it was brought back since"
+                self._fallen.append(FallenOut(step, why))
+                return
+            self._done.append(step)
+            if step.to is Stage.DELETED:
+                ref = step.version
+                snapshot = self._cleaning.releasing.catalog.snapshot((ref.image,))
+                self._delete([each for each in snapshot.buried(ref) if each.open])
+            return
+
+    def _change(self, step: Entry, generation: int) -> Change:
+        assert step.to is not None
+        named = f"{self._signed.digest} {step.version} {step.to.value}"
+        return Change(
+            f"cleanup {hashlib.sha256(named.encode()).hexdigest()}",
+            generation,
+            self._cleaning.releasing.actor,
+            "cleanup apply",
+            self._signed.name,
+            self._cleaning.releasing.clock.now(),
+            (StepVersion(step.version, step.to),),
+        )
+
+    def _is_at(self, step: Entry) -> bool:
+        ref = step.version
+        return self._cleaning.releasing.catalog.snapshot((ref.image,)).stage(ref) is step.to
+
+    def _delete(self, tombstones: Sequence[Tombstone]) -> None:
+        for each in delete_buried(self._cleaning.releasing, tombstones, self._progress):
+            self._deleted.append(each)
+
+    def _check_sources(self, ref: VersionRef) -> None:
+        """What it takes to make the version again has to be here before it is deleted (P5)."""
+        version = self._cleaning.releasing.catalog.snapshot((ref.image,)).versions[ref]
+        if not can_be_remade(version) or version.origin is None:
+            return  # the store keeps its artifacts then
+        for what, sha256 in (("lock", version.origin.lock), ("sources", version.origin.source)):
+            try:
+                self._cleaning.store.verify(sha256)
+            except ImagectlError as problem:
+                raise Failed(
+                    f"{ref} is not deleted: its {what} cannot be read from the artifact store",
+                    where=str(ref),
+                    why=f"{problem.what}; without them it could not be made again",
+                    hint="bring the store back from a backup, or hold the version: "
+                    f"`imagectl hold {ref} --reason TEXT`",
+                ) from problem
+
+    def _clear(self, stepped: Collection[Entry]) -> Cleared:
+        images = {each.version.image for each in stepped if each.to is Stage.DELETED}
+        images |= {each.tombstone.placement.version.image for each in self._deleted}
+        if not images:
+            return Cleared()
+        if self._progress is not None:
+            self._progress.step("clearing the artifact store")
+        return clear_store(self._cleaning, images)

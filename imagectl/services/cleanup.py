@@ -1,0 +1,167 @@
+"""Plan a cleanup: read all that it has to rest on, and let policy decide (P2, P3, P4).
+
+Promises: every location of the scope and every published tree is read anew for each plan, all
+locations at the same time; what cannot be read ends it. What nobody asked for is not read at all.
+Nothing is changed here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from imagectl.errors import BadUsage, CannotTell, ImagectlError, NotFound, summed_up
+from imagectl.model.channel import ReleasePolicy
+from imagectl.model.cleanup import CleanupPlan, CleanupRequest, Scope
+from imagectl.model.names import ImageName, LocationName
+from imagectl.model.published import PublishedCatalog
+from imagectl.model.version import VersionRef
+from imagectl.model.view import View
+from imagectl.policy.cleanup import plan_cleanup
+from imagectl.policy.promotion import find_image
+from imagectl.policy.wording import listed, nearest
+from imagectl.services.abreast import abreast
+from imagectl.services.ports import ArtifactStore, Progress, PublishedTree, Receipts
+from imagectl.services.release import Releasing
+
+ATTEMPTS = 3
+"""How often everything is read anew where the catalog changed while it was read: what a build has
+just placed is in the catalog, and not in a view that began before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """What a cleanup needs of the outside world.
+
+    ``trees`` are the published trees, by where they are. ``undisturbed`` keeps builds of an image
+    from beginning for as long as it is held, and raises Conflict where one is running: only then is
+    it certain that nobody is about to need a file of the store that no version needs.
+    """
+
+    releasing: Releasing
+    store: ArtifactStore
+    trees: Mapping[str, PublishedTree]
+    receipts: Receipts
+    undisturbed: Callable[[ImageName], AbstractContextManager[object]]
+
+
+def scope_of(
+    releasing: Releasing,
+    images: Collection[ImageName] = (),
+    locations: Collection[LocationName] = (),
+) -> Scope:
+    """The scope of a plan about these images and locations; where none are named, about all.
+
+    Raises NotFound for what there is not, and BadUsage where the project has no location.
+    """
+    if not releasing.locations:
+        raise BadUsage(
+            "there is no location to look at", hint="imagectl.yaml names them under `locations`"
+        )
+    for name in locations:
+        if name not in releasing.locations:
+            raise NotFound(
+                f"there is no location {name}",
+                why=f"imagectl.yaml names {listed(releasing.locations)}",
+                hint=nearest(name, releasing.locations),
+            )
+    if images:
+        snapshot = releasing.catalog.snapshot(tuple(images))
+        for image in images:
+            find_image(snapshot, image)
+    return Scope(
+        tuple(sorted(set(images))),
+        tuple(sorted(set(locations or releasing.locations))),
+        narrowed=bool(locations),
+    )
+
+
+@contextmanager
+def planned(
+    cleaning: Cleaning,
+    policy: ReleasePolicy,
+    scope: Scope,
+    *,
+    only: frozenset[VersionRef] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[CleanupPlan]:
+    """The plan of now, whose entries can be had for as long as the block runs. *only*: see
+    ``CleanupRequest``.
+
+    Raises what a location or a tree raises that cannot be read, and CannotTell where what was read
+    is not everything (P3).
+    """
+    releasing = cleaning.releasing
+    request = CleanupRequest(scope, releasing.actor, only)
+    for attempt in range(ATTEMPTS):
+        # In this order: what is shown or placed before the catalog is read cannot be ahead of it.
+        began = releasing.catalog.snapshot(()).generation
+        published = _published(cleaning.trees)
+        views = _views(releasing, scope.locations, progress)
+        if progress is not None:
+            progress.step("reading the catalog")
+        with releasing.catalog.stock() as stock:
+            resolved = cleaning.receipts.latest()
+            try:
+                plan = plan_cleanup(
+                    stock, policy, views, published, resolved, request, releasing.clock.now()
+                )
+            except CannotTell:
+                if stock.generation == began or attempt + 1 == ATTEMPTS:
+                    raise
+                continue
+            yield plan
+            return
+
+
+def _published(trees: Mapping[str, PublishedTree]) -> Mapping[str, PublishedCatalog]:
+    """What each tree shows, but for those where nothing was published yet."""
+    shown = {}
+    for where, tree in trees.items():
+        try:
+            shown[where] = tree.catalog()
+        except NotFound:
+            continue
+    return shown
+
+
+def _views(
+    releasing: Releasing, names: Sequence[LocationName], progress: Progress | None
+) -> tuple[View, ...]:
+    """A new view of each location. Raises where one cannot be read, after all were tried."""
+    tasks: dict[LocationName, Callable[[], View]] = {}
+    for name in names:
+        location = releasing.locations.get(name)
+        if location is None:
+            raise CannotTell(
+                f"{name} cannot be read: imagectl.yaml has no such location any more",
+                where=name,
+                hint="add it again, or make another plan",
+            )
+        tasks[name] = partial(location.view, releasing.clock.now)
+    if progress is not None:
+        progress.step(f"listing {listed(names)}")
+    views: dict[LocationName, View] = {}
+    failed: dict[str, ImagectlError] = {}
+    with abreast(tasks, threading.Event()) as outcomes:
+        for name, outcome in outcomes:
+            if isinstance(outcome, ImagectlError):
+                failed[name] = outcome
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                views[name] = outcome
+                if progress is not None and len(tasks) > 1:
+                    progress.step(f"{name}: {len(outcome.found)} things seen")
+    if len(failed) == 1:
+        raise next(iter(failed.values()))
+    if failed:
+        raise summed_up(
+            f"{listed(failed)} cannot be read; nothing was done",
+            failed,
+            counting=list(failed),
+        )
+    return tuple(views[name] for name in names)

@@ -1,0 +1,151 @@
+"""Delete what tombstones name: the only place where something that consumers could have pulled is
+taken away for good.
+
+Promises (P2): nothing is deleted but what the catalog itself recorded as placed, and has buried;
+just before each deletion the catalog is read again, and the location says live that it is that very
+thing, and ours. What cannot be told, or is something else, ends the work: nothing after it is
+touched. Only what the location then says is not there any more is recorded as gone. Killed at any
+point, it can be begun again with what is still open (P7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from imagectl.errors import CannotTell, Conflict, Failed, NotFound
+from imagectl.model.catalog import ConfirmGone, Operation, Snapshot
+from imagectl.model.retention import Stage, Tombstone
+from imagectl.model.version import Placement
+from imagectl.model.view import Ownership
+from imagectl.services.ledger import write_down
+from imagectl.services.ports import Location, Progress
+from imagectl.services.release import Releasing
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What became of one tombstone: ``was_there`` is False where the thing was gone already."""
+
+    tombstone: Tombstone
+    was_there: bool
+
+
+def delete_buried(
+    releasing: Releasing, tombstones: Iterable[Tombstone], progress: Progress | None = None
+) -> Iterator[Deleted]:
+    """Delete what *tombstones* name, one after the other, and record what is gone.
+
+    Raises, at the first surprise, Conflict where it was brought back or is not ours, Corrupt where
+    it is something else, CannotTell where that cannot be told, Failed where it is still there
+    afterwards. What was given until then is done and recorded.
+    """
+    for tombstone in tombstones:
+        placement = tombstone.placement
+        if progress is not None:
+            progress.step(f"deleting {placement.version} from {placement.location}")
+        location = _find(releasing, placement)
+        was_there = _is_there(releasing, location, placement)
+        # Read again: whoever has brought the version back meanwhile does not lose it (P2).
+        now = releasing.catalog.snapshot((placement.version.image,))
+        if not _is_open(now, tombstone, f"{placement.version} was brought back meanwhile"):
+            continue
+        try:
+            location.delete(placement)
+        except NotFound as elsewhere:  # it is not gone: the location means another place now
+            raise CannotTell(
+                elsewhere.what, where=elsewhere.where, why=elsewhere.why, hint=elsewhere.hint
+            ) from elsewhere
+        if _is_there(releasing, location, placement):
+            _check_left_to_others(releasing, location, placement)
+        _confirm(releasing, tombstone)
+        yield Deleted(tombstone, was_there)
+
+
+def _find(releasing: Releasing, placement: Placement) -> Location:
+    location = releasing.locations.get(placement.location)
+    if location is None:
+        raise CannotTell(
+            f"whether {placement.version} is still in {placement.location} cannot be told",
+            where=f"{placement.provider_id} in {placement.location}",
+            why=f"imagectl.yaml has no location {placement.location} any more",
+            hint="add it again until this is done",
+        )
+    return location
+
+
+def _is_there(releasing: Releasing, location: Location, placement: Placement) -> bool:
+    """Read live. Raises Corrupt, Conflict, and CannotTell, which are surprises."""
+    try:
+        location.verify(placement, releasing.clock.now())
+    except NotFound:
+        return False
+    return True
+
+
+def _is_open(snapshot: Snapshot, tombstone: Tombstone, brought_back: str) -> bool:
+    """Whether it is still to be deleted; False where another process has seen to that meanwhile.
+
+    Raises Conflict, saying *brought_back*, where the version was undeleted.
+    """
+    ref = tombstone.placement.version
+    known = [
+        each
+        for each in snapshot.buried(ref)
+        if (each.placement, each.at) == (tombstone.placement, tombstone.at)
+    ]
+    if snapshot.stage(ref) is not Stage.DELETED or any(each.returned for each in known):
+        raise Conflict(
+            brought_back,
+            where=f"{tombstone.placement.provider_id} in {tombstone.placement.location}",
+            hint=f"`imagectl cleanup undelete {ref}` goes on bringing it back",
+        )
+    return any(each.open for each in known)
+
+
+def _check_left_to_others(releasing: Releasing, location: Location, placement: Placement) -> None:
+    """The same bytes may be another version's too, in a place that names things by their digest.
+    Then they stay, and only our mark of this version has gone. Raises Failed where it has not."""
+    view = location.view(releasing.clock.now)
+    if not view.complete:
+        raise CannotTell(
+            f"whether {placement.version} was deleted from {location.name} cannot be told",
+            where=view.scope,
+            why="; ".join(view.gaps),
+            hint="apply the plan again: it goes on where it stopped",
+        )
+    ours = Ownership(
+        releasing.catalog.snapshot(()).catalog_id,
+        placement.version,
+        placement.format,
+        placement.architecture,
+        placement.sha256,
+    )
+    there = [each for each in view.found if each.provider_id == placement.provider_id]
+    if not there or any(each.owner == ours for each in there):
+        raise Failed(
+            f"{placement.version} is still in {location.name} after it was deleted",
+            where=placement.provider_id,
+            why="the location took the deletion, and still has it",
+            hint="apply the plan again: it goes on where it stopped, and looks again",
+        )
+
+
+def _confirm(releasing: Releasing, tombstone: Tombstone) -> None:
+    placement = tombstone.placement
+    ref = placement.version
+
+    def operations(snapshot: Snapshot) -> Sequence[Operation]:
+        lost = (
+            f"{ref} was brought back while it was being deleted from {placement.location}, where "
+            "it is NOT any more"
+        )
+        return [ConfirmGone(tombstone)] if _is_open(snapshot, tombstone, lost) else []
+
+    write_down(
+        releasing,
+        ref.image,
+        "confirm gone",
+        f"{ref} from {placement.location} ({tombstone.reason})",
+        operations,
+    )
