@@ -15,13 +15,20 @@ from support.examples import (
     NOW,
     STABLE,
     change,
+    confirm,
     end,
+    end_lease,
+    hold,
     intend,
     intent,
+    lease,
     move,
     place,
     record,
     ref,
+    step,
+    tombstone,
+    unhold,
 )
 from support.strategies import histories
 
@@ -42,6 +49,7 @@ from imagectl.model.catalog import (
 )
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
+from imagectl.model.retention import Stage
 from imagectl.model.version import VersionRef
 
 EMPTY = Snapshot("id", 0)
@@ -259,3 +267,95 @@ def test_a_placement_that_is_renewed_ends_no_intent() -> None:
     begun = fold("id", [change("a", 0, record(ONE), place(ONE), intend(ONE))])
     renewed = apply_change(begun, change("b", 1, place(ONE, at=NOW + timedelta(hours=1))))
     assert renewed.intended(ref(ONE)) == (intent(ONE),)
+
+
+PLACED = change("a", 0, record(ONE), place(ONE, "dc1"), place(ONE, "local"))
+DOWN = change("b", 1, *step(ONE))
+LATER = NOW + timedelta(hours=2)
+
+
+def after(*changes: Change) -> Snapshot:
+    return fold("id", changes)
+
+
+@pytest.mark.parametrize("stage", list(Stage)[1:4])
+def test_each_stage_but_the_last_is_taken_back(stage: Stage) -> None:
+    """P5."""
+    stages = list(Stage)
+    down = stages[1 : stages.index(stage) + 1]
+    now = after(PLACED, change("b", 1, *step(ONE, *down, Stage.ACTIVE)))
+    assert now.stage(ref(ONE)) is Stage.ACTIVE
+    assert len(now.placed(ref(ONE))) == 2
+
+
+def test_holds_are_each_persons_own() -> None:
+    as_bob = replace(change("c", 2, hold(ONE), reason="audit"), actor="bob")
+    now = after(PLACED, change("b", 1, hold(ONE)), as_bob)
+    now = apply_change(now, change("d", 3, hold(ONE), reason="again"))
+    assert [(each.by, each.reason) for each in now.holds[ref(ONE)]] == [
+        ("bob", "audit"),
+        ("alice", "again"),
+    ]
+    now = apply_change(now, change("e", 4, unhold(ONE, "bob")))
+    assert [each.by for each in now.holds[ref(ONE)]] == ["alice"]
+    assert apply_change(now, change("f", 5, unhold(ONE))).holds == {}
+
+
+def test_a_lease_is_renewed_and_remembers_since_when() -> None:
+    renewed = replace(change("c", 2, lease(ONE, hours=9)), at=LATER)
+    now = after(PLACED, change("b", 1, lease(ONE), lease(ONE, "ci-8")), renewed)
+    found = {each.consumer: (each.since, each.until) for each in now.leases[ref(ONE)]}
+    assert found["ci-7"] == (NOW, NOW + timedelta(hours=9))
+    now = apply_change(now, change("d", 3, end_lease(ONE), end_lease(ONE, "ci-8")))
+    assert now.leases == {}
+
+
+def test_a_tombstone_ends_when_the_location_says_that_it_is_gone() -> None:
+    now = after(PLACED, DOWN, replace(change("c", 2, confirm(ONE, "dc1")), at=LATER))
+    gone, waiting = now.buried(ref(ONE))
+    assert gone == replace(tombstone(ONE, "dc1"), gone=LATER)
+    assert waiting == tombstone(ONE)
+    assert waiting.open
+    assert not gone.open
+    with pytest.raises(ImpossibleChange, match="not waiting"):
+        apply_change(now, change("d", 3, confirm(ONE, "dc1")))
+
+
+def test_what_is_brought_back_is_not_deleted_by_who_began_before() -> None:
+    """P2: a cleanup that was held up must not take a new placement for its own."""
+    back = change("c", 2, *step(ONE, Stage.QUARANTINED))
+    now = after(PLACED, DOWN, back)
+    assert now.stage(ref(ONE)) is Stage.QUARANTINED
+    with pytest.raises(ImpossibleChange, match="not waiting"):
+        apply_change(now, change("d", 3, confirm(ONE)))
+    now = apply_change(now, replace(change("d", 3, place(ONE)), at=LATER))
+    dc1, local = now.buried(ref(ONE))
+    assert local == replace(tombstone(ONE), returned=LATER)
+    assert dc1.open
+    now = apply_change(now, replace(change("e", 4, *step(ONE, Stage.DELETED)), at=LATER))
+    with pytest.raises(ImpossibleChange, match="not waiting"):
+        apply_change(now, change("f", 5, ConfirmGone(replace(local, returned=None))))
+    assert len(now.buried(ref(ONE))) == 3
+
+
+@given(histories())
+def test_whatever_happens_heads_are_there_and_deletions_have_tombstones(
+    history: list[Change],
+) -> None:
+    """P1 and P2, over anything that a catalog accepts."""
+    before = EMPTY
+    for each in history:
+        now = apply_change(before, each)
+        for (image, _), channel in now.channels.items():
+            assert now.stage(VersionRef(image, channel.head.version)) is Stage.ACTIVE
+        for at in now.versions:
+            if now.stage(at) is Stage.DELETED:
+                assert not now.placed(at)
+                assert not now.intended(at)
+        for at, placed in before.placements.items():
+            left = {each.key for each in now.placed(at)}
+            for lost in (one for one in placed if one.key not in left):
+                assert any(stone.placement.key == lost.key for stone in now.buried(at))
+        for at, stones in before.tombstones.items():
+            assert len(now.buried(at)) >= len(stones), "tombstones are kept for ever"
+        before = now
