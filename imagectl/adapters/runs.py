@@ -127,18 +127,26 @@ def look(root: Path) -> tuple[Seen, ...]:
     if not root.is_dir():
         return ()
     with _serial(root):
-        return tuple(_seen(each) for each in sorted(root.iterdir()) if each.is_dir())
+        return tuple(seen for each in sorted(root.iterdir()) if (seen := _seen(each)) is not None)
 
 
-def _seen(folder: Path) -> Seen:
-    lock = folder / "lock"
+def _seen(folder: Path) -> Seen | None:
+    """What is there; None where that is no run, or has just gone: runs remove themselves when they
+    end, and their lock last."""
     alive = False
-    with contextlib.suppress(FileNotFoundError), lock.open("rb") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            alive = True
-    began = (lock if lock.exists() else folder).stat().st_mtime
+    try:
+        began = folder.stat().st_mtime
+        with (folder / "lock").open("rb") as lock:
+            began = os.fstat(lock.fileno()).st_mtime
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                alive = True
+    except FileNotFoundError:
+        if not folder.is_dir():
+            return None
+    except NotADirectoryError:
+        return None
     return Seen(folder.name, folder, alive, datetime.fromtimestamp(began, UTC))
 
 
@@ -146,12 +154,12 @@ def collect(root: Path, run_id: str, check: Callable[[Seen], None]) -> tuple[int
     """End and remove one dead run, after *check* of what it is now has not raised; the processes
     that were ended. What is gone is fine. Raises Conflict where it lives."""
     folder = root / run_id
-    if not folder.is_dir():
+    if not root.is_dir():
         return ()
     with _serial(root):
-        if not folder.is_dir():
-            return ()
         seen = _seen(folder)
+        if seen is None:
+            return ()
         if seen.alive:
             raise Conflict(
                 f"run {run_id} is needed", where=str(folder), why="its process is running"

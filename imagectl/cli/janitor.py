@@ -98,7 +98,7 @@ class TriedDocument(TypedDict):
         Literal["collected", "kept", "failed"],
         "`kept`: read again right before, it was needed, or not ours",
     ]
-    why: Annotated[str, "why it was kept, or failed"]
+    why: Annotated[str, "why it was kept, or failed; of what was collected: what stays of it"]
     tries: Annotated[int, "how often collecting it has failed so far"]
 
 
@@ -412,6 +412,9 @@ def _lines(applied: Applied) -> Iterator[str]:
 
     collected = applied.having(Outcome.COLLECTED)
     yield f"{counted(len(collected), 'thing')} collected, {applied.left} left to collect"
+    for each in collected:
+        if each.why:
+            yield f"  {each.found.name} in {each.place} went, but {each.why}"
     for each in applied.having(Outcome.KEPT):
         yield f"  kept    {each.found.name} in {each.place}: {each.why}"
     for each in applied.having(Outcome.FAILED):

@@ -131,7 +131,8 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One thing that was to be collected. ``tries`` counts the failures so far, this one too."""
+    """One thing that was to be collected. ``why`` it was kept or has failed; of what was collected,
+    what stays of it all the same. ``tries`` counts the failures so far, this one too."""
 
     place: str
     found: FoundResource
@@ -254,7 +255,7 @@ class _Round:
         if not is_over(due.claim, entry, now):
             return Tried(place.place, due.found, Outcome.KEPT, "its lease was renewed"), None
         try:
-            place.collect(due.found, now)
+            stays = place.collect(due.found, now)
         except Interrupted:
             raise
         except Conflict as conflict:
@@ -264,7 +265,7 @@ class _Round:
             return self._failed(place, due, entry, error), error
         if entry is not None:
             self._ledger.end(entry.id)
-        return Tried(place.place, due.found, Outcome.COLLECTED), None
+        return Tried(place.place, due.found, Outcome.COLLECTED, stays or ""), None
 
     def _failed(
         self, place: Machines, due: Due, entry: Resource | None, error: ImagectlError

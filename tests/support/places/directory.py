@@ -70,9 +70,9 @@ class OnDisk:
             case Fault.CONTAINER_GONE:
                 return self._gone()
             case Fault.PART_UNREACHABLE:
-                return self._closed(self.root / "sha256", 0o000)
+                return closed(self.root / "sha256", 0o000)
             case Fault.CREDENTIAL_NARROW:
-                return self._closed(self.root, 0o555)
+                return closed(self.root, 0o555)
             case _:
                 return "a file system has no such thing; what it has, tests of its own cause"
 
@@ -81,24 +81,25 @@ class OnDisk:
         shutil.rmtree(self.root, ignore_errors=True)
         yield
 
-    @contextmanager
-    def _closed(self, folder: Path, mode: int) -> Iterator[None]:
-        """The folder's mode is that one, and we are not root, who may do anything."""
-        folder.mkdir(parents=True, exist_ok=True)
-        before = folder.stat().st_mode
-        folder.chmod(mode)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(NOBODY)
-        try:
-            yield
-        finally:
-            if root:
-                os.seteuid(0)
-            folder.chmod(before)
-
     def requests(self) -> int:
         return 0
+
+
+@contextmanager
+def closed(folder: Path, mode: int) -> Iterator[None]:
+    """The folder's mode is that one, and we are not root, who may do anything."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = folder.stat().st_mode
+    folder.chmod(mode)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(before)
 
 
 def opened(request: pytest.FixtureRequest, folder: Path) -> OnDisk:
