@@ -1,8 +1,9 @@
-"""``imagectl history``: who moved which channel, when and why."""
+"""``imagectl history``: who moved which channel, and kept or took away what, when and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
@@ -11,13 +12,23 @@ from imagectl.cli.arguments import CHANNEL, IMAGE
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
+from imagectl.model.catalog import (
+    ConfirmGone,
+    HoldVersion,
+    RestoreVersion,
+    RevokeVersion,
+    StepVersion,
+    UnholdVersion,
+)
 from imagectl.model.channel import MoveKind
 from imagectl.policy.wording import moment
 
 if TYPE_CHECKING:
-    from imagectl.model.catalog import Snapshot
+    from imagectl.model.catalog import Operation, Snapshot
     from imagectl.model.channel import Move
+    from imagectl.model.event import Event
     from imagectl.model.names import ChannelName, ImageName, VersionId
+    from imagectl.model.version import VersionRef
 
 
 class MoveDocument(TypedDict):
@@ -34,10 +45,26 @@ class MoveDocument(TypedDict):
     generation: Annotated[int, "the catalog generation that the move made"]
 
 
+class ActDocument(TypedDict):
+    """Something that was done to a version."""
+
+    at: Annotated[str, "when"]
+    version: Annotated[str, "IMAGE@VERSION"]
+    act: Annotated[
+        Literal["hold", "unhold", "revoke", "restore", "stage", "gone"],
+        "`stage`: it came to another stage; `gone`: a location has it no more",
+    ]
+    what: Annotated[str, "the stage, the location, or whose hold it was; else empty"]
+    by: Annotated[str, "who"]
+    reason: Annotated[str, "why, as they said; may be empty"]
+    generation: Annotated[int, "the catalog generation that it made"]
+
+
 class History(TypedDict):
-    """Moves of channels."""
+    """Moves of channels, and what was done to versions."""
 
     moves: Annotated[list[MoveDocument], "newest first"]
+    acts: Annotated[list[ActDocument], "newest first; none where one CHANNEL is asked for"]
 
 
 _DONE = {
@@ -65,7 +92,8 @@ _DONE = {
 def command(invocation: Invocation, channel: ChannelName | None, image: ImageName | None) -> None:
     """Show who moved which channel when, and why; newest first.
 
-    A history is only ever added to: a rollback is a move of its own.
+    Without CHANNEL also who held, revoked, restored or took down which version. A history is only
+    ever added to: a rollback is a move of its own. `imagectl lease list` shows leases.
     """
     from imagectl.policy.promotion import check_channel, find_image
 
@@ -76,6 +104,7 @@ def command(invocation: Invocation, channel: ChannelName | None, image: ImageNam
     if channel is not None and all(name != channel for _, name in snapshot.channels):
         check_channel(project.policy, channel)
     moves = _moves(snapshot, channel)
+    acts = [] if channel is not None else list(_acts(project.catalog.events(), image))[::-1]
     invocation.out.answer(
         History(
             moves=[
@@ -91,11 +120,12 @@ def command(invocation: Invocation, channel: ChannelName | None, image: ImageNam
                     generation=move.generation,
                 )
                 for of, name, before, move in moves
-            ]
+            ],
+            acts=acts,
         ),
-        _lines(moves),
+        _lines(moves, acts),
     )
-    if not moves:
+    if not moves and not acts:
         invocation.out.say("nothing has been released there yet")
 
 
@@ -113,9 +143,75 @@ def _moves(snapshot: Snapshot, wanted: ChannelName | None) -> Sequence[_Step]:
     return sorted(steps, key=lambda step: (-step[3].generation, step[0], step[1]))
 
 
-def _lines(moves: Sequence[_Step]) -> Iterator[str]:
-    for image, name, before, move in moves:
-        came_from = f"{before} -> " if before else ""
-        yield f"{moment(move.at)}  {image}:{name}  {came_from}{move.version}"
-        why = f": {move.reason}" if move.reason and move.kind is not MoveKind.ENTRY else ""
-        yield f"    {_DONE[move.kind]} {move.by}{why}"
+def _acts(events: Iterable[Event], image: ImageName | None) -> Iterator[ActDocument]:
+    """What was done to versions, oldest first."""
+    for event in events:
+        for operation in event.change.operations:
+            act = _act(operation)
+            if act is None or (image is not None and act[0].image != image):
+                continue
+            ref, name, what = act
+            yield ActDocument(
+                at=stamp(event.change.at),
+                version=str(ref),
+                act=name,
+                what=what,
+                by=event.change.actor,
+                reason=event.change.reason,
+                generation=event.generation,
+            )
+
+
+_Act = Literal["hold", "unhold", "revoke", "restore", "stage", "gone"]
+
+
+def _act(operation: Operation) -> tuple[VersionRef, _Act, str] | None:
+    match operation:
+        case HoldVersion(ref):
+            return ref, "hold", ""
+        case UnholdVersion(ref, by):
+            return ref, "unhold", by
+        case RevokeVersion(ref):
+            return ref, "revoke", ""
+        case RestoreVersion(ref):
+            return ref, "restore", ""
+        case StepVersion(ref, stage):
+            return ref, "stage", stage.value
+        case ConfirmGone(tombstone):
+            return tombstone.placement.version, "gone", tombstone.placement.location
+        case _:
+            return None
+
+
+def _lines(moves: Sequence[_Step], acts: Sequence[ActDocument]) -> Iterator[str]:
+    told = [
+        (move.generation, list(_told(image, name, before, move)))
+        for image, name, before, move in moves
+    ]
+    told += [(act["generation"], list(_told_act(act))) for act in acts]
+    for _, lines in sorted(told, key=lambda each: -each[0]):
+        yield from lines
+
+
+def _told(
+    image: ImageName, name: ChannelName, before: VersionId | None, move: Move
+) -> Iterator[str]:
+    came_from = f"{before} -> " if before else ""
+    yield f"{moment(move.at)}  {image}:{name}  {came_from}{move.version}"
+    why = f": {move.reason}" if move.reason and move.kind is not MoveKind.ENTRY else ""
+    yield f"    {_DONE[move.kind]} {move.by}{why}"
+
+
+def _told_act(act: ActDocument) -> Iterator[str]:
+    done = {
+        "hold": "held",
+        "unhold": "no longer held",
+        "revoke": "REVOKED",
+        "restore": "restored",
+        "stage": act["what"],
+        "gone": f"gone from {act['what']}",
+    }[act["act"]]
+    whose = f" (the hold of {act['what']})" if act["act"] == "unhold" else ""
+    why = f": {act['reason']}" if act["reason"] else ""
+    yield f"{moment(datetime.fromisoformat(act['at']))}  {act['version']}  {done}"
+    yield f"    by {act['by']}{whose}{why}"

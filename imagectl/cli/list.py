@@ -10,6 +10,7 @@ import click
 
 from imagectl.cli.arguments import IMAGE
 from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.keeping import Keeping, in_short, keeping
 from imagectl.cli.text import age, size, stamp, table
 from imagectl.cli.verb import Verb
 from imagectl.errors import NotFound
@@ -43,6 +44,7 @@ class ListedVersion(TypedDict):
         Literal["yes", "no", "unproven"] | None,
         "whether its lock is known to give the same bytes again; null where it has no lock",
     ]
+    keeping: Annotated[Keeping, "what protects it, and how far it is on its way down"]
 
 
 class ListedImage(TypedDict):
@@ -92,14 +94,14 @@ def command(invocation: Invocation, images: tuple[ImageName, ...]) -> None:
                 hint=nearest(image, known),
             )
     names = sorted(set(images)) or known
+    now = project.clock.now()
     document = Listed(
         generation=snapshot.generation,
         images=[
-            _image(name, snapshot, project.policy.names, defined=name in project.image_names)
+            _image(name, snapshot, project.policy.names, now, defined=name in project.image_names)
             for name in names
         ],
     )
-    now = project.clock.now()
     invocation.out.answer(
         document, _versions(document, now) if images else _channels(document, now)
     )
@@ -108,7 +110,12 @@ def command(invocation: Invocation, images: tuple[ImageName, ...]) -> None:
 
 
 def _image(
-    name: ImageName, snapshot: Snapshot, order: Sequence[ChannelName], *, defined: bool
+    name: ImageName,
+    snapshot: Snapshot,
+    order: Sequence[ChannelName],
+    now: datetime,
+    *,
+    defined: bool,
 ) -> ListedImage:
     known = [channel for image, channel in snapshot.channels if image == name]
     channels = [*order, *sorted(each for each in known if each not in order)]
@@ -127,6 +134,7 @@ def _image(
                 channels=[channel for channel, head in heads.items() if head == version.id],
                 unfinished=sorted({each.location for each in snapshot.intended(version.ref)}),
                 reproducible=version.origin.reproducible.value if version.origin else None,
+                keeping=keeping(snapshot, version.ref, now),
             )
             for version in reversed(snapshot.of(name))
         ],
@@ -162,8 +170,10 @@ def _versions(document: Listed, now: datetime) -> Iterator[str]:
             yield f"{image['name']}: not built yet"
             continue
         yield f"{image['name']}"
+        states = [in_short(version["keeping"]) for version in image["versions"]]
+        state = ["STATE"] if any(states) else []
         yield from table(
-            ["VERSION", "BUILT", "SIZE", "TESTS", "REPRODUCIBLE", "CHANNELS"],
+            ["VERSION", "BUILT", "SIZE", "TESTS", "REPRODUCIBLE", "CHANNELS", *state],
             [
                 [
                     version["version"],
@@ -172,8 +182,9 @@ def _versions(document: Listed, now: datetime) -> Iterator[str]:
                     _tests(version),
                     version["reproducible"] or "-",
                     ", ".join(version["channels"]),
+                    *([said] if state else []),
                 ]
-                for version in image["versions"]
+                for version, said in zip(image["versions"], states, strict=True)
             ],
         )
         for version in image["versions"]:

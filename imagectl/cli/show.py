@@ -11,6 +11,7 @@ import click
 
 from imagectl.cli.arguments import IMAGE_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.keeping import Keeping, buried, in_full, keeping
 from imagectl.cli.publish import Unfinished, unfinished
 from imagectl.cli.refs import head_of
 from imagectl.cli.text import age, duration, size, stamp
@@ -101,6 +102,7 @@ class Shown(TypedDict):
     fingerprint: Annotated[str, "digest of everything it was made from"]
     parent: Annotated[str | None, "IMAGE@VERSION that it was built on; null where none"]
     channels: Annotated[list[ShownChannel], "the channels that point to it now"]
+    keeping: Annotated[Keeping, "what protects it, and how far it is on its way down"]
     tests: Annotated[ShownTests, "what the suites said"]
     tree: Annotated[
         str | None, "sha256 of its canonical file tree; null where the disk is as Packer left it"
@@ -145,8 +147,9 @@ def command(invocation: Invocation, ref: ImageRef) -> None:
     project = invocation.open_project()
     snapshot = project.catalog.snapshot([ref.image])
     version = _find(snapshot, ref)
-    document = _document(version, snapshot, project.store)
-    invocation.out.answer(document, _lines(document, project.clock.now()))
+    now = project.clock.now()
+    document = _document(version, snapshot, project.store, now)
+    invocation.out.answer(document, _lines(document, now))
 
 
 def _find(snapshot: Snapshot, ref: ImageRef) -> Version:
@@ -164,7 +167,7 @@ def _find(snapshot: Snapshot, ref: ImageRef) -> Version:
     return find_version(snapshot, VersionRef(ref.image, version))
 
 
-def _document(version: Version, snapshot: Snapshot, store: ArtifactStore) -> Shown:
+def _document(version: Version, snapshot: Snapshot, store: ArtifactStore, now: datetime) -> Shown:
     return Shown(
         image=version.image,
         version=str(version.id),
@@ -180,6 +183,7 @@ def _document(version: Version, snapshot: Snapshot, store: ArtifactStore) -> Sho
             for (image, name), channel in sorted(snapshot.channels.items())
             if image == version.image and channel.head.version == version.id
         ],
+        keeping=keeping(snapshot, version.ref, now),
         tests={
             "passed": version.tests.passed,
             "failed": version.tests.failed,
@@ -257,6 +261,8 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
     yield f"{shown['image']}@{shown['version']}"
     yield shown["summary"]
     yield ""
+    for name, fact in in_full(shown["keeping"]):
+        yield f"{name:<9} {fact}"
     facts: Mapping[str, str] = {
         "built": f"{moment(datetime.fromisoformat(shown['created']))}, {ago(shown['created'])}",
         "by": f"{shown['by']}, in {duration(shown['seconds'])}, with imagectl {shown['tool']}",
@@ -288,7 +294,9 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
             f"verified {ago(placement['verified'])}"
         )
         yield f"    {placement['reference']}"
-    missing = set(shown["required_locations"]) - {each["location"] for each in shown["placements"]}
+    deleted = shown["keeping"]["stage"]["stage"] == "deleted"
+    wanted = () if deleted else shown["required_locations"]
+    missing = set(wanted) - {each["location"] for each in shown["placements"]}
     for location in sorted(missing):
         yield f"  {location}: not there, and required"
     for begun in shown["unfinished"]:
@@ -297,6 +305,7 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
             f"{ago(begun['since'])} by {begun['by']}"
         )
         yield f"    as {begun['named']}"
+    yield from buried(shown["keeping"], now)
     yield ""
     yield "evidence"
     for name, path in (

@@ -185,7 +185,6 @@ def take_lease(
         )
     if not consumer.strip():
         raise BadUsage("a lease names its consumer", hint="--consumer ID")
-    taken: list[Lease] = []
 
     def operations(snapshot: Snapshot) -> Sequence[Operation]:
         find_version(snapshot, ref)
@@ -196,7 +195,6 @@ def take_lease(
         known = snapshot.leases.get(ref, ())
         before = next((each for each in known if each.consumer == consumer), None)
         until = max(now + length, before.until) if before else now + length
-        taken[:] = [Lease(ref, consumer, before.since if before else now, until)]
         over = [
             EndLease(ref, each.consumer)
             for each in known
@@ -205,7 +203,11 @@ def take_lease(
         return [*over, LeaseVersion(ref, consumer, until)]
 
     write_down(releasing, ref.image, "lease", reason or f"leased to {consumer}", operations)
-    return taken[0]
+    leases = releasing.catalog.snapshot((ref.image,)).leases.get(ref, ())
+    mine = next((each for each in leases if each.consumer == consumer), None)
+    if mine is None:  # somebody speaks for the same consumer
+        raise NotFound(f"{ref} was leased by {consumer}, and that was ended meanwhile")
+    return mine
 
 
 def end_lease(releasing: Releasing, ref: VersionRef, consumer: str, reason: str = "") -> bool:
