@@ -133,9 +133,14 @@ def look(root: Path) -> tuple[Seen, ...]:
 def _seen(folder: Path) -> Seen | None:
     """What is there; None where that is no run, or has just gone: runs remove themselves when they
     end, and their lock last."""
-    alive = False
     try:
         began = folder.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    if not folder.is_dir():
+        return None
+    alive = False
+    try:
         with (folder / "lock").open("rb") as lock:
             began = os.fstat(lock.fileno()).st_mtime
             try:
@@ -143,10 +148,7 @@ def _seen(folder: Path) -> Seen | None:
             except BlockingIOError:
                 alive = True
     except FileNotFoundError:
-        if not folder.is_dir():
-            return None
-    except NotADirectoryError:
-        return None
+        pass  # killed before it took its lock, or while it was being removed
     return Seen(folder.name, folder, alive, datetime.fromtimestamp(began, UTC))
 
 
