@@ -1,0 +1,263 @@
+"""P7: kill -9, a full disk and an I/O error at every system call that changes something.
+
+Each scenario is run once to count those calls, in the files of the project, by any thread. Then,
+for each call and each fault, the project is made again, the command is run with that fault at that
+call, and looked at: nothing is corrupt, what was acknowledged is there, whatever is in a location
+is known to the catalog; the same command, typed again, succeeds. A new verb is one more row.
+
+``make test`` tries an even sample of the faults, ``make test-long`` all of them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.crash import Call, Ended, Fault, Place, run, unsynced
+from support.examples import BASE, CI, STABLE, ref
+from support.projects import new_project, record_version, release
+from support.sound import check_sound
+
+from imagectl.bootstrap import Project, open_project
+from imagectl.cli.main import root as command_line
+from imagectl.model.catalog import Snapshot
+from imagectl.model.names import ChannelName, Format
+from imagectl.model.release import PromotionRequest
+from imagectl.services.release import promote
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+
+SAMPLE = 45
+"""How many faults of each scenario `make test` tries. A try takes 0.2 s."""
+
+OLDEST, OLDER, NEW = (f"20261120.{serial}" for serial in (1, 2, 3))
+LOCATIONS = ("local", "dc1")
+TWO_LOCATIONS = """\
+catalog: {publish: [catalog/public]}
+locations:
+  local: {type: directory, path: .imagectl/locations/local}
+  dc1: {type: directory, path: dc1}
+"""
+
+_SAYS_NOTHING_DONE = re.compile(r"^(error|cannot tell): .*nothing was done", re.MULTILINE)
+
+Parts = tuple[object, ...]
+"""What a command changes, in parts: each is at any moment as before or as after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A command in a project. *make* makes the project; *parts* says what the command changes."""
+
+    name: str
+    arguments: Sequence[str]
+    make: Callable[[Path], Project]
+    parts: Callable[[Snapshot], Parts]
+
+
+def released(root: Path, *channels: ChannelName) -> Project:
+    """Two images with three versions, each promoted to *channels* before the next is built."""
+    project = new_project(root)
+    for version in (OLDEST, OLDER, NEW):
+        for image in (BASE, CI):
+            release(project, f"{image}@{version}")
+        for channel in channels:
+            promote(project.releasing, project.policy, PromotionRequest(channel, ()), reason="")
+    return project
+
+
+def about_to_promote(root: Path) -> Project:
+    return released(root)
+
+
+def about_to_roll_back(root: Path) -> Project:
+    return released(root, STABLE)
+
+
+def about_to_publish(root: Path, *, needs: tuple[str, ...]) -> Project:
+    """A version that is nowhere yet, beside one that is in every location and in its channel."""
+    new_project(root).close()
+    (root / "imagectl.yaml").write_text(TWO_LOCATIONS)
+    project = open_project(root)
+    release(project, f"{CI}@{OLDER}", needs=LOCATIONS)
+    record_version(project, f"{CI}@{NEW}", formats=(Format.QCOW2, Format.RAW), needs=needs)
+    return project
+
+
+def of_both(channel: ChannelName, snapshot: Snapshot) -> Parts:
+    """Both images' channels are moved by one change: one part."""
+    return ((snapshot.head(BASE, channel), snapshot.head(CI, channel)),)
+
+
+def of_each_location(snapshot: Snapshot) -> Parts:
+    """What a location has got is recorded in one change, whatever the others do."""
+    placed = snapshot.placed(ref(f"{CI}@{NEW}"))
+    return tuple(
+        frozenset(each.format for each in placed if each.location == name) for name in LOCATIONS
+    )
+
+
+STABLE_OF_BOTH = partial(of_both, STABLE)
+PUBLISH = ("publish", f"{CI}@{NEW}")
+SCENARIOS = (
+    Scenario("promote", ("promote", "stable"), about_to_promote, STABLE_OF_BOTH),
+    Scenario("rollback", ("rollback", "stable"), about_to_roll_back, STABLE_OF_BOTH),
+    Scenario("publish", PUBLISH, partial(about_to_publish, needs=("dc1",)), of_each_location),
+    Scenario(
+        "publish-to-two",
+        PUBLISH,
+        partial(about_to_publish, needs=LOCATIONS),
+        of_each_location,
+    ),
+)
+
+
+class Bench:
+    """Runs one scenario again and again, each time in a project that is as it was at first."""
+
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        self._scenario = scenario
+        self._root = folder / "project"
+        self._template = folder / "template"
+        self._beside = folder / "beside"
+        self._beside.mkdir()
+        scenario.make(self._root).close()
+        self._root.rename(self._template)
+
+        self._renew()
+        self._before = self._look()
+        done = self._again()  # imports what the forked commands need, too
+        assert done.exit_code == 0, done.output
+        self._after = self._look()
+        assert self._after != self._before
+        done = self._again()
+        assert done.exit_code == 0, done.output
+        self._twice = self._look()
+
+        self.calls = self._count()
+        self.seen: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def faults(self) -> tuple[tuple[Fault, Place], ...]:
+        """Every fault at every place that a fault can be put in."""
+        places = dict.fromkeys(each.place for each in self.calls)
+        return tuple(
+            (fault, place) for place in places for fault in Fault if fault.can_be_at(place)
+        )
+
+    def suffer(self, fault: Fault, at: Place) -> None:
+        """Run the command with the fault, look at what is there, and run it once more."""
+        self._renew()
+        ended = self._run(fault.at(at))
+        found = self._check(ended, fault)
+
+        again = self._again()
+        assert again.exit_code == 0, again.output
+        expected = tuple(
+            after if part == before else twice
+            for part, before, after, twice in zip(
+                found, self._before, self._after, self._twice, strict=True
+            )
+        )
+        assert self._look(caught_up=True) == expected
+        self.seen[fault.name, self._told(ended, found)] += 1
+
+    def _count(self) -> tuple[Call, ...]:
+        """The calls of a run without faults. The first such run still imports a little."""
+        self._renew()
+        self._run()
+        self._renew()
+        clean = self._run()
+        assert clean.status == 0, clean.told
+        self._look(caught_up=True)
+        return clean.calls
+
+    def _check(self, ended: Ended, fault: Fault) -> Parts:
+        for words in ("Traceback", "internal error"):
+            assert words not in ended.told, ended.told
+        if ended.hit and fault is Fault.KILL:
+            assert ended.status == -9
+        elif ended.hit:
+            assert ended.status in {0, 1, 5}, (ended.status, ended.told)
+        else:
+            assert ended.status == 0, ended.told
+        found = self._look()
+        for part, before, after in zip(found, self._before, self._after, strict=True):
+            assert part in {before, after}, f"torn: {part}"
+        if ended.status == 0:
+            assert found == self._after, "acknowledged, and lost"
+        else:
+            assert ended.answer == "" or fault is Fault.KILL, ended.answer
+        if _SAYS_NOTHING_DONE.search(ended.told):
+            assert found == self._before, ended.told
+        return found
+
+    def _told(self, ended: Ended, found: Parts) -> str:
+        state = {self._before: "before", self._after: "after"}.get(found, "partly")
+        return f"{f'exit {ended.status}' if ended.hit else 'no fault'}, {state}"
+
+    def _renew(self) -> None:
+        shutil.rmtree(self._root, ignore_errors=True)
+        shutil.copytree(self._template, self._root, symlinks=True)
+
+    def _run(self, inject: str = "") -> Ended:
+        return run(self._root, self._scenario.arguments, self._beside, inject)
+
+    def _again(self) -> Result:
+        return CliRunner().invoke(
+            command_line, ["--project", str(self._root), *self._scenario.arguments]
+        )
+
+    def _look(self, *, caught_up: bool = False) -> Parts:
+        """The parts as they are now. *caught_up*: nothing is open, and consumers see it all."""
+        with closing(open_project(self._root)) as project:
+            check_sound(project)
+            snapshot = project.catalog.snapshot()
+            if caught_up:
+                assert snapshot.intents == {}
+                shown = [each.published_generation() for each in project.publishers]
+                assert shown == [snapshot.generation]
+            return self._scenario.parts(snapshot)
+
+
+@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
+def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("IMAGECTL_ACTOR", "tester@crash")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return Bench(request.param, tmp_path)
+
+
+def check_seen(bench: Bench) -> None:
+    """The faults came where they were meant to, but for a few where threads race."""
+    missed = sum(count for (_, outcome), count in bench.seen.items() if outcome.startswith("no"))
+    assert missed <= bench.seen.total() // 20, bench.seen
+    assert bench.seen["KILL", "exit -9, before"] > 0, bench.seen
+    for fault in set(Fault) - {Fault.KILL}:
+        assert any(name == fault.name and "exit 1" in what for name, what in bench.seen), bench.seen
+
+
+def test_a_fault_at_some_calls(bench: Bench) -> None:
+    every = bench.faults
+    for number in range(SAMPLE):
+        bench.suffer(*every[number * len(every) // SAMPLE])
+    check_seen(bench)
+
+
+@pytest.mark.long
+def test_a_fault_at_every_call(bench: Bench) -> None:
+    for fault, place in bench.faults:
+        bench.suffer(fault, place)
+    check_seen(bench)
+    assert bench.seen["KILL", "exit -9, after"] > 0, bench.seen
+
+
+def test_what_is_written_is_synced_before_it_is_named_and_its_folder_after(bench: Bench) -> None:
+    assert unsynced(bench.calls) == []

@@ -1,0 +1,85 @@
+"""What has to be so in a project at every moment, whatever was killed or has failed in it (P7)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from imagectl.adapters.durable import PARTIAL
+from imagectl.adapters.published import open_tree
+from imagectl.bootstrap import Project
+
+_NAMED_BY_DIGEST = re.compile(r"([0-9a-f]{64})(\..+)?\Z")
+
+
+def check_sound(project: Project) -> None:
+    """Raises AssertionError, saying what is wrong."""
+    wrong = [*_half_files(project), *_catalog(project), *_locations(project), *_published(project)]
+    assert wrong == []
+
+
+def _half_files(project: Project) -> Iterator[str]:
+    """Files whose bytes are not those that their names promise. What is being written is not
+    under its final name yet."""
+    roots = (project.state, *(project.root / each for each in project.settings.publish))
+    for path in (path for root in roots for path in root.rglob("*")):
+        if PARTIAL in path.parts or not path.is_file():
+            continue
+        named = _NAMED_BY_DIGEST.match(path.name)
+        if named is not None and hashlib.sha256(path.read_bytes()).hexdigest() != named[1]:
+            yield f"{path} has other bytes than its name says"
+        elif path.suffix == ".json":
+            try:
+                json.loads(path.read_bytes())
+            except ValueError as problem:
+                yield f"{path}: {problem}"
+
+
+def _catalog(project: Project) -> Iterator[str]:
+    for finding in project.catalog.verify():
+        yield f"catalog verify: {finding}"
+
+
+def _locations(project: Project) -> Iterator[str]:
+    """Whatever is in a location is placed, or has been begun; what is placed is there."""
+    snapshot = project.catalog.snapshot()
+    placed = [each for those in snapshot.placements.values() for each in those]
+    begun = [each for those in snapshot.intents.values() for each in those]
+    known = {(each.location, each.version, each.format) for each in placed}
+    known |= {(each.location, each.version, each.format) for each in begun}
+    for name, location in project.locations.items():
+        view = location.view(project.clock.now)
+        if not view.complete:
+            yield f"{name}: {view.gaps}"
+        for found in view.found:
+            owner = found.owner
+            if owner is None:
+                yield f"{name}: nobody knows {found.name}"
+            elif (name, owner.version, owner.format) not in known:
+                yield f"{name}: {found.name} of {owner.version} is not in the catalog"
+    for each in placed:
+        project.locations[each.location].verify(each, project.clock.now())
+
+
+def _published(project: Project) -> Iterator[str]:
+    """Consumers get a state that the catalog has had, and find what it names."""
+    generation = project.catalog.snapshot(()).generation
+    for path in project.settings.publish:
+        tree = open_tree(project.root / path)
+        entry = tree.catalog()
+        if entry.generation > generation:
+            yield f"{path} shows generation {entry.generation}, and the catalog has {generation}"
+        for image in entry.images.values():
+            versions = tree.index(image).versions
+            for channel in image.channels:
+                head = tree.head(image, channel)
+                if versions.get(head.version) != head.document:
+                    yield f"{path}: {image.name}:{channel} leads to another {head.version}"
+            for document in versions.values():
+                for each in tree.version(document).placements:
+                    file = Path(each.reference)
+                    if not file.is_file() or file.stat().st_size != each.size:
+                        yield f"{path}: consumers are led to {file}, which is not there"
