@@ -16,7 +16,7 @@ from pathlib import Path
 
 from imagectl.adapters import runs
 from imagectl.adapters.leasing import LEASE
-from imagectl.errors import CannotTell, Conflict
+from imagectl.errors import CannotTell, Conflict, Failed
 from imagectl.model.resource import Claim, FoundResource, ResourceKind, ResourceView
 from imagectl.policy.leases import may_collect
 
@@ -70,7 +70,15 @@ class HostMachines:
         return ResourceView(self._place, scope, found, (), 1, began, now())
 
     def collect(self, found: FoundResource, now: datetime) -> None:
-        runs.collect(self._runs, found.provider_id, lambda seen: self._check(seen, now))
+        try:
+            runs.collect(self._runs, found.provider_id, lambda seen: self._check(seen, now))
+        except OSError as problem:
+            raise Failed(
+                f"run {found.provider_id} cannot be removed",
+                where=str(problem.filename or self._runs / found.provider_id),
+                why=problem.strerror or str(problem),
+                hint="run this as the user who builds",
+            ) from problem
 
     def _check(self, seen: runs.Seen, now: datetime) -> None:
         why = may_collect(self._found(seen, now), self._catalog(), now)

@@ -1,0 +1,189 @@
+"""``imagectl janitor`` on this host, and the ceiling on builds."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from jsonschema import validate
+from support.cli import Run, command_line
+from support.projects import new_project
+
+from imagectl.adapters.clock import SystemClock
+from imagectl.adapters.host_machines import RUNS, write_claim
+from imagectl.bootstrap import STATE, Project, open_project
+from imagectl.cli.documents import schema
+from imagectl.cli.janitor import JanitorDocument, JanitorPlanDocument
+from imagectl.errors import Refused
+from imagectl.model.names import ImageName
+from imagectl.model.resource import Claim, Resource, ResourceKind
+from imagectl.testing.build import RecordingProgress
+
+HOUR = timedelta(hours=1)
+CI = ImageName("debian-ci")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = new_project(tmp_path / "project")
+    yield project
+    project.close()
+
+
+@pytest.fixture
+def imagectl(project: Project, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(project.root)
+    return command_line(monkeypatch)
+
+
+def leak(project: Project, name: str, until: datetime, *, known: bool = True) -> Path:
+    """The folder of a run that was killed; its lease lasted until then."""
+    catalog = project.catalog.snapshot(()).catalog_id
+    folder = project.root / STATE / RUNS / name
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    (folder / "overlay").write_text("half a disk")
+    write_claim(folder, Claim(catalog, f"id-{name}", until))
+    if known:
+        project.resources.begin(
+            Resource(
+                *(f"id-{name}", ResourceKind.MACHINE, project.host_machines.place, name),
+                *("work on debian-ci", "ann", until - HOUR, until),
+            )
+        )
+    return folder
+
+
+def test_what_is_left_over_is_shown_and_collected(project: Project, imagectl: Run) -> None:
+    now = SystemClock().now()
+    over = leak(project, "over", now - 3 * HOUR)
+    lost = leak(project, "lost", now - 2 * HOUR, known=False)
+    needed = leak(project, "needed", now + HOUR)
+
+    shown = imagectl("janitor", "plan")
+    assert shown.exit_code == 0
+    assert "over" in shown.output
+    assert "lease over for" in shown.output.lower()
+    assert over.exists()
+
+    answer = imagectl("janitor", "plan", "--json")
+    document = json.loads(answer.stdout)
+    validate(document, schema(JanitorPlanDocument))
+    assert [each["name"] for each in document["due"]] == ["over", "lost"]
+    assert document["places"][0]["needed"] == 1
+
+    applied = imagectl("janitor", "apply", "--json", "--rate", "6000/min")
+    assert applied.exit_code == 0
+    document = json.loads(applied.stdout)
+    validate(document, schema(JanitorDocument))
+    assert document["collected"] == 2
+    assert document["left"] == 0
+    assert not over.exists()
+    assert not lost.exists()
+    assert needed.exists()
+    assert [each.name for each in project.resources.all()] == ["needed"]
+
+
+def test_a_limit_leaves_the_rest(project: Project, imagectl: Run) -> None:
+    now = SystemClock().now()
+    for number in range(3):
+        leak(project, f"run{number}", now - (9 - number) * HOUR)
+    answer = imagectl("janitor", "apply", "--limit", "2", "--rate", "6000/min")
+    assert answer.exit_code == 0
+    assert "2 things collected, 1 left" in answer.stdout
+
+
+def test_an_unreadable_ledger_means_that_nothing_is_done(project: Project, imagectl: Run) -> None:
+    folder = leak(project, "over", SystemClock().now() - 3 * HOUR)
+    project.close()
+    (project.state / "catalog.sqlite3").write_bytes(b"no database")
+    for verb in ("plan", "apply"):
+        answer = imagectl("janitor", verb)
+        assert answer.exit_code == 5, answer.output
+    assert folder.exists()
+
+
+def test_what_makes_no_sense_is_said(project: Project, imagectl: Run) -> None:
+    assert imagectl("janitor", "plan", "--location", "local").exit_code == 2
+    assert imagectl("janitor", "plan", "--location", "nowhere").exit_code == 6
+    assert imagectl("janitor", "apply", "--rate", "often").exit_code == 2
+    assert imagectl("janitor", "apply", "--here").exit_code == 0
+
+
+def test_what_could_not_be_removed_three_times_is_reported(project: Project, imagectl: Run) -> None:
+    folder = leak(project, "over", SystemClock().now() - 3 * HOUR)
+    other = leak(project, "other", SystemClock().now() - 2 * HOUR)
+    change = ["chattr", "+i", str(folder / "overlay")]
+    if subprocess.run(change, check=False, capture_output=True).returncode:
+        pytest.skip("needs a file that its owner cannot remove: chattr +i, by root, on ext4")
+    try:
+        ends = [imagectl("janitor", "apply", "--rate", "6000/min") for _ in range(3)]
+        assert not other.exists(), "what fails holds up nothing else"
+        shown = imagectl("janitor", "plan")
+    finally:
+        subprocess.run(["chattr", "-i", str(folder / "overlay")], check=True)
+    assert [each.exit_code for each in ends] == [0, 0, 1]
+    assert "could not be collected, now 3 times" in ends[-1].output
+    assert "cannot be removed" in ends[0].output
+    assert "3 x: run over cannot be removed" in shown.output
+    assert folder.exists()
+    assert imagectl("janitor", "apply").exit_code == 0
+    assert not folder.exists()
+    assert project.resources.all() == ()
+
+
+def test_more_builds_than_allowed_are_refused(project: Project) -> None:
+    settings = project.root / "imagectl.yaml"
+    settings.write_text("build: {max_build_vms: 1}\n")
+    project.close()
+    project = open_project(project.root)
+    progress = RecordingProgress()
+    with project.workspaces(progress).open(CI, wait=False) as work:
+        with (
+            pytest.raises(Refused) as caught,
+            project.workspaces(progress).open(ImageName("other"), wait=False),
+        ):
+            pytest.fail("a second build has begun")
+        assert caught.value.exit_code == 3
+        assert "max_build_vms" in caught.value.reasons[0]
+        assert [each.name for each in work.folder.parent.iterdir()] == [work.id]
+    with project.workspaces(progress).open(ImageName("other"), wait=False):
+        pass
+    project.close()
+
+
+def test_watching_goes_on_until_it_is_stopped(project: Project) -> None:
+    over = leak(project, "over", SystemClock().now() - 3 * HOUR)
+    project.close()
+    watch = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "imagectl", "janitor", "apply"),
+            *("--watch", "--every", "1s", "--json", "-q"),
+        ],
+        cwd=project.root,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert watch.stdout is not None
+    first, rounds = "", 0
+    for line in watch.stdout:
+        first += line
+        if line == "}\n":
+            rounds += 1
+            if rounds == 2:
+                break
+    watch.send_signal(signal.SIGTERM)
+    rest = watch.stdout.read()
+    assert watch.wait() == 130, rest
+    watch.stdout.close()
+    assert not over.exists()
+    decoder = json.JSONDecoder()
+    one, end = decoder.raw_decode(first)
+    two, _ = decoder.raw_decode(first[end:].lstrip())
+    assert (one["collected"], two["collected"]) == (1, 0)
