@@ -61,14 +61,20 @@ def way_back(
 
 
 def out_of_reach(snapshot: Snapshot, image: ImageName) -> frozenset[VersionId]:
-    """The image's versions that nobody is to get any more: revoked, or on their way down."""
+    """The image's versions that no channel is to get any more: revoked, or on their way down."""
     down = (ref for ref, each in snapshot.stages.items() if each.stage is not Stage.ACTIVE)
     return frozenset(ref.version for ref in (*down, *snapshot.revoked) if ref.image == image)
 
 
+def can_be_had(ref: VersionRef, snapshot: Snapshot) -> bool:
+    """Whether consumers, and builds on it, still get *ref*: it may be on its way down already."""
+    gone = snapshot.stage(ref) in (Stage.QUARANTINED, Stage.DELETED)
+    return not gone and ref not in snapshot.revoked
+
+
 def taken_away(ref: VersionRef, snapshot: Snapshot) -> tuple[str, ...]:
-    """Why nobody is to get *ref* any more, each with what takes that back; empty where it can be
-    had."""
+    """Why no channel is to get *ref* any more, each with what takes that back; empty where there is
+    nothing against it."""
     reasons = []
     revoked = snapshot.revoked.get(ref)
     if revoked is not None:

@@ -13,6 +13,7 @@ from imagectl.model.lock import Access, DefinitionDigests, Lock, LockedParentBas
 from imagectl.model.names import ImageName, VersionId
 from imagectl.model.version import Version, VersionRef
 from imagectl.policy.locking import changed_since, fingerprint, misfit
+from imagectl.policy.readiness import can_be_had, taken_away
 from imagectl.policy.wording import listed
 from imagectl.services.ports import ArtifactStore, Conditions
 from imagectl.services.workbench import Workbench
@@ -55,8 +56,8 @@ def plan(
 ) -> Plan:
     """The conditions of a build of *image* under *lock*; with RECORD there is none.
 
-    Raises NotFound for a missing lock or parent, Refused for a parent that has no tree, and
-    BadInput for a lock of something else.
+    Raises NotFound for a missing lock or parent, Refused for a parent that has no tree or that
+    nobody is to get any more, and BadInput for a lock of something else.
     """
     if access is Access.RECORD:
         lock = None
@@ -184,6 +185,14 @@ class _Parents:
                 where=where,
                 why=f"{self._image.name} is built on it, and the catalog has no such version",
                 hint=f"imagectl list {ref.image}",
+            )
+        if not can_be_had(ref, self._snapshot):
+            raise Refused(
+                f"{self._image.name} cannot be built on {ref}",
+                reasons=taken_away(ref, self._snapshot),
+                where=where,
+                hint=f"`imagectl lock {self._image.name} --update` takes what the definition means "
+                "now",
             )
         if parent.tree is None:
             because = f": {parent.origin.cause}" if parent.origin else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from imagectl.errors import Conflict
 from imagectl.model.catalog import (
@@ -23,7 +24,7 @@ from imagectl.model.catalog import (
 from imagectl.model.names import ImageName
 from imagectl.model.version import Artifact, Intent, Placement, VersionRef
 from imagectl.policy.wording import listed
-from imagectl.services.ports import Committed, Location
+from imagectl.services.ports import Catalog, Clock, Committed, Location
 from imagectl.services.release import Releasing, commit
 
 ATTEMPTS = 100
@@ -36,6 +37,24 @@ fail, one of six times."""
 SETTLED = timedelta(hours=1)
 """How long ago something must have been begun to be given up: longer than a publish takes to show
 what it is making in a location, so that one which is running now is not forgotten."""
+
+
+class Author(Protocol):
+    """Who writes to a catalog, and when: any ``Releasing``, or less than that."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def actor(self) -> str: ...
+
+    @property
+    def new_key(self) -> Callable[[], str]:
+        """Gives a new idempotency key for each change."""
+        ...
 
 
 class Ledger:
@@ -110,7 +129,7 @@ class Ledger:
 
 
 def write_down(
-    releasing: Releasing,
+    author: Author,
     image: ImageName,
     action: str,
     reason: str,
@@ -119,16 +138,16 @@ def write_down(
     """Commit what *decide* makes of the catalog as it is, anew after each conflict; None, and
     nothing is written, where that is nothing. *decide* sees nothing but *image*, and must be as
     right on top of another change as it was before it."""
-    key = releasing.new_key()
+    key = author.new_key()
     for attempt in range(ATTEMPTS):
-        snapshot = releasing.catalog.snapshot((image,))
+        snapshot = author.catalog.snapshot((image,))
         operations = tuple(decide(snapshot))
         if not operations:
             return None
-        now = releasing.clock.now()
-        change = Change(key, snapshot.generation, releasing.actor, action, reason, now, operations)
+        now = author.clock.now()
+        change = Change(key, snapshot.generation, author.actor, action, reason, now, operations)
         try:
-            return commit(releasing.catalog, change)
+            return commit(author.catalog, change)
         except Conflict:
             if attempt + 1 == ATTEMPTS:
                 raise

@@ -28,9 +28,9 @@ from imagectl.model.names import ChannelName, ImageName
 from imagectl.model.retention import Hold, Lease, Revocation, Stage
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import find_version
-from imagectl.policy.readiness import taken_away
+from imagectl.policy.readiness import can_be_had, taken_away
 from imagectl.policy.wording import listed, span
-from imagectl.services.ledger import write_down
+from imagectl.services.ledger import Author, write_down
 from imagectl.services.release import PUBLISH, Behind, Releasing, show
 
 LONGEST_LEASE = timedelta(days=90)
@@ -171,7 +171,7 @@ def restore(releasing: Releasing, ref: VersionRef, reason: str) -> Restored:
 
 
 def take_lease(
-    releasing: Releasing, ref: VersionRef, consumer: str, length: timedelta, reason: str = ""
+    author: Author, ref: VersionRef, consumer: str, length: timedelta, reason: str = ""
 ) -> Lease:
     """Have *ref* kept for *consumer* for that long from now; again: renewed, never shortened.
 
@@ -188,10 +188,10 @@ def take_lease(
 
     def operations(snapshot: Snapshot) -> Sequence[Operation]:
         find_version(snapshot, ref)
-        away = taken_away(ref, snapshot)
-        if away and (ref in snapshot.revoked or not _can_be_had(snapshot.stage(ref))):
-            raise Refused(f"{ref} cannot be leased", reasons=away, where=str(ref))
-        now = releasing.clock.now()
+        if not can_be_had(ref, snapshot):
+            reasons = taken_away(ref, snapshot)
+            raise Refused(f"{ref} cannot be leased", reasons=reasons, where=str(ref))
+        now = author.clock.now()
         known = snapshot.leases.get(ref, ())
         before = next((each for each in known if each.consumer == consumer), None)
         until = max(now + length, before.until) if before else now + length
@@ -202,15 +202,15 @@ def take_lease(
         ]
         return [*over, LeaseVersion(ref, consumer, until)]
 
-    write_down(releasing, ref.image, "lease", reason or f"leased to {consumer}", operations)
-    leases = releasing.catalog.snapshot((ref.image,)).leases.get(ref, ())
+    write_down(author, ref.image, "lease", reason or f"leased to {consumer}", operations)
+    leases = author.catalog.snapshot((ref.image,)).leases.get(ref, ())
     mine = next((each for each in leases if each.consumer == consumer), None)
     if mine is None:  # somebody speaks for the same consumer
         raise NotFound(f"{ref} was leased by {consumer}, and that was ended meanwhile")
     return mine
 
 
-def end_lease(releasing: Releasing, ref: VersionRef, consumer: str, reason: str = "") -> bool:
+def end_lease(author: Author, ref: VersionRef, consumer: str, reason: str = "") -> bool:
     """*consumer* is done with *ref*. Idempotent: whether it had a lease. Raises NotFound for an
     unknown version."""
 
@@ -219,25 +219,21 @@ def end_lease(releasing: Releasing, ref: VersionRef, consumer: str, reason: str 
         known = {each.consumer for each in snapshot.leases.get(ref, ())}
         return [EndLease(ref, consumer)] if consumer in known else ()
 
-    ended = write_down(
-        releasing, ref.image, "end lease", reason or f"{consumer} is done", operations
-    )
+    ended = write_down(author, ref.image, "end lease", reason or f"{consumer} is done", operations)
     return ended is not None
 
 
 @contextmanager
-def leased(
-    releasing: Releasing, ref: VersionRef, consumer: str, length: timedelta
-) -> Iterator[Lease]:
+def leased(author: Author, ref: VersionRef, consumer: str, length: timedelta) -> Iterator[Lease]:
     """*ref* is kept for *consumer* while the block runs, and for *length* at most where it is
     killed. Raises as ``take_lease`` does."""
-    lease = take_lease(releasing, ref, consumer, length)
+    lease = take_lease(author, ref, consumer, length)
     try:
         yield lease
     finally:
         # Where that cannot be written now, the lease ends by itself.
         with suppress(ImagectlError):
-            end_lease(releasing, ref, consumer)
+            end_lease(author, ref, consumer)
 
 
 def leases_of(snapshot: Snapshot, now: datetime) -> tuple[Lease, ...]:
@@ -248,10 +244,6 @@ def leases_of(snapshot: Snapshot, now: datetime) -> tuple[Lease, ...]:
             key=lambda each: (each.until, each.version, each.consumer),
         )
     )
-
-
-def _can_be_had(stage: Stage) -> bool:
-    return stage not in (Stage.QUARANTINED, Stage.DELETED)
 
 
 def _check_reason(reason: str) -> None:

@@ -34,9 +34,11 @@ from imagectl.model.names import (
     VersionId,
     parse_image_ref,
 )
-from imagectl.model.version import Reproducible
-from imagectl.services.build import build
+from imagectl.model.retention import Lease
+from imagectl.model.version import Reproducible, VersionRef
+from imagectl.services.build import PARENT_LEASE, build
 from imagectl.services.keep import next_version_id
+from imagectl.services.protect import revoke
 from imagectl.testing.build import RecordingProgress
 from imagectl.testing.clock import FixedClock
 from imagectl.testing.locations import MemoryLocation
@@ -517,6 +519,53 @@ def test_a_lock_that_names_another_catalogs_parent_is_told(shop: Workshop) -> No
     shop.definitions.write_lock(replace(lock, base=replace(lock.base, tree=Sha256("f" * 64))))
     with pytest.raises(Corrupt, match="is not the parent that child was locked with"):
         shop.build(CHILD)
+
+
+class Watching(RecordingProgress):
+    """Looks at each stage who has leased the parent."""
+
+    def __init__(self, shop: Workshop, parent: VersionRef) -> None:
+        super().__init__()
+        self._shop = shop
+        self._parent = parent
+        self.seen: dict[str, tuple[Lease, ...]] = {}
+
+    def stage(self, name: str, expected_seconds: float | None = None) -> None:
+        super().stage(name, expected_seconds)
+        self.seen[name] = self._shop.catalog.snapshot().leases.get(self._parent, ())
+
+
+def test_a_parent_is_leased_while_it_is_built_on(shop: Workshop) -> None:
+    """P1: until the child is recorded, nothing else keeps a cleanup away from its parent."""
+    parent = shop.deliver().built.version
+    watching = Watching(shop, parent.ref)
+    shop.progress = watching
+    shop.build(CHILD)
+    for name in ("check", "provision", "prove", "keep"):
+        (lease,) = watching.seen[name]
+        assert lease.consumer.endswith(" of child")
+        assert lease.until == shop.clock.now() + PARENT_LEASE
+    assert shop.catalog.snapshot().leases == {}
+
+
+def test_a_parent_is_free_again_also_when_the_build_fails(shop: Workshop) -> None:
+    parent = shop.deliver().built.version
+    shop.progress = watching = Watching(shop, parent.ref)
+    shop.prover.failing.add("test_up")
+    with pytest.raises(TestsFailed):
+        shop.build(CHILD)
+    assert watching.seen["prove"]
+    assert shop.catalog.snapshot().leases == {}
+
+
+def test_nothing_is_built_on_what_was_revoked(shop: Workshop) -> None:
+    parent = shop.deliver().built.version
+    shop.build(CHILD)
+    revoke(shop.releasing, parent.ref, "a hole", even_if_released=True)
+    with pytest.raises(Refused, match="child cannot be built on debian@") as caught:
+        shop.build(CHILD, force=True)
+    assert "was revoked on 2026-11-20 09:00 UTC by alice: a hole" in caught.value.reasons[0]
+    assert "imagectl lock child --update" in caught.value.hint
 
 
 # --- releasing and recording -------------------------------------------------------------------
