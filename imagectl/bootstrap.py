@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from imagectl.model.lock import Access, Archive, Inputs
     from imagectl.model.names import ImageName, LocationName
     from imagectl.model.project import Project as Settings
+    from imagectl.services.cleanup import Cleaning
     from imagectl.services.doctor import Finding, SeenAccelerator, SeenLocation
     from imagectl.services.janitor import Janitoring
     from imagectl.services.janitor_ports import Leasing, Machines, Resources
@@ -280,6 +281,20 @@ class Project:
             self.clock,
             actor(),
             lambda: str(uuid.uuid4()),
+        )
+
+    def cleaning(self, progress: Progress) -> Cleaning:
+        """What cleaning up needs."""
+        from imagectl.adapters.published import open_tree
+        from imagectl.services.cleanup import Cleaning
+
+        folders = [self.root / path for path in self.settings.publish]
+        return Cleaning(
+            self.releasing,
+            self.store,
+            {str(folder): open_tree(folder) for folder in folders},
+            self.receipts,
+            self.workspaces(progress).undisturbed,
         )
 
     def fetched(self) -> Path:

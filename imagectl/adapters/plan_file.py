@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain, takewhile
 from pathlib import Path
@@ -27,7 +28,7 @@ from imagectl.formats.plan_v1 import (
 )
 from imagectl.model.cleanup import CleanupPlan, Entry
 from imagectl.model.names import Sha256
-from imagectl.model.signature import Role, Signature, SignedPlan
+from imagectl.model.signature import Role, Signature, SignedPlan, oldest_first
 
 _BATCH = 1 << 20
 """Bytes that are written at once."""
@@ -36,15 +37,22 @@ _BATCH = 1 << 20
 def write_plan(path: Path, plan: CleanupPlan, key: PersonKey) -> SignedPlan:
     """Write the plan, signed by its author, in place of what is there."""
     digest = hashlib.sha256()
+    steps: list[Entry] = []
     signed: list[SignedPlan] = []
 
+    def entries() -> Iterator[Entry]:
+        for entry in plan.entries:
+            if entry.to is not None:
+                steps.append(entry)
+            yield entry
+
     def lines() -> Iterator[str]:
-        for line in plan_lines(plan):
+        for line in plan_lines(replace(plan, entries=entries())):
             digest.update(line.encode())
             yield line
         whole = Sha256(digest.hexdigest())
         signature = _sign(whole, Role.AUTHOR, plan.author, plan.made, key)
-        signed.append(SignedPlan(plan, whole, (signature,)))
+        signed.append(SignedPlan(plan, oldest_first(steps), whole, (signature,)))
         yield from signature_lines((signature,))
 
     _write(path, lines())
@@ -89,7 +97,7 @@ def approve_plan(path: Path, by: str, at: datetime, key: PersonKey) -> SignedPla
     others = [
         each for each in before.signatures if (each.role, each.key) != (approval.role, approval.key)
     ]
-    signed = SignedPlan(before.plan, before.digest, (*others, approval))
+    signed = SignedPlan(before.plan, before.steps, before.digest, (*others, approval))
     _write(path, chain(_body(path), signature_lines(signed.signatures)))
     return signed
 

@@ -70,6 +70,10 @@ class LocalWorkspaces:
                 if not (self._runs / run_id).exists():
                     leased.gone()
 
+    def undisturbed(self, image: ImageName) -> contextlib.AbstractContextManager[None]:
+        """No build of *image* begins while the block runs. Raises Conflict where one is running."""
+        return self._locked(image, False)
+
     @contextlib.contextmanager
     def _locked(self, image: ImageName, wait: bool) -> Iterator[None]:
         self._locks.mkdir(parents=True, exist_ok=True)

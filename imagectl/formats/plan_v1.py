@@ -5,11 +5,8 @@ kept is held on to; any JSON tool reads it too::
 
     {"format":"imagectl-cleanup-plan-1",
     "plan":{..},
-    "steps":[
+    "entries":[
     {..},
-    {..}
-    ],
-    "kept":[
     {..}
     ],
     "unknown":[
@@ -62,7 +59,7 @@ from imagectl.model.names import (
     parse_sha256,
 )
 from imagectl.model.retention import Stage, Tombstone
-from imagectl.model.signature import Role, Signature, SignedPlan
+from imagectl.model.signature import Role, Signature, SignedPlan, oldest_first
 from imagectl.model.stock import Kept
 from imagectl.model.version import VersionRef
 
@@ -79,9 +76,7 @@ def plan_lines(plan: CleanupPlan) -> Iterator[str]:
     """The lines that are signed, each with its end."""
     yield f"{_FIRST}\n"
     yield f'"plan":{canonical(_write_head(plan))},\n'
-    yield from _section("steps", map(_write_entry, plan.steps))
-    kept = (each for each in plan.entries if each.to is None)
-    yield from _section("kept", map(_write_entry, kept))
+    yield from _section("entries", map(_write_entry, plan.entries))
     yield from _section("unknown", map(_write_unknown, plan.unknown))
     yield from _section("unfinished", map(_write_tombstone, plan.unfinished))
 
@@ -107,26 +102,23 @@ def parse_plan(lines: Iterable[str], file: str, entries: Iterable[Entry] = ()) -
     reader = _Reader(lines, file)
     reader.expect(_FIRST)
     head = reader.named_object("plan")
-    steps = tuple(reader.section("steps", _read_entry))
-    for _ in reader.section("kept", _read_entry):
-        pass  # it has to be right all the same
+    steps = oldest_first(reader.section("entries", _read_entry))
     unknown = tuple(reader.section("unknown", _read_unknown))
     unfinished = tuple(reader.section("unfinished", _read_tombstone))
     digest = reader.digest()
     reader.expect(_SIGNATURES)
     signatures = tuple(reader.items(_read_signature, _END))
     reader.expect_nothing()
-    plan = reader.reading(lambda: _read_head(head, steps, entries, unknown, unfinished))
-    return SignedPlan(plan, digest, signatures)
+    plan = reader.reading(lambda: _read_head(head, entries, unknown, unfinished))
+    return SignedPlan(plan, steps, digest, signatures)
 
 
 def parse_entries(lines: Iterable[str], file: str) -> Iterator[Entry]:
-    """Each version of the plan that *lines* hold: first those that step down. Raises BadInput."""
+    """Each version of the plan that *lines* hold, as they come. Raises BadInput."""
     reader = _Reader(lines, file)
     reader.expect(_FIRST)
     reader.named_object("plan")
-    yield from reader.section("steps", _read_entry)
-    yield from reader.section("kept", _read_entry)
+    yield from reader.section("entries", _read_entry)
 
 
 # --- writing ---
@@ -297,7 +289,6 @@ class _Reader:
 
 def _read_head(
     fields: Fields,
-    steps: tuple[Entry, ...],
     entries: Iterable[Entry],
     unknown: tuple[Unknown, ...],
     unfinished: tuple[Tombstone, ...],
@@ -314,7 +305,6 @@ def _read_head(
             _read_flag(fields, "narrowed"),
         ),
         sights=tuple(map(_read_sight, fields.each("sights"))),
-        steps=steps,
         entries=entries,
         unknown=unknown,
         unfinished=unfinished,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from imagectl.model.cleanup import CleanupPlan
+from imagectl.model.cleanup import CleanupPlan, Entry
 from imagectl.model.names import Sha256
 
 
@@ -29,12 +30,20 @@ class Signature:
     value: str
 
 
+def oldest_first(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Those of *entries* that go down by a stage, the oldest version first."""
+    steps = (each for each in entries if each.to is not None)
+    return tuple(sorted(steps, key=lambda each: (each.version.version, each.version.image)))
+
+
 @dataclass(frozen=True, slots=True)
 class SignedPlan:
-    """A plan as its file has it. ``digest`` is over all of the plan; whoever made this value has
-    checked that each of ``signatures`` is its key's, and over this digest."""
+    """A plan as its file has it. ``steps`` are those of its entries that go down, oldest first.
+    ``digest`` is over all of the plan; whoever made this value has checked that each of
+    ``signatures`` is its key's, and over this digest."""
 
     plan: CleanupPlan
+    steps: tuple[Entry, ...]
     digest: Sha256
     signatures: tuple[Signature, ...]
 

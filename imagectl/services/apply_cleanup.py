@@ -90,7 +90,7 @@ def apply(
     """
     _check(cleaning, policy, signed)
     plan = signed.plan
-    only = frozenset(each.version for each in plan.steps)
+    only = frozenset(each.version for each in signed.steps)
     with planned(cleaning, policy, plan.scope, only=only, progress=progress) as fresh:
         check_same_sights(plan, fresh)
         agreed, before, fallen = _compare(cleaning, signed, fresh)
@@ -123,11 +123,11 @@ def _check(cleaning: Cleaning, policy: ReleasePolicy, signed: SignedPlan) -> Non
             why=f"it says {moment(plan.made)}, and it is {moment(now)}",
             hint="set this machine's clock right",
         )
-    allowed = cap(policy.retention, len(plan.steps) + 1_000_000_000)
-    if len(plan.steps) > allowed:
+    allowed = cap(policy.retention, len(signed.steps) + 1_000_000_000)
+    if len(signed.steps) > allowed:
         raise Refused(
             "the plan takes down more than catalog/channels.yaml allows now",
-            reasons=[f"{len(plan.steps)} versions, and retention.max_count is {allowed}"],
+            reasons=[f"{len(signed.steps)} versions, and retention.max_count is {allowed}"],
             hint=again,
         )
     catalog = releasing.catalog.snapshot(())
@@ -158,25 +158,22 @@ def _compare(
 ) -> tuple[list[Entry], tuple[Entry, ...], tuple[FallenOut, ...]]:
     """The plan's steps: those that are still to be taken, as they are now; those that this plan has
     taken before; and those that are not taken any more."""
-    now = {each.version: each for each in fresh.steps}
+    wanted = {each.version for each in signed.steps}
+    now = {each.version: each for each in fresh.entries if each.version in wanted}
     agreed, other = [], []
-    for step in signed.plan.steps:
+    for step in signed.steps:
         found = now.get(step.version)
         if found is not None and (found.stage, found.to) == (step.stage, step.to):
             agreed.append(found)
         else:
             other.append(step)
-    if not other:
-        return agreed, (), ()
     snapshot = cleaning.releasing.catalog.snapshot(sorted({each.version.image for each in other}))
-    wanted = {each.version for each in other}
-    kept = {each.version: each for each in fresh.entries if each.version in wanted}
     before, fallen = [], []
     for step in other:
         if _taken(step, signed, snapshot):
             before.append(step)
         else:
-            fallen.append(FallenOut(step, _why_not(step, kept.get(step.version), snapshot)))
+            fallen.append(FallenOut(step, _why_not(step, now.get(step.version), snapshot)))
     return agreed, tuple(before), tuple(fallen)
 
 

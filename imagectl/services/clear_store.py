@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 from imagectl.errors import Conflict, NotFound
 from imagectl.model.catalog import Snapshot
-from imagectl.model.names import ImageName, Sha256
+from imagectl.model.cleanup import Entry
+from imagectl.model.names import Format, ImageName, Sha256
 from imagectl.model.retention import Stage
 from imagectl.model.version import Version, VersionRef
 from imagectl.services.cleanup import Cleaning
+from imagectl.services.ports import Catalog
 
 ATTEMPTS = 5
 """How often the catalog is read anew because it changed while it was read."""
@@ -100,6 +102,23 @@ def may_go(version: Version, snapshot: Snapshot) -> bool:
 def can_be_remade(version: Version) -> bool:
     """Whether its bytes can be made again from what is kept of it (P9)."""
     return version.tree is not None and version.origin is not None
+
+
+def final_ones(catalog: Catalog, steps: Collection[Entry]) -> Mapping[VersionRef, str]:
+    """Those of the *steps* that delete what could not be made again, and why not. Of those, the
+    artifact store keeps what it has."""
+    refs = [each.version for each in steps if each.to is Stage.DELETED]
+    snapshot = catalog.snapshot(sorted({ref.image for ref in refs}))
+    found = {}
+    for ref in refs:
+        version = snapshot.versions.get(ref)
+        if version is not None and not can_be_remade(version):
+            cause = version.origin.cause if version.origin else "it is from before locks existed"
+            stays = "the artifact store keeps its disks"
+            if any(each.format is Format.NATIVE for each in version.artifacts):
+                stays = "and only its location has its disk"
+            found[ref] = f"{cause or 'it has no file tree'}; {stays}"
+    return found
 
 
 def _bulk(version: Version) -> Iterator[Sha256]:

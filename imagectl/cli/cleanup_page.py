@@ -1,0 +1,456 @@
+"""A cleanup plan as a page that a tired person can judge, and as a document.
+
+First the totals, then what goes and when it would be gone, then what is protected and why, what the
+catalog does not know, and how all of it is taken back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+
+from imagectl.cli.keeping import StageName
+from imagectl.cli.text import stamp, table
+from imagectl.model.cleanup import Because
+from imagectl.model.retention import Stage
+from imagectl.policy.wording import counted, listed, moment
+
+if TYPE_CHECKING:
+    from imagectl.model.cleanup import CleanupPlan, Entry, Unknown
+    from imagectl.model.names import LocationName
+    from imagectl.model.retention import RetentionPolicy, Tombstone
+    from imagectl.model.version import VersionRef
+
+SHOWN = 20
+"""How many lines a list of what nobody has to decide on has, without ``-v``."""
+
+EXAMPLES = 3
+"""How many versions are named for each reason to keep some."""
+
+MEANINGS: Mapping[Because, str] = {
+    Because.CHANNEL: "a channel points to it",
+    Because.WINDOW: "a channel may be rolled back to it",
+    Because.KEPT_LAST: "it is among the last of a channel",
+    Because.HELD: "somebody holds it",
+    Because.LEASED: "a consumer works with it",
+    Because.PARENT: "a protected version was built on it",
+    Because.RESOLVED: "a consumer resolved it lately",
+    Because.YOUNG: "it is young",
+    Because.PLACING: "it is just being put somewhere",
+    Because.WAITING: "it has not been at its stage for long enough",
+    Because.NEEDED: "a version that is not deleted was built on it",
+    Because.ELSEWHERE: "it is also in locations that this plan does not look at",
+    Because.CAPPED: "it would go, but one plan takes no more at once",
+    Because.DELETED: "it is deleted already; its history stays",
+}
+
+STAGES: Mapping[Stage, str] = {
+    Stage.DEPRECATED: "consumers still get it, and are told to move on",
+    Stage.OBSOLETE: "as before, and locations that can refuse new uses of it do",
+    Stage.QUARANTINED: "nobody gets it any more; all of it is still there",
+    Stage.DELETED: "it is taken out of its locations; what it takes to make it again stays",
+}
+
+BecauseName = Literal[
+    "channel",
+    "window",
+    "keep-last",
+    "held",
+    "leased",
+    "parent",
+    "resolved",
+    "young",
+    "placing",
+    "waiting",
+    "needed",
+    "elsewhere",
+    "capped",
+    "deleted",
+]
+
+
+class PlacedDocument(TypedDict):
+    """A placement."""
+
+    location: Annotated[str, "the location"]
+    provider_id: Annotated[str, "how the location names it"]
+    sha256: Annotated[str, "its digest"]
+
+
+class StepDocument(TypedDict):
+    """A version that goes down by a stage."""
+
+    version: Annotated[str, "IMAGE@VERSION"]
+    stage: Annotated[StageName, "what it is"]
+    to: Annotated[StageName, "what it becomes"]
+    placed: Annotated[list[PlacedDocument], "where it is"]
+    missing: Annotated[list[PlacedDocument], "where the catalog has it, and it was not seen"]
+    deleted_earliest: Annotated[str, "when further plans could delete it at the earliest"]
+    final: Annotated[str, "why it could not be made again once deleted; empty where it could"]
+
+
+class SightDocument(TypedDict):
+    """What was seen in a location. It was everything: else there is no plan."""
+
+    location: Annotated[str, "the location"]
+    scope: Annotated[str, "what was listed"]
+    at: Annotated[str, "when"]
+    expected: Annotated[int, "placements that the catalog has there"]
+    seen: Annotated[int, "those of them that were seen"]
+    found: Annotated[int, "all things that are there, foreign ones too"]
+    requests: Annotated[int, "how many requests it took"]
+    digest: Annotated[str, "over all that was found"]
+
+
+class KeptDocument(TypedDict):
+    """A reason to keep versions."""
+
+    because: Annotated[BecauseName, "the reason"]
+    protects: Annotated[bool, "false where it says only that it is not their turn"]
+    versions: Annotated[int, "how many; a version may have several reasons"]
+
+
+class UnknownDocument(TypedDict):
+    """Something that the catalog does not know. It is never touched."""
+
+    location: Annotated[str, "the location"]
+    provider_id: Annotated[str, "how the location names it"]
+    name: Annotated[str, "what it is called"]
+    why: Annotated[str, "what is known of it"]
+    size: Annotated[int | None, "bytes; null where the location does not tell"]
+    created: Annotated[str | None, "null where the location does not tell"]
+
+
+class UnfinishedDocument(TypedDict):
+    """A deletion that was begun and has not been seen to end."""
+
+    version: Annotated[str, "IMAGE@VERSION"]
+    location: Annotated[str, "the location"]
+    provider_id: Annotated[str, "how the location names it"]
+    at: Annotated[str, "when it was begun"]
+    by: Annotated[str, "who began it"]
+    reason: Annotated[str, "the plan"]
+
+
+class PlanDocument(TypedDict):
+    """A plan. The file has each version that is kept, too."""
+
+    file: Annotated[str | None, "where it is; null where it was only shown"]
+    digest: Annotated[str | None, "what is signed; null where it was only shown"]
+    catalog: Annotated[str, "the catalog's id"]
+    generation: Annotated[int, "its generation"]
+    made: Annotated[str, "when"]
+    expires: Annotated[str, "until when it can be applied"]
+    author: Annotated[str, "who made it"]
+    approved_by: Annotated[list[str], "who else has signed it, as they call themselves"]
+    approvals: Annotated[int, "how many others have to sign it"]
+    images: Annotated[list[str], "what it is about; all where empty"]
+    locations: Annotated[list[str], "the locations that were looked at"]
+    versions: Annotated[int, "how many it is about"]
+    placements: Annotated[int, "how many of these there are, as the catalog has them"]
+    protected: Annotated[int, "versions that nothing may delete now"]
+    sights: Annotated[list[SightDocument], "what was seen"]
+    steps: Annotated[list[StepDocument], "what goes, oldest first"]
+    kept: Annotated[list[KeptDocument], "why the others are kept"]
+    unknown: Annotated[list[UnknownDocument], "what the catalog does not know"]
+    unfinished: Annotated[list[UnfinishedDocument], "what applying it also goes on with"]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts the entries of a plan while somebody reads them."""
+
+    versions: int = 0
+    placements: int = 0
+    kept: int = 0
+    protected: int = 0
+    reasons: Counter[Because] = field(default_factory=Counter)
+    examples: dict[Because, list[str]] = field(default_factory=dict)
+    missing: list[tuple[VersionRef, LocationName]] = field(default_factory=list)
+    steps: list[Entry] = field(default_factory=list)
+
+    def over(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries, counted as they go by."""
+        for entry in entries:
+            self.versions += 1
+            self.placements += len(entry.placed)
+            if entry.to is None:
+                self.kept += 1
+            else:
+                self.steps.append(entry)
+            self.protected += entry.protected
+            for because in {each.because for each in entry.reasons}:
+                self.reasons[because] += 1
+                named = self.examples.setdefault(because, [])
+                if len(named) < EXAMPLES:
+                    named.append(_example(entry, because))
+            self.missing += [(entry.version, each.location) for each in entry.missing]
+            yield entry
+
+
+def _example(entry: Entry, because: Because) -> str:
+    detail = ", ".join(each.detail for each in entry.reasons if each.because is because)
+    return f"{entry.version} ({detail})" if detail else str(entry.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What there is to say of a plan.
+
+    ``file`` is where it is, None where it was only shown. ``final`` says of versions why they could
+    not be made again.
+    """
+
+    plan: CleanupPlan
+    steps: tuple[Entry, ...]
+    tally: Tally
+    policy: RetentionPolicy
+    file: str | None
+    digest: str | None
+    approved_by: tuple[str, ...]
+    final: Mapping[VersionRef, str]
+
+    def document(self) -> PlanDocument:
+        plan, tally = self.plan, self.tally
+        return PlanDocument(
+            file=self.file,
+            digest=self.digest,
+            catalog=plan.catalog_id,
+            generation=plan.generation,
+            made=stamp(plan.made),
+            expires=stamp(plan.expires),
+            author=plan.author,
+            approved_by=list(self.approved_by),
+            approvals=self.policy.approvals,
+            images=list(plan.scope.images),
+            locations=list(plan.scope.locations),
+            versions=tally.versions,
+            placements=tally.placements,
+            protected=tally.protected,
+            sights=[
+                SightDocument(
+                    location=each.location,
+                    scope=each.scope,
+                    at=stamp(each.at),
+                    expected=each.expected,
+                    seen=each.seen,
+                    found=each.found,
+                    requests=each.requests,
+                    digest=each.digest,
+                )
+                for each in plan.sights
+            ],
+            steps=[self.step(each) for each in self.steps],
+            kept=[
+                KeptDocument(
+                    because=because.value,
+                    protects=because.protects,
+                    versions=tally.reasons[because],
+                )
+                for because in Because
+                if tally.reasons[because]
+            ],
+            unknown=[_unknown(each) for each in plan.unknown],
+            unfinished=[_unfinished(each) for each in plan.unfinished],
+        )
+
+    def step(self, entry: Entry) -> StepDocument:
+        """The document of one step."""
+        assert entry.to is not None
+        return StepDocument(
+            version=str(entry.version),
+            stage=entry.stage.value,
+            to=entry.to.value,
+            placed=[
+                PlacedDocument(
+                    location=each.location, provider_id=each.provider_id, sha256=each.sha256
+                )
+                for each in entry.placed
+            ],
+            missing=[
+                PlacedDocument(
+                    location=each.location, provider_id=each.provider_id, sha256=each.sha256
+                )
+                for each in entry.missing
+            ],
+            deleted_earliest=stamp(self._gone(entry)),
+            final=self.final.get(entry.version, ""),
+        )
+
+    def lines(self, *, verbose: bool) -> Iterator[str]:
+        """The page."""
+        yield from self._head()
+        yield from self._totals()
+        yield from self._going()
+        yield from self._protected()
+        yield from self._unknown(verbose)
+        yield from self._undoing()
+
+    def _head(self) -> Iterator[str]:
+        plan = self.plan
+        name = f"cleanup plan {self.digest[:12]}" if self.digest else "cleanup plan, not written"
+        yield f"{name}, made {moment(plan.made)} by {plan.author}"
+        yield f"good until {moment(plan.expires)}; catalog {plan.catalog_id}, {plan.generation}"
+
+    def _totals(self) -> Iterator[str]:
+        plan, tally = self.plan, self.tally
+        deleted = sum(each.to is Stage.DELETED for each in self.steps)
+        about = f" of {listed(plan.scope.images)}" if plan.scope.images else ""
+        yield ""
+        yield f"  {tally.versions:>7}  versions{about}, in {listed(plan.scope.locations)}"
+        what = f"go down by one stage; {deleted or 'none'} of them {_are(deleted)} DELETED"
+        yield f"  {len(self.steps):>7}  {what if self.steps else 'go: there is nothing to do'}"
+        yield f"  {tally.protected:>7}  are protected: nothing may delete them now"
+        rest = tally.kept - tally.protected
+        yield f"  {rest:>7}  are kept for now: it is not their turn"
+        yield f"  {len(plan.unknown):>7}  things are not known to the catalog: never touched"
+        if plan.unfinished:
+            yield f"  {len(plan.unfinished):>7}  earlier deletions are not finished"
+        yield ""
+        yield "SEEN, everything of it"
+        yield from _indented(
+            table(
+                ("LOCATION", "PLACEMENTS", "OTHER THINGS", "WHAT WAS LISTED"),
+                [
+                    (
+                        each.location,
+                        f"{each.seen} of {each.expected}",
+                        str(max(0, each.found - each.seen)),
+                        each.scope,
+                    )
+                    for each in plan.sights
+                ],
+            )
+        )
+        if tally.missing:
+            yield (
+                f"  {counted(len(tally.missing), 'placement')} not there, all of versions that "
+                "nothing protects:"
+            )
+            for ref, location in tally.missing[:SHOWN]:
+                yield f"    {ref} in {location}"
+            yield from _more(len(tally.missing))
+
+    def _going(self) -> Iterator[str]:
+        plan = self.plan
+        if self.steps:
+            yield ""
+            yield "WHAT GOES, oldest first"
+            yield from _indented(
+                table(
+                    ("VERSION", "FROM", "TO", "DELETED AT THE EARLIEST", "IN"),
+                    [
+                        (
+                            str(each.version),
+                            each.stage.value,
+                            each.to.value.upper() if each.to is Stage.DELETED else each.to.value,
+                            "now" if each.to is Stage.DELETED else f"{self._gone(each):%Y-%m-%d}",
+                            ", ".join(sorted({kept.location for kept in each.placed})) or "nothing",
+                        )
+                        for each in self.steps
+                        if each.to is not None
+                    ],
+                )
+            )
+            for stage in Stage:
+                if any(each.to is stage for each in self.steps):
+                    yield f"  {stage.value}: {STAGES[stage]}"
+            for ref, why in self.final.items():
+                yield f"  {ref} could NOT be made again: {why}"
+        for each in plan.unfinished[:SHOWN]:
+            at = each.placement
+            yield (
+                f"  unfinished: {at.version} in {at.location}, begun {moment(each.at)} by {each.by}"
+            )
+        yield from _more(len(plan.unfinished))
+
+    def _protected(self) -> Iterator[str]:
+        for title, protects in (("PROTECTED, and why", True), ("KEPT FOR NOW, and why", False)):
+            those = [
+                each for each in Because if each.protects is protects and self.tally.reasons[each]
+            ]
+            if those:
+                yield ""
+                yield title
+            for because in those:
+                count, examples = self.tally.reasons[because], self.tally.examples[because]
+                more = ", ..." if count > len(examples) else ""
+                yield f"  {because.value:<10} {count:>7}  {MEANINGS[because]}"
+                yield f"  {'':<18}  {', '.join(examples)}{more}"
+
+    def _unknown(self, verbose: bool) -> Iterator[str]:
+        unknown = self.plan.unknown
+        if not unknown:
+            return
+        yield ""
+        yield "NOT KNOWN to the catalog, and never touched"
+        shown = len(unknown) if verbose else SHOWN
+        for each in unknown[:shown]:
+            yield f"  {each.location}  {each.name}: {each.why}"
+        if len(unknown) > shown:
+            yield f"  ... and {len(unknown) - shown} more (-v shows all)"
+        where = sorted({each.location for each in unknown})
+        yield f"  `imagectl adopt {where[0]} NAME` would make one known, held from the start"
+
+    def _undoing(self) -> Iterator[str]:
+        if not self.steps:
+            return
+        file = self.file or "PLAN"
+        yield ""
+        yield "HOW TO TAKE IT BACK, once it is applied"
+        yield f"  what is not deleted:  imagectl cleanup undo {file}"
+        yield "  what is deleted:      imagectl cleanup undelete IMAGE@VERSION"
+        yield "  to keep one for good: imagectl hold IMAGE@VERSION --reason TEXT"
+        asked = self.policy.approvals
+        missing = asked - len(self.approved_by)
+        if self.file and missing > 0:
+            yield (
+                f"{counted(missing, 'approval')} by others still asked for: "
+                f"imagectl cleanup approve {file}"
+            )
+
+    def _gone(self, entry: Entry) -> datetime:
+        """When it could be deleted at the earliest, a plan at a time."""
+        assert entry.to is not None
+        stages = tuple(Stage)
+        further = stages.index(Stage.DELETED) - stages.index(entry.to)
+        grace: timedelta = self.policy.rule(entry.version.image).grace
+        return self.plan.made + further * grace
+
+
+def _are(count: int) -> str:
+    return "is" if count <= 1 else "are"
+
+
+def _unknown(unknown: Unknown) -> UnknownDocument:
+    return UnknownDocument(
+        location=unknown.location,
+        provider_id=unknown.provider_id,
+        name=unknown.name,
+        why=unknown.why,
+        size=unknown.size,
+        created=stamp(unknown.created) if unknown.created else None,
+    )
+
+
+def _unfinished(tombstone: Tombstone) -> UnfinishedDocument:
+    return UnfinishedDocument(
+        version=str(tombstone.placement.version),
+        location=tombstone.placement.location,
+        provider_id=tombstone.placement.provider_id,
+        at=stamp(tombstone.at),
+        by=tombstone.by,
+        reason=tombstone.reason,
+    )
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > SHOWN:
+        yield f"    ... and {count - SHOWN} more; the plan's file has all"
