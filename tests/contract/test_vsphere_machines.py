@@ -150,6 +150,28 @@ def test_a_lost_machine_of_which_nobody_can_tell_is_a_gap(yard: InFolder) -> Non
     assert gap == "somebodys: nobody can tell whose it is: it is inaccessible"
 
 
+def test_many_of_which_nobody_can_tell_are_counted(yard: InFolder) -> None:
+    peer, folder = yard.place.peer, yard.place.settings.folder
+    peer.fill(30, "x-{n}", folder=folder, bare=True, template=False, connection_state="invalid")
+    gaps = view(yard).gaps
+    assert len(gaps) == 11
+    assert gaps[-1] == "20 more machines: the same, or the like"
+
+
+def test_a_lost_machine_of_ours_hides_no_image(yard: InFolder) -> None:
+    yard.make("left", OVER)
+    yard.foreign("somebodys")
+    yard.place.peer.change("left", connection_state="orphaned")
+    shown = yard.place.location.view(lambda: NOW)
+    assert shown.complete
+    assert {each.name: each.state for each in shown.found} == {
+        "left": "orphaned",
+        "somebodys": "machine",
+    }
+    yard.place.peer.change("somebodys", connection_state="orphaned")
+    assert not yard.place.location.view(lambda: NOW).complete
+
+
 def test_a_task_that_fails_is_a_failure_and_may_be_tried_again(yard: InFolder) -> None:
     yard.make("left", OVER)
     yard.place.peer.change("left", power_state="poweredOn")
@@ -267,8 +289,13 @@ def test_what_somebody_moved_into_a_folder_below_is_still_seen(yard: InFolder) -
 # How much it asks.
 
 
+def counts(yard: InFolder) -> Counter[str]:
+    """The calls so far. Sessions of earlier tests are ended at any time."""
+    return Counter({k: n for k, n in yard.place.peer.counts().items() if k != "Logout"})
+
+
 def test_listing_takes_one_request_for_each_page_and_removing_reads_once(yard: InFolder) -> None:
-    peer, count = yard.place.peer, 1_250
+    count = 1_250
     claim = f"{OVER.catalog} {{n}} {OVER.until.isoformat()} id={{reference}}"
     yard.place.peer.fill(
         count,
@@ -279,17 +306,17 @@ def test_listing_takes_one_request_for_each_page_and_removing_reads_once(yard: I
         annotation=f"imagectl-claim: {claim}",
     )
     view(yard)  # logs in
-    before = Counter(peer.counts())
+    before = counts(yard)
     shown = view(yard)
-    asked = Counter(peer.counts()) - before
+    asked = counts(yard) - before
     assert len(shown.found) == count
     assert shown.requests == asked.total()
     assert asked["RetrievePropertiesEx"] + asked["ContinueRetrievePropertiesEx"] == 3
     assert asked.total() == 6, asked
-    before = Counter(peer.counts())
+    before = counts(yard)
     for each in shown.found[:10]:
         yard.machines.collect(each, NOW)
-    asked = Counter(peer.counts()) - before
+    asked = counts(yard) - before
     # One to read each, and one for how its deletion ended.
     assert asked == {"RetrievePropertiesEx": 20, "Destroy_Task": 10}
 

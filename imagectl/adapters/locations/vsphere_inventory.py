@@ -17,6 +17,9 @@ from imagectl.model.place import VsphereLocation as Settings
 
 T = TypeVar("T")
 
+UNTOLD = 10
+"""So many machines that could not be told are named; of the others, how many there are."""
+
 PRIVILEGES: Mapping[str, tuple[str, ...]] = {
     "folder": (
         "VirtualMachine.Inventory.Create",
@@ -98,10 +101,12 @@ class Inventory:
         """
         found: list[T] = []
         gaps: list[str] = []
+        untold: list[str] = []
 
         def attempt() -> None:
             found.clear()
             gaps.clear()
+            untold.clear()
             counted: int | None = None
             seen = 0
             kind = sdk().vim.VirtualMachine
@@ -112,7 +117,7 @@ class Inventory:
                 seen += 1
                 shown = show(each)
                 if isinstance(shown, str):
-                    gaps.append(shown)
+                    untold.append(shown)
                 elif shown is not None:
                     found.append(shown)
             if counted is None:
@@ -130,7 +135,9 @@ class Inventory:
             if not found:
                 raise
             gaps.append(f"it broke off after {len(found)}: {problem.why}")
-        return found, gaps
+        if len(untold) > UNTOLD + 1:
+            untold[UNTOLD:] = [f"{len(untold) - UNTOLD} more machines: the same, or the like"]
+        return found, [*untold, *gaps]
 
     def lacking(self) -> list[str]:
         """The privileges that the user has not, each with what it is needed on."""

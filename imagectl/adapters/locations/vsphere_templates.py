@@ -7,10 +7,13 @@ a template all agree.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from imagectl.adapters.locations.vsphere_attributes import keys_of
+from imagectl.adapters.locations.vsphere_claims import attribute_of, read_claim
 from imagectl.adapters.locations.vsphere_inventory import Inventory
 from imagectl.adapters.locations.vsphere_marks import Marks, read_marks, write_marks
 from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
@@ -30,6 +33,7 @@ _TEMPLATE = (
 _LISTED = (
     *("name", "config.template", "config.annotation", "config.instanceUuid"),
     *("config.createDate", "runtime.connectionState", "summary.storage.committed"),
+    "customValue",
 )
 
 
@@ -192,15 +196,24 @@ class Templates:
 
     def everything(self) -> tuple[list[Found], list[str]]:
         """All that the folder has, foreign things too; and why that may not be everything."""
-        return self._inventory.machines("listing templates", _LISTED, self._shown, deep=False)
+        keys = self._session.persist(
+            "reading custom attributes", lambda: keys_of(self._session), CannotTell
+        )
+        return self._inventory.machines(
+            "listing templates", _LISTED, lambda read: self._shown(read, keys), deep=False
+        )
 
-    def _shown(self, read: Read) -> Found | str:
+    def _shown(self, read: Read, keys: Mapping[str, int]) -> Found | str:
         """One machine of a listing; or why it cannot be told what it is."""
         values = read.values
         name = values.get("name", "a machine")
         state = str(values.get("runtime.connectionState", "connected"))
         instance = values.get("config.instanceUuid")
         if read.missing or state != "connected" or not instance:
+            reference = read.ref._moId
+            if read_claim("", attribute_of(values, keys), name, reference) is not None:
+                # One to be thrown away, which is no artifact: nothing of the images is missing.
+                return Found(self._provider_id(reference), name, None, state=state)
             return f"{name}: {'; '.join(read.missing) or state}"
         marks = read_marks(values.get("config.annotation") or "")
         is_template = bool(values.get("config.template"))

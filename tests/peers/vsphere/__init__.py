@@ -79,6 +79,10 @@ class VCenter:
         """How many calls there were."""
         return sum(self.counts().values())
 
+    def waits(self) -> int:
+        """How many calls read nothing but how tasks are getting on."""
+        return cast("int", self._ask("waits"))
+
     def settings(self, **changed: object) -> None:
         """``guest_ip`` (of machines that are switched on; "": never), ``clock_skew`` (seconds
         ahead), ``page_limit`` (objects), ``unreachable`` (names of datacenters)."""

@@ -49,6 +49,8 @@ func (f *front) control() http.Handler {
 	})
 	// Calls by method so far.
 	handle("/counts", func(*json.Decoder) (interface{}, error) { return f.counts, nil })
+	// How many of them asked how tasks are getting on.
+	handle("/waits", func(*json.Decoder) (interface{}, error) { return f.waits, nil })
 	// Those that are named are changed; all are returned.
 	handle("/settings", func(in *json.Decoder) (interface{}, error) {
 		changed := f.settings

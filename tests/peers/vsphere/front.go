@@ -32,6 +32,7 @@ type front struct {
 	sessions map[string]string // cookie of SOAP or id of REST: user
 	rules    []*rule
 	counts   map[string]int
+	waits    int // of these, how many asked for nothing but how tasks are getting on
 	pages    map[string]*pages
 	leases   map[types.ManagedObjectReference]*lease
 	uploads  map[types.ManagedObjectReference][]*upload // by VM
@@ -113,6 +114,9 @@ func (f *front) soap(session string, r *http.Request, body []byte, method *simul
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if aboutTasks(method) {
+		f.waits++
+	}
 	if answer := f.authorise(session, method); answer != nil {
 		return answer
 	}
@@ -136,6 +140,22 @@ func blocking(method *simulator.Method) bool {
 		return true
 	}
 	return false
+}
+
+// aboutTasks: whether the call reads tasks, and nothing else.
+func aboutTasks(method *simulator.Method) bool {
+	call, ok := method.Body.(*types.RetrievePropertiesEx)
+	if !ok {
+		return false
+	}
+	for _, spec := range call.SpecSet {
+		for _, object := range spec.ObjectSet {
+			if object.Obj.Type != "Task" {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // session is the cookie of a session that is alive, or "".
