@@ -20,15 +20,23 @@ from support.examples import (
     NOW,
     STABLE,
     change,
+    confirm,
     end,
+    end_lease,
+    hold,
     intend,
     intent,
+    lease,
     locked,
     move,
     opaque,
     place,
     record,
     ref,
+    restore,
+    revoke,
+    step,
+    unhold,
     version,
 )
 from support.strategies import histories
@@ -36,10 +44,11 @@ from support.strategies import histories
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import Conflict, ImpossibleChange
 from imagectl.formats.events import event_hash
-from imagectl.model.catalog import Change, RecordVersion, fold
+from imagectl.model.catalog import Change, Operation, RecordVersion, fold
 from imagectl.model.channel import MoveKind
 from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, VersionId
+from imagectl.model.retention import Stage
 from imagectl.model.version import Reproducible
 from imagectl.services.ports import Catalog, Committed
 from imagectl.testing.catalog import MemoryCatalog
@@ -328,6 +337,63 @@ def test_a_version_cannot_be_recorded_again_with_other_content(catalog: Catalog)
     other = replace(version(ONE), summary="something else")
     with pytest.raises(ImpossibleChange, match="versions do not change"):
         catalog.commit(change("b", 1, RecordVersion(other)))
+    check()
+
+
+def test_protections_and_stages_come_back_as_they_were_recorded(catalog: Catalog) -> None:
+    """Each is renewed, taken back in the middle, and recorded again."""
+    as_bob = replace(change("c", 2, hold(ONE), revoke(TWO), reason="CVE"), actor="bob")
+    history = [
+        change("a", 0, record(ONE), record(TWO), place(TWO), place(TWO, "dc1")),
+        change("b", 1, hold(ONE), lease(ONE), lease(ONE, "ci-8"), lease(ONE, "ci-9"), reason="x"),
+        as_bob,
+        change("d", 3, hold(ONE), lease(ONE, "ci-8", hours=9), end_lease(ONE), reason="y"),
+        change("e", 4, *step(TWO)),
+        change("f", 5, confirm(TWO, "dc1"), unhold(ONE, "bob"), restore(TWO)),
+        change("g", 6, *step(TWO, Stage.QUARANTINED), place(TWO), revoke(ONE)),
+        change("h", 7, *step(TWO, Stage.ACTIVE), unhold(ONE), end_lease(ONE, "ci-9")),
+    ]
+    for generation, each in enumerate(history, start=1):
+        catalog.commit(each)
+        assert catalog.snapshot() == fold(ID, history[:generation])
+        assert catalog.verify() == ()
+
+
+@pytest.mark.parametrize(
+    "protection",
+    [move(CI, STABLE, "20261120.1"), hold(ONE), lease(ONE), intend(ONE, "dc2")],
+)
+def test_nothing_takes_down_what_is_protected(catalog: Catalog, protection: Operation) -> None:
+    """P1, in the catalog itself, whatever has been decided on which generation."""
+    catalog.commit(change("a", 0, record(ONE), place(ONE)))
+    catalog.commit(change("b", 1, protection))
+    check = unchanged(catalog)
+    with pytest.raises(ImpossibleChange, match="protected"):
+        catalog.commit(change("c", 2, record(TWO), *step(ONE, Stage.DEPRECATED)))
+    check()
+
+
+def test_all_channels_of_the_image_protect_it(catalog: Catalog) -> None:
+    """P1: also those that the change does not name, beside one that it does."""
+    catalog.commit(change("a", 0, record(ONE), record(TWO), move(CI, STABLE, "20261120.1")))
+    moving: tuple[Operation, ...] = (
+        move(CI, BETA, "20261120.2"),
+        *step(ONE, Stage.DEPRECATED),
+    )
+    with pytest.raises(ImpossibleChange, match="stable points to it"):
+        catalog.commit(change("b", 1, *moving))
+    catalog.commit(change("b", 1, move(CI, STABLE, "20261120.2"), *moving))
+    assert catalog.snapshot([CI]).stage(ref(ONE)) is Stage.DEPRECATED
+    assert catalog.verify() == ()
+
+
+def test_nothing_is_built_on_what_has_been_deleted(catalog: Catalog) -> None:
+    """P1: the parent of what is recorded is looked at, though it is another image's."""
+    catalog.commit(change("a", 0, record(PARENT)))
+    catalog.commit(change("b", 1, *step(PARENT)))
+    check = unchanged(catalog)
+    with pytest.raises(ImpossibleChange, match="has been deleted meanwhile"):
+        catalog.commit(change("c", 2, RecordVersion(version(ONE, parent=ref(PARENT)))))
     check()
 
 

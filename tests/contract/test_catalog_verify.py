@@ -8,7 +8,23 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
-from support.examples import BETA, CI, STABLE, change, end, intend, locked, move, place, record
+from support.examples import (
+    BETA,
+    CI,
+    STABLE,
+    change,
+    confirm,
+    end,
+    hold,
+    intend,
+    lease,
+    locked,
+    move,
+    place,
+    record,
+    revoke,
+    step,
+)
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import CannotTell
@@ -19,6 +35,7 @@ pytest_plugins = ["support.postgresql"]
 
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
+OLD = "debian-ci@20261101.1"
 BASE_ONE = "debian-base@20261119.1"
 HISTORY: tuple[Change, ...] = (
     change("k1", 0, record(BASE_ONE), record(ONE), place(ONE), place(ONE, "dc1")),
@@ -30,6 +47,12 @@ HISTORY: tuple[Change, ...] = (
     change("k4", 3, move(CI, BETA, "20261120.2")),
     change("k5", 4, move(CI, STABLE, "20261120.1"), reason="soaked"),
 )
+RETAINED: tuple[Change, ...] = (
+    change("k6", 5, record(OLD), place(OLD), place(OLD, "dc1"), place(OLD, "dc2")),
+    change("k7", 6, *step(OLD), confirm(OLD), reason="because"),
+    change("k8", 7, hold(ONE), lease(ONE), lease(ONE, "ci-8"), revoke(ONE), reason="CVE"),
+)
+"""What protects versions, and how they go."""
 ZEROS = "0" * 64
 
 
@@ -311,6 +334,80 @@ def test_what_was_edited_is_named(
     url: str, catalog: SqlCatalog, statement: str, findings: list[str]
 ) -> None:
     edit(url, *statement.split("; "))
+    found = catalog.verify()
+    assert [line[: len(wanted)] for line, wanted in zip(found, findings, strict=False)] == findings
+    assert len(found) == len(findings), found
+
+
+@pytest.mark.parametrize(
+    ("statement", "findings"),
+    [
+        (
+            "UPDATE stages SET stage = 'active'",
+            [f"stage {OLD}: stage is Stage.ACTIVE, the events say Stage.DELETED"],
+        ),
+        ("UPDATE stages SET stage = 'gone'", [f"version {OLD}: 'gone' is not a valid Stage"]),
+        ("DELETE FROM stages", [f"stage {OLD}: missing from the tables, the events record it"]),
+        (
+            "INSERT INTO stages VALUES ('debian-ci', '20261120', 1, 'deprecated', "
+            "'2026-11-20T12:00:00.000000Z', 'mallory', '')",
+            [f"stage {ONE}: in the tables, but no event records it"],
+        ),
+        ("DELETE FROM holds", [f"holds {ONE}: missing from the tables, the events record it"]),
+        (
+            "UPDATE holds SET by = 'bob'",
+            [f"holds {ONE}: [0].by is 'bob', the events say 'alice'"],
+        ),
+        ("UPDATE holds SET position = 2", [f"version {ONE}: row 1 of holds is missing"]),
+        (
+            "UPDATE leases SET until = '2026-11-20T12:00:01.000000Z' WHERE consumer = 'ci-8'",
+            [f"leases {ONE}: [1].until is 2026-11-20 12:00:01+00:00, the events say"],
+        ),
+        (
+            "DELETE FROM leases WHERE consumer = 'ci-8'",
+            [f"leases {ONE}: has 1 entries, the events make 2"],
+        ),
+        (
+            "DELETE FROM revocations",
+            [f"revocation {ONE}: missing from the tables, the events record it"],
+        ),
+        (
+            "UPDATE revocations SET reason = ''",
+            [f"revocation {ONE}: reason is '', the events say 'CVE'"],
+        ),
+        (
+            "UPDATE revocations SET serial = 7",
+            ["version debian-ci@20261120.7: it has parts, but is not recorded itself"],
+        ),
+        (
+            "UPDATE tombstones SET provider_id = 'other' WHERE position = 2",
+            [f"tombstones {OLD}: [1].placement.provider_id is 'other', the events say"],
+        ),
+        (
+            "UPDATE tombstones SET gone = NULL",
+            [f"tombstones {OLD}: [0].gone is None, the events say 2026-11-20"],
+        ),
+        (
+            "UPDATE tombstones SET gone = at WHERE position = 3",
+            [f"tombstones {OLD}: [2].gone is 2026-11-20 12:00:00+00:00, the events say None"],
+        ),
+        (
+            "UPDATE tombstones SET returned = at WHERE position = 3",
+            [f"tombstones {OLD}: [2].returned is 2026-11-20 12:00:00+00:00, the events say None"],
+        ),
+        (
+            "DELETE FROM tombstones WHERE position = 3",
+            [f"tombstones {OLD}: has 2 entries, the events make 3"],
+        ),
+    ],
+)
+def test_what_was_edited_of_protections_and_deletions_is_named(
+    url: str, catalog: SqlCatalog, statement: str, findings: list[str]
+) -> None:
+    for each in RETAINED:
+        catalog.commit(each)
+    assert catalog.verify() == ()
+    edit(url, statement)
     found = catalog.verify()
     assert [line[: len(wanted)] for line, wanted in zip(found, findings, strict=False)] == findings
     assert len(found) == len(findings), found

@@ -109,6 +109,60 @@ def test_what_was_never_added_is_not_found(store: ArtifactStore) -> None:
         store.verify(sha256(DATA))
 
 
+def test_everything_that_is_kept_is_listed_with_its_size(
+    store: ArtifactStore, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").write_bytes(b"other")
+    store.add(source)
+    store.add(tmp_path / "other")
+    expected = sorted([(sha256(DATA), len(DATA)), (sha256(b"other"), 5)])
+    assert sorted(store.digests()) == expected
+
+
+def test_what_is_removed_is_not_kept_any_more(
+    store: ArtifactStore, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").write_bytes(b"other")
+    for path in (source, tmp_path / "other"):
+        store.add(path)
+    store.remove(sha256(DATA))
+    store.remove(sha256(DATA))
+    store.remove(sha256(b"never there"))
+    with pytest.raises(NotFound):
+        store.path(sha256(DATA))
+    assert list(store.digests()) == [(sha256(b"other"), 5)]
+    assert store.add(source) == sha256(DATA)
+    assert store.verify(sha256(DATA)).read_bytes() == DATA
+
+
+def test_a_store_that_was_never_made_is_empty(root: Path) -> None:
+    assert list(FileStore(root).digests()) == []
+
+
+def test_what_is_not_a_kept_file_is_not_listed(root: Path, source: Path) -> None:
+    store = FileStore(root)
+    kept = store.path(store.add(source))
+    wrong_folder = "ab" if kept.parent.name != "ab" else "cd"
+    for stray in (
+        root / "sha256" / "README",
+        kept.parent / "notes.txt",
+        kept.parent / f"{kept.name}.part",
+        root / "sha256" / wrong_folder / kept.name,
+    ):
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_text("stray")
+    assert list(store.digests()) == [(sha256(DATA), len(DATA))]
+
+
+def test_a_store_that_cannot_be_listed_is_not_an_empty_one(root: Path, source: Path) -> None:
+    """P3."""
+    FileStore(root).add(source)
+    shutil.rmtree(root / "sha256")
+    (root / "sha256").write_text("not a folder")
+    with pytest.raises(CannotTell, match="the artifact store cannot be read"):
+        list(FileStore(root).digests())
+
+
 def test_damage_is_found_and_never_overwritten(store: ArtifactStore, source: Path) -> None:
     path = store.path(store.add(source))
     overwrite(path, b"damaged")

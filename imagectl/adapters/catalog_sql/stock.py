@@ -27,8 +27,8 @@ from sqlalchemy import (
 from imagectl.adapters.catalog_sql import row_values as values
 from imagectl.adapters.catalog_sql import tables
 from imagectl.adapters.catalog_sql.rows import Unreadable, readable
-from imagectl.model.channel import Channel
-from imagectl.model.names import ChannelName, ImageName, LocationName, Sha256, VersionId
+from imagectl.model.channel import Channel, Move, MoveKind
+from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.stock import Counted, Kept, Shelf, Shelved
 from imagectl.model.version import VersionRef
@@ -45,6 +45,7 @@ _Row = Any
 _NO_ROWS: list[_Row] = []
 
 _STAGES = {stage.value: stage for stage in Stage}
+_KINDS = {kind.value: kind for kind in MoveKind}
 
 
 def counted(connection: Connection, generation: int, images: Images) -> Counted:
@@ -194,7 +195,7 @@ class _Others:
             return self._shelved(
                 row, *(each.of_version(image, day, serial) for each in self.streams)
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise Unreadable(f"version {image}@{day}.{serial}: {error}") from None
 
     def _shelved(
@@ -224,14 +225,16 @@ class _Others:
         )
 
     def _kept(self, rows: list[_Row]) -> tuple[Kept, ...]:
-        for position, row in enumerate(rows, start=1):
-            if row[6] != position:
-                raise ValueError(f"row {position} of placements is missing")
-        return tuple(
-            # One text for each location, instead of one for each placement.
-            Kept(self._locations.setdefault(row[3], LocationName(row[3])), row[4], Sha256(row[5]))
-            for row in rows
-        )
+        kept = []
+        for _, _, _, location, provider_id, sha256, position in rows:
+            kept.append(Kept(self._location(location), provider_id, sha256))
+            if position != len(kept):
+                raise ValueError(f"row {len(kept)} of placements is missing")
+        return tuple(kept)
+
+    def _location(self, name: str) -> LocationName:
+        """One text for each location, instead of one for each placement."""
+        return self._locations.setdefault(name, LocationName(name))
 
 
 def _channels(image: ImageName, rows: Iterator[_Row]) -> dict[ChannelName, Channel]:
@@ -239,11 +242,20 @@ def _channels(image: ImageName, rows: Iterator[_Row]) -> dict[ChannelName, Chann
     for name, of_channel in groupby(rows, key=lambda row: row[1]):
         moves = []
         for position, row in enumerate(of_channel, start=1):
-            if row.position != position:
+            if row[2] != position:
                 raise Unreadable(f"channel {image}:{name}: move {position} is missing")
-            moves.append(readable(f"channel {image}:{name}", values.move, row))
+            try:
+                moves.append(_move(row))
+            except (ValueError, TypeError, KeyError) as error:
+                raise Unreadable(f"channel {image}:{name}: {error}") from None
         found[ChannelName(name)] = Channel(image, ChannelName(name), tuple(moves))
     return found
+
+
+def _move(row: _Row) -> Move:
+    _, _, _, day, serial, kind, at, by, reason, generation = row
+    moved = datetime.fromisoformat(at)
+    return Move(VersionId(day, serial), _KINDS[kind], moved, by, reason, generation)
 
 
 def _buried(rows: Iterator[_Row]) -> tuple[Tombstone, ...]:
