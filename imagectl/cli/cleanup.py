@@ -13,10 +13,9 @@ from imagectl.cli.arguments import IMAGE, LOCATION, VERSION_REF
 from imagectl.cli.cleanup_page import Page, PlanDocument, StepDocument, Tally
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.keeping import StageName
-from imagectl.cli.moves import BehindDocument, behind_document, tell_behind
 from imagectl.cli.text import table
 from imagectl.cli.verb import Verb
-from imagectl.errors import BadUsage, Failed
+from imagectl.errors import BadUsage, Failed, Interrupted
 from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ class AppliedDocument(TypedDict):
     store_removed: Annotated[list[str], "digests that the artifact store keeps no more"]
     store_spared: Annotated[list[str], "why it keeps some that nothing needs, until the next time"]
     unmarked: Annotated[list[UnmarkedDocument], "what still looks as before in its location"]
-    behind: Annotated[list[BehindDocument], "whose own pointers (families) may not show it yet"]
     surprise: Annotated[SurpriseDocument | None, "null where the plan was applied to its end"]
 
 
@@ -97,7 +95,6 @@ class UndoneDocument(TypedDict):
     already: Annotated[list[str], "what was active already"]
     deleted: Annotated[list[str], "of a plan: what is deleted, and needs `cleanup undelete`"]
     unmarked: Annotated[list[UnmarkedDocument], "what still looks as before in its location"]
-    behind: Annotated[list[BehindDocument], "whose own pointers (families) may not show it yet"]
 
 
 class UndeletedDocument(TypedDict):
@@ -109,7 +106,6 @@ class UndeletedDocument(TypedDict):
     remade: Annotated[bool, "whether it had to be made again, to the byte"]
     elsewhere: Annotated[list[str], "locations where it was, and that the project has no more"]
     unmarked: Annotated[list[UnmarkedDocument], "what still looks as before in its location"]
-    behind: Annotated[list[BehindDocument], "whose own pointers (families) may not show it yet"]
 
 
 class KeyDocument(TypedDict):
@@ -253,15 +249,21 @@ def apply(invocation: Invocation, plan: Path, dry_run: bool) -> int:
     with invocation.out.progress(project.clock, str(plan)) as progress:
         progress.stage("apply a cleanup plan")
         cleaning = project.cleaning(progress)
-        applied = apply(cleaning, project.policy, signed, dry_run=dry_run, progress=progress)
+        try:
+            applied = apply(cleaning, project.policy, signed, dry_run=dry_run, progress=progress)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "interrupted; what was done is recorded",
+                hint=f"`imagectl cleanup apply {plan}` goes on where it stopped; "
+                f"`imagectl cleanup undo {plan}` takes back what is not deleted",
+            ) from None
     page = _page(project, signed.plan, signed.steps, Tally(), plan, signed)
     invocation.out.answer(_applied(applied, page), _applied_lines(applied, plan))
-    _tell_unmarked(invocation, applied.unmarked)
-    tell_behind(invocation.out, applied.behind)
+    status = _tell_unmarked(invocation, applied.unmarked)
     if applied.surprise is not None:
         invocation.out.tell_error(applied.surprise)
         return applied.surprise.exit_code
-    return 0
+    return status
 
 
 @command.command(
@@ -309,7 +311,8 @@ def approve(invocation: Invocation, plan: Path) -> None:
     answers=UndoneDocument,
     exits={
         0: "all of them are active again",
-        1: "failed: the plan's file is damaged, or consumers cannot be shown it yet",
+        1: "failed: the plan's file is damaged, consumers cannot be shown it yet, or a location "
+        "does not take the mark back",
         2: "bad usage, or this is no plan",
         3: "refused: one of them is deleted; nothing was done",
         4: "conflict: others kept changing the catalog; nothing was done",
@@ -335,7 +338,7 @@ def approve(invocation: Invocation, plan: Path) -> None:
 @pass_invocation
 def undo(
     invocation: Invocation, what: tuple[str, ...], everything: bool, reason: str, dry_run: bool
-) -> None:
+) -> int:
     """Bring back what cleanups have taken down: deprecated, obsolete or quarantined versions.
 
     All of it is one change: consumers get these versions again, without a notice. What is deleted
@@ -362,11 +365,9 @@ def undo(
         already=[str(ref) for ref in undone.already],
         deleted=[str(ref) for ref in deleted],
         unmarked=_unmarked(undone.unmarked),
-        behind=behind_document(undone.behind),
     )
     invocation.out.answer(document, _undone_lines(undone, deleted))
-    _tell_unmarked(invocation, undone.unmarked)
-    tell_behind(invocation.out, undone.behind)
+    return _tell_unmarked(invocation, undone.unmarked)
 
 
 @command.command(
@@ -389,7 +390,7 @@ def undo(
 @click.option("--reason", metavar="TEXT", default="", help="Why; it is recorded.")
 @click.option("--offline", is_flag=True, help="Where it has to be made again: fetch nothing.")
 @pass_invocation
-def undelete(invocation: Invocation, ref: VersionRef, reason: str, offline: bool) -> None:
+def undelete(invocation: Invocation, ref: VersionRef, reason: str, offline: bool) -> int:
     """Bring back a version that was deleted.
 
     What is still in a location is verified, and recorded again. What is gone is put there again
@@ -427,11 +428,9 @@ def undelete(invocation: Invocation, ref: VersionRef, reason: str, offline: bool
         remade=undeleted.remade,
         elsewhere=list(undeleted.elsewhere),
         unmarked=_unmarked(undeleted.unmarked),
-        behind=behind_document(undeleted.behind),
     )
     invocation.out.answer(document, _undeleted_lines(undeleted))
-    _tell_unmarked(invocation, undeleted.unmarked)
-    tell_behind(invocation.out, undeleted.behind)
+    return _tell_unmarked(invocation, undeleted.unmarked)
 
 
 @command.command(
@@ -514,7 +513,6 @@ def _applied(applied: Applied, page: Page) -> AppliedDocument:
         store_removed=list(applied.cleared.removed),
         store_spared=list((applied.cleared.spared or {}).values()),
         unmarked=_unmarked(applied.unmarked),
-        behind=behind_document(applied.behind),
         surprise=None
         if surprise is None
         else SurpriseDocument(
@@ -630,9 +628,11 @@ def _unmarked(unmarked: Sequence[Unmarked]) -> list[UnmarkedDocument]:
     ]
 
 
-def _tell_unmarked(invocation: Invocation, unmarked: Sequence[Unmarked]) -> None:
+def _tell_unmarked(invocation: Invocation, unmarked: Sequence[Unmarked]) -> int:
+    """The exit code: the catalog is right, and a location does not look like it."""
     for each in unmarked:
         invocation.out.warn(
             f"{each.placement.version} still looks as before in {each.placement.location}"
         )
         invocation.out.tell_error(each.error)
+    return 1 if unmarked else 0

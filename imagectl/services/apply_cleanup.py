@@ -28,15 +28,15 @@ from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.signature import SignedPlan
 from imagectl.model.version import VersionRef
 from imagectl.policy.evidence import SKEW, check_same_sights
-from imagectl.policy.retention import cap, check_signed
+from imagectl.policy.retention import check_signed
 from imagectl.policy.wording import moment
 from imagectl.services.cleanup import Cleaning, planned
 from imagectl.services.clear_store import Cleared, can_be_remade, clear_store
 from imagectl.services.deletion import Deleted, delete_buried
 from imagectl.services.judging import Judge
 from imagectl.services.ports import Progress
-from imagectl.services.release import Behind, commit, show
-from imagectl.services.undo import Unmarked, remark
+from imagectl.services.release import commit
+from imagectl.services.undo import Unmarked, remark, show_consumers
 
 ATTEMPTS = 20
 """How often a version is judged again because the catalog changed while it was judged."""
@@ -69,7 +69,6 @@ class Applied:
     deleted: tuple[Deleted, ...]
     cleared: Cleared
     unmarked: tuple[Unmarked, ...]
-    behind: tuple[Behind, ...]
     surprise: ImagectlError | None
 
 
@@ -97,7 +96,7 @@ def apply(
         unfinished = _agreed_deletions(signed, fresh)
     if dry_run:
         done = tuple(agreed)
-        return Applied(signed, True, done, before, fallen, (), (), Cleared(), (), (), surprise=None)
+        return Applied(signed, True, done, before, fallen, (), (), Cleared(), (), surprise=None)
     return _Applying(cleaning, policy, signed, progress).run(agreed, before, fallen, unfinished)
 
 
@@ -123,11 +122,13 @@ def _check(cleaning: Cleaning, policy: ReleasePolicy, signed: SignedPlan) -> Non
             why=f"it says {moment(plan.made)}, and it is {moment(now)}",
             hint="set this machine's clock right",
         )
-    allowed = cap(policy.retention, len(signed.steps) + 1_000_000_000)
-    if len(signed.steps) > allowed:
+    if len(signed.steps) > policy.retention.max_count:
         raise Refused(
             "the plan takes down more than catalog/channels.yaml allows now",
-            reasons=[f"{len(signed.steps)} versions, and retention.max_count is {allowed}"],
+            reasons=[
+                f"{len(signed.steps)} versions, and retention.max_count is "
+                f"{policy.retention.max_count}"
+            ],
             hint=again,
         )
     catalog = releasing.catalog.snapshot(())
@@ -240,11 +241,13 @@ class _Applying:
         except ImagectlError as error:
             surprise = error
         stepped = [*before, *self._done]
-        unmarked = tuple(remark(releasing, [each.version for each in stepped], self._progress))
-        images = sorted({each.version.image for each in stepped})
-        behind: tuple[Behind, ...] = ()
+        unmarked: tuple[Unmarked, ...] = ()
         try:
-            behind = show(releasing, images)
+            refs = [each.version for each in stepped]
+            # Outside of the plan's scope nothing is touched, not even a mark (INCIDENTS D).
+            inside = self._signed.plan.scope.locations
+            unmarked = tuple(remark(releasing, refs, inside, self._progress))
+            show_consumers(releasing, "what is told is done")
         except ImagectlError as error:
             surprise = surprise or error
         cleared = Cleared()
@@ -260,7 +263,6 @@ class _Applying:
             tuple(self._deleted),
             cleared,
             unmarked,
-            behind,
             surprise,
         )
 

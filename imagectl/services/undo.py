@@ -30,7 +30,7 @@ from imagectl.services.backfill import bring_back
 from imagectl.services.ledger import ATTEMPTS, write_down
 from imagectl.services.ports import ArtifactStore, Location, Mark, Progress
 from imagectl.services.publish import place
-from imagectl.services.release import Behind, Releasing, commit, show
+from imagectl.services.release import PUBLISH, Releasing, catch_up, commit
 
 MARKS = {
     Stage.ACTIVE: Mark.ACTIVE,
@@ -59,7 +59,6 @@ class Undone:
     versions: tuple[tuple[VersionRef, Staged], ...]
     already: tuple[VersionRef, ...]
     unmarked: tuple[Unmarked, ...]
-    behind: tuple[Behind, ...]
     dry_run: bool
 
 
@@ -77,7 +76,6 @@ class Undeleted:
     remade: bool
     elsewhere: tuple[LocationName, ...]
     unmarked: tuple[Unmarked, ...]
-    behind: tuple[Behind, ...]
 
 
 def taken_down(snapshot: Snapshot) -> tuple[VersionRef, ...]:
@@ -109,9 +107,24 @@ def undo(
         down = _bring_up(releasing, refs, images, reason)
     already = tuple(sorted(set(refs) - {ref for ref, _ in down}))
     if dry_run:
-        return Undone(down, already, (), (), dry_run=True)
-    unmarked = tuple(remark(releasing, refs, progress))
-    return Undone(down, already, unmarked, show(releasing, images), dry_run=False)
+        return Undone(down, already, (), dry_run=True)
+    unmarked = tuple(remark(releasing, refs, progress=progress))
+    show_consumers(releasing, f"{listed(sorted(set(refs)))} can be had again")
+    return Undone(down, already, unmarked, dry_run=False)
+
+
+def show_consumers(releasing: Releasing, done: str) -> None:
+    """Write what consumers read. Raises Failed, after *done*, where that does not work. The
+    locations' own pointers are left alone: channels have not moved."""
+    try:
+        catch_up(releasing.catalog, releasing.publishers)
+    except ImagectlError as error:
+        raise Failed(
+            f"{done}, but consumers are not shown it yet: {error.what}",
+            where=error.where,
+            why=error.why,
+            hint=PUBLISH,
+        ) from error
 
 
 Down = tuple[tuple[VersionRef, Staged], ...]
@@ -163,9 +176,13 @@ def _down(snapshot: Snapshot, refs: Collection[VersionRef]) -> Down:
 
 
 def remark(
-    releasing: Releasing, refs: Collection[VersionRef], progress: Progress | None = None
+    releasing: Releasing,
+    refs: Collection[VersionRef],
+    locations: Collection[LocationName] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Unmarked]:
-    """Make the marks of *refs* in their locations those of their stages; gives what failed.
+    """Make the marks of *refs* in their locations (or only in those given) those of their stages;
+    gives what failed.
 
     A location that is not configured, or lost the thing, has nothing to mark.
     """
@@ -175,6 +192,8 @@ def remark(
         for placement in snapshot.placed(ref) if mark is not None else ():
             location = releasing.locations.get(placement.location)
             if location is None or mark is None:
+                continue
+            if locations is not None and placement.location not in locations:
                 continue
             if progress is not None:
                 progress.step(f"marking {ref} {mark.value} in {placement.location}")
@@ -219,7 +238,7 @@ def undelete(
         error.hint = error.hint or f"`imagectl cleanup undelete {ref}` goes on where it stopped"
         raise
     done = undo(releasing, (ref,), reason, progress=progress)
-    return Undeleted(ref, found, put, remade, tuple(sorted(elsewhere)), done.unmarked, done.behind)
+    return Undeleted(ref, found, put, remade, tuple(sorted(elsewhere)), done.unmarked)
 
 
 def _unbury(releasing: Releasing, ref: VersionRef, reason: str) -> None:
