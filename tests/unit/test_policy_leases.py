@@ -89,6 +89,11 @@ def test_clocks_may_differ() -> None:
     assert due(sort(view(thing("a", NOW - SLACK - timedelta(seconds=1))))) == ["a"]
 
 
+def test_minutes_pass_before_a_lease_is_taken_to_be_over() -> None:
+    assert due(sort(view(thing("a", NOW - timedelta(minutes=4))))) == []
+    assert due(sort(view(thing("a", NOW - timedelta(minutes=6))))) == ["a"]
+
+
 def test_what_does_not_say_whose_it_is_is_never_due() -> None:
     seen = sort(view(thing("imagectl-boot-1", None)), entry("imagectl-boot-1"))
     assert due(seen) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagectl.adapters import process, runs
+from imagectl.errors import Conflict
 
 BUILD = """
 import subprocess, sys, time
@@ -71,6 +72,30 @@ def test_a_living_build_is_left_alone(tmp_path: Path) -> None:
         assert build.stdout is not None
         build.stdout.close()
     assert list(root.iterdir()) == []
+
+
+def test_a_living_build_cannot_be_collected(tmp_path: Path) -> None:
+    with runs.open_run(tmp_path) as run:
+        with pytest.raises(Conflict):
+            runs.collect(tmp_path, run.id, lambda _: None)
+        assert run.folder.is_dir()
+
+
+def test_a_dead_run_is_collected_after_one_more_look(tmp_path: Path) -> None:
+    folder = tmp_path / "abc"
+    folder.mkdir()
+    (folder / "overlay").touch()
+
+    def no(seen: runs.Seen) -> None:
+        assert seen.id == "abc"
+        raise Conflict("it is needed")
+
+    with pytest.raises(Conflict):
+        runs.collect(tmp_path, "abc", no)
+    assert (folder / "overlay").exists()
+    runs.collect(tmp_path, "abc", lambda _: None)
+    runs.collect(tmp_path, "abc", lambda _: None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_of_somebody_else_is_never_ended(tmp_path: Path) -> None:
