@@ -12,6 +12,7 @@ import click
 
 from imagectl.cli.arguments import DURATION, LOCATION
 from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.noting import noting
 from imagectl.cli.text import stamp, table
 from imagectl.cli.verb import Verb
 from imagectl.errors import ImagectlError, Interrupted, NotFound, Unsupported
@@ -272,16 +273,25 @@ def _round(
     from imagectl.services import janitor
 
     with contextlib.closing(open_project(invocation.directory)) as project:
-        janitoring = project.janitoring(_places(project, locations, here))
+        places = _places(project, locations, here)
         pace = janitor.Pace(rate, project.clock, time.sleep)
-        with invocation.out.progress(project.clock, "janitor") as progress:
+        with contextlib.ExitStack() as stack:
+            ends = {
+                each.place: stack.enter_context(
+                    noting(invocation.out, project, "janitor", each.place)
+                )
+                for each in places
+            }
+            progress = stack.enter_context(invocation.out.progress(project.clock, "janitor"))
             progress.stage("looking")
 
             def tell(tried: Tried) -> None:
                 what = f"{tried.place}: {tried.found.name} {tried.outcome.value}"
                 progress.step(f"{what}: {tried.why}" if tried.why else what)
 
-            applied = janitor.apply(janitoring, pace, limit, tell)
+            applied = janitor.apply(project.janitoring(places), pace, limit, tell)
+            for place, ended in ends.items():
+                ended.ok = applied.went_well(place)
         invocation.out.answer(_document(applied), _lines(applied))
         for place, error in applied.troubles:
             invocation.out.warn(f"{place} was left: {_said(error)}")

@@ -164,6 +164,14 @@ class Applied:
             each for each in self.tried if each.outcome is Outcome.FAILED and each.tries >= STUCK
         )
 
+    def went_well(self, place: str) -> bool:
+        """Whether all of the place was seen, and nothing there has failed too often."""
+        return (
+            all(each.complete for each in self.plan.places if each.place == place)
+            and all(each != place for each, _ in self.troubles)
+            and all(each.place != place for each in self.stuck)
+        )
+
 
 @dataclass(slots=True)
 class Pace:

@@ -107,6 +107,8 @@ def test_an_unreadable_ledger_means_that_nothing_is_done(project: Project, image
         answer = imagectl("janitor", verb)
         assert answer.exit_code == 5, answer.output
     assert folder.exists()
+    (noted,) = project.outcomes.all().values()
+    assert (noted.successes, noted.failures) == (0, 1)
 
 
 def test_what_makes_no_sense_is_said(project: Project, imagectl: Run) -> None:
@@ -129,6 +131,8 @@ def test_what_could_not_be_removed_three_times_is_reported(project: Project, ima
     finally:
         subprocess.run(["chattr", "-i", str(folder / "overlay")], check=True)
     assert [each.exit_code for each in ends] == [0, 0, 1]
+    (noted,) = project.outcomes.all().values()
+    assert (noted.successes, noted.failures) == (2, 1)
     assert "could not be collected, now 3 times" in ends[-1].output
     assert "cannot be removed" in ends[0].output
     assert "3 x: run over cannot be removed" in shown.output
