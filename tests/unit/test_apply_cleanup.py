@@ -1,0 +1,502 @@
+"""Applying a cleanup plan: each guard between a decision and a deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from support.cleanups import CATALOG_ID, CLEANING, Cleanups, digest_of, open_cleanups
+from support.examples import CI, ref
+from support.releases import DC1, LOCAL
+
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
+from imagectl.model.catalog import (
+    Change,
+    HoldVersion,
+    RecordPlacement,
+    StepVersion,
+)
+from imagectl.model.retention import Approver, Receipt, Stage
+from imagectl.model.signature import SignedPlan
+from imagectl.model.version import Placement
+from imagectl.model.view import View
+from imagectl.services.ports import Committed, Mark
+from imagectl.testing.catalog import MemoryCatalog
+from imagectl.testing.locations import MemoryLocation
+
+OLD, MIDDLE, NEW = (f"debian-ci@2026111{day}.1" for day in (1, 2, 3))
+
+
+class Watched(MemoryLocation):
+    """A location in which something happens just before or after a call."""
+
+    def __init__(self) -> None:
+        super().__init__(LOCAL, catalog=CATALOG_ID)
+        self.before_verify: list[Callable[[], None]] = []
+        self.before_delete: list[Callable[[], None]] = []
+        self.deletes = True
+        self.deleted: list[Placement] = []
+        self.viewed = 0
+
+    def view(self, now: Callable[[], datetime]) -> View:
+        self.viewed += 1
+        return super().view(now)
+
+    def verify(self, placement: Placement, now: datetime) -> Placement:
+        while self.before_verify:
+            self.before_verify.pop()()
+        return super().verify(placement, now)
+
+    def delete(self, placement: Placement) -> None:
+        while self.before_delete:
+            self.before_delete.pop()()
+        if self.deletes:
+            super().delete(placement)
+        self.deleted.append(placement)
+
+
+class Interfering(MemoryCatalog):
+    """A catalog in which somebody else is faster than the next commit of a kind."""
+
+    def __init__(self) -> None:
+        super().__init__(CATALOG_ID)
+        self.before_commit: list[Callable[[], None]] = []
+        self.after_stock: list[Callable[[], None]] = []
+
+    def commit(self, change: Change) -> Committed:
+        if change.action == "cleanup apply" and self.before_commit:
+            self.before_commit.pop()()
+        return super().commit(change)
+
+
+@pytest.fixture
+def place() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+def catalog() -> Interfering:
+    return Interfering()
+
+
+@pytest.fixture
+def cleanups(tmp_path: Path, place: Watched, catalog: Interfering) -> Cleanups:
+    """Three versions in *local*, the last one of them in beta."""
+    made, _, _ = open_cleanups(tmp_path, place, catalog)
+    for text in (OLD, MIDDLE, NEW):
+        made.add(text, LOCAL)
+    made.world.enter(ref(NEW))
+    return made
+
+
+def versions(entries: Collection[object]) -> list[str]:
+    return [str(getattr(each, "version", None)) for each in entries]
+
+
+def quarantined(cleanups: Cleanups) -> SignedPlan:
+    """The plan that deletes OLD and MIDDLE."""
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    cleanups.pass_days(1.01)
+    plan = cleanups.plan()
+    assert [(str(each.version), each.to) for each in plan.steps] == [
+        (OLD, Stage.DELETED),
+        (MIDDLE, Stage.DELETED),
+    ]
+    return plan
+
+
+# --- the way down ---
+
+
+def test_versions_go_down_a_stage_at_a_time(cleanups: Cleanups, place: Watched) -> None:
+    marks = {
+        Stage.DEPRECATED: Mark.DEPRECATED,
+        Stage.OBSOLETE: Mark.OBSOLETE,
+        Stage.QUARANTINED: Mark.QUARANTINED,
+    }
+    held = cleanups.catalog.snapshot().placed(ref(OLD))[0]
+    for stage, mark in marks.items():
+        cleanups.pass_days(1.01)
+        applied = cleanups.apply(cleanups.plan())
+        assert versions(applied.done) == [OLD, MIDDLE]
+        assert cleanups.stage(ref(OLD)) is stage
+        assert place.marks[held.provider_id] is mark
+        assert place.held(held.provider_id) is not None
+    cleanups.pass_days(1.01)
+    applied = cleanups.apply(cleanups.plan())
+    assert cleanups.stage(ref(OLD)) is cleanups.stage(ref(MIDDLE)) is Stage.DELETED
+    assert [each.was_there for each in applied.deleted] == [True, True]
+    assert place.held(held.provider_id) is None
+    assert all(each.gone for each in cleanups.catalog.snapshot().buried(ref(OLD)))
+    assert cleanups.stage(ref(NEW)) is Stage.ACTIVE
+    assert cleanups.catalog.verify() == ()
+    assert not cleanups.plan().steps
+
+
+def test_a_dry_run_changes_nothing(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    before = cleanups.catalog.snapshot()
+    applied = cleanups.apply(plan, dry_run=True)
+    assert versions(applied.done) == [OLD, MIDDLE]
+    assert cleanups.catalog.snapshot() == before
+
+
+def test_applied_again_it_does_nothing_more(cleanups: Cleanups, place: Watched) -> None:
+    plan = quarantined(cleanups)
+    cleanups.apply(plan)
+    before = cleanups.catalog.snapshot()
+    again = cleanups.apply(plan)
+    assert (again.done, versions(again.before)) == ((), [OLD, MIDDLE])
+    assert cleanups.catalog.snapshot() == before
+    assert len(place.deleted) == 2
+
+
+# --- what the plan must be ---
+
+
+def test_a_plan_expires(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    cleanups.pass_days(1)
+    with pytest.raises(Refused, match="expired"):
+        cleanups.apply(plan)
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_a_plan_expires_as_policy_says_now(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    retention = replace(CLEANING.retention, expires=timedelta(minutes=5))
+    cleanups.policy = replace(CLEANING, retention=retention)
+    cleanups.world.clock.advance(timedelta(minutes=6))
+    with pytest.raises(Refused, match="expired"):
+        cleanups.apply(plan)
+
+
+def test_a_plan_of_tomorrow_is_not_applied(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    ahead = replace(plan, plan=replace(plan.plan, made=plan.plan.made + timedelta(hours=1)))
+    with pytest.raises(CannotTell, match="still to come"):
+        cleanups.apply(ahead)
+
+
+def test_a_plan_needs_the_signatures_that_policy_asks_for(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    approvers = (Approver("alice", "a" * 64), Approver("carol", "c" * 64))
+    retention = replace(CLEANING.retention, approvals=1, approvers=approvers)
+    cleanups.policy = replace(CLEANING, retention=retention)
+    with pytest.raises(Refused, match="not signed by enough"):
+        cleanups.apply(plan)
+    with pytest.raises(Refused, match="not signed"):
+        cleanups.apply(replace(plan, signatures=()))
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_a_plan_takes_down_no_more_than_policy_allows_now(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    cleanups.policy = replace(CLEANING, retention=replace(CLEANING.retention, max_count=1))
+    with pytest.raises(Refused, match="more than"):
+        cleanups.apply(plan)
+
+
+def test_a_plan_of_another_catalog_is_not_applied(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    other = replace(plan, plan=replace(plan.plan, catalog_id="another"))
+    with pytest.raises(CannotTell, match="another catalog"):
+        cleanups.apply(other)
+
+
+def test_a_catalog_that_is_older_than_the_plan_proves_nothing(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    ahead = replace(plan, plan=replace(plan.plan, generation=plan.plan.generation + 100))
+    with pytest.raises(CannotTell, match="older than the plan"):
+        cleanups.apply(ahead)
+
+
+def test_a_catalog_that_is_not_sound_proves_nothing(
+    cleanups: Cleanups, catalog: Interfering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = quarantined(cleanups)
+    monkeypatch.setattr(catalog, "verify", lambda: ("event 3: it is not what its hash says",))
+    with pytest.raises(CannotTell, match="not sound"):
+        cleanups.apply(plan)
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+# --- what has changed since ---
+
+
+def test_what_is_held_since_the_plan_stays(cleanups: Cleanups, place: Watched) -> None:
+    plan = quarantined(cleanups)
+    cleanups.commit(HoldVersion(ref(OLD)))
+    applied = cleanups.apply(plan)
+    assert versions(applied.done) == [MIDDLE]
+    assert [(str(each.entry.version), each.why) for each in applied.fallen_out] == [
+        (OLD, "held: bob")
+    ]
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_what_was_brought_back_is_not_taken_down_again(cleanups: Cleanups) -> None:
+    cleanups.pass_days(1.01)
+    plan = cleanups.plan()
+    cleanups.apply(plan)
+    cleanups.commit(StepVersion(ref(OLD), Stage.ACTIVE))
+    cleanups.policy = replace(
+        CLEANING,
+        retention=replace(
+            CLEANING.retention, default=replace(CLEANING.retention.default, grace=timedelta())
+        ),
+    )
+    applied = cleanups.apply(plan)
+    assert [each.why for each in applied.fallen_out] == [
+        "this plan has taken it down before, and it was brought back since"
+    ]
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
+
+
+def test_a_hold_that_comes_between_judgement_and_step_wins(
+    cleanups: Cleanups, catalog: Interfering
+) -> None:
+    plan = quarantined(cleanups)
+    catalog.before_commit.append(lambda: cleanups.commit(HoldVersion(ref(OLD))))
+    applied = cleanups.apply(plan)
+    assert versions(applied.done) == [MIDDLE]
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_a_child_that_comes_between_judgement_and_step_protects_its_parent(
+    cleanups: Cleanups, catalog: Interfering, place: Watched
+) -> None:
+    """The catalog itself does not look at children: only judging again does."""
+    plan = quarantined(cleanups)
+    catalog.before_commit.append(lambda: void(cleanups.add("child@20261113.1", DC1, parent=OLD)))
+    applied = cleanups.apply(plan)
+    assert versions(applied.done) == [MIDDLE]
+    assert "parent" in applied.fallen_out[0].why
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def void(_: object) -> None:
+    """For lambdas that are called for what they do."""
+
+
+def test_a_placement_that_comes_in_between_is_not_deleted_unseen(
+    cleanups: Cleanups, catalog: Interfering
+) -> None:
+    plan = quarantined(cleanups)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
+    catalog.before_commit.append(
+        lambda: cleanups.commit(RecordPlacement(replace(there, location=DC1)))
+    )
+    applied = cleanups.apply(plan)
+    assert versions(applied.done) == [MIDDLE]
+    assert "dc1" in applied.fallen_out[0].why
+
+
+def test_what_a_consumer_has_resolved_meanwhile_stays(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    cleanups.receipts.add(Receipt(ref(OLD), "ci", cleanups.world.clock.now()))
+    applied = cleanups.apply(plan)
+    assert versions(applied.done) == [MIDDLE]
+    assert "resolved" in applied.fallen_out[0].why
+
+
+def test_other_changes_hold_nothing_up(cleanups: Cleanups, catalog: Interfering) -> None:
+    """Verifying heads, which cron does all the time, is no reason to judge again."""
+    plan = quarantined(cleanups)
+    head = cleanups.catalog.snapshot().placed(ref(NEW))[0]
+    for _ in range(2):
+        catalog.before_commit.append(lambda: cleanups.commit(RecordPlacement(head)))
+    assert versions(cleanups.apply(plan).done) == [OLD, MIDDLE]
+
+
+# --- surprises ---
+
+
+def test_the_first_surprise_ends_it(cleanups: Cleanups, place: Watched) -> None:
+    plan = quarantined(cleanups)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
+    place.before_verify.append(lambda: place.damage(there))
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Corrupt)
+    assert versions(applied.left) == [MIDDLE]
+    assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
+    assert place.held(there.provider_id) is not None
+    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+
+
+def test_a_surprise_in_an_unfinished_deletion_comes_first(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    plan = quarantined(cleanups)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
+    place.before_verify.append(lambda: place.damage(there))
+    cleanups.apply(plan)
+    again = cleanups.apply(plan)
+    assert isinstance(again.surprise, Corrupt)
+    assert not again.done
+
+
+def test_it_goes_on_where_it_was_killed(cleanups: Cleanups, place: Watched) -> None:
+    plan = quarantined(cleanups)
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    place.before_delete.append(die)
+    with pytest.raises(KeyboardInterrupt):
+        cleanups.apply(plan)
+    assert cleanups.stage(ref(OLD)) is Stage.DELETED
+    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+    again = cleanups.apply(plan)
+    assert (versions(again.before), versions(again.done)) == ([OLD], [MIDDLE])
+    assert len(again.deleted) == 2
+    assert all(each.gone for each in cleanups.catalog.snapshot().buried(ref(OLD)))
+
+
+def test_another_plan_finishes_what_one_has_begun(cleanups: Cleanups, place: Watched) -> None:
+    plan = quarantined(cleanups)
+    place.before_delete.append(lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        cleanups.apply(plan)
+    cleanups.pass_days(2)
+    another = cleanups.plan()
+    assert [str(each.placement.version) for each in another.plan.unfinished] == [OLD]
+    assert len(cleanups.apply(another).deleted) == 2
+
+
+def test_a_deletion_that_did_not_work_is_not_counted(cleanups: Cleanups, place: Watched) -> None:
+    plan = quarantined(cleanups)
+    place.deletes = False
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Failed)
+    assert "still in local" in applied.surprise.what
+    assert applied.deleted == ()
+    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+
+
+def test_what_was_undeleted_meanwhile_is_not_deleted(cleanups: Cleanups, place: Watched) -> None:
+    plan = quarantined(cleanups)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
+    place.before_verify.append(lambda: cleanups.commit(StepVersion(ref(OLD), Stage.QUARANTINED)))
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Conflict)
+    assert "brought back" in applied.surprise.what
+    assert place.held(there.provider_id) is not None
+    assert place.deleted == []
+
+
+def test_what_is_gone_already_is_told_apart(cleanups: Cleanups, place: Watched) -> None:
+    plan = quarantined(cleanups)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
+    place.before_verify.append(lambda: place.lose(there))
+    applied = cleanups.apply(plan)
+    assert applied.surprise is None
+    assert [each.was_there for each in applied.deleted] == [False, True]
+
+
+def test_a_location_that_means_another_place_proves_no_absence(
+    cleanups: Cleanups, place: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = quarantined(cleanups)
+
+    def elsewhere(_: Placement) -> None:
+        raise NotFound("it is not in what location local means now")
+
+    monkeypatch.setattr(place, "delete", elsewhere)
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, CannotTell)
+    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+
+
+def test_nothing_is_done_where_a_location_cannot_be_read(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    plan = quarantined(cleanups)
+    before = cleanups.catalog.snapshot()
+    with place.unreadable(), pytest.raises(CannotTell):
+        cleanups.apply(plan)
+    assert cleanups.catalog.snapshot() == before
+
+
+def test_nothing_is_done_where_a_protected_placement_is_not_seen(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    plan = quarantined(cleanups)
+    place.lose(cleanups.catalog.snapshot().placed(ref(NEW))[0])
+    with pytest.raises(CannotTell, match="saw 2 of 3 in local"):
+        cleanups.apply(plan)
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_what_cannot_be_made_again_any_more_is_not_deleted(cleanups: Cleanups) -> None:
+    """P5: the store has lost its sources."""
+    plan = quarantined(cleanups)
+    origin = cleanups.catalog.snapshot().versions[ref(OLD)].origin
+    assert origin is not None
+    cleanups.stored.remove(origin.source)
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Failed)
+    assert "sources" in applied.surprise.what
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+# --- scope ---
+
+
+def test_no_other_location_is_read_or_touched(tmp_path: Path, place: Watched) -> None:
+    cleanups, _, dc1 = open_cleanups(tmp_path, place)
+    cleanups.add(OLD, LOCAL, DC1)
+    cleanups.add(NEW, LOCAL)
+    cleanups.world.enter(ref(NEW))
+    cleanups.pass_days(1.01)
+    applied = cleanups.apply(cleanups.plan(DC1))
+    assert versions(applied.done) == [OLD]
+    assert place.viewed == 0
+    assert not place.marks
+    assert set(dc1.marks.values()) == {Mark.DEPRECATED}
+
+
+# --- the artifact store ---
+
+
+def test_the_store_keeps_what_it_takes_to_make_it_again(cleanups: Cleanups) -> None:
+    before = cleanups.files()
+    plan = quarantined(cleanups)
+    applied = cleanups.apply(plan)
+    gone = {digest_of(f"{what} of {text}") for what in ("disk", "tree") for text in (OLD, MIDDLE)}
+    assert set(applied.cleared.removed) == gone
+    assert before - cleanups.files() == gone
+
+
+def test_the_store_keeps_what_another_version_needs(tmp_path: Path) -> None:
+    cleanups, _, _ = open_cleanups(tmp_path)
+    cleanups.add(OLD, LOCAL, disk="the same disk")
+    cleanups.add(NEW, DC1, disk="the same disk")
+    cleanups.world.enter(ref(NEW))
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    assert digest_of("the same disk") in cleanups.files()
+    assert digest_of(f"tree of {OLD}") not in cleanups.files()
+
+
+def test_the_store_keeps_all_of_what_cannot_be_made_again(tmp_path: Path) -> None:
+    cleanups, _, _ = open_cleanups(tmp_path)
+    cleanups.add(OLD, LOCAL, remakeable=False)
+    cleanups.add(NEW, LOCAL)
+    cleanups.world.enter(ref(NEW))
+    before = cleanups.files()
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    assert cleanups.files() == before
+
+
+def test_the_store_is_left_alone_while_a_build_runs(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    before = cleanups.files()
+    cleanups.building.add(CI)
+    applied = cleanups.apply(plan)
+    assert cleanups.files() == before
+    assert applied.cleared.spared == {CI: "another build of debian-ci is running"}
+    cleanups.building.clear()
+    assert cleanups.apply(plan).cleared.removed
