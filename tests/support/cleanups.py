@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from imagectl.errors import Conflict
-from imagectl.model.catalog import Change, Operation, RecordVersion
+from imagectl.model.catalog import Change, Operation, RecordVersion, StepVersion
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256
 from imagectl.model.retention import RetentionPolicy, RetentionRule, Stage
@@ -144,6 +144,16 @@ class Cleanups:
             applied = self.apply(self.plan())
             assert applied.surprise is None
             assert applied.done
+
+    def commit_deleted(self, version: VersionRef) -> None:
+        """As if a cleanup had been killed right after its decision."""
+        self.commit(StepVersion(version, Stage.DELETED))
+
+    def without(self, location: LocationName) -> None:
+        """imagectl.yaml has that location no more."""
+        releasing = self.world.releasing
+        rest = {name: each for name, each in releasing.locations.items() if name != location}
+        self.world.releasing = replace(releasing, locations=rest)
 
     def stage(self, version: VersionRef) -> Stage:
         return self.catalog.snapshot((version.image,)).stage(version)
