@@ -8,10 +8,11 @@ plan, but CannotTell.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from heapq import nsmallest
+from itertools import groupby, islice
 
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import (
@@ -29,6 +30,7 @@ from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
 from imagectl.model.view import View
 from imagectl.policy.evidence import Evidence, check_published, insist
+from imagectl.policy.lineage import Lineage
 from imagectl.policy.retention import cap, judge
 from imagectl.policy.wording import listed
 
@@ -53,7 +55,7 @@ def plan_cleanup(
     """
     insist(tuple(check_published(stock, published)))
     evidence = Evidence(stock, request.scope, views, now)
-    read = _Read()
+    read = _Read(request)
     for shelf in stock.shelves():
         evidence.read(shelf)
         read.unfinished.extend(_unfinished(shelf, request.scope))
@@ -61,10 +63,10 @@ def plan_cleanup(
             ref = VersionRef(shelf.image, version.id)
             if missing := evidence.place(ref, version, reasons):
                 read.missing[ref] = missing
-            read.add(ref, version, reasons, request.scope)
-    sheltered = read.sheltered()
+            read.add(ref, version, reasons)
+    sheltered = _sheltered(read.sheltering, evidence.lineage)
     evidence.check(sheltered)
-    going = _going(read, sheltered, policy, request)
+    going = _going(read, sheltered, policy)
     entries = _Entries(stock, policy, resolved, request.scope, now, read, sheltered, going)
     return CleanupPlan(
         stock.catalog_id,
@@ -80,48 +82,71 @@ def plan_cleanup(
     )
 
 
-@dataclass(slots=True)
 class _Read:
-    """What has to be known of all versions before any of them can be judged.
+    """What has to be known of all versions before any of them can be judged."""
 
-    ``parents``: of each version that has one. ``sheltering``: those of them that are protected.
-    ``needed``: what undeleted versions were built on, each with one of them. ``due``: what is in
-    the scope and kept by no reason of its own, with its age and stage. ``alive``: how many are in
-    the scope and not deleted.
-    """
+    def __init__(self, request: CleanupRequest) -> None:
+        self._scope = request.scope
+        self._only = request.only
+        self.sheltering: dict[VersionRef, VersionRef] = {}
+        """What protected versions were built on, each with one of them."""
+        self.needed: dict[VersionRef, VersionRef] = {}
+        """What undeleted versions were built on, each with one of them."""
+        self.due = _Due()
+        """What is in the scope, and kept by no reason of its own."""
+        self.missing: dict[VersionRef, tuple[Kept, ...]] = {}
+        self.unfinished: list[Tombstone] = []
+        self.alive = 0
+        """How many are in the scope and not deleted."""
 
-    parents: dict[VersionRef, VersionRef] = field(default_factory=dict)
-    sheltering: list[VersionRef] = field(default_factory=list)
-    needed: dict[VersionRef, VersionRef] = field(default_factory=dict)
-    due: list[tuple[datetime, VersionRef, Stage]] = field(default_factory=list)
-    missing: dict[VersionRef, tuple[Kept, ...]] = field(default_factory=dict)
-    unfinished: list[Tombstone] = field(default_factory=list)
-    alive: int = 0
-
-    def add(
-        self, ref: VersionRef, version: Shelved, reasons: Sequence[Reason], scope: Scope
-    ) -> None:
-        deleted = version.stage is Stage.DELETED
-        if version.parent is not None:
-            self.parents[ref] = version.parent
-            if not deleted:
-                self.needed[version.parent] = ref
-            if any(each.because.protects for each in reasons):
-                self.sheltering.append(ref)
-        if not deleted and covers(scope, ref.image, version):
+    def add(self, ref: VersionRef, version: Shelved, reasons: Sequence[Reason]) -> None:
+        if version.stage is Stage.DELETED:
+            return
+        parent = version.parent
+        if parent is not None:
+            self.needed.setdefault(parent, ref)
+            if parent not in self.sheltering and any(each.because.protects for each in reasons):
+                self.sheltering[parent] = ref
+        if covers(self._scope, ref.image, version):
             self.alive += 1
-            if not reasons and not _elsewhere(version, scope):
-                self.due.append((version.created, ref, version.stage))
+            due = not reasons and not _elsewhere(version, self._scope)
+            if due and (self._only is None or ref in self._only):
+                self.due.add(ref, version)
 
-    def sheltered(self) -> Mapping[VersionRef, VersionRef]:
-        """The ancestors of protected versions, each with the child that protects it (P1)."""
-        found: dict[VersionRef, VersionRef] = {}
-        for child in self.sheltering:
-            parent = self.parents.get(child)
-            while parent is not None and parent not in found:
-                found[parent] = child
-                child, parent = parent, self.parents.get(parent)
-        return found
+
+class _Due:
+    """Versions by age, in some twenty bytes each: nearly all of them may be due."""
+
+    def __init__(self) -> None:
+        self._born = array("d")
+        self._quarantined = array("b")
+        self._refs: list[VersionRef] = []
+
+    def add(self, ref: VersionRef, version: Shelved) -> None:
+        self._born.append(version.created.timestamp())
+        self._quarantined.append(version.stage is Stage.QUARANTINED)
+        self._refs.append(ref)
+
+    def oldest(self) -> Iterator[tuple[VersionRef, bool]]:
+        """Each, the oldest first, and whether it would be deleted."""
+        order = sorted(range(len(self._refs)), key=self._born.__getitem__)
+        for _, same in groupby(order, key=self._born.__getitem__):
+            for at in sorted(same, key=self._refs.__getitem__):
+                yield self._refs[at], bool(self._quarantined[at])
+
+
+def _sheltered(
+    sheltering: Mapping[VersionRef, VersionRef], lineage: Lineage
+) -> Mapping[VersionRef, VersionRef]:
+    """The ancestors of protected versions, each with the child that protects it (P1)."""
+    found: dict[VersionRef, VersionRef] = {}
+    for first, protected in sheltering.items():
+        parent: VersionRef | None = first
+        child = protected
+        while parent is not None and parent not in found:
+            found[parent] = child
+            child, parent = parent, lineage.parent(parent)
+    return found
 
 
 def covers(scope: Scope, image: ImageName, version: Shelved) -> bool:
@@ -149,21 +174,16 @@ def _unfinished(shelf: Shelf, scope: Scope) -> Iterator[Tombstone]:
 
 
 def _going(
-    read: _Read,
-    sheltered: Mapping[VersionRef, VersionRef],
-    policy: ReleasePolicy,
-    request: CleanupRequest,
+    read: _Read, sheltered: Mapping[VersionRef, VersionRef], policy: ReleasePolicy
 ) -> frozenset[VersionRef]:
     """The versions that step down: the oldest of those that nothing keeps, as many as the caps
     allow."""
     free = (
-        (created, ref)
-        for created, ref, stage in read.due
-        if ref not in sheltered
-        and not (stage is Stage.QUARANTINED and ref in read.needed)
-        and (request.only is None or ref in request.only)
+        ref
+        for ref, last in read.due.oldest()
+        if ref not in sheltered and not (last and ref in read.needed)
     )
-    return frozenset(ref for _, ref in nsmallest(cap(policy.retention, read.alive), free))
+    return frozenset(islice(free, cap(policy.retention, read.alive)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ and what to do about it, in one CannotTell.
 from __future__ import annotations
 
 import hashlib
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,11 +16,12 @@ from operator import attrgetter
 
 from imagectl.errors import CannotTell
 from imagectl.model.cleanup import Because, CleanupPlan, Reason, Scope, Sight, Unknown
-from imagectl.model.names import ImageName, LocationName, Sha256, VersionId
+from imagectl.model.names import LocationName, Sha256
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
 from imagectl.model.view import Found, View
+from imagectl.policy.lineage import Lineage
 from imagectl.policy.wording import counted, moment, span
 
 FRESH = timedelta(minutes=15)
@@ -150,11 +149,10 @@ class Evidence:
     def __init__(self, stock: Stock, scope: Scope, views: Iterable[View], now: datetime) -> None:
         """Takes the views apart as they come. Raises CannotTell for those that are not complete,
         not fresh, or not of the scope."""
+        self.lineage = Lineage()
         self._stock = stock
         self._seen: dict[LocationName, _Seen] = {}
-        self._ids: dict[ImageName, array[int]] = {}
         self._loose: list[str] = []
-        self._parents: dict[VersionRef, VersionRef] = {}
         self._making: list[Unknown] = []
         self._versions = self._placements = self._moves = 0
         doubts: list[Doubt] = []
@@ -179,14 +177,11 @@ class Evidence:
     def read(self, shelf: Shelf) -> None:
         """Count what a shelf has, and see whether it fits together."""
         self._versions += len(shelf.versions)
-        ids = array("q", map(_number, (each.id for each in shelf.versions)))
-        if shelf.image in self._ids:
-            self._loose.append(f"{shelf.image} was read twice")
-        self._ids[shelf.image] = ids
+        self._loose.extend(self.lineage.add(shelf))
         for name, channel in shelf.channels.items():
             self._moves += len(channel.moves)
             for version in sorted({each.version for each in channel.moves}):
-                if not _has(ids, version):
+                if VersionRef(shelf.image, version) not in self.lineage:
                     self._loose.append(f"{shelf.image}@{version}, which {name} has had")
         for stone in shelf.buried:
             seen = self._seen.get(stone.placement.location)
@@ -197,18 +192,16 @@ class Evidence:
         self, ref: VersionRef, version: Shelved, reasons: Sequence[Reason]
     ) -> tuple[Kept, ...]:
         """Find a version's placements in the views; those that should be there and are not."""
-        if version.parent is not None:
-            self._parents.setdefault(version.parent, ref)
         self._placements += len(version.placed)
-        missing: list[Kept] = []
+        missing: tuple[Kept, ...] = ()
         for kept in version.placed:
             seen = self._seen.get(kept.location)
             if seen is not None and not seen.expects(ref, kept, reasons):
-                missing.append(kept)
+                missing = (*missing, kept)
         if version.begun:
             for seen in self._seen.values():
                 self._making.extend(seen.making(ref))
-        return tuple(missing)
+        return missing
 
     def check(self, sheltered: Mapping[VersionRef, VersionRef]) -> None:
         """Raise CannotTell unless the shelves were the whole catalog, the views show each placement
@@ -246,9 +239,7 @@ class Evidence:
     def _torn(self) -> Iterator[Doubt]:
         """What is spoken of has to be there."""
         orphans = [
-            f"{parent}, which {child} was built on"
-            for parent, child in self._parents.items()
-            if not _has(self._ids.get(parent.image, _NONE), parent.version)
+            f"{parent}, which {child} was built on" for parent, child in self.lineage.orphans()
         ]
         if self._loose or orphans:
             yield Doubt(
@@ -272,27 +263,32 @@ class Evidence:
 
 
 class _Seen:
-    """One location's view, of which is taken away what the catalog knows."""
+    """One location's view, of which is taken away what the catalog knows. What says that it is of
+    this catalog is kept by the version that it says it is of, as what the location calls it; only
+    of the rest are all the facts kept."""
 
     def __init__(self, view: View, catalog_id: str) -> None:
         self._view = (view.location, view.scope, view.requests, view.began)
         self._digest = digest(view.found)
         self._count = len(view.found)
-        self._catalog = catalog_id
-        self._ours: dict[VersionRef, tuple[Found, ...]] = {}
+        self._ours: dict[VersionRef, str | tuple[str, ...]] = {}
         self._others: dict[str, list[Found]] = {}
         self._expected = 0
         self._missing = 0
-        self._lost: list[tuple[VersionRef, Kept, Reason | None]] = []
+        self._lost: list[tuple[VersionRef, Reason | None]] = []
         self.owned = 0
         """How many things say of which catalog they are."""
         for each in view.found:
             owner = each.owner
             self.owned += owner is not None
-            if owner is not None and owner.catalog == catalog_id:
-                self._ours[owner.version] = (*self._ours.get(owner.version, ()), each)
-            else:
+            if owner is None or owner.catalog != catalog_id:
                 self._others.setdefault(each.provider_id, []).append(each)
+            elif owner.version not in self._ours:
+                self._ours[owner.version] = each.provider_id
+            else:
+                known = self._ours[owner.version]
+                several = (known,) if isinstance(known, str) else known
+                self._ours[owner.version] = (*several, each.provider_id)
 
     @property
     def sight(self) -> Sight:
@@ -310,24 +306,26 @@ class _Seen:
 
     def take(self, ref: VersionRef, provider_id: str) -> bool:
         """Whether that is there as what the catalog says it is, or without saying what it is."""
-        ours = self._ours.get(ref, ())
-        rest = tuple(each for each in ours if each.provider_id != provider_id)
-        if len(rest) != len(ours):
-            if rest:
-                self._ours[ref] = rest
-            else:
-                del self._ours[ref]
+        ours = self._ours.get(ref)
+        if ours == provider_id:
+            del self._ours[ref]
             return True
-        others = self._others.get(provider_id, [])
-        if not any(each.owner is None for each in others):
-            return False
-        # Somebody has taken our marks away. It is there; whoever touches it reads it again.
-        foreign = [each for each in others if each.owner is not None]
+        if isinstance(ours, tuple) and provider_id in ours:
+            at = ours.index(provider_id)
+            rest = (*ours[:at], *ours[at + 1 :])
+            self._ours[ref] = rest if len(rest) > 1 else rest[0]
+            return True
+        return self._take_bare(provider_id)
+
+    def _take_bare(self, provider_id: str) -> bool:
+        """Somebody has taken our marks away. It is there; whoever is to touch it reads it again."""
+        there = self._others.get(provider_id, [])
+        foreign = [each for each in there if each.owner is not None]
         if foreign:
             self._others[provider_id] = foreign
-        else:
+        elif there:
             del self._others[provider_id]
-        return True
+        return len(foreign) < len(there)
 
     def expects(self, ref: VersionRef, kept: Kept, reasons: Sequence[Reason]) -> bool:
         """Whether that placement is there. One that is not is remembered."""
@@ -335,20 +333,20 @@ class _Seen:
         if self.take(ref, kept.provider_id):
             return True
         self._missing += 1
-        because = next((each for each in reasons if each.because.protects), None)
-        self._lost.append((ref, kept, because))
+        self._lost.append((ref, next((each for each in reasons if each.because.protects), None)))
         return False
 
     def making(self, ref: VersionRef) -> Iterator[Unknown]:
         """What says that it is of a version of which something is just being placed: it has marks
         before it is recorded."""
-        for each in self._ours.pop(ref, ()):
-            yield self._unknown(each, f"of {ref}, which is just being placed")
+        for provider_id in _several(self._ours.pop(ref, ())):
+            why = f"of {ref}, which is just being placed"
+            yield Unknown(self._view[0], provider_id, provider_id, why)
 
     def missing(self, sheltered: Mapping[VersionRef, VersionRef]) -> Iterator[Doubt]:
         """Every placement of a protected version has to be in the view (P3)."""
         lost = []
-        for ref, _, reason in self._lost:
+        for ref, reason in self._lost:
             because = reason
             if because is None and ref in sheltered:
                 because = Reason(Because.PARENT, f"of {sheltered[ref]}")
@@ -373,9 +371,9 @@ class _Seen:
                 f"{location} has things of this catalog that it does not know",
                 f"{location}: {scope}",
                 _some(
-                    f"{ref} as {each.provider_id}"
+                    f"{ref} as {provider_id}"
                     for ref in sorted(self._ours)
-                    for each in self._ours[ref]
+                    for provider_id in _several(self._ours[ref])
                 )
                 + "; the catalog may be an older copy of itself",
                 OLDER_COPY,
@@ -387,11 +385,13 @@ class _Seen:
             for each in self._others[provider_id]:
                 owner = each.owner
                 why = f"of catalog {owner.catalog}" if owner else "it has no marks of imagectl's"
-                yield self._unknown(each, why)
+                yield Unknown(
+                    self._view[0], each.provider_id, each.name, why, each.size, each.created
+                )
 
-    def _unknown(self, found: Found, why: str) -> Unknown:
-        location = self._view[0]
-        return Unknown(location, found.provider_id, found.name, why, found.size, found.created)
+
+def _several(one_or_more: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (one_or_more,) if isinstance(one_or_more, str) else one_or_more
 
 
 def digest(found: Iterable[Found]) -> Sha256:
@@ -418,20 +418,6 @@ def _line(found: Found) -> str:
         f"{found.provider_id}\x1f{found.name}\x1f{whose}\x1f{found.size}\x1f{found.created}"
         f"\x1f{found.state}\n"
     )
-
-
-_NONE: array[int] = array("q")
-
-
-def _number(version: VersionId) -> int:
-    """A version in 8 bytes: a set of a million would take a hundred megabytes."""
-    return int(version.day) * 1_000_000 + version.serial
-
-
-def _has(ids: array[int], version: VersionId) -> bool:
-    number = _number(version)
-    at = bisect_left(ids, number)
-    return at < len(ids) and ids[at] == number
 
 
 def _some(what: Iterable[str]) -> str:
