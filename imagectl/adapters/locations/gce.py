@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from time import sleep
@@ -34,22 +34,27 @@ from imagectl.adapters.locations.gce_changes import (
     show_in_family,
 )
 from imagectl.adapters.locations.gce_checks import (
+    STATES,
     check_owner,
     check_usable,
     found,
+    marked,
     named_by,
     read,
 )
 from imagectl.adapters.locations.gce_disk import features
+from imagectl.adapters.locations.gce_janitor import Janitor
 from imagectl.adapters.locations.gce_labels import (
     MARK,
+    claiming,
     from_labels,
     image_name,
     to_labels,
 )
 from imagectl.adapters.locations.gce_native import adopt, describe, description
-from imagectl.adapters.locations.gce_project import Project, warned
-from imagectl.adapters.locations.gce_upload import Uploaded, Uploads
+from imagectl.adapters.locations.gce_project import Project, moment, warned
+from imagectl.adapters.locations.gce_upload import OURS, Uploaded, Uploads
+from imagectl.adapters.locations.gce_zones import Zones
 from imagectl.adapters.locations.google_account import log_in
 from imagectl.adapters.locations.owners import owner_of, placed_by
 from imagectl.errors import (
@@ -62,6 +67,7 @@ from imagectl.errors import (
 )
 from imagectl.model.names import Architecture, ChannelName, Format, ImageName, LocationName
 from imagectl.model.place import GceLocation as Settings
+from imagectl.model.resource import FoundResource, ResourceKind, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
 from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
@@ -80,6 +86,8 @@ IN_PROJECT = frozenset(
     f"compute.{each}"
     for each in (
         "globalOperations.get",
+        "addresses.list",
+        "disks.list",
         "images.create",
         "images.delete",
         "images.deprecate",
@@ -87,13 +95,18 @@ IN_PROJECT = frozenset(
         "images.list",
         "images.setLabels",
         "images.update",
+        "instances.list",
     )
 )
 TO_SHARE = frozenset({"compute.images.getIamPolicy", "compute.images.setIamPolicy"})
 TO_BOOT = frozenset(
     f"compute.{each}"
     for each in (
+        "addresses.delete",
         "disks.create",
+        "disks.delete",
+        "disks.get",
+        "disks.setLabels",
         "images.useReadOnly",
         "instances.create",
         "instances.delete",
@@ -101,12 +114,15 @@ TO_BOOT = frozenset(
         "instances.getSerialPortOutput",
         "instances.setLabels",
         "instances.setMetadata",
+        "regionOperations.get",
         "subnetworks.use",
         "subnetworks.useExternalIp",
         "zoneOperations.get",
     )
 )
-ON_BUCKET = frozenset(f"storage.objects.{each}" for each in ("create", "delete", "get", "update"))
+ON_BUCKET = frozenset(
+    f"storage.objects.{each}" for each in ("create", "delete", "get", "list", "update")
+)
 """What ``probe`` asks for, and docs/how-to/gce.md explains."""
 _ARCHITECTURES = {Architecture.AMD64: "X86_64", Architecture.ARM64: "ARM64"}
 _NAMESPACE = uuid.UUID("6f1f7a0c-6a3b-5e0e-9d5b-2f5a3c1d8e47")
@@ -143,8 +159,22 @@ class GceLocation:
             self._around.patience,
         )
 
+    @cached_property
+    def _zones(self) -> Zones:
+        return Zones(self._project)
+
+    @cached_property
+    def _janitor(self) -> Janitor:
+        return Janitor(
+            self._settings, self._project, self._zones, self._uploads, self._around.catalog
+        )
+
     @property
     def name(self) -> LocationName:
+        return self._name
+
+    @property
+    def place(self) -> str:
         return self._name
 
     @property
@@ -199,7 +229,6 @@ class GceLocation:
         """The image, made where it is not there. Raises Told (409, 412) where it was changed
         meanwhile."""
         name = image_name(owner.version, owner.architecture)
-        upload = f"imagectl/{owner.catalog}/{name}.tar.gz"
         image = self._project.image(name)
         if image is not None and image.status == "FAILED":
             # Somebody's import that went wrong; ours is cleared away, any other is a conflict.
@@ -207,19 +236,41 @@ class GceLocation:
             self._project.delete(str(image.id), str(uuid.uuid4()))
             image = None
         if image is None:
-            guest = features(source)
-            there = self._uploads.bring(upload, to_labels(owner), artifact, source, moved)
+            return self._make(owner, name, artifact, source, moved)
+        check_owner(image, owner, self._project)
+        moved(artifact.size)
+        image = self._usable(name, owner)
+        self._uploads.remove(_upload(owner.catalog, name))
+        return image
+
+    def _make(
+        self, owner: Ownership, name: str, artifact: Artifact, source: Path, moved: Moved
+    ) -> Image:
+        """The same where it is not there. The upload is in the ledger for as long as it may be in
+        the bucket (P7)."""
+        guest, upload, marks = features(source), _upload(owner.catalog, name), to_labels(owner)
+        with self._around.leasing().lease(
+            ResourceKind.UPLOAD,
+            self.place,
+            upload,
+            f"placing {owner.version}",
+            lambda claim: self._uploads.renew(upload, claim),
+        ) as leased:
+            marks |= claiming(leased.claim, upload)
+            there = self._uploads.bring(upload, marks, artifact, source, moved)
             try:
                 self._insert(owner, name, there, guest)
             except Failed:
                 self._uploads.touch(upload)
                 raise
-        else:
-            check_owner(image, owner, self._project)
-            moved(artifact.size)
+            image = self._usable(name, owner)
+            self._uploads.remove(upload)
+            leased.gone()
+        return image
+
+    def _usable(self, name: str, owner: Ownership) -> Image:
         image = self._ready(name)
         check_usable(image, owner, self._project)
-        self._uploads.remove(upload)
         return image
 
     def _insert(self, owner: Ownership, name: str, there: Uploaded, guest: Sequence[str]) -> None:
@@ -305,7 +356,7 @@ class GceLocation:
             image.name,
             from_labels(image.labels),
             size=image.archive_size_bytes or None,
-            created=_time(image.creation_timestamp),
+            created=moment(image.creation_timestamp),
             state=image.deprecated.state or image.status,
         )
 
@@ -338,8 +389,10 @@ class GceLocation:
             )
         self.verify(placement, placement.verified)
         return booted(
-            self._project,
+            self._zones,
             self._settings,
+            self._around.leasing(),
+            self.place,
             named_by(placement, self._project).reference,
             work,
             progress,
@@ -358,21 +411,25 @@ class GceLocation:
         show_in_family(self._project, family, inside, self._around.catalog())
 
     def mark(self, placement: Placement, mark: Mark) -> None:
-        """The label first: an image that we have marked is never taken for one that somebody else
-        has. Taken back in the other order."""
+        """The label says at any time as much as the state, or more: an image that we have marked is
+        never taken for one that somebody else has."""
         image = found(placement, self._project)
         check_owner(image, self._owner(placement), self._project)
-        state = mark.value.upper()
-        if mark is not Mark.ACTIVE:
-            relabel(self._project, str(image.id), lambda labels: {**labels, MARK: mark.value})
-        if (image.deprecated.state or "ACTIVE") != state:
-            self._project.deprecate(image, state, str(uuid.uuid4()))
-        if mark is Mark.ACTIVE:
-            relabel(
-                self._project,
-                str(image.id),
-                lambda labels: {key: each for key, each in labels.items() if key != MARK},
-            )
+        before = marked(image)
+        self._say(image, max(before, mark, key=tuple(Mark).index))
+        if (image.deprecated.state or "ACTIVE") != STATES[mark]:
+            self._project.deprecate(image, STATES[mark], str(uuid.uuid4()))
+        if tuple(Mark).index(mark) < tuple(Mark).index(before):
+            self._say(image, mark)
+
+    def _say(self, image: Image, mark: Mark) -> None:
+        """Let its label say that mark."""
+
+        def changed(labels: Mapping[str, str]) -> Mapping[str, str]:
+            others = {key: each for key, each in labels.items() if key != MARK}
+            return others if mark is Mark.ACTIVE else {**others, MARK: mark.value}
+
+        relabel(self._project, str(image.id), changed)
 
     def delete(self, placement: Placement) -> None:
         named = named_by(placement, self._project)
@@ -381,13 +438,24 @@ class GceLocation:
             check_owner(image, self._owner(placement), self._project)
             self._project.delete(named.id, str(uuid.uuid4()))
         if placement.format is not Format.NATIVE:
-            self._uploads.remove(f"imagectl/{self._around.catalog()}/{named.image}.tar.gz")
+            self._uploads.remove(_upload(self._around.catalog(), named.image))
 
     def describe(self, built: str, to: Path) -> None:
         write(to.parent, to, describe(self._project, built))
 
+    def resources(self, now: Callable[[], datetime]) -> ResourceView:
+        return self._janitor.resources(now, lambda: self._calls.requests)
+
+    def collect(self, found: FoundResource, now: datetime) -> None:
+        self._janitor.collect(found, now)
+
     def _owner(self, placement: Placement) -> Ownership:
         return placed_by(self._around.catalog(), placement)
+
+
+def _upload(catalog: str, name: str) -> str:
+    """The object that the image of that name is imported from."""
+    return f"{OURS}{catalog}/{name}.tar.gz"
 
 
 def _check_description(data: bytes, placement: Placement) -> None:
@@ -397,8 +465,3 @@ def _check_description(data: bytes, placement: Placement) -> None:
             where=placement.provider_id,
             why="its description has another digest",
         )
-
-
-def _time(text: str) -> datetime | None:
-    """A timestamp of Google's (RFC 3339), in UTC."""
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None

@@ -15,14 +15,17 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.guest import make_keys
-from imagectl.adapters.locations.gce_project import Project
+from imagectl.adapters.locations.gce_labels import claim_of, claiming
+from imagectl.adapters.locations.gce_zones import Zones
 from imagectl.errors import GuestUnreachable, ImagectlError, Interrupted
 from imagectl.model.place import GceLocation as Settings
+from imagectl.model.resource import Claim, ResourceKind
+from imagectl.services.janitor_ports import Leased, Leasing
 from imagectl.services.ports import Booted, Progress, Workspace
 
 LIFETIME = 3600
@@ -44,54 +47,84 @@ class Login:
 
 @contextlib.contextmanager
 def booted(
-    project: Project,
+    zones: Zones,
     settings: Settings,
+    leasing: Leasing,
+    place: str,
     image: str,
     work: Workspace,
     progress: Progress,
     login: Login,
 ) -> Iterator[Booted]:
-    """An instance of *image* (``projects/P/global/images/NAME``) that answers over SSH. Raises
-    GuestUnreachable, with the end of its console."""
+    """An instance of *image* (``projects/P/global/images/NAME``) that answers over SSH, in the
+    ledger of *place* for as long as it may be there (P7). Raises GuestUnreachable, with the end of
+    its console."""
     zone = settings.zone or ""
     keys = make_keys(work.sub("boot"))
     name = f"imagectl-boot-{uuid.uuid4().hex[:16]}"
-    try:
-        progress.step(f"starting instance {name} in {zone}")
-        project.start(
-            zone, description(settings, name, image, keys.public, login.user), str(uuid.uuid4())
-        )
-        host = _address(project, zone, name)
-        progress.step(f"waiting for SSH at {host}")
-        _wait(project, zone, name, host, login)
-        yield Booted(host, login.port, login.user, keys.private, None)
-    except BaseException:
+    with leasing.lease(
+        ResourceKind.MACHINE,
+        place,
+        name,
+        f"a boot test of {image}",
+        lambda claim: show(zones, f"zones/{zone}", name, claim),
+    ) as leased:
         try:
-            project.end(zone, name, str(uuid.uuid4()))
+            progress.step(f"starting instance {name} in {zone}")
+            labels = claiming(leased.claim, name)
+            zones.start(
+                zone,
+                description(settings, name, image, keys.public, login.user, labels),
+                str(uuid.uuid4()),
+            )
+            host = _address(zones, zone, name)
+            progress.step(f"waiting for SSH at {host}")
+            _wait(zones, zone, name, host, login)
+            yield Booted(host, login.port, login.user, keys.private, None)
+        except BaseException:
+            try:
+                _end(zones, zone, name, leased)
+            except ImagectlError as error:
+                # What went wrong first is what people must hear of.
+                progress.note(_left(name, error))
+            raise
+        progress.step(f"deleting instance {name}")
+        try:
+            _end(zones, zone, name, leased)
+        except Interrupted:
+            raise
         except ImagectlError as error:
-            # What went wrong first is what people must hear of.
             progress.note(_left(name, error))
-        raise
-    progress.step(f"deleting instance {name}")
-    try:
-        project.end(zone, name, str(uuid.uuid4()))
-    except Interrupted:
-        raise
-    except ImagectlError as error:
-        progress.note(_left(name, error))
+
+
+def _end(zones: Zones, zone: str, name: str, leased: Leased) -> None:
+    zones.delete(ResourceKind.MACHINE, f"zones/{zone}", name)
+    leased.gone()
 
 
 def _left(name: str, error: ImagectlError) -> str:
     return (
-        f"instance {name} could not be deleted ({error.why or error}); Compute Engine deletes it "
-        f"by itself within {LIFETIME // 60} minutes"
+        f"instance {name} could not be deleted ({error.why or error}); `imagectl janitor apply` "
+        "does when its lease is over, and Compute Engine deletes it by itself within "
+        f"{LIFETIME // 60} minutes"
     )
 
 
+def show(zones: Zones, scope: str, name: str, claim: Claim) -> None:
+    """Show the claim, which was renewed, on the instance and on the disk that was made with it,
+    which has its name. What is not there yet, or any more, shows nothing."""
+    for kind in (ResourceKind.MACHINE, ResourceKind.DISK):
+        thing = zones.read(kind, scope, name)
+        said = None if thing is None else claim_of(thing.labels, name)
+        if thing is not None and said is not None and said.resource == claim.resource:
+            zones.label(thing, {**thing.labels, **claiming(claim, name)})
+
+
 def description(
-    settings: Settings, name: str, image: str, key: str, user: str
+    settings: Settings, name: str, image: str, key: str, user: str, claim: Mapping[str, str]
 ) -> dict[str, object]:
-    """The instance, as Compute Engine wants it described."""
+    """The instance, as Compute Engine wants it described. It and its disk carry the labels *claim*
+    from the moment that they are made: there is none at which they do not say whose they are."""
     interface: dict[str, object] = {
         "access_configs": [{"name": "External NAT", "type_": "ONE_TO_ONE_NAT"}]
     }
@@ -106,10 +139,18 @@ def description(
     return {
         "name": name,
         "description": f"A boot test of {image}",
-        "labels": {"imagectl-purpose": "boot-test"},
+        "labels": {**claim, "imagectl-purpose": "boot-test"},
         "machine_type": f"zones/{settings.zone}/machineTypes/{settings.machine_type}",
         "disks": [
-            {"boot": True, "auto_delete": True, "initialize_params": {"source_image": image}}
+            {
+                "boot": True,
+                "auto_delete": True,
+                "initialize_params": {
+                    "disk_name": name,
+                    "labels": dict(claim),
+                    "source_image": image,
+                },
+            }
         ],
         "network_interfaces": [interface],
         "metadata": {"items": [{"key": key, "value": value} for key, value in items.items()]},
@@ -133,9 +174,9 @@ def cloud_config(user: str, key: str) -> str:
     return "#cloud-config\n" + json.dumps({"users": ["default", person]}) + "\n"
 
 
-def _address(project: Project, zone: str, name: str) -> str:
+def _address(zones: Zones, zone: str, name: str) -> str:
     """Where the instance is reached: from outside where it can be."""
-    instance = project.instance(zone, name)
+    instance = zones.instance(zone, name)
     for interface in instance.network_interfaces:
         for access in interface.access_configs:
             if access.nat_i_p:
@@ -147,7 +188,7 @@ def _address(project: Project, zone: str, name: str) -> str:
     )
 
 
-def _wait(project: Project, zone: str, name: str, host: str, login: Login) -> None:
+def _wait(zones: Zones, zone: str, name: str, host: str, login: Login) -> None:
     clock = SystemClock()
     until = clock.monotonic() + login.seconds
     while not greets(host, login.port):
@@ -156,16 +197,16 @@ def _wait(project: Project, zone: str, name: str, host: str, login: Login) -> No
                 f"instance {name} cannot be reached by SSH",
                 where=f"{host}:{login.port}",
                 why=f"no SSH server answered within {login.seconds:.0f} s",
-                tail=_console(project, zone, name),
+                tail=_console(zones, zone, name),
                 hint="the end of its console is above; a firewall rule must let this machine in "
                 "at that port",
             )
         time.sleep(POLL_SECONDS)
 
 
-def _console(project: Project, zone: str, name: str) -> str:
+def _console(zones: Zones, zone: str, name: str) -> str:
     try:
-        lines = project.console(zone, name).replace("\r", "").splitlines()[-CONSOLE_LINES:]
+        lines = zones.console(zone, name).replace("\r", "").splitlines()[-CONSOLE_LINES:]
     except ImagectlError as error:
         return f"(its console cannot be read: {error.why or error})"
     return "\n".join("".join(c for c in line if c == "\t" or c.isprintable()) for line in lines)

@@ -7,6 +7,7 @@ now, and another id, is another image.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagectl.adapters.locations.gce_labels import MARK, from_labels
@@ -14,9 +15,22 @@ from imagectl.adapters.locations.gce_project import Project
 from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
 from imagectl.model.version import Placement
 from imagectl.model.view import Ownership
+from imagectl.services.ports import Mark
 
 if TYPE_CHECKING:
     from google.cloud.compute_v1 import Image
+
+STATES: Mapping[Mark, str] = {
+    Mark.ACTIVE: "ACTIVE",
+    Mark.DEPRECATED: "DEPRECATED",
+    Mark.OBSOLETE: "OBSOLETE",
+    Mark.QUARANTINED: "DELETED",
+}
+"""What Compute Engine calls our marks. Its DELETED is one as well: nothing can be made of the image
+any more, and yet it is there, and can be ACTIVE again
+(cloud.google.com/compute/docs/images/deprecate-custom)."""
+_STRENGTH = {state: at for at, state in enumerate(STATES.values())}
+_UNUSABLE = ("OBSOLETE", "DELETED")
 
 _ID = re.compile(r"projects/([^/]+)/global/images/([a-z][-a-z0-9]*)#([0-9]+)\Z")
 
@@ -132,8 +146,8 @@ def check_usable(image: Image, owner: Ownership, project: Project) -> None:
         raise Corrupt(f"image {image.name} could not be made", where=where)
     if image.status != "READY":
         raise CannotTell(f"image {image.name} is not ready", where=where, why=image.status)
-    state = image.deprecated.state
-    if state in ("OBSOLETE", "DELETED") and image.labels.get(MARK) != state.lower():
+    state = image.deprecated.state or "ACTIVE"
+    if state in _UNUSABLE and _STRENGTH[state] > _STRENGTH[STATES[marked(image)]]:
         raise Corrupt(
             f"image {image.name} cannot be used: somebody has marked it {state}",
             where=where,
@@ -141,3 +155,11 @@ def check_usable(image: Image, owner: Ownership, project: Project) -> None:
             hint=f"gcloud compute images deprecate {image.name} --state ACTIVE "
             f"--project {project.id}",
         )
+
+
+def marked(image: Image) -> Mark:
+    """Which warning imagectl itself has put on the image, as its label says."""
+    try:
+        return Mark(image.labels.get(MARK, Mark.ACTIVE.value))
+    except ValueError:
+        return Mark.ACTIVE

@@ -1,4 +1,4 @@
-"""How an image of Google Compute Engine is called, and the labels that say whose it is.
+"""How an image of Google Compute Engine is called, and the labels that say whose a thing is.
 
 A label's value holds at most 63 of ``[a-z0-9_-]`` (Google's "Requirements for labels"): a version
 has a dot and a sha256 has 64 digits, so the one is written with a hyphen and the other in two
@@ -9,6 +9,7 @@ of ours does not say so (P2).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from imagectl.model.names import (
     Architecture,
@@ -18,6 +19,7 @@ from imagectl.model.names import (
     parse_sha256,
     parse_version_id,
 )
+from imagectl.model.resource import Claim
 from imagectl.model.version import VersionRef
 from imagectl.model.view import Ownership
 
@@ -30,6 +32,12 @@ SHA256 = "imagectl-sha256"
 SHA256_REST = "imagectl-sha256-rest"
 MARK = "imagectl-mark"
 """Which warning imagectl itself has put on the image; absent where none."""
+RESOURCE = "imagectl-resource"
+UNTIL = "imagectl-until"
+NAME = "imagectl-name"
+"""Of what is made to be thrown away, beside ``CATALOG``: its claim, and what the claim is about."""
+
+_UNTIL = "%Y-%m-%dt%H-%M-%Sz"
 
 _HALF = 32
 
@@ -67,4 +75,29 @@ def from_labels(labels: Mapping[str, str]) -> Ownership | None:
             sha256=parse_sha256(labels[SHA256] + labels[SHA256_REST]),
         )
     except (KeyError, BadName, ValueError):
+        return None
+
+
+def claiming(claim: Claim, name: str) -> dict[str, str]:
+    """The labels of the throw-away thing *name*; of an object in a bucket, the metadata."""
+    return {
+        CATALOG: claim.catalog,
+        RESOURCE: claim.resource,
+        UNTIL: claim.until.astimezone(UTC).strftime(_UNTIL),
+        NAME: name,
+    }
+
+
+def claim_of(labels: Mapping[str, str], name: str) -> Claim | None:
+    """What the thing *name* with those labels says of itself; None where it makes no claim.
+
+    Labels are copied with a thing ("create similar", ``gcloud storage cp``): a copy has another
+    name than they say, and is nobody's to throw away (P2).
+    """
+    try:
+        if labels[NAME] != name:
+            return None
+        until = datetime.strptime(labels[UNTIL], _UNTIL).replace(tzinfo=UTC)
+        return Claim(labels[CATALOG], labels[RESOURCE], until)
+    except (KeyError, ValueError):
         return None

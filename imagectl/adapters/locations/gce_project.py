@@ -1,4 +1,4 @@
-"""A project of Google Compute Engine, one request at a time: images, and the operations on them.
+"""A project of Google Compute Engine, one request at a time: its images, and all operations.
 
 Only Google's ``_unary`` calls are used: the others poll the public address whatever endpoint was
 set. Each call goes through ``calls.py``, with the library's own retries switched off. An operation
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.locations.calls import Calls, pause_before
@@ -21,7 +22,6 @@ from imagectl.model.names import LocationName
 from imagectl.model.place import GceLocation as Settings
 
 if TYPE_CHECKING:
-    from google.api_core.client_options import ClientOptions
     from google.auth.transport.requests import AuthorizedSession
     from google.cloud import compute_v1
 
@@ -80,38 +80,38 @@ class Project:
         return self._account
 
     @cached_property
-    def _options(self) -> ClientOptions:
+    def connection(self) -> Mapping[str, Any]:
+        """What Google's clients are made with."""
         from google.api_core.client_options import ClientOptions
 
-        return ClientOptions(api_endpoint=self._settings.endpoint)
+        return {
+            "credentials": self._account.credentials,
+            "client_options": ClientOptions(api_endpoint=self._settings.endpoint),
+        }
 
     @cached_property
     def _images(self) -> compute_v1.ImagesClient:
         from google.cloud.compute_v1 import ImagesClient
 
-        return ImagesClient(credentials=self._account.credentials, client_options=self._options)
+        return ImagesClient(**self.connection)
 
     @cached_property
     def _operations(self) -> compute_v1.GlobalOperationsClient:
         from google.cloud.compute_v1 import GlobalOperationsClient
 
-        return GlobalOperationsClient(
-            credentials=self._account.credentials, client_options=self._options
-        )
+        return GlobalOperationsClient(**self.connection)
 
     @cached_property
     def _zone_operations(self) -> compute_v1.ZoneOperationsClient:
         from google.cloud.compute_v1 import ZoneOperationsClient
 
-        return ZoneOperationsClient(
-            credentials=self._account.credentials, client_options=self._options
-        )
+        return ZoneOperationsClient(**self.connection)
 
     @cached_property
-    def _instances(self) -> compute_v1.InstancesClient:
-        from google.cloud.compute_v1 import InstancesClient
+    def _region_operations(self) -> compute_v1.RegionOperationsClient:
+        from google.cloud.compute_v1 import RegionOperationsClient
 
-        return InstancesClient(credentials=self._account.credentials, client_options=self._options)
+        return RegionOperationsClient(**self.connection)
 
     @cached_property
     def _session(self) -> AuthorizedSession:
@@ -184,7 +184,7 @@ class Project:
     def insert(self, image: Mapping[str, object], request_id: str) -> None:
         """Make an image. Raises Told (409: the name is taken), Failed, NoSpace."""
         request = {"project": self.id, "image_resource": image, "request_id": request_id}
-        self._change(
+        self.change(
             f"making image {image['name']}",
             lambda: self._images.insert_unary(request, retry=None, timeout=CALL_SECONDS),
             told=(409, 412),
@@ -194,7 +194,7 @@ class Project:
         """Delete the image of that numeric id, and no other. Nothing where it is gone."""
         request = {"project": self.id, "image": image_id, "request_id": request_id}
         try:
-            self._change(
+            self.change(
                 f"deleting image {image_id}",
                 lambda: self._images.delete_unary(request, retry=None, timeout=CALL_SECONDS),
                 told=(404,),
@@ -213,7 +213,7 @@ class Project:
                 "labels": dict(labels),
             },
         }
-        self._change(
+        self.change(
             f"labelling image {image.name}",
             lambda: self._images.set_labels_unary(request, retry=None, timeout=CALL_SECONDS),
             told=(412,),
@@ -227,20 +227,20 @@ class Project:
             "image_resource": {"family": family},
             "request_id": request_id,
         }
-        self._change(
+        self.change(
             f"setting the family of image {image.name}",
             lambda: self._images.patch_unary(request, retry=None, timeout=CALL_SECONDS),
         )
 
     def deprecate(self, image: compute_v1.Image, state: str, request_id: str) -> None:
-        """Set the warning: ACTIVE, DEPRECATED, OBSOLETE."""
+        """Set the warning: ACTIVE, DEPRECATED, OBSOLETE, DELETED (which deletes nothing)."""
         request = {
             "project": self.id,
             "image": str(image.id),
             "deprecation_status_resource": {"state": state},
             "request_id": request_id,
         }
-        self._change(
+        self.change(
             f"marking image {image.name} {state}",
             lambda: self._images.deprecate_unary(request, retry=None, timeout=CALL_SECONDS),
         )
@@ -288,60 +288,15 @@ class Project:
 
         return self.call("asking what we may do in the project", ask)
 
-    def start(self, zone: str, instance: Mapping[str, object], request_id: str) -> None:
-        """Start an instance. Raises Failed, NoSpace."""
-        request = {
-            "project": self.id,
-            "zone": zone,
-            "instance_resource": instance,
-            "request_id": request_id,
-        }
-        self._change(
-            f"starting instance {instance['name']}",
-            lambda: self._instances.insert_unary(request, retry=None, timeout=CALL_SECONDS),
-            zone=zone,
-        )
-
-    def instance(self, zone: str, name: str) -> compute_v1.Instance:
-        """As it is now."""
-        request = {"project": self.id, "zone": zone, "instance": name}
-        return self.call(
-            f"reading instance {name}",
-            lambda: self._instances.get(request, retry=None, timeout=CALL_SECONDS),
-        )
-
-    def console(self, zone: str, name: str) -> str:
-        """What the instance has written to its first serial port."""
-        request = {"project": self.id, "zone": zone, "instance": name}
-        answer = self.call(
-            f"reading the console of instance {name}",
-            lambda: self._instances.get_serial_port_output(
-                request, retry=None, timeout=CALL_SECONDS
-            ),
-        )
-        return str(answer.contents)
-
-    def end(self, zone: str, name: str, request_id: str) -> None:
-        """Delete an instance and its disk. Nothing where it is gone."""
-        request = {"project": self.id, "zone": zone, "instance": name, "request_id": request_id}
-        try:
-            self._change(
-                f"deleting instance {name}",
-                lambda: self._instances.delete_unary(request, retry=None, timeout=CALL_SECONDS),
-                told=(404,),
-                zone=zone,
-            )
-        except Told:
-            self.exists()
-
-    def _change(
+    def change(
         self,
         what: str,
         begin: Callable[[], compute_v1.Operation],
         told: Sequence[int] = (),
-        zone: str | None = None,
+        scope: str = "global",
     ) -> None:
-        """Begin an operation and wait until it is over. Raises Failed, NoSpace."""
+        """Begin an operation and wait until it is over. *scope*: ``global``, or ``zones/Z`` or
+        ``regions/R``, where it takes place. Raises Failed, NoSpace."""
         from google.cloud.compute_v1 import Operation
 
         operation = self.call(what, begin, told)
@@ -355,23 +310,29 @@ class Project:
                     why=f"it has run for {OPERATION_SECONDS / 60:.0f} minutes",
                     hint="type the command again later: it goes on where it stopped",
                 )
-            operation = self._waited(what, operation.name, zone)
+            operation = self._waited(what, operation.name, scope)
             if operation.status != Operation.Status.DONE:
                 # `wait` may come back at once, and then it must not be asked over and over.
                 time.sleep(min(5.0, pause_before(tries := tries + 1, None)))
         if operation.error.errors:
             raise self._failed(what, operation)
 
-    def _waited(self, what: str, operation: str, zone: str | None) -> compute_v1.Operation:
-        if zone is None:
-            request = {"project": self.id, "operation": operation}
-            return self.call(
-                what, lambda: self._operations.wait(request, retry=None, timeout=WAIT_SECONDS)
-            )
-        there = {"project": self.id, "operation": operation, "zone": zone}
-        return self.call(
-            what, lambda: self._zone_operations.wait(there, retry=None, timeout=WAIT_SECONDS)
-        )
+    def _waited(self, what: str, operation: str, scope: str) -> compute_v1.Operation:
+        request = {"project": self.id, "operation": operation}
+        sort, _, name = scope.partition("/")
+
+        def wait() -> compute_v1.Operation:
+            if sort == "zones":
+                return self._zone_operations.wait(
+                    {**request, "zone": name}, retry=None, timeout=WAIT_SECONDS
+                )
+            if sort == "regions":
+                return self._region_operations.wait(
+                    {**request, "region": name}, retry=None, timeout=WAIT_SECONDS
+                )
+            return self._operations.wait(request, retry=None, timeout=WAIT_SECONDS)
+
+        return self.call(what, wait)
 
     def _failed(self, what: str, operation: compute_v1.Operation) -> Failed:
         codes = {str(each.code) for each in operation.error.errors}
@@ -398,3 +359,8 @@ def warned(page: compute_v1.ImageList) -> str:
     # Google's class of that name has other attributes than Python's, for which mypy takes it.
     warning: object = page.warning
     return f"{getattr(warning, 'code', '')}: {getattr(warning, 'message', '')}"
+
+
+def moment(text: str) -> datetime | None:
+    """A timestamp of Google's (RFC 3339), in UTC; None where there is none."""
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None

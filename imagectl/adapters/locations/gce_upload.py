@@ -5,6 +5,8 @@ was broken off goes on where it was, however the process ended. Nothing is held 
 Cloud Storage keeps an MD5 of what it has stored, and refuses what does not match the one it was
 told before. That MD5 is computed in the same pass as the sha256 which the catalog knows, so an
 object with that MD5 is the artifact.
+
+An upload is made to be thrown away: beside whose it is, its metadata say for how long it is needed.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +26,7 @@ from urllib.parse import urlsplit
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.durable import write
 from imagectl.adapters.locations.calls import Again, Calls, pause_before
-from imagectl.adapters.locations.gce_labels import from_labels
+from imagectl.adapters.locations.gce_labels import claim_of, claiming, from_labels
 from imagectl.adapters.locations.gce_project import Told
 from imagectl.adapters.locations.google_account import (
     Account,
@@ -38,6 +40,7 @@ from imagectl.adapters.locations.google_account import (
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Throttled
 from imagectl.model.names import LocationName
 from imagectl.model.place import GceLocation as Settings
+from imagectl.model.resource import Claim
 from imagectl.model.version import Artifact
 from imagectl.services.ports import Moved
 
@@ -51,9 +54,14 @@ CHUNK = 1 << 20
 CALL_SECONDS = 60.0
 
 
+OURS = "imagectl/"
+"""What the names of uploads begin with; a catalog's go on with its id."""
+_FAILED = "imagectl-failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """An object in the bucket. ``state`` changes whenever it does, and with each ``touch``."""
+    """An object in the bucket. ``state`` changes whenever its bytes do, and with each ``touch``."""
 
     url: str
     state: str
@@ -106,14 +114,16 @@ class Uploads:
         source: Path,
         moved: Moved,
     ) -> Uploaded:
-        """The artifact as the object *name*, marked as ours. One that is there already is not sent
-        again. Raises Corrupt, Conflict, Told (412: somebody else has just made it)."""
+        """The artifact as the object *name*, with those marks. One that is there already is not
+        sent again. Raises Corrupt, Conflict, Told (404, 412: somebody else has just made it, or
+        changed it)."""
         md5 = check_source(source, artifact)
-        there = self._read(name)
+        there = self.read(name)
         if there is not None:
             self._check_ours(there)
             if self._holds(there, artifact, md5):
                 moved(artifact.size)
+                self._mark(there, marks)
                 return self._uploaded(there)
             self._remove(there)
         return self._uploaded(self.create(name, marks, artifact, md5, source, moved))
@@ -145,23 +155,69 @@ class Uploads:
     def touch(self, name: str) -> None:
         """Make the object's ``state`` another one, for a new request id: one that has failed would
         be answered with its failure again."""
-        there = self._read(name)
+        there = self.read(name)
         if there is not None:
-            there.metadata = {
-                **(there.metadata or {}),
-                "imagectl-failed": str(there.metageneration),
-            }
+            there.metadata = {**(there.metadata or {}), _FAILED: str(there.metageneration)}
             self._call(
                 "writing to the upload", lambda: there.patch(timeout=CALL_SECONDS, retry=None)
             )
 
     def remove(self, name: str) -> None:
         """Delete the object *name* if it is ours; nothing where it is not there."""
-        there = self._read(name)
+        there = self.read(name)
         if there is not None:
             self._check_ours(there)
             self._remove(there)
         self._forget(name)
+
+    def renew(self, name: str, claim: Claim) -> None:
+        """Show the claim on the object *name* while it is what carries it. Nothing where it is not
+        there yet, or any more."""
+        there = self.read(name)
+        said = None if there is None else claim_of(there.metadata or {}, name)
+        if there is not None and said is not None and said.resource == claim.resource:
+            self._mark(there, claiming(claim, name))
+
+    def pages(self) -> Iterator[tuple[Blob, ...]]:
+        """All uploads of all catalogs, page by page."""
+        token: str | None = None
+        while True:
+            page, token = self._call("listing uploads", partial(self._page, token))
+            yield page
+            if token is None:
+                return
+
+    def _page(self, token: str | None) -> tuple[tuple[Blob, ...], str | None]:
+        listing = self._bucket.list_blobs(
+            prefix=OURS, page_token=token, page_size=1000, timeout=CALL_SECONDS, retry=None
+        )
+        # The iterator would fetch the pages after it by itself, without our limits.
+        return tuple(next(listing.pages, ())), listing.next_page_token or None
+
+    def read(self, name: str) -> Blob | None:
+        """The object as it is now; None where it is not there."""
+        return self._call(
+            "reading the bucket",
+            lambda: self._bucket.get_blob(name, timeout=CALL_SECONDS, retry=None),
+        )
+
+    def throw_away(self, blob: Blob) -> None:
+        """Delete the object if it is as it was when it was read. Nothing where it is gone. Raises
+        Told (412) where it has changed."""
+        try:
+            self._call(
+                "deleting an upload",
+                lambda: blob.delete(
+                    if_generation_match=blob.generation,
+                    if_metageneration_match=blob.metageneration,
+                    timeout=CALL_SECONDS,
+                    retry=None,
+                ),
+                told=(404, 412),
+            )
+        except Told as told:
+            if told.answer.status == 412:
+                raise
 
     def permitted(self, permissions: Sequence[str]) -> frozenset[str]:
         """Those of the permissions that we have on the bucket."""
@@ -189,12 +245,6 @@ class Uploads:
                 if error.code in told:
                     raise Told(answer_of(error)) from None
                 raise
-
-    def _read(self, name: str) -> Blob | None:
-        return self._call(
-            "reading the bucket",
-            lambda: self._bucket.get_blob(name, timeout=CALL_SECONDS, retry=None),
-        )
 
     def _arrived(self, name: str) -> Blob:
         """What has just been written: it may take a moment to be seen."""
@@ -224,6 +274,17 @@ class Uploads:
                 hint="move it away, or give this location another `bucket`",
             )
 
+    def _mark(self, blob: Blob, marks: Mapping[str, str]) -> None:
+        """Let the object say those too. Raises Told (404, 412) where it was changed meanwhile."""
+        blob.metadata = {**(blob.metadata or {}), **marks}
+        self._call(
+            "writing to the upload",
+            lambda: blob.patch(
+                if_metageneration_match=blob.metageneration, timeout=CALL_SECONDS, retry=None
+            ),
+            told=(404, 412),
+        )
+
     def _remove(self, blob: Blob) -> None:
         """Only those bytes that were looked at."""
         with contextlib.suppress(Told):
@@ -238,7 +299,7 @@ class Uploads:
     def _uploaded(self, blob: Blob) -> Uploaded:
         return Uploaded(
             f"https://storage.googleapis.com/{self._settings.bucket}/{blob.name}",
-            f"{blob.generation}.{blob.metageneration}",
+            f"{blob.generation}.{(blob.metadata or {}).get(_FAILED, '')}",
         )
 
     def _send(

@@ -92,6 +92,12 @@ class Compute(Images, Machines):
             "instances.stop": self._instance_status("TERMINATED", "stop"),
             "instances.start": self._instance_status("RUNNING", "start"),
             "instances.getSerialPortOutput": self._serial_port,
+            "addresses.get": self._get("addresses", "address"),
+            "addresses.list": self._list("addresses"),
+            "addresses.aggregatedList": self._aggregated("addresses"),
+            "addresses.insert": self._address_insert,
+            "addresses.delete": self._address_delete,
+            "addresses.setLabels": self._set_labels("addresses", "resource"),
             "globalOperations.get": self._operation_get,
             "globalOperations.wait": self._operation_get,
             "globalOperations.list": self._operation_list,
@@ -100,5 +106,9 @@ class Compute(Images, Machines):
             "zoneOperations.wait": self._operation_get,
             "zoneOperations.list": self._operation_list,
             "zoneOperations.delete": self._operation_delete,
+            "regionOperations.get": self._operation_get,
+            "regionOperations.wait": self._operation_get,
+            "regionOperations.list": self._operation_list,
+            "regionOperations.delete": self._operation_delete,
         }
         return {f"compute.{name}": in_turn(do) for name, do in found.items()}

@@ -51,6 +51,11 @@ class Inventory(ABC):
     _last_id: int = 4_000_000_000_000_000_000
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Those of the zones."""
+        return tuple(dict.fromkeys(zone[:-2] for zone in self.zones))
+
     @abstractmethod
     def _look(self, path: str) -> None:
         """Somebody looks at a resource."""
@@ -113,30 +118,32 @@ class Inventory(ABC):
     def _aggregated(self, collection: str) -> Callable[[Call], Json]:
         def list_(call: Call) -> Json:
             project = call.path["project"]
-            zones = [f"zones/{zone}" for zone in self.zones]
+            scopes = [f"zones/{zone}" for zone in self.zones]
+            if collection == "addresses":
+                scopes = ["global", *(f"regions/{region}" for region in self.regions)]
             warn = call.effect(Warn)
-            away = {zone for zone in zones if isinstance(warn, Warn) and zone == warn.scope}
+            away = {each for each in scopes if isinstance(warn, Warn) and each == warn.scope}
             found = [
-                {**each, "_scope": zone}
-                for zone in zones
-                if zone not in away
-                for _, each in self._seen(call, f"projects/{project}/{zone}/{collection}")
+                {**each, "_scope": scope}
+                for scope in scopes
+                if scope not in away
+                for _, each in self._seen(call, f"projects/{project}/{scope}/{collection}")
             ]
             found = filtered(call, found)
             page, token = one_page(call, sorted(found, key=lambda each: str(each["name"])))
             items: Json = {}
-            for zone in zones:
-                inside = [self._answer(call, each) for each in page if each["_scope"] == zone]
-                if zone in away and isinstance(warn, Warn):
-                    items[zone] = {"warning": {"code": warn.code, "message": warn.message}}
+            for scope in scopes:
+                inside = [self._answer(call, each) for each in page if each["_scope"] == scope]
+                if scope in away and isinstance(warn, Warn):
+                    items[scope] = {"warning": {"code": warn.code, "message": warn.message}}
                 elif inside:
-                    items[zone] = {collection: inside}
+                    items[scope] = {collection: inside}
                 else:
-                    items[zone] = {
+                    items[scope] = {
                         "warning": {
                             "code": "NO_RESULTS_ON_PAGE",
-                            "message": f"There are no results for scope '{zone}' on this page.",
-                            "data": [{"key": "scope", "value": zone}],
+                            "message": f"There are no results for scope '{scope}' on this page.",
+                            "data": [{"key": "scope", "value": scope}],
                         }
                     }
             where = f"projects/{project}/aggregated/{collection}"
@@ -296,6 +303,8 @@ def scope(call: Call) -> str:
     project = f"projects/{call.path['project']}"
     if "zone" in call.path:
         return f"{project}/zones/{call.path['zone']}"
+    if "region" in call.path:
+        return f"{project}/regions/{call.path['region']}"
     return f"{project}/global"
 
 

@@ -1,4 +1,4 @@
-"""Instances and their disks, and the zones and types that they are asked for in."""
+"""Instances, their disks and addresses, and the zones and types that they are asked for in."""
 
 from __future__ import annotations
 
@@ -33,6 +33,26 @@ class Machines(Operations):
     """Called with each instance that is deleted."""
     serial: dict[str, str] = field(default_factory=dict)
     """What instances have written to their serial port, by name."""
+
+    def add_instance(self, project: str, name: str, labels: Json | None = None) -> Json:
+        """Somebody has started an instance, with a disk of its own, in the first zone."""
+        where, said = f"projects/{project}/zones/{self.zones[0]}", labels or {}
+        about = {"labels": said, "labelFingerprint": fingerprint(said), "zone": f"@/{where}"}
+        instance = self._make(
+            f"{where}/instances/{name}",
+            "compute#instance",
+            {
+                **about,
+                "status": "RUNNING",
+                "disks": [{"source": f"@/{where}/disks/{name}", "autoDelete": True}],
+            },
+        )
+        self._make(
+            f"{where}/disks/{name}",
+            "compute#disk",
+            {**about, "status": "READY", "sizeGb": "10", "users": [instance["selfLink"]]},
+        )
+        return instance
 
     def _zone(self, call: Call) -> Json:
         zone = call.path["zone"]
@@ -274,6 +294,45 @@ class Machines(Operations):
                 each(copy.deepcopy(instance))
 
         return self._begin(call, "delete", path, gone)
+
+    def _address_insert(self, call: Call) -> Json:
+        self._region(call)
+        facts = api("compute").without_read_only("Address", call.body)
+        path = f"{scope(call)}/addresses/{facts['name']}"
+        if again := self._again(call):
+            return again
+        self._free(path)
+        check_labels(facts.get("labels", {}))
+        address = self._make(
+            path,
+            "compute#address",
+            {
+                "addressType": "EXTERNAL",
+                **facts,
+                "address": self.address,
+                "status": "RESERVING",
+                "region": f"@/{scope(call)}",
+                "labelFingerprint": fingerprint(facts.get("labels", {})),
+            },
+        )
+
+        def ready() -> None:
+            address["status"] = "RESERVED"
+
+        return self._begin(call, "insert", path, ready)
+
+    def _address_delete(self, call: Call) -> Json:
+        path, address = self._existing(call, "addresses", "address")
+        if again := self._again(call):
+            return again
+        if address.get("users"):
+            raise Trouble(
+                400,
+                "resourceInUseByAnotherResource",
+                f"The address resource '{path}' is already being used by "
+                f"'{address['users'][0][2:]}'",
+            )
+        return self._begin(call, "delete", path, lambda: self._drop(path))
 
     def _instance_metadata(self, call: Call) -> Json:
         path, instance = self._existing(call, "instances", "instance")

@@ -101,6 +101,9 @@ class Operations(Inventory):
         if found := re.search(r"/zones/([^/]+)$", scope):
             operation["zone"] = f"@/{scope}"
             assert found[1] in self.zones
+        if found := re.search(r"/regions/([^/]+)$", scope):
+            operation["region"] = f"@/{scope}"
+            assert found[1] in self.regions
         self.operations[where] = operation
         if given := call.query.get("requestId"):
             self.requests[call.path["project"], call.id, given] = where

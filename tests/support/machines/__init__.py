@@ -19,7 +19,7 @@ from imagectl.services.janitor_ports import Machines
 CATALOG = "00000000-0000-4000-8000-000000000001"
 """The id of the catalog whose things are ours."""
 
-MACHINES = ("memory", "host", "vsphere")
+MACHINES = ("memory", "host", "vsphere", "gce")
 
 
 class Yard(Protocol):
