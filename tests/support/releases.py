@@ -14,12 +14,15 @@ from imagectl.model.catalog import (
     Operation,
     RecordPlacement,
     RecordVersion,
+    RevokeVersion,
     Snapshot,
+    StepVersion,
     apply_change,
 )
 from imagectl.model.channel import Channel, ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, Format, LocationName
-from imagectl.model.version import Reproducible, Version
+from imagectl.model.version import Reproducible, Version, VersionRef
+from imagectl.policy.readiness import out_of_reach
 from support.examples import BASE, BETA, CI, NOW, STABLE, locked, placement, ref, version
 
 LOCAL = LocationName("local")
@@ -98,6 +101,15 @@ class Book:
     ) -> None:
         self.moved(channel, *texts, kind=MoveKind.ROLLBACK, at=at, reason=reason)
 
+    def revoked(self, text: str, *, at: float = 0, reason: str = "") -> None:
+        self._append([RevokeVersion(ref(text))], at, reason)
+
+    def taken_down(self, text: str, *, at: float = 0, reason: str = "") -> None:
+        """One stage down, as a cleanup does it."""
+        stage = self.snapshot.stage(ref(text)).below
+        assert stage is not None
+        self._append([StepVersion(ref(text), stage)], at, reason)
+
     def channel(self, text: str, channel: ChannelName) -> Channel:
         found = self.snapshot.channel(ref(text + "@20260101.1").image, channel)
         assert found is not None
@@ -124,7 +136,8 @@ def day(at: float) -> datetime:
 
 @st.composite
 def catalogs(draw: st.DrawFn) -> Snapshot:
-    """Catalogs of two images with every kind of history, good and bad versions."""
+    """Catalogs of two images with every kind of history: good and bad versions, some of them
+    revoked or on their way down."""
     book = Book()
     serials = {BASE: 0, CI: 0}
     now = 0.0
@@ -142,8 +155,24 @@ def catalogs(draw: st.DrawFn) -> Snapshot:
                 enters=draw(st.booleans()),
                 reproducible=draw(st.sampled_from([None, *Reproducible])),
             )
-        else:
-            to = draw(st.sampled_from(known))
-            kind = draw(st.sampled_from([MoveKind.PROMOTE, MoveKind.ROLLBACK]))
-            book.moved(draw(st.sampled_from([BETA, STABLE])), str(to.ref), kind=kind, at=now)
+            continue
+        to = draw(st.sampled_from(known)).ref
+        match draw(st.sampled_from(["move", "move", "move", "revoke", "down"])):
+            case "move" if to.version not in out_of_reach(book.snapshot, image):
+                kind = draw(st.sampled_from([MoveKind.PROMOTE, MoveKind.ROLLBACK]))
+                book.moved(draw(st.sampled_from([BETA, STABLE])), str(to), kind=kind, at=now)
+            case "revoke" if to not in book.snapshot.revoked:
+                book.revoked(str(to), at=now, reason="a hole")
+            case "down" if not _pointed_to(book.snapshot, to):
+                if book.snapshot.stage(to).below is not None:
+                    book.taken_down(str(to), at=now)
+            case _:
+                pass
     return book.snapshot
+
+
+def _pointed_to(snapshot: Snapshot, to: VersionRef) -> bool:
+    return any(
+        VersionRef(image, channel.head.version) == to
+        for (image, _), channel in snapshot.channels.items()
+    )

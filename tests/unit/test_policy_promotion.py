@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import BASE, BETA, CI, NOW, STABLE, ref
+from support.examples import BASE, BETA, CI, NOW, STABLE, change, ref
 from support.releases import DAY, DC1, LOCAL, POLICY, TAKES, Book, catalogs, day, soaking
 
 from imagectl.errors import BadUsage, NotFound, Refused
-from imagectl.model.catalog import Snapshot
+from imagectl.model.catalog import MoveChannel, Snapshot, apply_change
 from imagectl.model.channel import ChannelRule, Gate, ReleasePolicy
 from imagectl.model.names import ChannelName, parse_image_ref
 from imagectl.model.release import (
@@ -24,7 +24,7 @@ from imagectl.model.release import (
 )
 from imagectl.model.version import Reproducible, VersionRef
 from imagectl.policy.promotion import plan_entry, plan_promotion
-from imagectl.policy.readiness import unready
+from imagectl.policy.readiness import out_of_reach, unready
 from imagectl.policy.reproducibility import unrepeatable
 from imagectl.policy.rollback import plan_rollback
 
@@ -453,7 +453,35 @@ def test_what_every_promotion_keeps_to(snapshot: Snapshot, soak: int, at: int) -
         assert move.before is None or move.target.version > move.before
         assert not unready(snapshot.versions[move.target], snapshot, move.required, TAKES)
         assert move.to == snapshot.head(move.image, BETA)
+        assert not {move.to, *move.way_back} & out_of_reach(snapshot, move.image)
+    if decided.moves:
+        carried_out(snapshot, decided)
     assert plan_promotion(snapshot, soaking(soak * DAY), TAKES, request, day(at)) == decided
+
+
+@given(catalogs(), st.sampled_from([BETA, STABLE]))
+def test_what_every_rollback_keeps_to(snapshot: Snapshot, channel: ChannelName) -> None:
+    try:
+        decided = plan_rollback(snapshot, POLICY, TAKES, RollbackRequest(channel), day(30))
+    except (Refused, NotFound):
+        return
+    for move in decided.moves:
+        assert move.to is not None
+        assert move.before is not None
+        assert move.to < move.before
+        assert move.to not in out_of_reach(snapshot, move.image)
+    if decided.moves:
+        carried_out(snapshot, decided)
+
+
+def carried_out(snapshot: Snapshot, plan: ReleasePlan) -> None:
+    """The catalog takes whatever is decided: its own rules are the last line of defence."""
+    moves = [
+        MoveChannel(each.image, each.channel, each.target.version, plan.kind) for each in plan.moves
+    ]
+    after = apply_change(snapshot, change("move", snapshot.generation, *moves))
+    for each in plan.moves:
+        assert after.head(each.image, each.channel) == each.to
 
 
 @given(catalogs(), st.integers(0, 20))

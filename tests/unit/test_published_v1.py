@@ -44,7 +44,7 @@ from imagectl.model.published import (
 )
 from imagectl.model.retention import Stage
 from imagectl.model.version import Reproducible, Version, VersionRef
-from imagectl.policy.readiness import withheld
+from imagectl.policy.readiness import can_be_had, withheld
 
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
@@ -315,12 +315,25 @@ def test_a_catalog_is_published_whole_or_not_at_all(snapshot: Snapshot) -> None:
         for image in catalog.images.values()
         for document in tree.index(image).versions.values()
     ]
-    assert sorted(tree.version(document).ref for document in documents) == sorted(ready)
-    assert {
-        (image.name, channel): tree.head(image, channel).version
+    given_away = {each for each in ready if can_be_had(each, snapshot)}
+    assert sorted(tree.version(document).ref for document in documents) == sorted(given_away)
+    warned = {
+        VersionRef(image.name, version)
+        for image in catalog.images.values()
+        for version in tree.index(image).warnings
+    }
+    assert warned == {*snapshot.stages, *snapshot.revoked}
+    found = {
+        (image.name, channel): tree.head(image, channel)
         for image in catalog.images.values()
         for channel in image.channels
-    } == {at: head.version for at, head in heads.items()}
+    }
+    assert {at: head.version for at, head in found.items()} == {
+        at: head.version for at, head in heads.items()
+    }
+    for (image_name, _), each in found.items():
+        revoked = VersionRef(image_name, each.version) in snapshot.revoked
+        assert (each.revoked is not None) is revoked
 
 
 def paths(tree: Tree) -> dict[str, tuple[Sha256, Callable[[bytes, Sha256, str], Any]]]:
