@@ -146,7 +146,12 @@ _LOCATIONS = click.option(
     multiple=True,
     help="Only this location; may be given several times. Else all of them, and this host.",
 )
-_HERE = click.option("--here", is_flag=True, help="This host; alone, or beside --location.")
+_HERE = click.option(
+    "--here/--not-here",
+    default=None,
+    help="This host, alone or beside --location; or everything but this host, as in a container, "
+    "which cannot see the host's processes.",
+)
 
 
 @command.command(
@@ -165,7 +170,7 @@ _HERE = click.option("--here", is_flag=True, help="This host; alone, or beside -
 @_LOCATIONS
 @_HERE
 @pass_invocation
-def plan(invocation: Invocation, locations: tuple[LocationName, ...], here: bool) -> int:
+def plan(invocation: Invocation, locations: tuple[LocationName, ...], here: bool | None) -> int:
     """Show what builds and tests have left, and who still needs what. Changes nothing."""
     from imagectl.services import janitor
 
@@ -234,7 +239,7 @@ def _rate(_context: click.Context, _parameter: click.Parameter, value: str) -> f
 def apply(
     invocation: Invocation,
     locations: tuple[LocationName, ...],
-    here: bool,
+    here: bool | None,
     limit: int | None,
     rate: float,
     watch: bool,
@@ -264,7 +269,7 @@ def apply(
 def _round(
     invocation: Invocation,
     locations: Sequence[LocationName],
-    here: bool,
+    here: bool | None,
     limit: int | None,
     rate: float,
 ) -> int:
@@ -308,12 +313,13 @@ def _round(
 
 
 def _places(
-    project: Project, locations: Sequence[LocationName], here: bool
+    project: Project, locations: Sequence[LocationName], here: bool | None
 ) -> tuple[Machines, ...]:
     """What was asked for. Raises NotFound, and Unsupported for a location without machines."""
     known = project.machines()
+    host = project.host_machines
     if not locations and not here:
-        return tuple(known.values())
+        return tuple(each for each in known.values() if here is None or each is not host)
     for each in locations:
         if each not in project.settings.locations:
             raise NotFound(
@@ -327,7 +333,7 @@ def _places(
                 why=f"locations of type {project.settings.locations[each].type} run no machines",
             )
     chosen = [known[each] for each in dict.fromkeys(locations)]
-    return (*((project.host_machines,) if here else ()), *chosen)
+    return (*((host,) if here else ()), *chosen)
 
 
 def _said(error: ImagectlError) -> str:

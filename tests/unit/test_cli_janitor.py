@@ -115,7 +115,18 @@ def test_what_makes_no_sense_is_said(project: Project, imagectl: Run) -> None:
     assert imagectl("janitor", "plan", "--location", "local").exit_code == 2
     assert imagectl("janitor", "plan", "--location", "nowhere").exit_code == 6
     assert imagectl("janitor", "apply", "--rate", "often").exit_code == 2
+
+
+def test_this_host_can_be_left_out(project: Project, imagectl: Run) -> None:
+    folder = leak(project, "over", SystemClock().now() - 3 * HOUR)
+    answer = imagectl("janitor", "apply", "--not-here", "--json")
+    assert answer.exit_code == 0
+    assert json.loads(answer.stdout)["collected"] == 0
+    assert folder.exists()
+    (entry,) = json.loads(imagectl("janitor", "plan", "--not-here", "--json").stdout)["elsewhere"]
+    assert entry["name"] == "over", "what was not looked at is told"
     assert imagectl("janitor", "apply", "--here").exit_code == 0
+    assert not folder.exists()
 
 
 def test_what_could_not_be_removed_three_times_is_reported(project: Project, imagectl: Run) -> None:

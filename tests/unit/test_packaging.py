@@ -1,0 +1,94 @@
+"""What is shipped to run imagectl as a service: systemd takes it, imagectl takes its commands."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import pytest
+
+from imagectl.cli.main import root
+from imagectl.cli.verb import Verb
+
+REPOSITORY = Path(__file__).parents[2]
+UNITS = sorted((REPOSITORY / "packaging/systemd").iterdir())
+SERVICES = [each for each in UNITS if each.suffix == ".service"]
+CONTAINERFILE = REPOSITORY / "packaging/container/Containerfile"
+
+
+def read(unit: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment]  # keys are of mixed case
+    parser.read(unit)
+    return parser
+
+
+def parsed(arguments: Sequence[str]) -> tuple[Verb, dict[str, object]]:
+    """The verb and its options, as the real command line reads them."""
+    words = list(arguments)
+    command: click.Command = root
+    context = click.Context(root, info_name="imagectl")
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None
+        command = found
+    assert isinstance(command, Verb)
+    return command, command.make_context(command.name, words, parent=context).params
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda each: each.name)
+def test_a_service_runs_a_command_that_there_is(unit: Path) -> None:
+    service = read(unit)["Service"]
+    program, *arguments = shlex.split(service["ExecStart"])
+    assert Path(program).name == "imagectl"
+    verb, options = parsed(arguments)
+    assert options["watch"] is (service["Type"] != "oneshot")
+    assert 130 in verb.exits, "being stopped is no failure"
+    assert service["SuccessExitStatus"] == "130"
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda each: each.name)
+def test_a_service_sees_what_it_has_to_collect(unit: Path) -> None:
+    """Builds have their sockets in /tmp, and are known by their processes' environment."""
+    assert not {"PrivateTmp", "ProtectProc", "PrivateUsers", "ProtectHome"} & {
+        *read(unit)["Service"]
+    }
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_understands_every_unit(tmp_path: Path) -> None:
+    for unit in UNITS:
+        program = "/opt/imagectl/bin/imagectl"
+        (tmp_path / unit.name).write_text(unit.read_text().replace(program, sys.executable))
+    units = [str(tmp_path / each.name) for each in UNITS]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    ours = [line for line in done.stderr.splitlines() if "imagectl" in line]
+    assert ours == []
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_container_has_all_that_it_copies_and_runs_a_command_that_there_is() -> None:
+    lines = CONTAINERFILE.read_text().splitlines()
+    steps = [(line.split(" ", 1)) for line in lines if line and line[0] not in "# "]
+    copied = [path for step, rest in steps if step == "COPY" for path in rest.split()[:-1]]
+    assert copied
+    assert [path for path in copied if not (REPOSITORY / path).exists()] == []
+    only = dict(steps)
+    program = json.loads(only["ENTRYPOINT"])
+    assert program == ["/opt/imagectl/bin/imagectl"]
+    _, options = parsed(json.loads(only["CMD"]))
+    assert options["watch"] is True
+    assert options["here"] is False, "it cannot see the host's processes"
+    assert only["USER"] != "root"
