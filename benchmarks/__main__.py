@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import disk, listing, packer, proxy, publish, startup
+from benchmarks import cleanup, disk, listing, packer, proxy, publish, startup
 
 BENCHMARKS = {
     "startup": startup.main,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "proxy": proxy.main,
     "publish": publish.main,
     "listing": listing.main,
+    "cleanup": cleanup.main,
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
@@ -76,7 +77,8 @@ def _name(text: str, what: str) -> str:
             f"{text!r} is not {article} {what}: it begins with a letter a-z and holds only a-z, "
             "0-9 and single hyphens in between"
         )
-    return text
+    # There are few names, and with a million versions a great many texts of them.
+    return sys.intern(text)
 
 
 def parse_image_name(text: str) -> ImageName:
@@ -122,7 +124,7 @@ def parse_version_id(text: str) -> VersionId:
             date(int(day[:4]), int(day[4:6]), int(day[6:]))
         except ValueError:
             raise BadName(f"{text!r} is not a version: {day} is not a day") from None
-        return VersionId(day, int(serial))
+        return VersionId(sys.intern(day), int(serial))
     raise BadName(f"{text[:80]!r} is not a version: YYYYMMDD.N is expected, such as 20261120.1")
 
 

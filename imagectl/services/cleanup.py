@@ -107,7 +107,13 @@ def planned(
             resolved = cleaning.receipts.latest()
             try:
                 plan = plan_cleanup(
-                    stock, policy, views, published, resolved, request, releasing.clock.now()
+                    stock,
+                    policy,
+                    _given_away(views),
+                    published,
+                    resolved,
+                    request,
+                    releasing.clock.now(),
                 )
             except CannotTell:
                 if stock.generation == began or attempt + 1 == ATTEMPTS:
@@ -130,7 +136,7 @@ def _published(trees: Mapping[str, PublishedTree]) -> Mapping[str, PublishedCata
 
 def _views(
     releasing: Releasing, names: Sequence[LocationName], progress: Progress | None
-) -> tuple[View, ...]:
+) -> list[View]:
     """A new view of each location. Raises where one cannot be read, after all were tried."""
     tasks: dict[LocationName, Callable[[], View]] = {}
     for name in names:
@@ -164,4 +170,10 @@ def _views(
             failed,
             counting=list(failed),
         )
-    return tuple(views[name] for name in names)
+    return [views[name] for name in names]
+
+
+def _given_away(views: list[View]) -> Iterator[View]:
+    """Each once, and held no longer: there may be a million things in one."""
+    while views:
+        yield views.pop()
