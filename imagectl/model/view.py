@@ -24,12 +24,16 @@ class Ownership:
     sha256: Sha256
 
 
+NOT_THERE = "not there"
+"""The state of a thing of which a location only has the note whose it is, and nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One thing in a location. ``owner`` is None where it is not imagectl's, or does not say so.
 
-    ``size`` in bytes, ``created`` aware and in UTC; None where the provider does not tell.
-    ``state`` is the provider's own word.
+    ``size`` in bytes, ``created`` aware and in UTC, ``architecture`` that of the machines that can
+    run it; None where the provider does not tell. ``state`` is the provider's own word.
     """
 
     provider_id: str
@@ -38,6 +42,7 @@ class Found:
     size: int | None = None
     created: datetime | None = None
     state: str = ""
+    architecture: Architecture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from imagectl.model.names import (
     parse_version_id,
 )
 from imagectl.model.version import Artifact, Placement, VersionRef
-from imagectl.model.view import Found, Ownership
+from imagectl.model.view import NOT_THERE, Found, Ownership
 
 OWNERS = "owners"
 DELETING = "deleting"
@@ -163,7 +163,7 @@ def found_in(entries: Iterable[Entry], provider_id: Callable[[str], str]) -> tup
         for owner in owners.pop(name, None) or (None,)
     ]
     found += [
-        Found(provider_id(name), name, owner, state="not there")
+        Found(provider_id(name), name, owner, state=NOT_THERE)
         for name, missing in owners.items()
         for owner in missing
     ]
