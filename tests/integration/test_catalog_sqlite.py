@@ -302,8 +302,8 @@ def test_without_permission_to_write(shared: Path) -> None:
         shared.chmod(0o755)
         path.parent.chmod(0o755)
     assert told == [
-        "CannotTell: the catalog's file cannot be read",
-        "CannotTell: the catalog's file cannot be read",
+        "CannotTell: the catalog's file cannot be read or written",
+        "CannotTell: the catalog's file cannot be read or written",
         "Failed: the catalog's file could not be made",
     ]
 
@@ -323,7 +323,7 @@ def test_a_read_only_file_in_a_writable_folder(shared: Path) -> None:
 
     assert Child(try_all).end() == [
         "generation 1",
-        "Failed: the catalog may not be written by this user; nothing was done",
+        "Failed: the catalog may not be written by this user; it is as it was",
     ]
 
 
@@ -348,7 +348,7 @@ def test_no_space_left(tmp_path: Path) -> None:
                 while generation < 10_000:
                     catalog.commit(release(f"key-{generation}", generation))
                     generation += 1
-            assert "nothing was done" in str(caught.value)
+            assert "it is as it was" in str(caught.value)
             assert catalog.snapshot().generation == generation
             assert catalog.verify() == ()
             with pytest.raises(NoSpace):

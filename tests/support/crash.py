@@ -112,14 +112,19 @@ def run(root: Path, arguments: Sequence[str], beside: Path, inject: str = "") ->
     """
     trace = beside / "trace"
     waiting, gate = os.pipe()
+    ready, say_ready = os.pipe()
     with warnings.catch_warnings():
         # Python 3.12 and later warn of threads, which the test runner has and no child uses.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
         os.close(gate)
-        _become_imagectl(root, arguments, beside, waiting)
+        os.close(ready)
+        _become_imagectl(root, arguments, beside, say_ready, waiting)
     os.close(waiting)
+    os.close(say_ready)
+    os.read(ready, 1)  # what it does until then is not counted
+    os.close(ready)
     strace = subprocess.Popen(
         [
             *("strace", "-f", "-y", "-s", "0", "-o", trace, "-p", str(child)),
@@ -146,7 +151,9 @@ def run(root: Path, arguments: Sequence[str], beside: Path, inject: str = "") ->
     )
 
 
-def _become_imagectl(root: Path, arguments: Sequence[str], beside: Path, waiting: int) -> NoReturn:
+def _become_imagectl(
+    root: Path, arguments: Sequence[str], beside: Path, say_ready: int, waiting: int
+) -> NoReturn:
     """Never returns: nothing of the test may run in the child."""
     status = 70
     try:
@@ -158,6 +165,7 @@ def _become_imagectl(root: Path, arguments: Sequence[str], beside: Path, waiting
             os.dup2(os.open(beside / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
         sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
         sys.argv = ["imagectl", *arguments]
+        os.close(say_ready)
         os.read(waiting, 1)
         main()
     except SystemExit as end:
@@ -198,12 +206,13 @@ def _calls(trace: str, root: Path) -> Iterator[Call]:
 def unsynced(calls: Sequence[Call]) -> list[str]:
     """What a loss of power could undo or tear after these *calls*, which no kill can show.
 
-    A file that was written is synced before it gets its final name, or else before the end; and so
-    is the folder in which a name was made. What SQLite shares between processes (``-shm``) and
-    files that are only locked need no such care.
+    What a thread has written is synced before it gives anything its final name, the catalog's
+    change before it is shown to consumers; else before the end. So is the folder in which a name
+    was made. What SQLite shares between processes (``-shm``) and files that are only locked need
+    no such care.
     """
-    written: dict[str, str] = {}
-    named: dict[str, str] = {}
+    written: dict[str, Call] = {}
+    named: dict[str, Call] = {}
     wrong = []
     for call in calls:
         if call.result.startswith("-1"):
@@ -212,17 +221,16 @@ def unsynced(calls: Sequence[Call]) -> list[str]:
             case "write" | "pwrite64" | "copy_file_range" | "ftruncate" | "fchmod":
                 path = call.handles[-1]
                 if not path.endswith(("-shm", ".lock")):
-                    written[path] = str(call)
+                    written[path] = call
             case "fsync" | "fdatasync":
                 written.pop(call.handles[0], None)
                 named.pop(call.handles[0], None)
             case "rename":
-                old, new = call.names
-                if old in written:
-                    wrong.append(f"{call}: written and not synced before")
-                named[os.path.dirname(new)] = str(call)
+                own = [each for each in written.values() if each.task == call.task]
+                wrong += [f"{each}: not synced before {call}" for each in own]
+                named[os.path.dirname(call.names[1])] = call
             case "mkdir":
-                named[os.path.dirname(call.names[0])] = str(call)
+                named[os.path.dirname(call.names[0])] = call
             case "unlink":
                 written.pop(call.names[0], None)
             case _:

@@ -2,6 +2,7 @@
 
 A lock that somebody else holds for too long is CannotTell, never Conflict: nothing is known to have
 changed. So is a database that cannot be reached or read. Only what nobody foresaw ends as Failed.
+What is said is about the catalog alone: a command may have done things elsewhere before.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _first_line(error: BaseException | None) -> str:
 
 def _busy(where: str, why: str) -> ImagectlError:
     return CannotTell(
-        "the catalog is busy; nothing was done",
+        "the catalog is busy; it is as it was",
         where=where,
         why=why,
         hint="another imagectl is writing to it; try again when it has ended",
@@ -57,7 +58,7 @@ def _busy(where: str, why: str) -> ImagectlError:
 
 def _full(where: str, why: str) -> ImagectlError:
     return NoSpace(
-        "the catalog could not be written: no space left; nothing was done",
+        "the catalog could not be written: no space left; it is as it was",
         where=where,
         why=why,
         hint=SPACE,
@@ -66,7 +67,7 @@ def _full(where: str, why: str) -> ImagectlError:
 
 def _denied(where: str, why: str, hint: str) -> ImagectlError:
     return Failed(
-        "the catalog may not be written by this user; nothing was done",
+        "the catalog may not be written by this user; it is as it was",
         where=where,
         why=why,
         hint=hint,
@@ -94,7 +95,7 @@ def _sqlite(error: sqlite3.Error, where: str) -> ImagectlError:
             return _full(where, why)
         case ["CANTOPEN" | "IOERR" | "PROTOCOL" | "PERM" | "READONLY"]:
             return CannotTell(
-                "the catalog's file cannot be read",
+                "the catalog's file cannot be read or written",
                 where=where,
                 why=f"{why} ({name})",
                 hint="check the disk, and who may write to the file and its folder: SQLite keeps "
@@ -143,7 +144,7 @@ def _postgresql(error: BaseException | None, where: str) -> ImagectlError:
 
 def _unforeseen(where: str, why: str) -> ImagectlError:
     return Failed(
-        "the catalog's database refused a statement; nothing was done",
+        "the catalog's database refused a statement; it is as it was",
         where=where,
         why=why,
         hint="`imagectl catalog verify` tells whether it is sound",
