@@ -186,6 +186,9 @@ def _going(
     return frozenset(islice(free, cap(policy.retention, read.alive)))
 
 
+_CAPPED = (Reason(Because.CAPPED),)
+
+
 @dataclass(frozen=True, slots=True)
 class _Entries:
     """The entries of a plan, made anew each time from what the catalog has: there may be more of
@@ -210,7 +213,7 @@ class _Entries:
     def _entry(self, ref: VersionRef, version: Shelved, reasons: tuple[Reason, ...]) -> Entry:
         goes = ref in self.going
         if not goes and version.stage is not Stage.DELETED:
-            reasons = (*reasons, *self._further(ref, version)) or (Reason(Because.CAPPED),)
+            reasons = (*reasons, *self._further(ref, version)) or _CAPPED
         return Entry(
             ref,
             version.stage,

@@ -20,7 +20,7 @@ from imagectl.model.names import LocationName, Sha256
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
-from imagectl.model.view import Found, View
+from imagectl.model.view import NOT_THERE, Found, View
 from imagectl.policy.lineage import Lineage
 from imagectl.policy.wording import counted, moment, span
 
@@ -180,9 +180,8 @@ class Evidence:
         self._loose.extend(self.lineage.add(shelf))
         for name, channel in shelf.channels.items():
             self._moves += len(channel.moves)
-            for version in sorted({each.version for each in channel.moves}):
-                if VersionRef(shelf.image, version) not in self.lineage:
-                    self._loose.append(f"{shelf.image}@{version}, which {name} has had")
+            for version in sorted(self.lineage.missing(shelf.image, channel)):
+                self._loose.append(f"{shelf.image}@{version}, which {name} has had")
         for stone in shelf.buried:
             seen = self._seen.get(stone.placement.location)
             if seen is not None:
@@ -281,6 +280,8 @@ class _Seen:
         for each in view.found:
             owner = each.owner
             self.owned += owner is not None
+            if each.state == NOT_THERE:
+                continue  # a note of ours is no artifact
             if owner is None or owner.catalog != catalog_id:
                 self._others.setdefault(each.provider_id, []).append(each)
             elif owner.version not in self._ours:
@@ -409,7 +410,8 @@ _provider_id = attrgetter("provider_id")
 def _line(found: Found) -> str:
     owner = found.owner
     whose = (
-        f"{owner.catalog}\x1f{owner.version}\x1f{owner.format.value}\x1f"
+        f"{owner.catalog}\x1f{owner.version.image}\x1f{owner.version.version.day}\x1f"
+        f"{owner.version.version.serial}\x1f{owner.format.value}\x1f"
         f"{owner.architecture.value}\x1f{owner.sha256}"
         if owner
         else ""

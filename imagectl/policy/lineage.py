@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
 
+from imagectl.model.channel import Channel
 from imagectl.model.names import ImageName, VersionId
 from imagectl.model.stock import Shelf
 from imagectl.model.version import VersionRef
@@ -45,6 +46,11 @@ class Lineage:
             owners.append(index)
             parents.append(_number(parent.version))
         self._rows[shelf.image] = (array("q", numbers), owners, parents)
+
+    def missing(self, image: ImageName, channel: Channel) -> set[VersionId]:
+        """What a channel of the image has had, and is not there."""
+        numbers = frozenset(self._rows[image][0])
+        return {move.version for move in channel.moves if _number(move.version) not in numbers}
 
     def __contains__(self, ref: VersionRef) -> bool:
         return self._at(ref) is not None

@@ -12,14 +12,14 @@ from datetime import datetime
 from math import floor
 
 from imagectl.errors import Refused
-from imagectl.model.channel import Channel, ChannelRule, ReleasePolicy
+from imagectl.model.channel import ChannelRule, ReleasePolicy
 from imagectl.model.cleanup import Because, Reason
 from imagectl.model.names import VersionId
 from imagectl.model.retention import RetentionPolicy, RetentionRule, Stage
 from imagectl.model.stock import Shelf, Shelved
 from imagectl.model.version import VersionRef
 from imagectl.policy.readiness import rule_of
-from imagectl.policy.standing import standing
+from imagectl.policy.standing import Standing, standing
 from imagectl.policy.wording import counted, listed, moment
 
 _DELETED = (Reason(Because.DELETED),)
@@ -36,69 +36,71 @@ def judge(
     *resolved*: when consumers have resolved versions last.
     """
     rule = policy.retention.rule(shelf.image)
-    released = released_reasons(shelf, policy)
+    released = _released(shelf, policy)
+    # There may be a million, of which nearly all are old and nobody's.
+    young = now - max(rule.min_age, rule.grace)
+    unrested = now - rule.grace
     for version in shelf.versions:
         if version.stage is Stage.DELETED:
             yield version, _DELETED
             continue
-        last = resolved.get(VersionRef(shelf.image, version.id)) if resolved else None
-        yield (
-            version,
-            (
-                *released.get(version.id, ()),
-                *_claimed(version, now),
-                *_recent(version, rule, last, now),
-            ),
-        )
+        reasons = released.get(version.id, ())
+        if version.held or version.leased is not None or version.begun:
+            reasons = (*reasons, *_claimed(version, now))
+        if version.created > young or version.staged > unrested:
+            reasons = (*reasons, *_recent(version, rule, now))
+        if resolved and (last := resolved.get(VersionRef(shelf.image, version.id))):
+            reasons = (*reasons, *_resolved(last, rule, now))
+        yield version, reasons
 
 
-def released_reasons(shelf: Shelf, policy: ReleasePolicy) -> Mapping[VersionId, list[Reason]]:
+def _released(shelf: Shelf, policy: ReleasePolicy) -> Mapping[VersionId, tuple[Reason, ...]]:
     """What the image's channels protect: their heads, their rollback windows, and the last of those
     that stand in them."""
-    reasons: dict[VersionId, list[Reason]] = {}
+    reasons: dict[VersionId, tuple[Reason, ...]] = {}
     if not shelf.channels:
         return reasons
-    there = {each.id for each in shelf.versions if each.stage is not Stage.DELETED}
-    usable = {each.id for each in shelf.versions if _usable(each)}
+    versions = {each.id: each for each in shelf.versions}
     retention = policy.retention.rule(shelf.image)
     for name in sorted(shelf.channels):
         channel = shelf.channels[name]
+        stands = standing(channel)
         protected = (
             (Because.CHANNEL, (channel.head.version,)),
-            (Because.WINDOW, window(channel, rule_of(policy, channel), usable)),
-            (Because.KEPT_LAST, _last(channel, retention.kept_in(name), there)),
+            (Because.WINDOW, _window(stands, rule_of(policy, channel), versions)),
+            (Because.KEPT_LAST, _last(stands, retention.kept_in(name), versions)),
         )
-        for because, versions in protected:
+        for because, kept in protected:
             reason = Reason(because, name)
-            for version in versions:
-                reasons.setdefault(version, []).append(reason)
+            for version in kept:
+                reasons[version] = (*reasons.get(version, ()), reason)
     return reasons
 
 
-def window(
-    channel: Channel, rule: ChannelRule, usable: Collection[VersionId]
+def _window(
+    stands: Standing, rule: ChannelRule, versions: Mapping[VersionId, Shelved]
 ) -> Iterator[VersionId]:
-    """The channel's rollback window, the nearest first: all that stand below its head, until there
-    are as many *usable* ones as it asks for. A rollback passes the others by, so they must not use
+    """A channel's rollback window, the nearest first: all that stand below its head, until there
+    are as many usable ones as it asks for. A rollback passes the others by, so they must not use
     up the window; yet they are in it, and come back into reach when they are restored."""
     missing = rule.rollback_window
-    for version in standing(channel).earlier:
+    for version in stands.earlier:
         if missing <= 0:
             return
         yield version
-        missing -= version in usable
+        known = versions.get(version)
+        missing -= known is not None and known.stage is Stage.ACTIVE and not known.revoked
 
 
-def _usable(version: Shelved) -> bool:
-    return version.stage is Stage.ACTIVE and not version.revoked
-
-
-def _last(channel: Channel, count: int, there: Collection[VersionId]) -> Iterator[VersionId]:
+def _last(
+    stands: Standing, count: int, versions: Mapping[VersionId, Shelved]
+) -> Iterator[VersionId]:
     """The last *count* of those that stand and exist."""
-    for version in reversed(tuple(standing(channel).since)):
+    for version in reversed(tuple(stands.since)):
         if count <= 0:
             return
-        if version in there:
+        known = versions.get(version)
+        if known is not None and known.stage is not Stage.DELETED:
             yield version
             count -= 1
 
@@ -113,19 +115,21 @@ def _claimed(version: Shelved, now: datetime) -> Iterator[Reason]:
         yield Reason(Because.PLACING)
 
 
-def _recent(
-    version: Shelved, rule: RetentionRule, resolved: datetime | None, now: datetime
-) -> Iterator[Reason]:
-    """What is too young, was resolved lately, or has not been at its stage for long enough. A time
-    that is still to come (somebody's clock is wrong) is as recent as can be."""
+def _recent(version: Shelved, rule: RetentionRule, now: datetime) -> Iterator[Reason]:
+    """What is too young, or has not been at its stage for long enough. A time that is still to come
+    (somebody's clock is wrong) is as recent as can be."""
     grown = version.created + max(rule.min_age, rule.grace)
     if grown > now:
         yield Reason(Because.YOUNG, f"until {moment(grown)}")
-    if resolved is not None and resolved + rule.unused > now:
-        yield Reason(Because.RESOLVED, f"until {moment(resolved + rule.unused)}")
     rested = version.staged + rule.grace
     if rested > now and rested > grown:
         yield Reason(Because.WAITING, f"{version.stage.value} until {moment(rested)}")
+
+
+def _resolved(last: datetime, rule: RetentionRule, now: datetime) -> Iterator[Reason]:
+    """What a consumer may still be working with."""
+    if last + rule.unused > now:
+        yield Reason(Because.RESOLVED, f"until {moment(last + rule.unused)}")
 
 
 def cap(policy: RetentionPolicy, versions: int) -> int:
