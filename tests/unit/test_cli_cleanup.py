@@ -1,0 +1,292 @@
+"""``imagectl cleanup`` on a real project: its pages, its documents and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import Result
+from support import projects
+from support.cli import Run
+from support.examples import ref
+from support.projects import new_project, release
+
+from imagectl.adapters.clock import SystemClock
+from imagectl.bootstrap import Project
+from imagectl.cli.cleanup import AppliedDocument, KeyDocument, UndeletedDocument, UndoneDocument
+from imagectl.cli.cleanup_page import PlanDocument
+from imagectl.cli.documents import schema
+from imagectl.model.retention import Stage
+
+OLD, MIDDLE, BEFORE, NEW = (f"debian-ci@2026010{day}.1" for day in (1, 2, 3, 4))
+
+POLICY = """\
+channels:
+  beta: {entry: true, rollback_window: 1}
+  stable: {from: beta}
+retention: {keep_last: 1, min_age: 1d, unused: 1d, grace: 1d, max_count: 5, max_share: 90%}
+"""
+
+
+class Clock:
+    """The machine's time, some days later."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead  # the test moves the real clock
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(SystemClock, "now", lambda _: made.now())
+    return made
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Iterator[Project]:
+    """Four versions in beta, long ago; the current folder. Plans are signed by tester@unit."""
+    made = new_project(tmp_path / "images")
+    (made.root / "catalog/channels.yaml").write_text(POLICY)
+    monkeypatch.setattr(projects, "BUILT", datetime(2026, 1, 1, tzinfo=UTC))
+    for each in (OLD, MIDDLE, BEFORE, NEW):
+        release(made, each)
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "key.pem"))
+    yield made
+    made.close()
+
+
+def answer(result: Result, document: type) -> Any:
+    """The JSON document that a verb answered with, as its type declares it."""
+    said = json.loads(result.stdout)
+    jsonschema.validate(said, schema(document))
+    return said
+
+
+def stage(project: Project, text: str) -> Stage:
+    return project.catalog.snapshot().stage(ref(text))
+
+
+def down(imagectl: Run, clock: Clock, times: int) -> None:
+    """Plan and apply, two days after the other."""
+    for _ in range(times):
+        clock.ahead += timedelta(days=2)
+        assert imagectl("cleanup", "plan", "--out", "plan.json").exit_code == 0
+        assert imagectl("cleanup", "apply", "plan.json").exit_code == 0
+
+
+def test_the_page_tells_what_goes_what_stays_and_how_to_take_it_back(
+    project: Project, imagectl: Run
+) -> None:
+    local = project.root / ".imagectl/locations/local"
+    (local / "notes.txt").write_text("somebody's")
+    result = imagectl("cleanup", "plan", "--out", "plan.json")
+    assert result.exit_code == 0
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    for part in (
+        "4  versions, in local",
+        "2  go down by one stage; none of them is DELETED",
+        "2  are protected: nothing may delete them now",
+        "1  things are not known to the catalog: never touched",
+    ):
+        assert part in lines
+    assert any(line.split()[:3] == [OLD, "active", "deprecated"] for line in lines)
+    assert f"{NEW} (beta)" in lines
+    assert any(line.startswith("local  notes.txt: ") for line in lines)
+    assert "what is not deleted:  imagectl cleanup undo plan.json" in lines
+    assert "cleanup apply plan.json" in result.stderr
+    assert max(len(line) for line in result.stdout.splitlines() if str(local) not in line) <= 100
+
+
+def test_a_plan_without_a_file_writes_nothing(project: Project, imagectl: Run) -> None:
+    before = {each.name for each in project.root.iterdir()}
+    result = imagectl("cleanup", "plan")
+    assert "not written" in result.stdout
+    assert {each.name for each in project.root.iterdir()} == before
+
+
+def test_the_plan_as_a_document(project: Project, imagectl: Run) -> None:
+    said = answer(imagectl("cleanup", "plan", "--out", "plan.json", "--json"), PlanDocument)
+    assert [(each["version"], each["to"]) for each in said["steps"]] == [
+        (OLD, "deprecated"),
+        (MIDDLE, "deprecated"),
+    ]
+    assert (said["versions"], said["placements"], said["protected"]) == (4, 4, 2)
+    assert said["file"] == "plan.json"
+    assert said["author"] == "tester@unit"
+    written = json.loads(Path("plan.json").read_text())
+    assert len(written["entries"]) == 4
+    assert {each["because"] for each in said["kept"]} == {"channel", "window", "keep-last"}
+
+
+def test_down_to_deleted_and_back(project: Project, imagectl: Run, clock: Clock) -> None:
+    down(imagectl, clock, 3)
+    assert stage(project, OLD) is Stage.QUARANTINED
+    clock.ahead += timedelta(days=2)
+    page = imagectl("cleanup", "plan", "--out", "plan.json").stdout
+    assert "2 of them are DELETED" in page
+    assert f"{OLD} could NOT be made again" in page
+    trial = answer(
+        imagectl("cleanup", "apply", "plan.json", "--dry-run", "--json"), AppliedDocument
+    )
+    assert trial["dry_run"]
+    assert stage(project, OLD) is Stage.QUARANTINED
+    said = answer(imagectl("cleanup", "apply", "plan.json", "--json"), AppliedDocument)
+    assert [(each["version"], each["was_there"]) for each in said["deleted"]] == [
+        (OLD, True),
+        (MIDDLE, True),
+    ]
+    assert stage(project, OLD) is stage(project, MIDDLE) is Stage.DELETED
+    again = imagectl("cleanup", "apply", "plan.json")
+    assert again.stdout.count("done before") == 2
+    back = answer(imagectl("cleanup", "undelete", OLD, "--json"), UndeletedDocument)
+    assert (back["put"], back["remade"]) == (["local"], False)  # it is kept in the store
+    assert stage(project, OLD) is Stage.ACTIVE
+    assert imagectl("catalog", "verify").exit_code == 0
+
+
+def test_undo_takes_a_whole_plan_back(project: Project, imagectl: Run, clock: Clock) -> None:
+    down(imagectl, clock, 1)
+    trial = imagectl("cleanup", "undo", "plan.json", "--dry-run")
+    assert trial.stdout.count("would be active again; it was deprecated") == 2
+    said = answer(imagectl("cleanup", "undo", "plan.json", "--json"), UndoneDocument)
+    assert [each["version"] for each in said["versions"]] == [OLD, MIDDLE]
+    assert stage(project, OLD) is stage(project, MIDDLE) is Stage.ACTIVE
+    assert "is active already" in imagectl("cleanup", "undo", OLD).stdout
+    assert "nothing is on its way down" in imagectl("cleanup", "undo", "--all").stdout
+
+
+def test_undo_of_everything(project: Project, imagectl: Run, clock: Clock) -> None:
+    down(imagectl, clock, 2)
+    assert imagectl("cleanup", "undo", "--all").stdout.count("is active again") == 2
+
+
+def test_undo_wants_to_know_of_what(project: Project, imagectl: Run) -> None:
+    assert imagectl("cleanup", "undo").exit_code == 2
+    assert imagectl("cleanup", "undo", "--all", OLD).exit_code == 2
+    assert imagectl("cleanup", "undo", "no-such-file.json").exit_code == 6
+
+
+def test_undo_of_what_is_deleted_says_what_to_type(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    down(imagectl, clock, 4)
+    result = imagectl("cleanup", "undo", OLD)
+    assert result.exit_code == 3
+    assert f"imagectl cleanup undelete {OLD}" in result.stderr
+    assert f"imagectl cleanup undelete {OLD}" in imagectl("cleanup", "undo", "plan.json").stdout
+
+
+def test_a_surprise_is_told_beside_what_was_done(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    down(imagectl, clock, 3)
+    clock.ahead += timedelta(days=2)
+    imagectl("cleanup", "plan", "--out", "plan.json")
+    there = project.catalog.snapshot().placed(ref(MIDDLE))[0]
+    path = Path(there.reference)
+    path.chmod(0o644)
+    path.write_text("something else")
+    result = imagectl("cleanup", "apply", "plan.json", "--json")
+    assert result.exit_code == 1
+    said = answer(result, AppliedDocument)
+    assert [each["version"] for each in said["done"]] == [OLD, MIDDLE]
+    assert [each["version"] for each in said["deleted"]] == [OLD]
+    assert said["surprise"]["kind"] == "corrupt"
+    assert path.read_text() == "something else"
+
+
+def test_a_plan_that_was_changed_is_not_applied(project: Project, imagectl: Run) -> None:
+    imagectl("cleanup", "plan", "--out", "plan.json")
+    path = Path("plan.json")
+    path.write_text(path.read_text().replace("deprecated", "deleted"))
+    result = imagectl("cleanup", "apply", "plan.json")
+    assert result.exit_code == 1
+    assert "is not what tester@unit has signed" in result.stderr
+    path.write_text("{}")
+    assert imagectl("cleanup", "apply", "plan.json").exit_code == 2
+    assert imagectl("cleanup", "apply", "other.json").exit_code == 6
+    assert stage(project, OLD) is Stage.ACTIVE
+
+
+def test_an_unreadable_location_means_no_plan(project: Project, imagectl: Run) -> None:
+    local = project.root / ".imagectl/locations/local"
+    local.rename(local.with_name("not-mounted"))
+    result = imagectl("cleanup", "plan", "--out", "plan.json")
+    assert result.exit_code == 5
+    assert not Path("plan.json").exists()
+
+
+def test_a_missing_protected_placement_means_no_plan(project: Project, imagectl: Run) -> None:
+    there = project.catalog.snapshot().placed(ref(NEW))[0]
+    Path(there.reference).unlink()
+    result = imagectl("cleanup", "plan", "--out", "plan.json")
+    assert result.exit_code == 5
+    assert "saw 3 of 4 in local" in result.stderr
+    assert NEW in result.stderr
+    assert not Path("plan.json").exists()
+
+
+def test_a_catalog_older_than_what_was_published_means_no_plan(
+    project: Project, imagectl: Run
+) -> None:
+    """A backup was brought back: it does not know what was built since."""
+    catalog = project.root / ".imagectl/catalog.sqlite3"
+    project.close()
+    backup = catalog.read_bytes()
+    project.__dict__.clear()
+    Project.__init__(project, catalog.parent.parent)
+    release(project, "debian-ci@20260105.1")
+    project.close()
+    for each in catalog.parent.glob("catalog.sqlite3*"):
+        each.unlink()
+    catalog.write_bytes(backup)
+    result = imagectl("cleanup", "plan")
+    assert result.exit_code == 5
+    assert "older" in result.stderr
+
+
+def test_approvals(
+    project: Project, imagectl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = answer(imagectl("cleanup", "key", "--json"), KeyDocument)
+    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "carol.pem"))
+    hers = imagectl("cleanup", "key").stdout.strip()
+    monkeypatch.setenv("IMAGECTL_KEY", mine["file"])
+    (project.root / "catalog/channels.yaml").write_text(
+        POLICY.replace(
+            "max_share: 90%",
+            f"max_share: 90%, approvals: 1, approvers: {{tester: {mine['key']}, carol: {hers}}}",
+        )
+    )
+    page = imagectl("cleanup", "plan", "--out", "plan.json").stdout
+    assert "1 approval by others still asked for: imagectl cleanup approve plan.json" in page
+    refused = imagectl("cleanup", "apply", "plan.json")
+    assert refused.exit_code == 3
+    assert "cleanup approve" in refused.stderr
+    own = imagectl("cleanup", "approve", "plan.json")
+    assert own.exit_code == 3
+    assert "somebody else" in own.stderr
+    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "mallory.pem"))
+    assert imagectl("cleanup", "approve", "plan.json").exit_code == 3
+    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "carol.pem"))
+    monkeypatch.setenv("IMAGECTL_ACTOR", "carol@unit")
+    said = answer(imagectl("cleanup", "approve", "plan.json", "--json"), PlanDocument)
+    assert (said["approved_by"], said["versions"]) == (["carol@unit"], 4)
+    assert imagectl("cleanup", "apply", "plan.json").exit_code == 0
+    assert stage(project, OLD) is Stage.DEPRECATED
+
+
+def test_unknown_names(project: Project, imagectl: Run) -> None:
+    assert imagectl("cleanup", "plan", "--location", "nowhere").exit_code == 6
+    assert imagectl("cleanup", "plan", "--image", "nothing").exit_code == 6
+    assert imagectl("cleanup", "undelete", "debian-ci@20200101.1").exit_code == 6
+    assert imagectl("cleanup", "undelete", NEW).exit_code == 3
