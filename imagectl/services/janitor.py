@@ -221,6 +221,17 @@ def apply(
     return Applied(planned, tuple(round_.tried), tuple(ended), planned.due - done, tuple(troubles))
 
 
+def forget(ledger: Resources, place: str, now: datetime) -> tuple[Resource, ...]:
+    """End the entries of a place that is no more, such as a host that was scrapped, and say which:
+    those whose lease is over. Whether it is no more, only people know."""
+    entries = tuple(
+        each for each in ledger.all() if each.place == place and each.until + SLACK < now
+    )
+    for each in entries:
+        ledger.end(each.id)
+    return entries
+
+
 class _Round:
     """One round of collecting, over all places."""
 

@@ -19,7 +19,7 @@ from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.host_machines import RUNS, write_claim
 from imagectl.bootstrap import STATE, Project, open_project
 from imagectl.cli.documents import schema
-from imagectl.cli.janitor import JanitorDocument, JanitorPlanDocument
+from imagectl.cli.janitor import ForgottenDocument, JanitorDocument, JanitorPlanDocument
 from imagectl.errors import Refused
 from imagectl.model.names import ImageName
 from imagectl.model.resource import Claim, Resource, ResourceKind
@@ -127,6 +127,29 @@ def test_this_host_can_be_left_out(project: Project, imagectl: Run) -> None:
     assert entry["name"] == "over", "what was not looked at is told"
     assert imagectl("janitor", "apply", "--here").exit_code == 0
     assert not folder.exists()
+
+
+def test_what_was_on_a_host_that_is_no_more_can_be_forgotten(
+    project: Project, imagectl: Run
+) -> None:
+    now = SystemClock().now()
+    gone, here = "host/ci7/srv", project.host_machines.place
+    for number, (place, until) in enumerate(
+        [(gone, now - HOUR), (gone, now + HOUR), (here, now - HOUR)]
+    ):
+        project.resources.begin(
+            Resource(
+                *(f"id{number}", ResourceKind.MACHINE, place, "run", "a test", "ann"),
+                *(until - HOUR, until),
+            )
+        )
+    assert f"in {gone}" in imagectl("janitor", "plan").stdout
+    assert imagectl("janitor", "forget", here).exit_code == 3
+    answer = imagectl("janitor", "forget", gone, "--json")
+    assert answer.exit_code == 0
+    validate(json.loads(answer.stdout), schema(ForgottenDocument))
+    assert {each.id for each in project.resources.all()} == {"id1", "id2"}
+    assert imagectl("janitor", "forget", gone).exit_code == 6
 
 
 def test_what_could_not_be_removed_three_times_is_reported(project: Project, imagectl: Run) -> None:
