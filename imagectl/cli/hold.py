@@ -38,7 +38,7 @@ class HoldDocument(TypedDict):
     },
     examples=[
         ('imagectl hold debian-ci@20261120.1 --reason "audit until March"', "keep it"),
-        ('imagectl unhold debian-ci@20261120.1 --reason "audit is over"', "and no longer"),
+        ('imagectl hold debian-ci@20261120.1 --reason "until April"', "say why anew"),
     ],
 )
 @click.argument("ref", metavar="IMAGE@VERSION", type=VERSION_REF, help="The version.")

@@ -47,7 +47,7 @@ class RevokedDocument(TypedDict):
     examples=[
         ('imagectl revoke debian-ci@20261120.1 --reason "CVE-2026-1234"', "nobody gets it"),
         (
-            'imagectl revoke debian-ci@20261120.1 --reason "CVE-2026-1234" --even-if-released',
+            'imagectl revoke debian-ci@20261120.1 --reason "a hole" --even-if-released',
             "rather an error than this version",
         ),
     ],
