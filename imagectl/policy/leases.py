@@ -10,7 +10,7 @@ An entry of the ledger ends only where a complete view shows nothing of it (P2, 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -182,20 +182,22 @@ def count_machines(
 ) -> Occupied:
     """The machines in the view's place, without the one that *but* is to be."""
     seen = [
-        each.claim.resource
+        each
         for each in view.found
         if each.kind is ResourceKind.MACHINE
         and each.claim is not None
         and each.claim.resource != but.id
     ]
-    known = Counter(seen)
+    ids = {each.claim.resource for each in seen if each.claim is not None}
+    names = {each.name for each in seen}  # one that is just being made may not say its id yet
     coming = [
         each
         for each in ledger
         if each.kind is ResourceKind.MACHINE
         and each.place == view.place
         and each.id != but.id
-        and each.id not in known
+        and each.id not in ids
+        and each.name not in names
         and each.until >= now
     ]
     return Occupied(len(seen), len(coming))

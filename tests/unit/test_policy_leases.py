@@ -238,3 +238,9 @@ def test_leaked_machines_take_room_and_so_do_those_being_made() -> None:
     )
     counted = count_machines(shown, ledger, mine, NOW)
     assert (counted.seen, counted.coming, counted.all) == (3, 1, 4)
+
+
+def test_a_machine_that_does_not_say_its_id_yet_is_counted_once() -> None:
+    shown = view(thing("coming", RUNNING, resource="of-its-own"))
+    mine = entry("mine", RUNNING)
+    assert count_machines(shown, [mine, entry("coming", RUNNING)], mine, NOW).all == 1
