@@ -31,7 +31,7 @@ from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import can_be_had, taken_away
 from imagectl.policy.wording import listed, span
 from imagectl.services.ledger import Author, write_down
-from imagectl.services.release import PUBLISH, Behind, Releasing, show
+from imagectl.services.release import PUBLISH, Behind, Releasing, catch_up, show
 
 LONGEST_LEASE = timedelta(days=90)
 """A consumer that needs a version for longer needs a person to hold it: nobody remembers what a
@@ -66,7 +66,10 @@ def hold(releasing: Releasing, ref: VersionRef, reason: str) -> tuple[Hold, int]
     """Protect *ref* from every cleanup until the actor takes that back; the catalog's generation
     then. Again: the reason and time are renewed.
 
-    Raises NotFound, and Refused for what is deleted: there is nothing left to protect.
+    Published trees show that generation afterwards, so that a catalog which is brought back from an
+    older copy, without the hold, is found out (P2). Raises NotFound; Refused for what is deleted,
+    since there is nothing left to protect; and Failed where it is held, but a tree cannot be
+    written.
     """
     _check_reason(reason)
 
@@ -78,6 +81,10 @@ def hold(releasing: Releasing, ref: VersionRef, reason: str) -> tuple[Hold, int]
 
     committed = write_down(releasing, ref.image, "hold", reason, operations)
     assert committed is not None
+    try:
+        catch_up(releasing.catalog, releasing.publishers)
+    except ImagectlError as error:
+        raise _not_shown(ref, "IS held, but its generation is not published yet", error) from error
     held = releasing.catalog.snapshot((ref.image,)).holds.get(ref, ())
     mine = next((each for each in held if each.by == releasing.actor), None)
     if mine is None:  # another process of the same person was faster than this answer
@@ -289,9 +296,13 @@ def _shown(releasing: Releasing, ref: VersionRef, done: str) -> tuple[Behind, ..
     try:
         return show(releasing, images)
     except ImagectlError as error:
-        raise Failed(
-            f"{ref} {done}, but consumers do not see it yet",
-            where=error.where,
-            why=f"{error.what}{f': {error.why}' if error.why else ''}",
-            hint=PUBLISH,
-        ) from error
+        raise _not_shown(ref, f"{done}, but consumers do not see it yet", error) from error
+
+
+def _not_shown(ref: VersionRef, what: str, error: ImagectlError) -> Failed:
+    return Failed(
+        f"{ref} {what}",
+        where=error.where,
+        why=f"{error.what}{f': {error.why}' if error.why else ''}",
+        hint=PUBLISH,
+    )

@@ -162,6 +162,17 @@ def test_a_hold_waits_for_nobody(world: World, catalog: Busy) -> None:
     assert [each.by for each in world.catalog.snapshot().holds[ONE]] == ["bob", "alice"]
 
 
+def test_a_hold_is_published_so_that_an_older_catalog_is_found_out(
+    world: World, public: FullDisk
+) -> None:
+    _, generation = hold(world.releasing, ONE, "audit")
+    assert public.published_generation() == generation
+    public.full = True
+    with pytest.raises(Failed, match="IS held, but its generation is not published yet"):
+        hold(by(world, "bob"), ONE, "audit")
+    assert [each.by for each in world.catalog.snapshot().holds[ONE]] == ["alice", "bob"]
+
+
 def test_what_is_deleted_cannot_be_held_and_what_is_held_cannot_go(world: World) -> None:
     world.recorded("debian-ci@20261119.1")
     old = ref("debian-ci@20261119.1")
