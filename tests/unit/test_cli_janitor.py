@@ -26,6 +26,29 @@ from imagectl.model.resource import Claim, Resource, ResourceKind
 from imagectl.testing.build import RecordingProgress
 
 HOUR = timedelta(hours=1)
+
+RACER = """
+import sys, time
+from pathlib import Path
+from imagectl.bootstrap import open_project
+from imagectl.errors import Refused
+from imagectl.model.names import ImageName
+from imagectl.testing.build import RecordingProgress
+project = open_project(Path(sys.argv[1]))
+workspaces = project.workspaces(RecordingProgress())
+until = time.monotonic() + 3
+while time.monotonic() < until:
+    try:
+        with workspaces.open(ImageName(sys.argv[2]), wait=False) as work:
+            others = [each.name for each in work.folder.parent.iterdir() if each.name != work.id]
+            print(*others or ["alone"], flush=True)
+            time.sleep(0.02)
+    except Refused:
+        print("refused", flush=True)
+    time.sleep(0.01)
+project.close()
+"""
+"""Builds again and again, and says what else there is meanwhile."""
 CI = ImageName("debian-ci")
 
 
@@ -194,6 +217,24 @@ def test_more_builds_than_allowed_are_refused(project: Project) -> None:
     with project.workspaces(progress).open(ImageName("other"), wait=False):
         pass
     project.close()
+
+
+def test_builds_that_begin_at_the_same_moment_are_not_more_than_allowed(
+    project: Project,
+) -> None:
+    (project.root / "imagectl.yaml").write_text("build: {max_build_vms: 1}\n")
+    project.close()
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, project.root, f"image{number}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    said = "".join(racer.communicate()[0] for racer in racers).split()
+    assert [racer.returncode for racer in racers] == [0, 0, 0]
+    assert set(said) == {"alone", "refused"}, "they did race, and never two were there"
 
 
 def test_watching_goes_on_until_it_is_stopped(project: Project) -> None:
