@@ -40,10 +40,11 @@ class Watched(MemoryLocation):
         self.deletes = True
         self.deleted: list[Placement] = []
         self.viewed = 0
+        self.scope = "all"
 
     def view(self, now: Callable[[], datetime]) -> View:
         self.viewed += 1
-        return super().view(now)
+        return replace(super().view(now), scope=self.scope)
 
     def verify(self, placement: Placement, now: datetime) -> Placement:
         while self.before_verify:
@@ -64,7 +65,6 @@ class Interfering(MemoryCatalog):
     def __init__(self) -> None:
         super().__init__(CATALOG_ID)
         self.before_commit: list[Callable[[], None]] = []
-        self.after_stock: list[Callable[[], None]] = []
 
     def commit(self, change: Change) -> Committed:
         if change.action == "cleanup apply" and self.before_commit:
@@ -409,6 +409,40 @@ def test_a_location_that_means_another_place_proves_no_absence(
     applied = cleanups.apply(plan)
     assert isinstance(applied.surprise, CannotTell)
     assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+
+
+def test_nothing_is_done_where_a_location_is_another_place_now(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    plan = quarantined(cleanups)
+    place.scope = "another project"
+    with pytest.raises(CannotTell, match="another place"):
+        cleanups.apply(plan)
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_nothing_is_done_where_receipts_cannot_be_read(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    cleanups.receipts.readable = False
+    with pytest.raises(CannotTell):
+        cleanups.apply(plan)
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_a_receipt_that_comes_after_a_minute_of_deleting_counts(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    """What consumers resolve is not in the catalog, so time alone calls for another judgement."""
+    plan = quarantined(cleanups)
+
+    def deleting_takes_long() -> None:
+        cleanups.world.clock.advance(timedelta(minutes=2))
+        cleanups.receipts.add(Receipt(ref(MIDDLE), "ci", cleanups.world.clock.now()))
+
+    place.before_delete.append(deleting_takes_long)
+    applied = cleanups.apply(plan)
+    assert versions(applied.done) == [OLD]
+    assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
 
 
 def test_nothing_is_done_where_a_location_cannot_be_read(
