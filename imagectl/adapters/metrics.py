@@ -109,7 +109,7 @@ def _by_location(channel: ChannelChecked) -> Iterator[tuple[str, Checked, tuple[
 def _ready(checked: tuple[Checked, ...]) -> int | None:
     """None where it is not known: one that is certainly missing makes it known."""
     states = {each.state for each in checked}
-    if states & {State.MISSING, State.CORRUPT}:
+    if states & {State.MISSING, State.CORRUPT, State.REVOKED}:
         return 0
     return None if State.UNKNOWN in states else 1
 

@@ -31,8 +31,9 @@ class CheckedDocument(TypedDict):
     version: Annotated[str, "the version"]
     location: Annotated[str, "the location"]
     state: Annotated[
-        Literal["good", "missing", "corrupt", "unknown"],
-        "`missing`: certainly not there; `unknown`: the location could not be asked",
+        Literal["good", "missing", "corrupt", "revoked", "unknown"],
+        "`missing`: certainly not there; `revoked`: there, but resolving the channel is an error; "
+        "`unknown`: the location could not be asked",
     ]
     verified: Annotated[str | None, "when all of it was last seen there; null where it is not"]
     reasons: Annotated[list[str], "what is wrong, and what to type; empty where it is good"]
@@ -136,9 +137,10 @@ def command(
     _write(metrics, verified, verified.at)
     behind = show(project.releasing)
     bad = verified.having(State.MISSING, State.CORRUPT)
+    revoked = verified.having(State.REVOKED)
     unknown = verified.having(State.UNKNOWN)
     late = [each.error for each in behind if each.required]
-    ok = not bad and not unknown and not late
+    ok = not bad and not revoked and not unknown and not late
     quiet = ok and invocation.out.quiet  # cron sends a mail for each line
     invocation.out.answer(_document(verified, behind, ok=ok), () if quiet else _lines(verified))
     tell_behind(invocation.out, behind)
@@ -148,10 +150,15 @@ def command(
             f"{counted(len(bad), 'version')} not where it has to be; "
             f"`imagectl publish --backfill {' '.join(affected)}` puts there what is missing"
         )
+    for ref in dict.fromkeys(each.version for each in revoked):
+        invocation.out.warn(
+            f"{ref} is revoked, and a channel points to it: its consumers get an error until "
+            f"`imagectl rollback CHANNEL {ref.image}`"
+        )
     if unknown:
         where = listed(sorted({each.location for each in unknown}))
         invocation.out.warn(f"it cannot be told what is in {where}: `imagectl doctor` says why")
-    if bad or any(not isinstance(each, CannotTell) for each in late):
+    if bad or revoked or any(not isinstance(each, CannotTell) for each in late):
         return 1
     return 5 if unknown or late else 0
 
@@ -230,7 +237,7 @@ def _state(channel: ChannelChecked) -> str:
     """The worst that was found, and where."""
     from imagectl.services.verify import State
 
-    for state in (State.CORRUPT, State.MISSING, State.UNKNOWN):
+    for state in (State.CORRUPT, State.MISSING, State.REVOKED, State.UNKNOWN):
         where = sorted({each.location for each in channel.checked if each.state is state})
         if where:
             word = state.value if state is State.UNKNOWN else state.value.upper()

@@ -18,7 +18,14 @@ from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.promotion import check_channel, find_image
-from imagectl.policy.readiness import out_of_reach, required_now, rule_of, unready, way_back
+from imagectl.policy.readiness import (
+    out_of_reach,
+    required_now,
+    rule_of,
+    taken_away,
+    unready,
+    way_back,
+)
 from imagectl.policy.wording import listed
 from imagectl.services.live import Key, Looked, look, takes_of
 from imagectl.services.release import Releasing, commit, required_placements, still_recorded
@@ -35,6 +42,8 @@ class State(enum.Enum):
     MISSING = "missing"
     """It is certainly not there, or was never put there."""
     CORRUPT = "corrupt"
+    REVOKED = "revoked"
+    """It is there, and nobody is to get it: consumers of the channel get an error."""
     UNKNOWN = "unknown"
     """The location could not be asked."""
 
@@ -178,19 +187,22 @@ def _checked(
 ) -> Checked:
     takes = takes_of(releasing.locations)
     answers = [looked[each.key] for each in required_placements(snapshot, ref, (location,), takes)]
+    away = taken_away(ref, snapshot)
     reasons = [
         *unready(snapshot.versions[ref], snapshot, (location,), takes),
         *(each.words for each in answers if each.trouble is not None),
     ]
     if any(isinstance(each.trouble, Corrupt) for each in answers):
         state = State.CORRUPT
-    elif any(each.wrong for each in answers) or len(reasons) > sum(
+    elif any(each.wrong for each in answers) or len(reasons) - len(away) > sum(
         each.trouble is not None for each in answers
     ):
         state = State.MISSING
+    elif away:
+        state = State.REVOKED
     else:
         state = State.UNKNOWN if reasons else State.GOOD
-    whole = bool(answers) and state in (State.GOOD, State.UNKNOWN)
+    whole = bool(answers) and state in (State.GOOD, State.UNKNOWN, State.REVOKED)
     times = [(each.renewed or each.placement).verified for each in answers]
     return Checked(ref, location, state, min(times) if whole else None, tuple(reasons))
 

@@ -138,6 +138,11 @@ def test_rather_an_error_than_that_version(project: Project, imagectl: Run) -> N
     result = imagectl("resolve", "debian-base:beta")
     assert (result.exit_code, result.stdout) == (3, "")
     assert "a hole" in result.stderr
+    result = imagectl("verify")
+    assert result.exit_code == 1
+    assert "REVOKED in local" in result.stdout
+    assert f"{NEW} is revoked, and a channel points to it" in result.stderr
+    assert "--backfill" not in result.stderr
     assert imagectl("rollback", "beta", "debian-base").exit_code == 0
     assert imagectl("resolve", "debian-base:beta").stdout.strip() == project_path(project, OLD)
 

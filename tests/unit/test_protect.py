@@ -32,7 +32,7 @@ from imagectl.services.protect import (
     unhold,
 )
 from imagectl.services.release import Releasing, point
-from imagectl.services.verify import verify
+from imagectl.services.verify import State, verify
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
@@ -382,6 +382,18 @@ def test_verify_passes_by_what_is_no_way_back(world: World) -> None:
     revoke(world.releasing, TWO, "a hole")
     found = verify(world.releasing, world.policy)
     assert all(each.window == (ONE.version,) for each in found.channels)
+
+
+def test_verify_tells_a_channel_on_a_revoked_version_from_one_whose_version_is_gone(
+    world: World, local: MemoryLocation
+) -> None:
+    revoke(world.releasing, THREE, "a hole", even_if_released=True)
+    head = verify(world.releasing, world.policy).channels[0].of_head(LOCAL)
+    assert (head.state, head.verified) == (State.REVOKED, NOW)
+    assert head.reasons[0].startswith("20261120.3 was revoked on")
+    (placement,) = world.catalog.snapshot().placed(THREE)
+    local.lose(placement)
+    assert verify(world.releasing, world.policy).channels[0].of_head(LOCAL).state is State.MISSING
 
 
 @pytest.mark.parametrize("stage", [Stage.DEPRECATED, Stage.OBSOLETE])
