@@ -23,17 +23,21 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support import projects
 from support.crash import Call, Ended, Fault, Place, run, unsynced
 from support.examples import BASE, CI, STABLE, ref
-from support.projects import BUILT, new_project, record_version, release
+from support.projects import BUILT, new_project, record_version, release, store_origin
 from support.sound import check_sound
 
+from imagectl.adapters.content import relative
 from imagectl.adapters.host_machines import RUNS, place_of, write_claim
 from imagectl.bootstrap import Project, open_project
 from imagectl.cli.main import root as command_line
 from imagectl.model.names import ChannelName, Format
 from imagectl.model.release import PromotionRequest
 from imagectl.model.resource import Claim, Resource, ResourceKind
+from imagectl.model.retention import Stage
+from imagectl.model.version import Reproducible
 from imagectl.services.release import promote
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -50,6 +54,12 @@ locations:
   local: {type: directory, path: .imagectl/locations/local}
   dc1: {type: directory, path: dc1}
 """
+KEEP_LITTLE = """\
+channels: {{beta: {{entry: true, rollback_window: 1}}}}
+retention:
+  {{keep_last: 1, min_age: 0s, unused: 0s, grace: 0s, max_count: {at_once}, max_share: 90%}}
+"""
+DELETED, DEPRECATED = (ref(f"{CI}@20260101.{serial}") for serial in (1, 2))
 
 _SAYS_NOTHING_DONE = re.compile(r"^(error|cannot tell): .*nothing was done", re.MULTILINE)
 
@@ -71,6 +81,12 @@ class Scenario:
     make: Callable[[Path], Project]
     parts: Callable[[Project], Parts]
     all_done: str = ""
+
+
+def imagectl(root: Path, *arguments: str) -> None:
+    """Run it in this process. It must succeed."""
+    done = CliRunner().invoke(command_line, ["--project", str(root), *arguments])
+    assert done.exit_code == 0, done.output
 
 
 def released(root: Path, *channels: ChannelName) -> Project:
@@ -99,6 +115,29 @@ def about_to_publish(root: Path, *, needs: tuple[str, ...]) -> Project:
     project = open_project(root)
     release(project, f"{CI}@{OLDER}", needs=LOCATIONS)
     record_version(project, f"{CI}@{NEW}", formats=(Format.QCOW2, Format.RAW), needs=needs)
+    return project
+
+
+def about_to_clean_up(root: Path) -> Project:
+    """A signed plan to delete one version, which is in quarantine, and to deprecate the next one.
+
+    Two more are kept: the head of beta, and what one would roll it back to.
+    """
+    new_project(root).close()
+    (root / "imagectl.yaml").write_text(TWO_LOCATIONS)
+    (root / "catalog" / "channels.yaml").write_text(KEEP_LITTLE.format(at_once=1))
+    project = open_project(root)
+    for number in range(1, 5):
+        name = f"{CI}@20260101.{number}"
+        origin = store_origin(project, name, Reproducible.YES)
+        release(project, name, needs=LOCATIONS, origin=origin)
+    for _ in ("deprecated", "obsolete", "quarantined"):
+        imagectl(root, "cleanup", "plan", "--out", f"{root}/plan.json")
+        imagectl(root, "cleanup", "apply", f"{root}/plan.json")
+        (root / "plan.json").unlink()
+    (root / "catalog" / "channels.yaml").write_text(KEEP_LITTLE.format(at_once=2))
+    imagectl(root, "cleanup", "plan", "--out", f"{root}/plan.json")
+    assert project.catalog.snapshot().stage(DELETED) is Stage.QUARANTINED
     return project
 
 
@@ -142,6 +181,18 @@ def of_each_location(project: Project) -> Parts:
     )
 
 
+def of_the_plan(project: Project) -> Parts:
+    """The stages, and what there is of the version that is deleted: bytes, and open questions."""
+    snapshot = project.catalog.snapshot()
+    (artifact,) = snapshot.versions[DELETED].artifacts
+    folders = (project.root / "dc1", project.state / "locations" / "local", project.state / "store")
+    there = [(each / relative(artifact.sha256)).exists() for each in folders]
+    buried = [each for each in snapshot.buried(DELETED) if not each.open]
+    gone = [any(each.placement.location == name for each in buried) for name in LOCATIONS]
+    assert snapshot.stage(DELETED) is Stage.DELETED or all(there), "deleted before it was decided"
+    return (snapshot.stage(DELETED), snapshot.stage(DEPRECATED), *there, *gone)
+
+
 def of_each_run(project: Project) -> Parts:
     """Of what is collected, all in its folder, and the entry in the ledger; all of what is not."""
     entries = {each.name for each in project.resources.all()}
@@ -167,6 +218,13 @@ SCENARIOS = (
         PUBLISH,
         partial(about_to_publish, needs=LOCATIONS),
         of_each_location,
+    ),
+    Scenario(
+        "cleanup",
+        ("cleanup", "apply", "{root}/plan.json"),
+        about_to_clean_up,
+        of_the_plan,
+        "the artifact store keeps",
     ),
     Scenario(
         "janitor",
@@ -248,10 +306,11 @@ class Bench:
             assert ended.status in {0, 1, 5}, (ended.status, ended.told)
         else:
             assert ended.status == 0, ended.told
-        found = self._look()
+        done = ended.status == 0 and self._scenario.all_done in ended.answer
+        found = self._look(caught_up=done)
         for part, before, after in zip(found, self._before, self._after, strict=True):
             assert part in {before, after}, f"torn: {part}"
-        if ended.status == 0 and self._scenario.all_done in ended.answer:
+        if done:
             assert found == self._after, "acknowledged, and lost"
         elif fault is not Fault.KILL and not self._scenario.all_done:
             assert ended.answer == ""
@@ -289,6 +348,8 @@ class Bench:
 def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("IMAGECTL_ACTOR", "tester@crash")
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "key.pem"))
+    monkeypatch.setattr(projects, "BUILT", datetime(2026, 1, 1, tzinfo=UTC))
     return Bench(request.param, tmp_path)
 
 

@@ -37,6 +37,8 @@ _LINE = re.compile(r"(?P<task>\d+) +(?P<name>\w+)\((?P<rest>.*)")
 _NAME = re.compile(r'"([^"]*)"')
 _HANDLE = re.compile(r"\b\d+<([^>]+)>")
 _OPENED_TO_CHANGE = re.compile(r"\bO_(CREAT|TRUNC|WRONLY|RDWR)\b")
+_OF_ARTIFACTS = re.compile(r"(^|/)(sha256|owners)/")
+"""Paths that are artifacts, or say whose they are."""
 _PR_SET_PTRACER = 0x59616D61
 _ANYBODY = -1
 
@@ -206,10 +208,11 @@ def _calls(trace: str, root: Path) -> Iterator[Call]:
 def unsynced(calls: Sequence[Call]) -> list[str]:
     """What a loss of power could undo or tear after these *calls*, which no kill can show.
 
-    What a thread has written is synced before it gives anything its final name, the catalog's
-    change before it is shown to consumers; else before the end. So is the folder in which a name
-    was made. What SQLite shares between processes (``-shm``) and files that are only locked need
-    no such care.
+    What a thread has written is synced before it gives anything its final name: so is the catalog's
+    change before consumers are shown it. The folder in which it has made a name, or removed an
+    artifact's, is synced before it changes the catalog again. And all that before the end.
+
+    Of no account is what SQLite shares between processes (``-shm``), and what is only locked.
     """
     written: dict[str, Call] = {}
     named: dict[str, Call] = {}
@@ -220,6 +223,10 @@ def unsynced(calls: Sequence[Call]) -> list[str]:
         match call.name:
             case "write" | "pwrite64" | "copy_file_range" | "ftruncate" | "fchmod":
                 path = call.handles[-1]
+                if path.endswith("-wal"):
+                    for folder, each in tuple(named.items()):
+                        if each.task == call.task:
+                            wrong.append(f"{named.pop(folder)}: not synced before {call}")
                 if not path.endswith(("-shm", ".lock")):
                     written[path] = call
             case "fsync" | "fdatasync":
@@ -230,9 +237,12 @@ def unsynced(calls: Sequence[Call]) -> list[str]:
                 wrong += [f"{each}: not synced before {call}" for each in own]
                 named[os.path.dirname(call.names[1])] = call
             case "mkdir":
-                named[os.path.dirname(call.names[0])] = call
+                if not call.names[0].endswith("/locks"):
+                    named[os.path.dirname(call.names[0])] = call
             case "unlink":
                 written.pop(call.names[0], None)
+                if _OF_ARTIFACTS.search(call.names[0]):
+                    named[os.path.dirname(call.names[0])] = call
             case _:
                 pass
     return wrong + [f"{each}: not synced after" for each in (*written.values(), *named.values())]

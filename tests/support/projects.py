@@ -127,9 +127,15 @@ def record_version(
     return named
 
 
-def release(project: Project, text: str, *, needs: tuple[str, ...] = ("local",)) -> VersionRef:
+def release(
+    project: Project,
+    text: str,
+    *,
+    needs: tuple[str, ...] = ("local",),
+    origin: Origin | None = None,
+) -> VersionRef:
     """``IMAGE@VERSION`` as a build leaves it: recorded, placed, and in the entry channel."""
-    named = record_version(project, text, needs=needs)
+    named = record_version(project, text, needs=needs, origin=origin)
     place(project.releasing, project.store, named)
     enter_with_way_back(
         project.releasing,

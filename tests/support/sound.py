@@ -44,12 +44,17 @@ def _catalog(project: Project) -> Iterator[str]:
 
 
 def _locations(project: Project) -> Iterator[str]:
-    """Whatever is in a location is placed, or has been begun; what is placed is there."""
+    """Whatever is in a location is placed, has been begun, or is being deleted; what is placed is
+    there."""
     snapshot = project.catalog.snapshot()
     placed = [each for those in snapshot.placements.values() for each in those]
     begun = [each for those in snapshot.intents.values() for each in those]
     known = {(each.location, each.version, each.format) for each in placed}
     known |= {(each.location, each.version, each.format) for each in begun}
+    going = [each for those in snapshot.tombstones.values() for each in those if each.open]
+    known |= {
+        (each.placement.location, each.placement.version, each.placement.format) for each in going
+    }
     for name, location in project.locations.items():
         view = location.view(project.clock.now)
         if not view.complete:

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.content import CHUNK, READ_ONLY, ContentFolder, relative
-from imagectl.adapters.durable import PARTIAL, make_folder, naming_failures, partial, write
+from imagectl.adapters.durable import (
+    PARTIAL,
+    make_folder,
+    naming_failures,
+    partial,
+    sync_folder,
+    write,
+)
 from imagectl.adapters.locations.owners import (
     OWNERS,
     Entry,
@@ -226,7 +233,10 @@ class DirectoryLocation:
                 self.verify(placement, placement.verified)
                 if not ours.found and len(self._owners(placement.sha256)) == 1:
                     path.unlink()
+                    # Were the record gone for good and the file not, it would be nobody's.
+                    sync_folder(path.parent)
             record.unlink()
+            sync_folder(record.parent)
             with contextlib.suppress(OSError):  # others have records too
                 record.parent.rmdir()
 
