@@ -68,8 +68,8 @@ class VerifiedDocument(TypedDict):
     answers=VerifiedDocument,
     exits={
         0: "everything is where it has to be",
-        1: "something is missing or corrupt, or a family cannot be put right; each is named, with "
-        "what to type",
+        1: "something is missing, corrupt or revoked, or a family cannot be put right; each is "
+        "named, with what to type",
         2: "bad usage, such as --metrics of some channels or images only, or a bad input file",
         4: "conflict: others kept changing the catalog, so nothing is recorded",
         5: "cannot tell: a location or the catalog cannot be read; what could be read is good",
