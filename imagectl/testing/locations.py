@@ -30,7 +30,7 @@ class MemoryLocation:
         self._takes = takes
         self._catalog = catalog
         self._held: dict[str, bytes] = {}
-        self._owners: dict[str, Ownership] = {}
+        self._owners: dict[str, tuple[Ownership, ...]] = {}
         self._readable = True
         self.pointers: dict[ImageName, dict[ChannelName, Placement]] = {}
         self.marks: dict[str, Mark] = {}
@@ -54,22 +54,17 @@ class MemoryLocation:
         self, version: VersionRef, artifact: Artifact, source: Path, now: datetime, moved: Moved
     ) -> Placement:
         provider_id = self.named(version, artifact)
+        owner = Ownership(
+            self._catalog, version, artifact.format, artifact.architecture, artifact.sha256
+        )
         if provider_id not in self._held:
             data = source.read_bytes()
             if _sha256(data) != artifact.sha256:
                 raise Corrupt(f"{source} is not what was recorded", where=str(source))
-            self.keep(
-                provider_id,
-                data,
-                Ownership(
-                    self._catalog,
-                    version,
-                    artifact.format,
-                    artifact.architecture,
-                    artifact.sha256,
-                ),
-            )
+            self.keep(provider_id, data, owner)
             moved(len(data))
+        elif provider_id in self._owners and owner not in self._owners[provider_id]:
+            self._owners[provider_id] += (owner,)
         placement = Placement(
             version,
             artifact.format,
@@ -102,8 +97,9 @@ class MemoryLocation:
         if not self._readable:
             raise CannotTell(f"location {self._name} cannot be read")
         found = tuple(
-            Found(each, each, self._owners.get(each), len(self._held[each]))
+            Found(each, each, owner, len(self._held[each]))
             for each in sorted(self._held)
+            for owner in self._owners.get(each, (None,))
         )
         return View(self._name, "all", found, (), 1, now(), now())
 
@@ -126,18 +122,30 @@ class MemoryLocation:
         if not self._readable:
             raise CannotTell(f"location {self._name} cannot be read")
         found = placement.provider_id
-        if found in self._held and found not in self._owners:
+        ours = Ownership(
+            self._catalog,
+            placement.version,
+            placement.format,
+            placement.architecture,
+            placement.sha256,
+        )
+        if found not in self._held:
+            self._owners.pop(found, None)
+            return
+        if ours not in self._owners.get(found, ()):
             raise Conflict(f"{found} in location {self._name} is not ours")
-        if found in self._held:
-            self.verify(placement, placement.verified)
-        self._held.pop(found, None)
-        self._owners.pop(found, None)
+        self.verify(placement, placement.verified)
+        others = tuple(each for each in self._owners[found] if each != ours)
+        if others:
+            self._owners[found] = others
+        else:
+            del self._held[found], self._owners[found]
 
     def keep(self, provider_id: str, data: bytes, owner: Ownership | None) -> None:
         """Have that there, without a version or anybody's leave."""
         self._held[provider_id] = data
         if owner is not None:
-            self._owners[provider_id] = owner
+            self._owners[provider_id] = (owner,)
 
     def held(self, provider_id: str) -> bytes | None:
         """What is there; None where nothing is."""

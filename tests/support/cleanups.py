@@ -84,13 +84,15 @@ class Cleanups:
         parent: str | None = None,
         remakeable: bool = True,
         disk: str | None = None,
+        artifact: Artifact | None = None,
     ) -> Version:
-        """A version in those locations, and in no channel. *disk* is what its bytes are."""
+        """A version in those locations, and in no channel. *disk* is what its bytes are, where it
+        is not *artifact*, which is in the store."""
         made = version(text, parent=ref(parent) if parent else None)
-        data = disk or f"disk of {text}"
-        artifact = Artifact(
-            Format.QCOW2, Architecture.AMD64, self._stored(data), len(data.encode())
-        )
+        if artifact is None:
+            data = disk or f"disk of {text}"
+            size = len(data.encode())
+            artifact = Artifact(Format.QCOW2, Architecture.AMD64, self._stored(data), size)
         origin = Origin(
             epoch=0,
             lock=self._stored(f"lock of {text}"),
@@ -142,7 +144,8 @@ class Cleanups:
         while any(self.stage(each) is not to for each in refs):
             self.pass_days(1.01)
             applied = self.apply(self.plan())
-            assert applied.surprise is None
+            if applied.surprise is not None:
+                raise applied.surprise
             assert applied.done
 
     def commit_deleted(self, version: VersionRef) -> None:
