@@ -66,8 +66,11 @@ def plan_cleanup(
             read.add(ref, version, reasons)
     sheltered = _sheltered(read.sheltering, evidence.lineage)
     evidence.check(sheltered)
-    going = _going(read, sheltered, policy)
-    entries = _Entries(stock, policy, resolved, request.scope, now, read, sheltered, going)
+    needed = evidence.lineage.needed
+    going = _going(read, sheltered, needed, policy)
+    entries = _Entries(
+        stock, policy, resolved, request.scope, now, read.missing, sheltered, needed, going
+    )
     return CleanupPlan(
         stock.catalog_id,
         stock.generation,
@@ -90,8 +93,6 @@ class _Read:
         self._only = request.only
         self.sheltering: dict[VersionRef, VersionRef] = {}
         """What protected versions were built on, each with one of them."""
-        self.needed: dict[VersionRef, VersionRef] = {}
-        """What undeleted versions were built on, each with one of them."""
         self.due = _Due()
         """What is in the scope, and kept by no reason of its own."""
         self.missing: dict[VersionRef, tuple[Kept, ...]] = {}
@@ -102,11 +103,8 @@ class _Read:
     def add(self, ref: VersionRef, version: Shelved, reasons: Sequence[Reason]) -> None:
         if version.stage is Stage.DELETED:
             return
-        parent = version.parent
-        if parent is not None:
-            self.needed.setdefault(parent, ref)
-            if parent not in self.sheltering and any(each.because.protects for each in reasons):
-                self.sheltering[parent] = ref
+        if version.parent is not None and any(each.because.protects for each in reasons):
+            self.sheltering.setdefault(version.parent, ref)
         if covers(self._scope, ref.image, version):
             self.alive += 1
             due = not reasons and not _elsewhere(version, self._scope)
@@ -174,14 +172,17 @@ def _unfinished(shelf: Shelf, scope: Scope) -> Iterator[Tombstone]:
 
 
 def _going(
-    read: _Read, sheltered: Mapping[VersionRef, VersionRef], policy: ReleasePolicy
+    read: _Read,
+    sheltered: Mapping[VersionRef, VersionRef],
+    needed: Mapping[VersionRef, VersionRef],
+    policy: ReleasePolicy,
 ) -> frozenset[VersionRef]:
     """The versions that step down: the oldest of those that nothing keeps, as many as the caps
     allow."""
     free = (
         ref
         for ref, last in read.due.oldest()
-        if ref not in sheltered and not (last and ref in read.needed)
+        if ref not in sheltered and not (last and ref in needed)
     )
     return frozenset(islice(free, cap(policy.retention, read.alive)))
 
@@ -199,8 +200,9 @@ class _Entries:
     resolved: Mapping[VersionRef, datetime]
     scope: Scope
     now: datetime
-    read: _Read
+    missing: Mapping[VersionRef, tuple[Kept, ...]]
     sheltered: Mapping[VersionRef, VersionRef]
+    needed: Mapping[VersionRef, VersionRef]
     going: frozenset[VersionRef]
 
     def __iter__(self) -> Iterator[Entry]:
@@ -220,7 +222,7 @@ class _Entries:
             version.stage.below if goes else None,
             reasons,
             version.placed,
-            self.read.missing.get(ref, ()),
+            self.missing.get(ref, ()),
         )
 
     def _further(self, ref: VersionRef, version: Shelved) -> Iterator[Reason]:
@@ -228,6 +230,6 @@ class _Entries:
         if ref in self.sheltered:
             yield Reason(Because.PARENT, f"of {self.sheltered[ref]}")
         if version.stage is Stage.QUARANTINED:
-            if ref in self.read.needed:
-                yield Reason(Because.NEEDED, f"for {self.read.needed[ref]}")
+            if ref in self.needed:
+                yield Reason(Because.NEEDED, f"for {self.needed[ref]}")
             yield from _elsewhere(version, self.scope)

@@ -284,12 +284,10 @@ class _Seen:
                 continue  # a note of ours is no artifact
             if owner is None or owner.catalog != catalog_id:
                 self._others.setdefault(each.provider_id, []).append(each)
-            elif owner.version not in self._ours:
-                self._ours[owner.version] = each.provider_id
             else:
-                known = self._ours[owner.version]
-                several = (known,) if isinstance(known, str) else known
-                self._ours[owner.version] = (*several, each.provider_id)
+                known = self._ours.setdefault(owner.version, each.provider_id)
+                if known is not each.provider_id:
+                    self._ours[owner.version] = (*_several(known), each.provider_id)
 
     @property
     def sight(self) -> Sight:
@@ -307,16 +305,16 @@ class _Seen:
 
     def take(self, ref: VersionRef, provider_id: str) -> bool:
         """Whether that is there as what the catalog says it is, or without saying what it is."""
-        ours = self._ours.get(ref)
+        ours = self._ours.pop(ref, ())
         if ours == provider_id:
-            del self._ours[ref]
             return True
-        if isinstance(ours, tuple) and provider_id in ours:
-            at = ours.index(provider_id)
-            rest = (*ours[:at], *ours[at + 1 :])
-            self._ours[ref] = rest if len(rest) > 1 else rest[0]
-            return True
-        return self._take_bare(provider_id)
+        left = list(_several(ours))
+        there = provider_id in left
+        if there:
+            left.remove(provider_id)
+        if left:
+            self._ours[ref] = tuple(left)
+        return there or self._take_bare(provider_id)
 
     def _take_bare(self, provider_id: str) -> bool:
         """Somebody has taken our marks away. It is there; whoever is to touch it reads it again."""

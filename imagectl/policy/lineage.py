@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from imagectl.model.channel import Channel
 from imagectl.model.names import ImageName, VersionId
+from imagectl.model.retention import Stage
 from imagectl.model.stock import Shelf
 from imagectl.model.version import VersionRef
 
@@ -22,7 +23,9 @@ class Lineage:
         self._names: list[ImageName] = []
         self._indexes: dict[ImageName, int] = {}
         self._rows: dict[ImageName, tuple[array[int], array[int], array[int]]] = {}
-        self._children: dict[VersionRef, VersionRef] = {}
+        self.needed: dict[VersionRef, VersionRef] = {}
+        """What undeleted versions were built on, each with one of them."""
+        self._once: dict[VersionRef, VersionRef] = {}
 
     def add(self, shelf: Shelf) -> Iterator[str]:
         """Take in an image's versions; tells what is wrong with them."""
@@ -39,8 +42,9 @@ class Lineage:
                 owners.append(-1)
                 parents.append(0)
                 continue
-            if parent not in self._children:
-                self._children[parent] = VersionRef(shelf.image, each.id)
+            children = self._once if each.stage is Stage.DELETED else self.needed
+            if parent not in children:
+                children[parent] = VersionRef(shelf.image, each.id)
             if index < 0 or self._names[index] != parent.image:
                 index = self._index(parent.image)
             owners.append(index)
@@ -67,7 +71,7 @@ class Lineage:
     def orphans(self) -> Iterator[tuple[VersionRef, VersionRef]]:
         """Versions that are not there although something was built on them, each with one that
         was."""
-        for parent, child in self._children.items():
+        for parent, child in {**self._once, **self.needed}.items():
             if parent not in self:
                 yield parent, child
 

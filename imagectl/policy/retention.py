@@ -8,7 +8,7 @@ from other images (children), from a plan's scope and its caps is added by ``pol
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import floor
 
 from imagectl.errors import Refused
@@ -38,7 +38,7 @@ def judge(
     rule = policy.retention.rule(shelf.image)
     released = _released(shelf, policy)
     # There may be a million, of which nearly all are old and nobody's.
-    young = now - max(rule.min_age, rule.grace)
+    young = now - _grows_for(rule)
     unrested = now - rule.grace
     for version in shelf.versions:
         if version.stage is Stage.DELETED:
@@ -115,10 +115,14 @@ def _claimed(version: Shelved, now: datetime) -> Iterator[Reason]:
         yield Reason(Because.PLACING)
 
 
+def _grows_for(rule: RetentionRule) -> timedelta:
+    return max(rule.min_age, rule.grace)
+
+
 def _recent(version: Shelved, rule: RetentionRule, now: datetime) -> Iterator[Reason]:
     """What is too young, or has not been at its stage for long enough. A time that is still to come
     (somebody's clock is wrong) is as recent as can be."""
-    grown = version.created + max(rule.min_age, rule.grace)
+    grown = version.created + _grows_for(rule)
     if grown > now:
         yield Reason(Because.YOUNG, f"until {moment(grown)}")
     rested = version.staged + rule.grace

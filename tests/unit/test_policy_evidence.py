@@ -100,6 +100,11 @@ def test_every_image_is_read_once() -> None:
     assert "debian-ci was read twice" in doubt(stock(one, one)).why
 
 
+def test_the_versions_of_an_image_come_in_order() -> None:
+    """They are looked up as if they did: what is not found there would protect no parent."""
+    assert "the versions of debian-ci are out of order" in doubt(stock(shelf(old(2), old(1)))).why
+
+
 def test_channels_speak_of_versions_that_are_read() -> None:
     catalog = stock(shelf(old(2), channels=[channel(STABLE, 1, 2)]))
     assert "debian-ci@20250101.1, which stable has had" in doubt(catalog).why
