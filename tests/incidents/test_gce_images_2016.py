@@ -43,9 +43,9 @@ from imagectl.model.names import (
     LocationName,
     VersionId,
 )
+from imagectl.model.stock import Stock
 from imagectl.model.version import Artifact, Placement, Version, VersionRef
 from imagectl.model.view import Ownership
-from imagectl.services.ports import Stock
 
 CI = ImageName("debian-ci")
 GCE = LocationName("gce-prod")
