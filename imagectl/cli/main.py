@@ -192,7 +192,7 @@ def _mistake(
 
 
 def _by_this_machine(problem: OSError) -> errors.ImagectlError | None:
-    """A full disk or a missing right is no mistake of ours, wherever it shows."""
+    """A full or broken disk or a missing right is no mistake of ours, wherever it shows."""
     where = str(problem.filename or "")
     hint = "`imagectl doctor` looks at each folder that imagectl writes to"
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -200,6 +200,13 @@ def _by_this_machine(problem: OSError) -> errors.ImagectlError | None:
     if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return errors.Failed(
             "this user may not do that", where=where, why=problem.strerror or "", hint=hint
+        )
+    if problem.errno == errno.EIO:
+        return errors.Failed(
+            "a disk of this machine fails",
+            where=where,
+            why=problem.strerror or "",
+            hint="`dmesg` says what the kernel has seen; look after that disk, then type it again",
         )
     return None
 

@@ -188,6 +188,7 @@ def test_a_mistake_of_ours_shows_its_traceback_with_verbose(
     [
         (errno.ENOSPC, "no-space", "no space left"),
         (errno.EACCES, "failed", "this user may not do that"),
+        (errno.EIO, "failed", "a disk of this machine fails"),
         (errno.EROFS, "failed", "this user may not do that"),
         (errno.EXDEV, "internal-error", "internal error"),
     ],
