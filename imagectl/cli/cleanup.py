@@ -13,6 +13,7 @@ from imagectl.cli.arguments import IMAGE, LOCATION, VERSION_REF
 from imagectl.cli.cleanup_page import Page, PlanDocument, StepDocument, Tally
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.keeping import StageName
+from imagectl.cli.noting import noting
 from imagectl.cli.text import table
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, Failed, Interrupted
@@ -187,7 +188,10 @@ def plan(
 
     project = invocation.open_project()
     tally = Tally()
-    with invocation.out.progress(project.clock) as progress:
+    with (
+        noting(invocation.out, project, "cleanup"),
+        invocation.out.progress(project.clock) as progress,
+    ):
         progress.stage("plan a cleanup")
         cleaning = project.cleaning(progress)
         scope = scope_of(cleaning.releasing, images, locations)
@@ -246,7 +250,10 @@ def apply(invocation: Invocation, plan: Path, dry_run: bool) -> int:
 
     signed = read_plan(plan)
     project = invocation.open_project()
-    with invocation.out.progress(project.clock, str(plan)) as progress:
+    with (
+        noting(invocation.out, project, "cleanup") as ended,
+        invocation.out.progress(project.clock, str(plan)) as progress,
+    ):
         progress.stage("apply a cleanup plan")
         cleaning = project.cleaning(progress)
         try:
@@ -257,6 +264,7 @@ def apply(invocation: Invocation, plan: Path, dry_run: bool) -> int:
                 hint=f"`imagectl cleanup apply {plan}` goes on where it stopped; "
                 f"`imagectl cleanup undo {plan}` takes back what is not deleted",
             ) from None
+        ended.ok = applied.surprise is None and not applied.unmarked
     page = _page(project, signed.plan, signed.steps, Tally(), plan, signed)
     invocation.out.answer(_applied(applied, page), _applied_lines(applied, plan))
     status = _tell_unmarked(invocation, applied.unmarked)

@@ -201,6 +201,8 @@ def test_a_surprise_is_told_beside_what_was_done(
     assert [each["version"] for each in said["done"]] == [OLD, MIDDLE]
     assert [each["version"] for each in said["deleted"]] == [OLD]
     assert said["surprise"]["kind"] == "corrupt"
+    noted = project.outcomes.all()["cleanup", ""]
+    assert (noted.successes, noted.failures) == (7, 1)
     assert path.read_text() == "something else"
 
 
