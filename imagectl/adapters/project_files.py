@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from imagectl.adapters.ansible import SHIPPED_ROLES
 from imagectl.errors import BadInput, Failed, NotFound, Problem
 from imagectl.formats import lock_text
 from imagectl.formats.channels_yaml import parse_policy_with_source
@@ -233,6 +232,9 @@ def _check_one(
 
 def _check_files(root: Path, defined: Defined) -> Iterator[Problem]:
     """Every file that the definition names is there, and inside the project."""
+    # Consumers read settings through this module on each of their builds, and build nothing.
+    from imagectl.adapters.ansible import SHIPPED_ROLES
+
     image, source = defined
     wanted: list[tuple[YamlPath, PurePosixPath, bool]] = []
     if image.provision.playbook is not None:

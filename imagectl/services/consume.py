@@ -6,6 +6,7 @@ No catalog, no server and no location is asked, so resolving works while all of 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from imagectl.errors import Corrupt
 from imagectl.model.version import VersionRef
@@ -17,7 +18,9 @@ from imagectl.policy.resolution import (
     find_document,
 )
 from imagectl.policy.resolution import resolve as decide
-from imagectl.services.ports import PublishedTree
+
+if TYPE_CHECKING:  # consumers resolve on each of their builds: the ports alone take a tenth of it
+    from imagectl.services.ports import PublishedTree
 
 
 def resolve(tree: PublishedTree, request: ResolutionRequest, now: datetime) -> Resolution:
