@@ -329,6 +329,7 @@ def approve(invocation: Invocation, plan: Path) -> None:
     },
     examples=[
         ("imagectl cleanup undo plan.json", "all that this plan has taken down"),
+        ("imagectl cleanup undo 52ab78d622e5", "the same, where its file is gone"),
         ("imagectl cleanup undo debian-ci@20260120.1", "one version"),
         ("imagectl cleanup undo --all", "everything that is on its way down"),
     ],
@@ -338,7 +339,7 @@ def approve(invocation: Invocation, plan: Path) -> None:
     metavar="[IMAGE@VERSION|PLAN]...",
     nargs=-1,
     type=str,
-    help="Versions, or files of plans.",
+    help="Versions, files of plans, or the names of plans, as `imagectl show` has them.",
 )
 @click.option("--all", "everything", is_flag=True, help="Every version that is on its way down.")
 @click.option("--reason", metavar="TEXT", default="", help="Why; it is recorded.")
@@ -581,7 +582,7 @@ def _meant(
     from imagectl.model.names import BadName, parse_image_ref
     from imagectl.model.retention import Stage
     from imagectl.model.version import VersionRef
-    from imagectl.services.undo import taken_down
+    from imagectl.services.undo import taken_by, taken_down
 
     if not what:
         return list(taken_down(project.catalog.snapshot())), []
@@ -594,6 +595,8 @@ def _meant(
             named = None
         if named is not None and named.version is not None:
             refs.append(VersionRef(named.image, named.version))
+        elif taken := taken_by(project.catalog.snapshot(), each):
+            planned += taken
         else:
             planned += [step.version for step in read_plan(Path(each)).steps]
     snapshot = project.catalog.snapshot(sorted({ref.image for ref in planned}))

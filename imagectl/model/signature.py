@@ -30,6 +30,11 @@ class Signature:
     value: str
 
 
+def plan_name(digest: str) -> str:
+    """See ``SignedPlan.name``. Of a shorter text than a digest: the name that it is the end of."""
+    return f"plan {digest[:12]}"
+
+
 def oldest_first(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """Those of *entries* that go down by a stage, the oldest version first."""
     steps = (each for each in entries if each.to is not None)
@@ -50,7 +55,7 @@ class SignedPlan:
     @property
     def name(self) -> str:
         """What events and tombstones call it: short, and enough to tell plans apart."""
-        return f"plan {self.digest[:12]}"
+        return plan_name(self.digest)
 
     @property
     def author(self) -> Signature | None:

@@ -46,18 +46,10 @@ def delete_buried(
             progress.step(f"deleting {placement.version} from {placement.location}")
         location = _find(releasing, placement)
         was_there = _is_there(releasing, location, placement)
-        # Read again: whoever has brought the version back meanwhile does not lose it (P2).
-        now = releasing.catalog.snapshot((placement.version.image,))
-        if not _is_open(now, tombstone, f"{placement.version} was brought back meanwhile"):
+        if not _delete(releasing, location, tombstone):
             continue
-        try:
-            location.delete(placement)
-        except NotFound as elsewhere:  # it is not gone: the location means another place now
-            raise CannotTell(
-                elsewhere.what, where=elsewhere.where, why=elsewhere.why, hint=elsewhere.hint
-            ) from elsewhere
         if _is_there(releasing, location, placement):
-            _check_left_to_others(releasing, location, placement)
+            _check_left_to_others(releasing, location, tombstone)
         _confirm(releasing, tombstone)
         yield Deleted(tombstone, was_there)
 
@@ -83,6 +75,22 @@ def _is_there(releasing: Releasing, location: Location, placement: Placement) ->
     return True
 
 
+def _delete(releasing: Releasing, location: Location, tombstone: Tombstone) -> bool:
+    """Delete it, unless another process has. Each time the catalog is read again just before:
+    whoever has brought the version back meanwhile does not lose it (P2)."""
+    placement = tombstone.placement
+    now = releasing.catalog.snapshot((placement.version.image,))
+    if not _is_open(now, tombstone, f"{placement.version} was brought back meanwhile"):
+        return False
+    try:
+        location.delete(placement)
+    except NotFound as elsewhere:  # it is not gone: the location means another place now
+        raise CannotTell(
+            elsewhere.what, where=elsewhere.where, why=elsewhere.why, hint=elsewhere.hint
+        ) from elsewhere
+    return True
+
+
 def _is_open(snapshot: Snapshot, tombstone: Tombstone, brought_back: str) -> bool:
     """Whether it is still to be deleted; False where another process has seen to that meanwhile.
 
@@ -103,12 +111,13 @@ def _is_open(snapshot: Snapshot, tombstone: Tombstone, brought_back: str) -> boo
     return any(each.open for each in known)
 
 
-def _check_left_to_others(releasing: Releasing, location: Location, placement: Placement) -> None:
+def _check_left_to_others(releasing: Releasing, location: Location, tombstone: Tombstone) -> None:
     """The same bytes may be another version's too, in a place that names things by their digest.
     Then they stay, and only our mark of this version has gone.
 
     Raises Failed where that is not so.
     """
+    placement = tombstone.placement
     ours = Ownership(
         releasing.catalog.snapshot(()).catalog_id,
         placement.version,
@@ -117,8 +126,8 @@ def _check_left_to_others(releasing: Releasing, location: Location, placement: P
         placement.sha256,
     )
     owners = _owners(releasing, location, placement)
-    if ours in owners:  # looking may have mended our mark: then this is the last look
-        location.delete(placement)
+    # Looking may have mended our mark: then this is the last look.
+    if ours in owners and _delete(releasing, location, tombstone):
         owners = _owners(releasing, location, placement)
     if ours in owners:
         why = "the location took the deletion, and still has it as ours"

@@ -23,6 +23,7 @@ from imagectl.errors import (
 from imagectl.model.catalog import Change, Operation, RecordPlacement, Snapshot, StepVersion
 from imagectl.model.names import ImageName, LocationName
 from imagectl.model.retention import Stage, Staged, Tombstone
+from imagectl.model.signature import plan_name
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.policy.promotion import find_version
 from imagectl.policy.wording import listed
@@ -84,6 +85,16 @@ def taken_down(snapshot: Snapshot) -> tuple[VersionRef, ...]:
         ref
         for ref in sorted(snapshot.stages)
         if snapshot.stage(ref) not in (Stage.ACTIVE, Stage.DELETED)
+    )
+
+
+def taken_by(snapshot: Snapshot, plan: str) -> tuple[VersionRef, ...]:
+    """What the plan of that digest, or of that short name, has taken down last."""
+    name = plan_name(plan)
+    return tuple(
+        ref
+        for ref in sorted(snapshot.stages)
+        if snapshot.stages[ref].reason == name and snapshot.stage(ref) is not Stage.ACTIVE
     )
 
 

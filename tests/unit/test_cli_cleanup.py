@@ -164,6 +164,15 @@ def test_undo_takes_a_whole_plan_back(project: Project, imagectl: Run, clock: Cl
     assert "nothing is on its way down" in imagectl("cleanup", "undo", "--all").stdout
 
 
+def test_undo_of_a_plan_whose_file_is_gone(project: Project, imagectl: Run, clock: Clock) -> None:
+    down(imagectl, clock, 1)
+    Path("plan.json").unlink()
+    name = project.catalog.snapshot().stages[ref(OLD)].reason.removeprefix("plan ")
+    assert name in imagectl("show", OLD).stdout
+    assert imagectl("cleanup", "undo", name).stdout.count("is active again") == 2
+    assert imagectl("cleanup", "undo", name).exit_code == 6
+
+
 def test_undo_of_everything(project: Project, imagectl: Run, clock: Clock) -> None:
     down(imagectl, clock, 2)
     assert imagectl("cleanup", "undo", "--all").stdout.count("is active again") == 2
