@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
@@ -39,6 +40,9 @@ from imagectl.model.version import (
 )
 
 MAX_INTEGER = 2**53 - 1
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""What no database and no UTF-8 can hold."""
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
@@ -179,7 +183,7 @@ class Fields:
     def _storable(self, value: object, key: str) -> str:
         if not isinstance(value, str):
             raise BadEvent(f"{self._where}: {key} is not text")
-        if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in value):
+        if _UNSTORABLE.search(value):
             raise BadEvent(f"{self._where}: {key} holds a character that cannot be stored")
         return value
 

@@ -10,9 +10,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count, groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, and_, delete, insert, or_, select, union
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    union,
+)
 
 from imagectl.adapters.catalog_sql import row_values as values
 from imagectl.adapters.catalog_sql import tables
@@ -164,15 +178,34 @@ def _grouped(
 
 def _rows(connection: Connection, table: Table, scope: Scope | None) -> Iterator[Row[Any]]:
     """The table's rows in *scope*; those of one version or channel are together, in their order."""
-    statement = select(table).order_by(*table.primary_key.columns)
     if scope is None:
-        yield from connection.execute(statement)
+        yield from connection.execute(_selecting(table, ()))
         return
     keys = scope.channels if table is tables.moves else scope.versions
-    # Alternatives, since SQLite 3.40 scans the whole table for (a, b) IN (VALUES ...).
-    one = [and_(*(table.c[name] == value for name, value in key)) for key in keys]
-    for start in range(0, len(one), AT_ONCE):
-        yield from connection.execute(statement.where(or_(*one[start : start + AT_ONCE])))
+    for names, alike in groupby(keys, key=lambda key: tuple(name for name, _ in key)):
+        values = [value for key in alike for _, value in key]
+        at_once = AT_ONCE * len(names)
+        for start in range(0, len(values), at_once):
+            some = values[start : start + at_once]
+            statement = _selecting(table, names, len(some) // len(names))
+            parameters = {f"p{number}": value for number, value in enumerate(some)}
+            yield from connection.execute(statement, parameters)
+
+
+@lru_cache(maxsize=4096)
+def _selecting(table: Table, names: tuple[str, ...], keys: int = 0) -> Select[Any]:
+    """The rows that have one of so many *keys*, which are the parameters ``p0`` and so on; all rows
+    where there is none. Making a statement takes longer than running it, so each is made once.
+
+    Alternatives, since SQLite 3.40 scans the whole table for (a, b) IN (VALUES ...).
+    """
+    statement = select(table).order_by(*table.primary_key.columns)
+    numbers = count()
+    one = [
+        and_(*(table.c[name] == bindparam(f"p{next(numbers)}") for name in names))
+        for _ in range(keys)
+    ]
+    return statement.where(or_(*one)) if one else statement
 
 
 def readable(where: str, read: Callable[..., T], *parts: object) -> T:
