@@ -143,18 +143,22 @@ def test_it_takes_few_requests(place: InVcenter, made: Made) -> None:
     assert place.requests() - before <= 11
 
 
+@pytest.mark.parametrize("mark", [Mark.OBSOLETE, Mark.QUARANTINED])
 def test_marking_shows_in_the_notes_and_leaves_those_of_people(
-    place: InVcenter, made: Made
+    place: InVcenter, made: Made, mark: Mark
 ) -> None:
     placed = put(place, made)
     (machine,) = place.peer.machines(NAME)
     place.peer.change(NAME, annotation=f"ask Eve first\n{machine.annotation}")
-    place.location.mark(placed, Mark.OBSOLETE)
+    place.location.mark(placed, mark)
     (machine,) = place.peer.machines(NAME)
     assert machine.annotation.startswith("ask Eve first\n")
-    assert "imagectl-mark: obsolete" in machine.annotation
-    assert machine.custom["imagectl-mark"] == "obsolete"
+    assert f"imagectl-mark: {mark.value}" in machine.annotation
+    assert machine.custom["imagectl-mark"] == mark.value
     assert place.location.verify(placed, NOW) == placed
+    place.location.mark(placed, Mark.ACTIVE)
+    (machine,) = place.peer.machines(NAME)
+    assert "imagectl-mark: active" in machine.annotation
 
 
 def tagged(place: InVcenter, name: str) -> list[str]:

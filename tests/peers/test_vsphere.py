@@ -591,3 +591,68 @@ def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("it still listens")
+
+
+@pytest.mark.parametrize("state", ["inaccessible", "invalid", "orphaned"])
+def test_a_machine_that_is_lost_shows_no_configuration_and_can_only_be_unregistered(
+    vsphere: VCenter, client: Client, state: str
+) -> None:
+    name = f"lost-{next(_NUMBERS)}"
+    made = datetime(2015, 1, 1, tzinfo=UTC)
+    vsphere.fill(
+        1,
+        name,
+        template=False,
+        annotation="{reference}",
+        custom={"owner": "{reference}"},
+        created=made,
+        power_state="suspended",
+        connection_state=state,
+    )
+    (known,) = vsphere.machines(name)
+    assert (known.annotation, known.power_state) == (known.reference, "suspended")
+    objects, _ = client.read(None, "name", "config.annotation", "config.createDate", "customValue")
+    (read,) = (each for each in objects if each.obj._moId == known.reference)
+    values = {each.name: each.val for each in read.propSet}
+    assert values.keys() == {"name", "customValue"}
+    assert [each.value for each in values["customValue"]] == [known.reference]
+    machine = client.by_reference(known.reference)
+    for method in (machine.Destroy_Task, machine.PowerOnVM_Task, machine.PowerOffVM_Task):
+        with pytest.raises(vim.fault.InvalidState):
+            finish(method())
+    machine.UnregisterVM()
+    assert vsphere.machines(name) == []
+
+
+def test_a_machine_whose_host_is_disconnected_shows_itself_and_nothing_can_be_done(
+    vsphere: VCenter, client: Client
+) -> None:
+    name = f"away-{next(_NUMBERS)}"
+    made = datetime(2015, 1, 1, tzinfo=UTC)
+    vsphere.fill(1, name, template=False, created=made, connection_state="disconnected")
+    (known,) = vsphere.machines(name)
+    objects, _ = client.read(None, "config.createDate")
+    (read,) = (each for each in objects if each.obj._moId == known.reference)
+    assert [each.val for each in read.propSet] == [made]
+    machine = client.by_reference(known.reference)
+    for method in (machine.Destroy_Task, machine.PowerOnVM_Task, machine.UnregisterVM):
+        with pytest.raises(vmodl.fault.HostNotConnected):
+            method()
+    assert vsphere.machines(name) == [known]
+    vsphere.change(name, destroy=True)
+
+
+def test_it_tells_apart_the_calls_that_wait_for_tasks(vsphere: VCenter, client: Client) -> None:
+    name = f"waits-{next(_NUMBERS)}"
+    vsphere.fill(1, name, template=False)
+    before = vsphere.waits()
+    client.read(None, "name")
+    assert vsphere.waits() == before
+    task = client.machine(name).Destroy_Task()
+    query = vmodl.query.PropertyCollector
+    asked = query.FilterSpec(
+        objectSet=[query.ObjectSpec(obj=task)],
+        propSet=[query.PropertySpec(type=vim.Task, pathSet=["info.state"])],
+    )
+    client.content.propertyCollector.RetrievePropertiesEx([asked], query.RetrieveOptions())
+    assert vsphere.waits() == before + 1
