@@ -99,7 +99,8 @@ def planned(
     request = CleanupRequest(scope, releasing.actor, only)
     with _uncollected():
         for attempt in range(ATTEMPTS):
-            # In this order: what is shown or placed before the catalog is read cannot be ahead of it.
+            # In this order: what is shown or placed before the catalog is read cannot be ahead of
+            # it.
             began = releasing.catalog.snapshot(()).generation
             published = _published(cleaning.trees)
             views = _views(releasing, scope.locations, progress)
