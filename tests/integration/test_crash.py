@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -344,13 +344,17 @@ class Bench:
             return self._scenario.parts(project)
 
 
-@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
-def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setenv("IMAGECTL_ACTOR", "tester@crash")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "key.pem"))
-    monkeypatch.setattr(projects, "BUILT", datetime(2026, 1, 1, tzinfo=UTC))
-    return Bench(request.param, tmp_path)
+@pytest.fixture(scope="module", params=SCENARIOS, ids=lambda scenario: scenario.name)
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp(request.param.name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMAGECTL_ACTOR", "tester@crash")
+        patch.setenv("IMAGECTL_KEY", str(folder / "key.pem"))
+        patch.setenv("NO_COLOR", "1")
+        patch.setattr(projects, "BUILT", datetime(2026, 1, 1, tzinfo=UTC))
+        yield Bench(request.param, folder)
 
 
 def check_seen(bench: Bench) -> None:
