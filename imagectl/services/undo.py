@@ -29,7 +29,7 @@ from imagectl.policy.promotion import find_version
 from imagectl.policy.wording import listed
 from imagectl.services.backfill import bring_back
 from imagectl.services.ledger import ATTEMPTS, write_down
-from imagectl.services.ports import ArtifactStore, Location, Mark, Progress
+from imagectl.services.ports import ArtifactStore, Mark, Progress
 from imagectl.services.publish import place
 from imagectl.services.release import PUBLISH, Releasing, catch_up, commit
 
@@ -238,13 +238,14 @@ def undelete(
     here = [each for each in wanted if each.placement.location in releasing.locations]
     elsewhere = {each.placement.location for each in wanted} - set(releasing.locations)
     try:
-        found = tuple(_still_there(releasing, here, progress))
+        found = tuple(_still_there(releasing, snapshot, here, progress))
         _record(releasing, ref, found, reason)
-        back = {each.key for each in releasing.catalog.snapshot((ref.image,)).placed(ref)}
+        back = {each.key for each in found}
         lost = [each.placement for each in here if each.placement.key not in back]
         remade = _have_in_store(releasing, store, ref, lost, scratch, remake, progress)
         where = tuple(dict.fromkeys(each.location for each in lost))
-        put = place(releasing, store, ref, where, progress, only=True).new if where else ()
+        put = place(releasing, store, ref, where, progress, only=True).placements if where else ()
+        _look_again(releasing, found)
     except ImagectlError as error:
         error.hint = error.hint or f"`imagectl cleanup undelete {ref}` goes on where it stopped"
         raise
@@ -279,19 +280,38 @@ def _last_burial(snapshot: Snapshot, ref: VersionRef) -> list[Tombstone]:
 
 
 def _still_there(
-    releasing: Releasing, tombstones: Sequence[Tombstone], progress: Progress | None
+    releasing: Releasing,
+    snapshot: Snapshot,
+    tombstones: Sequence[Tombstone],
+    progress: Progress | None,
 ) -> Iterator[Placement]:
+    """Of what was not seen to go, or was put there again already, what is there."""
     for each in tombstones:
-        if not each.open:
-            continue
         placement = each.placement
+        back = {known.key for known in snapshot.placed(placement.version)}
+        if not each.open and placement.key not in back:
+            continue
         if progress is not None:
             progress.step(f"looking for {placement.version} in {placement.location}")
-        location: Location = releasing.locations[placement.location]
         try:
-            yield location.verify(placement, releasing.clock.now())
+            yield releasing.locations[placement.location].verify(placement, releasing.clock.now())
         except (NotFound, Corrupt):
             continue  # putting it there again says what is in its way
+
+
+def _look_again(releasing: Releasing, found: Sequence[Placement]) -> None:
+    """A cleanup that had read the catalog before this began may have been just about to delete one
+    of them. It stops at the next one; what it still took is put there by the same command."""
+    for each in found:
+        try:
+            releasing.locations[each.location].verify(each, releasing.clock.now())
+        except NotFound as gone:
+            raise Conflict(
+                f"{each.version} has just been deleted from {each.location}",
+                where=each.provider_id,
+                why="a cleanup was still under way",
+                hint=f"`imagectl cleanup undelete {each.version}` again: it goes on",
+            ) from gone
 
 
 def _record(releasing: Releasing, ref: VersionRef, found: Sequence[Placement], reason: str) -> None:

@@ -10,10 +10,10 @@ from support.cleanups import Cleanups, open_cleanups
 from support.examples import ref
 from support.releases import DC1, LOCAL
 
-from imagectl.errors import Failed, ImagectlError, NotFound, Refused
+from imagectl.errors import Conflict, Failed, ImagectlError, NotFound, Refused
 from imagectl.model.names import Sha256
 from imagectl.model.retention import Stage
-from imagectl.model.version import VersionRef
+from imagectl.model.version import Placement, VersionRef
 from imagectl.services.ports import Mark
 from imagectl.services.undo import Undeleted, Unmarked, taken_down, undelete, undo
 from imagectl.testing.locations import MemoryLocation
@@ -201,6 +201,32 @@ def test_a_location_that_the_project_has_no_more_is_told(tmp_path: Path) -> None
     undeleted = bring_back(cleanups, remaking(cleanups))
     assert undeleted.elsewhere == (DC1,)
     assert [each.location for each in undeleted.put] == [LOCAL]
+
+
+def test_a_cleanup_that_still_deletes_meanwhile_is_noticed(
+    three: tuple[Cleanups, MemoryLocation, MemoryLocation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had read the catalog just before, and takes one more."""
+    cleanups, local, dc1 = three
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))
+    cleanups.commit_deleted(ref(OLD))
+    local.delete(there[0])
+    put = local.put
+
+    def deleting_first(*arguments: object) -> Placement:
+        dc1.delete(there[1])
+        return put(*arguments)  # type: ignore[arg-type]  # passed on as they are
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "put", deleting_first)
+        with pytest.raises(Conflict, match="has just been deleted from dc1"):
+            bring_back(cleanups)
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+    bring_back(cleanups)
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
+    for location, placement in ((local, there[0]), (dc1, there[1])):
+        location.verify(placement, cleanups.world.clock.now())
 
 
 def test_undeleted_and_deleted_again_it_comes_back_again(cleanups: Cleanups) -> None:
