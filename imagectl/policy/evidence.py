@@ -285,9 +285,10 @@ class _Seen:
             if owner is None or owner.catalog != catalog_id:
                 self._others.setdefault(each.provider_id, []).append(each)
             else:
-                known = self._ours.setdefault(owner.version, each.provider_id)
-                if known is not each.provider_id:
-                    self._ours[owner.version] = (*_several(known), each.provider_id)
+                known = self._ours.get(owner.version)
+                self._ours[owner.version] = (
+                    each.provider_id if known is None else (*_several(known), each.provider_id)
+                )
 
     @property
     def sight(self) -> Sight:

@@ -315,6 +315,17 @@ def test_one_file_may_be_the_placement_of_several_versions() -> None:
     assert "saw 1 of 2 in local" in doubt(catalog, [only_first, view(CLOUD, ())]).what
 
 
+def test_a_version_may_be_in_a_place_several_times() -> None:
+    """As two formats, or as one file that is both."""
+    twice = (kept(a_ref(1)), kept(a_ref(1)))
+    other = replace(kept(a_ref(1)), provider_id="as another format")
+    version = replace(old(1), placed=(*twice, other), held=("ann",))
+    catalog = stock(shelf(version))
+    assert plan(catalog).sights[1].seen == 3
+    once = view(LOCAL, [found(a_ref(1), each) for each in (twice[0], other)])
+    assert "saw 2 of 3 in local" in doubt(catalog, [once, view(CLOUD, ())]).what
+
+
 def test_every_doubt_is_told() -> None:
     catalog = many(3)
     wrong = replace(catalog, counted=replace(catalog.counted, versions=4, moves=9))
