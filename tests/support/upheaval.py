@@ -32,6 +32,7 @@ from imagectl.model.catalog import (
     apply_change,
 )
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
+from imagectl.model.cleanup import CleanupPlan
 from imagectl.model.event import Event
 from imagectl.model.names import (
     Architecture,
@@ -86,6 +87,14 @@ class Violation(AssertionError):
 
 Interrupt = Callable[[str], None]
 """Called at each call to a port, with its name: something may happen there."""
+
+
+def sign(plan: CleanupPlan, name: str) -> SignedPlan:
+    """As its file would have it; nobody looks at the signature itself. Other names make other
+    plans."""
+    author = Signature(Role.AUTHOR, plan.author, "0" * 64, plan.made, "0" * 128)
+    digest = Sha256(hashlib.sha256(name.encode()).hexdigest())
+    return SignedPlan(plan, oldest_first(plan.entries), digest, (author,))
 
 
 class Time:
@@ -269,7 +278,7 @@ class Life:
         releasing = Releasing(
             WatchedCatalog(self.catalog, self), self.places, (), self.time, actor, self._new_key
         )
-        return Cleaning(releasing, self.store, {}, self.receipts, _undisturbed)
+        return Cleaning(releasing, self.store, {}, self.receipts, undisturbed)
 
     def _new_key(self) -> str:
         self._keys += 1
@@ -579,13 +588,10 @@ class Life:
         locations = self.chance.choice([(), (), (LOCAL,)])
         with planned(cleaning, POLICY, scope_of(releasing, images, locations)) as plan:
             entries = tuple(plan.entries)
-        plan = replace(plan, entries=entries)
         if len(entries) != len({each.version for each in entries}):
             raise Violation("a version is in the plan twice")
         self._keys += 1
-        digest = Sha256(hashlib.sha256(f"{self.seed} {self._keys}".encode()).hexdigest())
-        author = Signature(Role.AUTHOR, releasing.actor, "0" * 64, self.time.now(), "0" * 128)
-        signed = SignedPlan(plan, oldest_first(entries), digest, (author,))
+        signed = sign(replace(plan, entries=entries), f"{self.seed} {self._keys}")
         self._plans = [*self._plans[-2:], signed]
         return signed
 
@@ -645,5 +651,5 @@ class _NothingToDo(Exception):
     """There is nothing of the kind that a deed needs."""
 
 
-def _undisturbed(_: ImageName) -> AbstractContextManager[object]:
+def undisturbed(_: ImageName) -> AbstractContextManager[object]:
     return nullcontext()
