@@ -212,9 +212,15 @@ class Session:
         return list(self._collect(spec))
 
     def read_one(self, ref: Any, paths: Sequence[str]) -> Read:
-        """The named properties of one object."""
-        (one,) = self.read([ref], paths)
-        return one
+        """The named properties of one object. Raises CannotTell where the vCenter says nothing."""
+        found = self.read([ref], paths)
+        if len(found) != 1:
+            raise CannotTell(
+                "the vCenter does not answer what it was asked",
+                where=self.where,
+                why=f"of one object, {ref._moId}, it told {len(found)}",
+            )
+        return found[0]
 
     def under(
         self, container: Any, kind: Any, paths: Sequence[str], *, deep: bool
