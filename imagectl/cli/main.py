@@ -58,6 +58,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "hold": "protect a version from every cleanup",
         "unhold": "take a hold back",
         "lease": "have versions kept for a consumer for a while",
+        "adopt": "take into the catalog what a location has and nobody recorded",
         "cleanup": "take down versions that nobody needs, one stage at a time",
         "janitor": "collect machines and other things that nobody needs any more",
     },

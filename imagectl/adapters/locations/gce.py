@@ -125,6 +125,7 @@ ON_BUCKET = frozenset(
 )
 """What ``probe`` asks for, and docs/how-to/gce.md explains."""
 _ARCHITECTURES = {Architecture.AMD64: "X86_64", Architecture.ARM64: "ARM64"}
+_READ = {word: architecture for architecture, word in _ARCHITECTURES.items()}
 _NAMESPACE = uuid.UUID("6f1f7a0c-6a3b-5e0e-9d5b-2f5a3c1d8e47")
 """Of the ids of our requests."""
 
@@ -358,6 +359,7 @@ class GceLocation:
             size=image.archive_size_bytes or None,
             created=moment(image.creation_timestamp),
             state=image.deprecated.state or image.status,
+            architecture=_READ.get(image.architecture),
         )
 
     def probe(self) -> Credential:

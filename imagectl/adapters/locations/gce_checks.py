@@ -140,6 +140,12 @@ def check_usable(image: Image, owner: Ownership, project: Project) -> None:
             why=error.why,
             hint="who changed its labels is in the project's audit log",
         ) from None
+    check_state(image, project)
+
+
+def check_state(image: Image, project: Project) -> None:
+    """Whether a machine can be made of the image. Raises Corrupt, NotFound, CannotTell."""
+    where = project.where(image)
     if image.status == "DELETING":
         raise NotFound(f"image {image.name} is being deleted", where=where)
     if image.status == "FAILED":

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.locations.calls import pause_before
 from imagectl.adapters.locations.gce_changes import relabel
-from imagectl.adapters.locations.gce_checks import check_owner, check_usable, parse_id, read
+from imagectl.adapters.locations.gce_checks import (
+    check_owner,
+    check_state,
+    check_usable,
+    parse_id,
+    read,
+)
 from imagectl.adapters.locations.gce_labels import from_labels, to_labels
-from imagectl.adapters.locations.gce_project import Project
+from imagectl.adapters.locations.gce_project import Project, Told
 from imagectl.adapters.locations.gce_upload import check_source
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound
 from imagectl.formats.native_v1 import parse_native, write_native
@@ -42,7 +48,7 @@ def description(project: Project, image: Image) -> bytes:
 
 def describe(project: Project, built: str) -> bytes:
     """The description of the image that a builder calls *built*: its name, or a link to it. Raises
-    NotFound."""
+    NotFound, and Corrupt or CannotTell where no machine can be made of it."""
     image = project.image(built.rpartition("/")[2])
     if image is None:
         project.exists()
@@ -51,6 +57,7 @@ def describe(project: Project, built: str) -> bytes:
             where=f"location {project.location}: project {project.id}",
             hint="`gcloud compute images list --no-standard-images` lists them",
         )
+    check_state(image, project)
     return description(project, image)
 
 
@@ -84,7 +91,10 @@ def adopt(
     if description(project, image) != data:
         raise Corrupt(f"image {image.name} is another one than was built", where=native.id)
     if from_labels(image.labels) is None:
-        relabel(project, named.id, lambda labels: {**labels, **to_labels(owner)})
+        try:
+            project.label(image, {**image.labels, **to_labels(owner)})
+        except Told:  # somebody else has labelled it since it was read
+            relabel(project, named.id, lambda labels: {**labels, **to_labels(owner)})
         image = _labelled(project, image, patience)
     check_owner(image, owner, project)
     check_usable(image, owner, project)

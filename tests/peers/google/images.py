@@ -43,8 +43,7 @@ class Images(Operations):
                 **facts,
             },
         )
-        if "labels" in facts:
-            image["labelFingerprint"] = fingerprint(facts["labels"])
+        image["labelFingerprint"] = fingerprint(facts.get("labels", {}))
         return image
 
     def image(self, project: str, name: str) -> Json | None:
