@@ -681,7 +681,10 @@ def test_what_is_lacking_is_named(place: OnGoogle) -> None:
         pytest.raises(Denied) as told,
     ):
         place.location.probe()
-    assert told.value.why == "it lacks storage.objects.delete, storage.objects.list, storage.objects.update"
+    assert (
+        told.value.why
+        == "it lacks storage.objects.delete, storage.objects.list, storage.objects.update"
+    )
 
 
 def test_the_service_that_is_asked_for_permissions_may_be_switched_off(place: OnGoogle) -> None:
