@@ -12,7 +12,6 @@ from typing import BinaryIO, TypeVar
 
 from peers.google.discovery import Json
 
-
 E = TypeVar("E", bound="Effect")
 
 
