@@ -134,9 +134,9 @@ def test_the_way_back_is_as_long_as_the_window_and_leaves_out_what_was_left() ->
         book.built(text)
         book.moved(STABLE, text)
 
-    def back(**changes: VersionId) -> list[int]:
+    def back(once_at: VersionId | None = None) -> list[int]:
         stable = book.channel("debian-ci", STABLE)
-        return [each.serial for each in way_back(stable, rule, **changes)]
+        return [each.serial for each in way_back(stable, rule, once_at=once_at)]
 
     assert back() == [3, 2]
     assert back(once_at=VersionId("20261120", 5)) == [4, 3]
