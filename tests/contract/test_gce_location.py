@@ -24,12 +24,13 @@ from peers.sshd import ssh_server
 from support.examples import NOW, ref
 from support.places import surroundings
 from support.places.gce import BUCKET, PROJECT, OnGoogle
-from support.places.place import LOCAL, artifact_of, ignore
+from support.places.place import LOCAL, artifact_of, filling, ignore
 from support.systems import workspace
 
 from imagectl.adapters import process
 from imagectl.adapters.locations import gce
 from imagectl.adapters.locations.gce_boot import Login
+from imagectl.adapters.locations.gce_labels import to_labels
 from imagectl.adapters.locations.google_account import log_in
 from imagectl.errors import (
     CannotTell,
@@ -532,11 +533,34 @@ def test_an_image_is_adopted_though_a_read_after_it_is_stale(
     place: OnGoogle, tmp_path: Path
 ) -> None:
     made = native(place, tmp_path)
-    # It is read twice before it is labelled.
-    with place.peer.during(Stale(), "compute.images.get", times=3, skip=2) as rule:
+    # It is read once before it is labelled.
+    with place.peer.during(Stale(), "compute.images.get", times=3, skip=1) as rule:
         placed = put(place, made)
     assert rule.hits == 3
     assert place.location.verify(placed, NOW) == placed
+
+
+def test_an_image_that_another_catalog_takes_first_is_theirs(
+    place: OnGoogle, tmp_path: Path
+) -> None:
+    """P2: also in the moment between our look at it and our labels."""
+    made = native(place, tmp_path)
+    path = f"projects/{PROJECT}/global/images/packer-1"
+    theirs = to_labels(
+        replace(filling(1, made[0].sha256), catalog="00000000-0000-4000-8000-00000000000f")
+    )
+
+    def take(call: Call) -> bool:
+        resource = place.peer.compute.resources[path]
+        resource["labels"], resource["labelFingerprint"] = theirs, "theirs"
+        return False
+
+    with (
+        place.peer.during(Wait(0), "compute.images.setLabels", when=take),
+        pytest.raises(Conflict, match="is not ours"),
+    ):
+        put(place, made)
+    assert place.peer.compute.resources[path]["labels"] == theirs
 
 
 def test_what_a_builder_made_and_somebody_deleted_is_an_error(

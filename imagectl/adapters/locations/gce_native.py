@@ -6,6 +6,7 @@ imagectl's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
@@ -91,10 +92,14 @@ def adopt(
     if description(project, image) != data:
         raise Corrupt(f"image {image.name} is another one than was built", where=native.id)
     if from_labels(image.labels) is None:
+
+        def ours(labels: Mapping[str, str]) -> Mapping[str, str]:
+            return labels if from_labels(labels) is not None else {**labels, **to_labels(owner)}
+
         try:
-            project.label(image, {**image.labels, **to_labels(owner)})
-        except Told:  # somebody else has labelled it since it was read
-            relabel(project, named.id, lambda labels: {**labels, **to_labels(owner)})
+            project.label(image, ours(image.labels))
+        except Told:  # it was labelled since it was read, perhaps by another catalog
+            relabel(project, named.id, ours)
         image = _labelled(project, image, patience)
     check_owner(image, owner, project)
     check_usable(image, owner, project)
