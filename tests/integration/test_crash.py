@@ -314,6 +314,8 @@ class Bench:
             assert found == self._after, "acknowledged, and lost"
         elif fault is not Fault.KILL and not self._scenario.all_done:
             assert ended.answer == ""
+        if "SQLITE_IOERR" in ended.told:
+            assert "may have been recorded" in ended.told
         if _SAYS_NOTHING_DONE.search(ended.told):
             assert found == self._before, ended.told
         return found

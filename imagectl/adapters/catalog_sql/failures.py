@@ -93,7 +93,16 @@ def _sqlite(error: sqlite3.Error, where: str) -> ImagectlError:
             return _denied(where, why, "let this user write to the file, or ask its owner")
         case ["IOERR"] if _no_room(Path(where)):
             return _full(where, why)
-        case ["CANTOPEN" | "IOERR" | "PROTOCOL" | "PERM" | "READONLY"]:
+        case ["IOERR"]:
+            # Seen: a change whose fsync failed, and which the next process found in the WAL.
+            return CannotTell(
+                "the catalog's file cannot be read or written",
+                where=where,
+                why=f"{why} ({name})",
+                hint="check the disk; if this was a change, it may have been recorded: "
+                "`imagectl history` tells",
+            )
+        case ["CANTOPEN" | "PROTOCOL" | "PERM" | "READONLY"]:
             return CannotTell(
                 "the catalog's file cannot be read or written",
                 where=where,
