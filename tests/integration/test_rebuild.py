@@ -1,8 +1,8 @@
 """The same bytes again, for real: all the way through Packer, QEMU and Ansible (P9).
 
-How incident A could have ended: the artifacts were deleted, everywhere; the project's definition is
-another one by now; the mirror is gone. The version is made again, to the same sha256, put where
-consumers pull it from, booted, and passes its tests.
+How incident A could have ended: a version was deleted, everywhere; the project's definition is
+another one by now; the mirror is gone. One command makes it again, to the same sha256, and puts it
+back where consumers pull it from; it boots, and passes its tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from peers.registry import PASSWORD, USER, docker_registry
-from support.projects import new_project
+from support.projects import new_project, release
 
 from imagectl.bootstrap import open_project
 from imagectl.model.version import Placement, Version
@@ -96,17 +96,31 @@ def pulled(root: Path, placement: Placement, to: Path) -> str:
     return found
 
 
-def delete_artifacts(root: Path, version: Version) -> None:
-    """From the artifact store and from the location that consumers pull from."""
-    for artifact in version.artifacts:
-        found = [each for each in (root / ".imagectl").rglob(artifact.sha256) if each.is_file()]
-        assert len(found) == 2
-        for path in found:
-            path.unlink()
+def clean_up(root: Path, version: Version) -> None:
+    """Let newer versions come, and cleanups take this one down, until nothing of it is left but
+    what it takes to make it again."""
+    (root / "catalog/channels.yaml").write_text(
+        "channels: {beta: {entry: true, rollback_window: 1}}\n"
+        "retention: {keep_last: 1, min_age: 0s, unused: 0s, grace: 0s, max_share: 100%}\n"
+    )
+    project = open_project(root)
+    try:
+        for number in (1, 2):
+            release(project, f"small@{version.id.day}.{version.id.serial + number}")
+    finally:
+        project.close()
+    plan = str(root / "plan.json")
+    for _ in range(4):
+        imagectl(root, "cleanup", "plan", "--out", plan)
+        imagectl(root, "cleanup", "apply", plan)
+    assert version.tree is not None
+    digests = [*(each.sha256 for each in version.artifacts), version.tree.stored]
+    assert not [path for each in digests for path in (root / ".imagectl").rglob(each)]
 
 
 def make_gone(root: Path) -> None:
-    """Everything that the version came from, but for what imagectl keeps of it."""
+    """Everything that the version came from, but for what imagectl keeps of it; and a newer
+    definition."""
     settings = root / "imagectl.yaml"
     settings.write_text(settings.read_text() + GONE)
     (root / "playbooks/small.yml").write_text("- hosts: nobody\n")
@@ -148,12 +162,11 @@ def test_a_version_that_was_deleted_is_made_again_offline_and_works(
 ) -> None:
     imagectl(root, "build", "small")
     version = only_version(root)
-    delete_artifacts(root, version)
-    make_gone(root)
-    rebuilt = imagectl(root, "rebuild", str(version.ref), "--offline")
-    assert rebuilt["versions"][0]["outcome"] == "same"
-    assert rebuilt["versions"][0]["restored"] == ["qcow2", "gce"]
     imagectl(root, "publish", str(version.ref), "--to", "registry")
+    clean_up(root, version)
+    make_gone(root)
+    back = imagectl(root, "cleanup", "undelete", str(version.ref))
+    assert back["version"] == str(version.ref)
     for placement in placements(root, version):
         artifact = next(each for each in version.artifacts if each.format is placement.format)
         found = pulled(root, placement, tmp_path / "pulled")
@@ -163,6 +176,8 @@ def test_a_version_that_was_deleted_is_made_again_offline_and_works(
                 f"\n  built   {artifact.sha256}\n  rebuilt {found}\n"
             )
         assert found == artifact.sha256
+    shown = imagectl(root, "show", str(version.ref))
+    assert shown["keeping"]["stage"]["stage"] == "active"
     proved = imagectl(root, "test", str(version.ref))
     assert proved["passed"] == 1
     assert [path.name for path in (root / ".imagectl/runs").iterdir()] == []
