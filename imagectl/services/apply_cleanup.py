@@ -35,7 +35,7 @@ from imagectl.services.clear_store import Cleared, can_be_remade, clear_store
 from imagectl.services.deletion import Deleted, delete_buried
 from imagectl.services.judging import Judge
 from imagectl.services.ports import Progress
-from imagectl.services.release import commit
+from imagectl.services.release import PUBLISH, catch_up, commit
 from imagectl.services.undo import Unmarked, remark, show_consumers
 
 ATTEMPTS = 20
@@ -219,6 +219,7 @@ class _Applying:
         self._done: list[Entry] = []
         self._fallen: list[FallenOut] = []
         self._deleted: list[Deleted] = []
+        self._behind: ImagectlError | None = None
         self._judge = Judge(cleaning, policy, signed.name)
 
     def run(
@@ -232,7 +233,10 @@ class _Applying:
         self._fallen.extend(fallen)
         surprise: ImagectlError | None = None
         begun = 0
+        self._catch_up()
         try:
+            if unfinished:
+                self._check_shown()
             self._delete(unfinished)
             self._judge.begin(agreed)
             for step in agreed:
@@ -272,6 +276,7 @@ class _Applying:
         if self._progress is not None:
             self._progress.step(f"{step.version} to {step.to.value}")
         if step.to is Stage.DELETED:
+            self._check_shown()
             self._check_sources(step.version)
         for attempt in range(ATTEMPTS):
             generation, reasons = self._judge.again(step)
@@ -323,6 +328,26 @@ class _Applying:
     def _delete(self, tombstones: Sequence[Tombstone]) -> None:
         for each in delete_buried(self._cleaning.releasing, tombstones, self._progress):
             self._deleted.append(each)
+
+    def _catch_up(self) -> None:
+        """Show consumers what the catalog has before anything is done."""
+        releasing = self._cleaning.releasing
+        try:
+            catch_up(releasing.catalog, releasing.publishers)
+        except ImagectlError as error:
+            self._behind = error
+
+    def _check_shown(self) -> None:
+        """Consumers were shown that it is quarantined, before it is deleted (P6). What this run
+        quarantines itself, it does not delete."""
+        if self._behind is not None:
+            raise Failed(
+                "nothing is deleted: consumers may still be given it, since a published tree is "
+                f"behind the catalog: {self._behind.what}",
+                where=self._behind.where,
+                why=self._behind.why,
+                hint=f"{PUBLISH}, and apply the plan again",
+            ) from self._behind
 
     def _check_sources(self, ref: VersionRef) -> None:
         """What it takes to make the version again has to be here before it is deleted (P5)."""

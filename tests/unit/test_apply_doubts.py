@@ -1,0 +1,88 @@
+"""Applying a cleanup plan while the world is in disorder: what is not done, and told of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.cleanups import CATALOG_ID, Cleanups, open_cleanups
+from support.examples import ref
+from support.releases import LOCAL
+
+from imagectl.errors import Failed
+from imagectl.model.catalog import Snapshot
+from imagectl.model.retention import Stage
+from imagectl.model.signature import SignedPlan
+from imagectl.services.apply_cleanup import Applied
+from imagectl.testing.locations import MemoryLocation
+
+OLD, MIDDLE, NEW = (f"debian-ci@2026111{day}.1" for day in (1, 2, 3))
+
+
+@pytest.fixture
+def place() -> MemoryLocation:
+    return MemoryLocation(LOCAL, catalog=CATALOG_ID)
+
+
+@pytest.fixture
+def cleanups(tmp_path: Path, place: MemoryLocation) -> Cleanups:
+    """Three versions in *local*, the last one of them in beta."""
+    made, _, _ = open_cleanups(tmp_path, place)
+    for text in (OLD, MIDDLE, NEW):
+        made.add(text, LOCAL)
+    made.world.enter(ref(NEW))
+    return made
+
+
+def quarantined(cleanups: Cleanups) -> SignedPlan:
+    """The plan that deletes OLD and MIDDLE."""
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    cleanups.pass_days(1.01)
+    return cleanups.plan()
+
+
+def done(applied: Applied) -> list[str]:
+    return [str(each.version) for each in applied.done]
+
+
+# --- what consumers are shown ---
+
+
+def test_nothing_is_deleted_while_consumers_may_still_be_given_it(
+    cleanups: Cleanups, place: MemoryLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P6: the published tree cannot be written, so nobody was told that it is quarantined."""
+
+    def broken(_: Snapshot) -> None:
+        raise Failed("the tree cannot be written")
+
+    cleanups.pass_days(1.01)
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.OBSOLETE)
+    with monkeypatch.context() as patched:
+        patched.setattr(cleanups.published, "publish", broken)
+        for _ in range(3):
+            cleanups.pass_days(1.01)
+            plan = cleanups.plan()
+            applied = cleanups.apply(plan)
+            assert isinstance(applied.surprise, Failed)
+        assert "nothing is deleted" in applied.surprise.what
+        assert "catalog publish" in applied.surprise.hint
+        assert cleanups.stage(ref(OLD)) is cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
+        assert len(place.view(cleanups.world.clock.now).found) == 3
+    assert done(cleanups.apply(plan)) == [OLD, MIDDLE]
+
+
+def test_a_begun_deletion_waits_for_consumers_too(
+    cleanups: Cleanups, place: MemoryLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Snapshot) -> None:
+        raise Failed("the tree cannot be written")
+
+    quarantined(cleanups)
+    cleanups.commit_deleted(ref(OLD))
+    plan = cleanups.plan()
+    monkeypatch.setattr(cleanups.published, "publish", broken)
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Failed)
+    assert applied.deleted == ()
+    assert len(place.view(cleanups.world.clock.now).found) == 3
