@@ -29,7 +29,7 @@ from imagectl.model.signature import SignedPlan
 from imagectl.model.version import VersionRef
 from imagectl.policy.evidence import SKEW, check_same_sights
 from imagectl.policy.retention import check_signed
-from imagectl.policy.wording import moment
+from imagectl.policy.wording import listed, moment
 from imagectl.services.cleanup import Cleaning, planned
 from imagectl.services.clear_store import Cleared, can_be_remade, clear_store
 from imagectl.services.deletion import Deleted, delete_buried
@@ -161,15 +161,18 @@ def _compare(
     taken before; and those that are not taken any more."""
     wanted = {each.version for each in signed.steps}
     now = {each.version: each for each in fresh.entries if each.version in wanted}
-    agreed, other = [], []
+    agreed, other, placed = [], [], []
     for step in signed.steps:
         found = now.get(step.version)
-        if found is not None and (found.stage, found.to) == (step.stage, step.to):
-            agreed.append(found)
-        else:
+        if found is None or (found.stage, found.to) != (step.stage, step.to):
             other.append(step)
+        elif new := set(found.placed).difference(step.placed):
+            where = listed(sorted({each.location for each in new}))
+            placed.append(FallenOut(step, f"it was placed in {where} since the plan was signed"))
+        else:
+            agreed.append(found)
     snapshot = cleaning.releasing.catalog.snapshot(sorted({each.version.image for each in other}))
-    before, fallen = [], []
+    before, fallen = [], placed
     for step in other:
         if _taken(step, signed, snapshot):
             before.append(step)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.cleanups import CATALOG_ID, Cleanups, open_cleanups
 from support.examples import ref
-from support.releases import LOCAL
+from support.releases import DC1, LOCAL
 
 from imagectl.errors import Failed
 from imagectl.model.catalog import Snapshot
@@ -86,3 +86,18 @@ def test_a_begun_deletion_waits_for_consumers_too(
     assert isinstance(applied.surprise, Failed)
     assert applied.deleted == ()
     assert len(place.view(cleanups.world.clock.now).found) == 3
+
+
+# --- what has changed since the plan was signed ---
+
+
+def test_what_was_published_elsewhere_since_then_stays(cleanups: Cleanups) -> None:
+    """P4: people have signed that it goes from *local*, and nothing about dc1."""
+    plan = quarantined(cleanups)
+    cleanups.world.place(ref(OLD), LOCAL, DC1)
+    applied = cleanups.apply(plan)
+    assert done(applied) == [MIDDLE]
+    assert [each.why for each in applied.fallen_out] == [
+        "it was placed in dc1 since the plan was signed"
+    ]
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
