@@ -10,7 +10,7 @@ back meanwhile, it does not take down again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imagectl.errors import (
@@ -24,6 +24,7 @@ from imagectl.errors import (
 from imagectl.model.catalog import Change, Snapshot, StepVersion
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import CleanupPlan, Entry
+from imagectl.model.names import Format
 from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.signature import SignedPlan
 from imagectl.model.version import VersionRef
@@ -259,7 +260,7 @@ class _Applying:
             surprise = surprise or error
         cleared = Cleared()
         if surprise is None:
-            cleared = self._clear([*before, *self._done])
+            cleared = self._clear()
         return Applied(
             self._signed,
             False,
@@ -353,27 +354,34 @@ class _Applying:
             ) from self._behind
 
     def _check_sources(self, ref: VersionRef) -> None:
-        """What it takes to make the version again has to be here before it is deleted (P5)."""
+        """What it takes to make the version again has to be here before it is deleted; where it
+        cannot be made again, its disks have to be (P5). A disk that only its location ever had is
+        gone then: the page that people sign says so."""
         version = self._cleaning.releasing.catalog.snapshot((ref.image,)).versions[ref]
-        if not can_be_remade(version) or version.origin is None:
-            return  # the store keeps its artifacts then
-        for what, sha256 in (("lock", version.origin.lock), ("sources", version.origin.source)):
+        if can_be_remade(version) and version.origin is not None:
+            needed = [("lock", version.origin.lock), ("sources", version.origin.source)]
+            without = "without them it could not be made again"
+        else:
+            needed = [
+                (f"{each.format.value} disk", each.sha256)
+                for each in version.artifacts
+                if each.format is not Format.NATIVE
+            ]
+            without = "it cannot be made again, so nothing else could bring it back"
+        for what, sha256 in needed:
             try:
                 self._cleaning.store.verify(sha256)
             except ImagectlError as problem:
                 raise Failed(
                     f"{ref} is not deleted: its {what} cannot be read from the artifact store",
                     where=str(ref),
-                    why=f"{problem.what}; without them it could not be made again",
+                    why=f"{problem.what}; {without}",
                     hint="bring the store back from a backup, or hold the version: "
                     f"`imagectl hold {ref} --reason TEXT`",
                 ) from problem
 
-    def _clear(self, stepped: Collection[Entry]) -> Cleared:
-        images = {each.version.image for each in stepped if each.to is Stage.DELETED}
-        images |= {each.tombstone.placement.version.image for each in self._deleted}
-        if not images:
-            return Cleared()
+    def _clear(self) -> Cleared:
+        """Also of what earlier cleanups have deleted, and had to leave in the store."""
         if self._progress is not None:
             self._progress.step("clearing the artifact store")
-        return clear_store(self._cleaning, images)
+        return clear_store(self._cleaning, self._signed.plan.scope.images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.cleanups import CATALOG_ID, Cleanups, open_cleanups
+from support.cleanups import CATALOG_ID, Cleanups, digest_of, open_cleanups
 from support.examples import ref
 from support.releases import DC1, LOCAL
 
@@ -56,19 +56,19 @@ def test_nothing_is_deleted_while_consumers_may_still_be_given_it(
     def broken(_: Snapshot) -> None:
         raise Failed("the tree cannot be written")
 
-    cleanups.pass_days(1.01)
     cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.OBSOLETE)
     with monkeypatch.context() as patched:
         patched.setattr(cleanups.published, "publish", broken)
-        for _ in range(3):
-            cleanups.pass_days(1.01)
-            plan = cleanups.plan()
-            applied = cleanups.apply(plan)
-            assert isinstance(applied.surprise, Failed)
-        assert "nothing is deleted" in applied.surprise.what
-        assert "catalog publish" in applied.surprise.hint
-        assert cleanups.stage(ref(OLD)) is cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
-        assert len(place.view(cleanups.world.clock.now).found) == 3
+        cleanups.pass_days(1.01)
+        cleanups.apply(cleanups.plan())
+        cleanups.pass_days(1.01)
+        plan = cleanups.plan()
+        applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Failed)
+    assert "nothing is deleted" in applied.surprise.what
+    assert "catalog publish" in applied.surprise.hint
+    assert cleanups.stage(ref(OLD)) is cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
+    assert len(place.view(cleanups.world.clock.now).found) == 3
     assert done(cleanups.apply(plan)) == [OLD, MIDDLE]
 
 
@@ -101,3 +101,24 @@ def test_what_was_published_elsewhere_since_then_stays(cleanups: Cleanups) -> No
         "it was placed in dc1 since the plan was signed"
     ]
     assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+# --- the last copy ---
+
+
+def test_the_last_copy_of_what_cannot_be_made_again_is_not_deleted(tmp_path: Path) -> None:
+    """P5: it was built on another machine, or the store was lost."""
+    cleanups, place, _ = open_cleanups(tmp_path)
+    cleanups.add(OLD, LOCAL, remakeable=False)
+    cleanups.add(NEW, LOCAL)
+    cleanups.world.enter(ref(NEW))
+    cleanups.bring_down(ref(OLD), to=Stage.QUARANTINED)
+    cleanups.pass_days(1.01)
+    disk = digest_of(f"disk of {OLD}")
+    cleanups.stored.remove(disk)
+    applied = cleanups.apply(cleanups.plan())
+    assert isinstance(applied.surprise, Failed)
+    assert "its qcow2 disk cannot be read" in applied.surprise.what
+    assert f"imagectl hold {OLD}" in applied.surprise.hint
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+    assert place.held(f"memory-{disk}") is not None
