@@ -2,8 +2,9 @@
 
 ::
 
-    catalog.json                                    the entry: catalog, generation, and by image the
-                                                    digests of the documents below
+    catalog.json                                    the entry: catalog, generation, the hash of the
+                                                    event that made it, and by image the digests of
+                                                    the documents below
     images/IMAGE/DIGEST.index.json                  every published version: its document's digest
     images/IMAGE/channels/DIGEST.CHANNEL.json       what the channel points to, since when, why
     versions/sha256/AB/ABCD....json                 one version: what it is and where to get it
@@ -163,6 +164,8 @@ def render(snapshot: Snapshot) -> Tree:
         "generation": snapshot.generation,
         "images": images,
     }
+    if snapshot.event is not None:
+        entry["event"] = snapshot.event
     return Tree(_encoded(entry), documents)
 
 
@@ -307,7 +310,13 @@ def parse_entry(data: bytes, where: str) -> PublishedCatalog:
                 for channel, digest in documents["channels"].items()
             }
             images[image] = PublishedImage(image, parse_sha256(documents["index"]), channels)
-        return PublishedCatalog(_text(content["catalog"]), _number(content["generation"]), images)
+        event = content.get("event")
+        return PublishedCatalog(
+            _text(content["catalog"]),
+            _number(content["generation"]),
+            images,
+            None if event is None else parse_sha256(_text(event)),
+        )
 
     return _parsed(data, where, build)
 

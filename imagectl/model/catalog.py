@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from imagectl.errors import ImpossibleChange
 from imagectl.model.channel import Channel, Move, MoveKind
-from imagectl.model.names import ChannelName, ImageName, VersionId
+from imagectl.model.names import ChannelName, ImageName, Sha256, VersionId
 from imagectl.model.retention import (
     Hold,
     Lease,
@@ -43,6 +43,8 @@ class Snapshot:
     """Of consumers, those that are over too until somebody ends them: only time tells."""
     revoked: Mapping[VersionRef, Revocation] = field(default_factory=dict)
     tombstones: Mapping[VersionRef, tuple[Tombstone, ...]] = field(default_factory=dict)
+    event: Sha256 | None = field(default=None, compare=False)
+    """The hash of the event that made this generation; None where no catalog has committed it."""
 
     @property
     def images(self) -> tuple[ImageName, ...]:
@@ -314,6 +316,7 @@ class _Draft:
         return Snapshot(
             catalog_id,
             generation,
+            event=None,
             **{name: MappingProxyType(getattr(self, name)) for name in _PARTS},
         )
 

@@ -36,11 +36,16 @@ class PublishedImage:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCatalog:
-    """The entry document: which catalog at which generation, and its images."""
+    """The entry document: which catalog at which generation, and its images.
+
+    ``event`` is the hash of the event that made the generation; None where the tree was written by
+    an imagectl that did not say so.
+    """
 
     catalog_id: str
     generation: int
     images: Mapping[ImageName, PublishedImage]
+    event: Sha256 | None = None
 
 
 class Warned(enum.Enum):

@@ -67,9 +67,11 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """The catalog as cleanups read it. ``shelves`` gives them anew each time, sorted by image."""
+    """The catalog as cleanups read it. ``shelves`` gives them anew each time, sorted by image;
+    ``event`` the hash of the event that made a generation, None where there is no such event."""
 
     catalog_id: str
     generation: int
     counted: Counted
     shelves: Callable[[], Iterator[Shelf]]
+    event: Callable[[int], Sha256 | None]

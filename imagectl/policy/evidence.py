@@ -69,7 +69,8 @@ def insist(doubts: Sequence[Doubt]) -> None:
 
 def check_published(stock: Stock, published: Mapping[str, PublishedCatalog]) -> Iterator[Doubt]:
     """What published trees, by where they are, say against the catalog: that it is another one, or
-    an older copy. Trees in which nothing is published yet say nothing."""
+    an older copy, also one that has moved on since by changes of its own. Trees in which nothing is
+    published yet say nothing."""
     for where, tree in published.items():
         if tree.catalog_id != stock.catalog_id:
             yield Doubt(
@@ -84,6 +85,15 @@ def check_published(stock: Stock, published: Mapping[str, PublishedCatalog]) -> 
                 where,
                 f"published is generation {tree.generation}, and this is {stock.generation}: "
                 "it may be a backup that was brought back",
+                OLDER_COPY,
+            )
+        elif tree.event is not None and tree.event != (known := stock.event(tree.generation)):
+            yield Doubt(
+                "the catalog is not the one that was published: it went another way",
+                where,
+                f"published is generation {tree.generation} as event {tree.event[:12]}, and here "
+                f"it is {known[:12] if known else 'not known'}: it may be a backup that was "
+                "brought back, and has moved on",
                 OLDER_COPY,
             )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from imagectl.errors import Conflict
 from imagectl.formats.events import event_hash, make_event
 from imagectl.model.catalog import Change, Snapshot, apply_change, fold
 from imagectl.model.event import GENESIS, Event
-from imagectl.model.names import ImageName
+from imagectl.model.names import ImageName, Sha256
 from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Stock
 from imagectl.model.version import Version
 from imagectl.services.ports import Committed
@@ -43,7 +44,7 @@ class MemoryCatalog:
                 )
             previous = self._events[-1].hash if self._events else GENESIS
             event = make_event(self._now.generation + 1, change, previous)
-            self._now = apply_change(self._now, change)
+            self._now = replace(apply_change(self._now, change), event=event.hash)
             self._events.append(event)
             return Committed(event.generation, replayed=False)
 
@@ -52,14 +53,20 @@ class MemoryCatalog:
 
     @contextlib.contextmanager
     def stock(self, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
-        now = self.snapshot(images)
+        now, events = self.snapshot(images), tuple(self._events)
         counted = Counted(
             versions=len(now.versions),
             placements=sum(map(len, now.placements.values())),
             moves=sum(len(each.moves) for each in now.channels.values()),
             events=now.generation,
         )
-        yield Stock(now.catalog_id, now.generation, counted, lambda: _shelves(now))
+        yield Stock(
+            now.catalog_id,
+            now.generation,
+            counted,
+            lambda: _shelves(now),
+            lambda generation: _hash(events, generation),
+        )
 
     def verify(self) -> tuple[str, ...]:
         with self._lock:
@@ -77,6 +84,10 @@ class MemoryCatalog:
         if not findings and now != fold(now.catalog_id, (event.change for event in events)):
             findings.append("catalog: it is not what its events make")
         return tuple(findings)
+
+
+def _hash(events: Sequence[Event], generation: int) -> Sha256 | None:
+    return next((each.hash for each in events if each.generation == generation), None)
 
 
 def _shelves(now: Snapshot) -> Iterator[Shelf]:

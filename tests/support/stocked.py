@@ -14,6 +14,7 @@ from imagectl.model.names import (
     Format,
     ImageName,
     LocationName,
+    Sha256,
     VersionId,
 )
 from imagectl.model.published import PublishedCatalog
@@ -118,7 +119,12 @@ def stock(*shelves: Shelf, catalog: str = CATALOG, generation: int = 1000) -> St
         sum(len(each.moves) for one in shelves for each in one.channels.values()),
         generation,
     )
-    return Stock(catalog, generation, counted, lambda: iter(shelves))
+    return Stock(catalog, generation, counted, lambda: iter(shelves), event_of)
+
+
+def event_of(generation: int) -> Sha256:
+    """The hash of that event of the catalog's."""
+    return Sha256(f"{generation:064x}")
 
 
 def found(ref: VersionRef, there: Kept, catalog: str = CATALOG) -> Found:

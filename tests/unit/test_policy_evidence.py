@@ -18,6 +18,7 @@ from support.stocked import (
     LOCAL,
     a_ref,
     channel,
+    event_of,
     found,
     kept,
     old,
@@ -146,6 +147,16 @@ def test_what_was_published_later_is_a_doubt() -> None:
     assert plan(many(3), published=tree(CATALOG, 1000)).entries
     error = doubt(many(3), published=tree(CATALOG, 1001))
     assert error.what == "the catalog is older than what was published from it; nothing was done"
+
+
+def test_a_catalog_that_went_another_way_since_it_was_published_is_a_doubt() -> None:
+    """A backup that was brought back, and has moved on as far as what came after it."""
+    known = PublishedCatalog(CATALOG, 17, {}, event_of(17))
+    assert plan(many(3), published={PUBLIC: known}).entries
+    error = doubt(many(3), published={PUBLIC: replace(known, event=event_of(7))})
+    assert error.where == PUBLIC
+    assert error.what.startswith("the catalog is not the one that was published")
+    assert "published is generation 17" in error.why
 
 
 def test_a_view_with_gaps_is_a_doubt() -> None:

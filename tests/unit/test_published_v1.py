@@ -107,6 +107,18 @@ def published(snapshot: Snapshot, text: str) -> tuple[Sha256, PublishedVersion]:
     return document, tree.version(document)
 
 
+def test_the_entry_names_the_event_that_made_it_and_need_not() -> None:
+    snapshot = released().snapshot
+    event = Sha256("e" * 64)
+    before, after = render(snapshot), render(replace(snapshot, event=event))
+    assert reader(before).catalog().event is None
+    assert reader(after).catalog() == replace(reader(before).catalog(), event=event)
+    assert after.documents == before.documents
+    named = json.loads(after.entry)
+    del named["event"]
+    assert named == json.loads(before.entry)
+
+
 def test_how_a_version_was_made_is_published() -> None:
     book = released()
     one = locked(ONE, Reproducible.NO, "path /etc/x differs")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -143,7 +143,11 @@ class SqlCatalog:
                 except rows.Unreadable as error:
                     self._unreadable(str(error))
             yield Stock(
-                head.catalog, head.generation, counted, lambda: self._shelves(connection, images)
+                head.catalog,
+                head.generation,
+                counted,
+                lambda: self._shelves(connection, images),
+                lambda generation: self._hash(connection, generation),
             )
 
     def _shelves(
@@ -154,6 +158,13 @@ class SqlCatalog:
                 yield from stock.shelves(connection, images)
             except rows.Unreadable as error:
                 self._unreadable(str(error))
+
+    def _hash(self, connection: Connection, generation: int) -> Sha256 | None:
+        with explained(self.where):
+            found = connection.scalar(
+                select(tables.events.c.hash).where(tables.events.c.generation == generation)
+            )
+        return None if found is None else Sha256(found)
 
     @property
     def resources(self) -> SqlResources:
@@ -177,9 +188,10 @@ class SqlCatalog:
 
     def _read(self, connection: Connection, head: Head, scope: rows.Scope | None) -> Snapshot:
         try:
-            return rows.read(connection, head.catalog, head.generation, scope)
+            read = rows.read(connection, head.catalog, head.generation, scope)
         except rows.Unreadable as error:
             self._unreadable(str(error))
+        return replace(read, event=head.hash if head.generation else None)
 
     def _page(self, after: int) -> list[Event]:
         with explained(self.where), self._database.reading.begin() as connection:

@@ -136,7 +136,12 @@ def read(
     for ref in sorted({*artifacts, *locations, *strays}):
         raise Unreadable(f"version {ref}: it has parts, but is not recorded itself")
     return Snapshot(
-        catalog_id, generation, versions, channels=_channels(connection, scope), **parts
+        catalog_id,
+        generation,
+        versions,
+        channels=_channels(connection, scope),
+        event=None,
+        **parts,
     )
 
 
