@@ -211,7 +211,7 @@ def plan(
         if out is None:
             invocation.out.say("next: the same with --out FILE, which can be applied")
         else:
-            invocation.out.say(f"next: imagectl cleanup apply {out}")
+            _say_next(invocation, page, out)
 
 
 @command.command(
@@ -310,7 +310,9 @@ def approve(invocation: Invocation, plan: Path) -> None:
         pass
     page = _page(project, signed.plan, signed.steps, tally, plan, signed)
     invocation.out.answer(page.document(), page.lines(verbose=invocation.verbose))
-    invocation.out.say(f"signed as {actor()}; next: imagectl cleanup apply {plan}")
+    names = {each.key: each.name for each in project.policy.retention.approvers}
+    invocation.out.say(f"signed as {names[key.public]}")
+    _say_next(invocation, page, plan)
 
 
 @command.command(
@@ -472,6 +474,19 @@ def _key() -> PersonKey:
     return open_key(key_file(os.environ))
 
 
+def _say_next(invocation: Invocation, page: Page, file: Path) -> None:
+    """What to do with the plan, which may not be the author's to do."""
+    if page.never:
+        from imagectl.policy.retention import ANEW
+
+        invocation.out.warn(f"this plan can never be applied: {page.never}")
+        invocation.out.say(f"next: {ANEW}")
+    elif page.lacking:
+        invocation.out.say(f"next: imagectl cleanup approve {file}, by another approver")
+    else:
+        invocation.out.say(f"next: imagectl cleanup apply {file}")
+
+
 def _page(
     project: Project,
     plan: CleanupPlan,
@@ -480,8 +495,10 @@ def _page(
     file: Path | None,
     signed: SignedPlan | None,
 ) -> Page:
+    from imagectl.policy.retention import stranger
     from imagectl.services.clear_store import final_ones
 
+    author = signed.author if signed else None
     return Page(
         plan,
         steps,
@@ -491,6 +508,7 @@ def _page(
         signed.digest if signed else None,
         tuple(each.by for each in signed.approvals) if signed else (),
         final_ones(project.catalog, steps),
+        stranger(project.policy.retention, author.key) if author else "",
     )
 
 

@@ -201,7 +201,7 @@ class Page:
     """What there is to say of a plan.
 
     ``file`` is where it is, None where it was only shown. ``final`` says of versions why they could
-    not be made again.
+    not be made again; ``never`` why nobody's approval makes this plan count, if so.
     """
 
     plan: CleanupPlan
@@ -212,6 +212,12 @@ class Page:
     digest: str | None
     approved_by: tuple[str, ...]
     final: Mapping[VersionRef, str]
+    never: str = ""
+
+    @property
+    def lacking(self) -> int:
+        """How many approvals are still asked for, of a plan that is in a file."""
+        return max(0, self.policy.approvals - len(self.approved_by)) if self.file else 0
 
     def document(self) -> PlanDocument:
         plan, tally = self.plan, self.tally
@@ -404,11 +410,12 @@ class Page:
         yield f"  what is not deleted:  imagectl cleanup undo {file}"
         yield "  what is deleted:      imagectl cleanup undelete IMAGE@VERSION"
         yield "  to keep one for good: imagectl hold IMAGE@VERSION --reason TEXT"
-        asked = self.policy.approvals
-        missing = asked - len(self.approved_by)
-        if self.file and missing > 0:
+        if self.never:
+            yield ""
+            yield f"CAN NEVER BE APPLIED: {self.never}"
+        elif self.lacking:
             yield (
-                f"{counted(missing, 'approval')} by others still asked for: "
+                f"{counted(self.lacking, 'approval')} by others still asked for: "
                 f"imagectl cleanup approve {file}"
             )
 

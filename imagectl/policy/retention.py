@@ -142,6 +142,24 @@ def cap(policy: RetentionPolicy, versions: int) -> int:
     return min(policy.max_count, max(1, floor(policy.max_share * versions)))
 
 
+def stranger(policy: RetentionPolicy, author: str) -> str:
+    """Why a plan by that key can never be applied, whoever approves it; empty where it can."""
+    names = {each.key: each.name for each in policy.approvers}
+    if policy.approvers and author not in names:
+        return (
+            f"its author's key {author[:16]}... is not among the approvers of channels.yaml: "
+            f"{listed(sorted(names.values()))}"
+        )
+    return ""
+
+
+ANEW = (
+    "an approver has to make the plan: `imagectl cleanup plan --out PLAN`, by one of them; "
+    "`imagectl cleanup key` shows which key is yours"
+)
+"""The way out where the author is a stranger."""
+
+
 def check_signed(policy: RetentionPolicy, author: str, others: Collection[str]) -> None:
     """Whether enough people stand behind a plan. *author* and *others* are the public keys, as
     ``Approver`` has them, of signatures that have been verified.
@@ -150,12 +168,8 @@ def check_signed(policy: RetentionPolicy, author: str, others: Collection[str]) 
     beside the author. One person with two keys is one person.
     """
     names = {each.key: each.name for each in policy.approvers}
-    reasons = []
-    if policy.approvers and author not in names:
-        reasons.append(
-            f"its author's key {author[:16]}... is not among the approvers of channels.yaml: "
-            f"{listed(sorted(names.values()))}"
-        )
+    alone = stranger(policy, author)
+    reasons = [alone] if alone else []
     approved = {names[key] for key in others if key in names} - {names.get(author)}
     if len(approved) < policy.approvals:
         reasons.append(
@@ -166,5 +180,5 @@ def check_signed(policy: RetentionPolicy, author: str, others: Collection[str]) 
         raise Refused(
             "the plan is not signed by enough people",
             reasons=reasons,
-            hint="`imagectl cleanup approve PLAN`, by another one of the approvers",
+            hint=ANEW if alone else "`imagectl cleanup approve PLAN`, by another approver",
         )

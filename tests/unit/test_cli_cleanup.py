@@ -296,6 +296,39 @@ def test_approvals(
     assert stage(project, OLD) is Stage.DEPRECATED
 
 
+def test_a_plan_by_nobody_of_the_approvers_is_said_to_be_in_vain(
+    project: Project, imagectl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {}
+    for name in ("ana", "ben"):
+        monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / f"{name}.pem"))
+        keys[name] = imagectl("cleanup", "key").stdout.strip()
+    approvers = f"approvals: 1, approvers: {{ana: {keys['ana']}, ben: {keys['ben']}}}"
+    (project.root / "catalog/channels.yaml").write_text(
+        POLICY.replace("max_share: 90%", f"max_share: 90%, {approvers}")
+    )
+    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "carol.pem"))
+    planned = imagectl("cleanup", "plan", "--out", "plan.json")
+    assert "CAN NEVER BE APPLIED" in planned.stdout
+    assert "an approver has to make the plan" in planned.stderr
+    assert "cleanup approve" not in planned.stdout
+    assert "cleanup apply" not in planned.stderr
+    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "ana.pem"))
+    before = Path("plan.json").read_bytes()
+    for verb in ("approve", "apply"):
+        refused = imagectl("cleanup", verb, "plan.json")
+        assert refused.exit_code == 3
+        assert "an approver has to make the plan" in refused.stderr
+        assert "cleanup approve" not in refused.stderr
+    assert Path("plan.json").read_bytes() == before
+    planned = imagectl("cleanup", "plan", "--out", "plan.json")
+    assert "next: imagectl cleanup approve plan.json" in planned.stderr
+    monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "ben.pem"))
+    approved = imagectl("cleanup", "approve", "plan.json")
+    assert "signed as ben" in approved.stderr
+    assert "next: imagectl cleanup apply plan.json" in approved.stderr
+
+
 def test_unknown_names(project: Project, imagectl: Run) -> None:
     assert imagectl("cleanup", "plan", "--location", "nowhere").exit_code == 6
     assert imagectl("cleanup", "plan", "--image", "nothing").exit_code == 6
