@@ -38,6 +38,10 @@ OLDER_COPY = (
     "bring back the newest copy of the catalog, or let `imagectl adopt` record again what no copy "
     "has"
 )
+ANOTHER_CATALOG = (
+    "bring back a backup of the catalog, or mend `catalog.url` in imagectl.yaml. To begin anew, "
+    "build: what is there stays another catalog's, and is never touched"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +271,7 @@ class Evidence:
                         f"{counted(count, 'thing')} that a catalog knows",
                         seen.sight.scope,
                         "it may be the wrong catalog, or a new one in place of a lost one",
-                        OLDER_COPY,
+                        ANOTHER_CATALOG,
                     )
 
 

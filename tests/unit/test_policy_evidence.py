@@ -123,6 +123,9 @@ def test_an_empty_catalog_beside_things_of_any_catalog_is_a_doubt() -> None:
     things = [found(a_ref(1), kept(a_ref(1), CLOUD), OTHER)]
     error = doubt(stock(), [view(LOCAL, ()), view(CLOUD, things)])
     assert "the catalog is empty, and gce-prod has 1 thing that a catalog knows" in error.what
+    assert "backup" in error.hint
+    assert "catalog.url" in error.hint
+    assert "adopt" not in error.hint, "it leaves things of another catalog"
 
 
 def test_an_empty_catalog_in_an_empty_world_has_nothing_to_do() -> None:
