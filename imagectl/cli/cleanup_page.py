@@ -89,7 +89,7 @@ class StepDocument(TypedDict):
     placed: Annotated[list[PlacedDocument], "where it is"]
     missing: Annotated[list[PlacedDocument], "where the catalog has it, and it was not seen"]
     deleted_earliest: Annotated[str, "when further plans could delete it at the earliest"]
-    final: Annotated[str, "why it could not be made again once deleted; empty where it could"]
+    final: Annotated[str, "why it is not proven that it can be made again; empty where it is"]
 
 
 class SightDocument(TypedDict):
@@ -365,7 +365,7 @@ class Page:
                 if any(each.to is stage for each in self.steps):
                     yield f"  {stage.value}: {STAGES[stage]}"
             for ref, why in self.final.items():
-                yield f"  {ref} could NOT be made again: {why}"
+                yield f"  {ref} is NOT proven to come out the same when it is made again: {why}"
         for each in plan.unfinished[:SHOWN]:
             at = each.placement
             yield (

@@ -2,13 +2,14 @@
 
 Promises: nothing goes that any version needs that is not deleted, be it as an artifact or as the
 tree of a version or of its parent; nor what a deleted version could not be made again from: its
-lock, its sources, its documents and reports stay for ever, and of a version that cannot be made
-again, everything does (P5).
+lock, its sources, its documents and reports stay for ever, and of a version that is not proven to
+come out the same when it is made again, everything does (P5).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from imagectl.errors import Conflict, NotFound
@@ -16,7 +17,7 @@ from imagectl.model.catalog import Snapshot
 from imagectl.model.cleanup import Entry
 from imagectl.model.names import Format, ImageName, Sha256
 from imagectl.model.retention import Stage
-from imagectl.model.version import Version, VersionRef
+from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.services.cleanup import Cleaning
 from imagectl.services.ports import Catalog
 
@@ -32,66 +33,113 @@ class Cleared:
     spared: Mapping[ImageName, str] | None = None
 
 
-def clear_store(cleaning: Cleaning, images: Collection[ImageName]) -> Cleared:
-    """Remove from the store what nothing but deleted versions of these *images* needed.
+def clear_store(cleaning: Cleaning, images: Collection[ImageName] = ()) -> Cleared:
+    """Remove from the store what nothing but deleted versions of *images* needed; of all images
+    where none are named.
 
-    Where a build is running, or the catalog does not come to rest, it stays until the next time.
+    Where a build is running, or the catalog does not come to rest, it stays until the next time:
+    what an earlier cleanup had to leave goes too.
     """
     removed: list[Sha256] = []
     spared: dict[ImageName, str] = {}
-    for image in sorted(set(images)):
-        try:
-            with cleaning.undisturbed(image):
-                removed += _clear(cleaning, image)
-        except Conflict as busy:
-            spared[image] = busy.what
+    with ExitStack() as undisturbed:
+        quiet = set()
+        for image in _with_leftovers(cleaning, images):
+            try:
+                undisturbed.enter_context(cleaning.undisturbed(image))
+            except Conflict as busy:
+                spared[image] = busy.what
+            else:
+                quiet.add(image)
+        if quiet:
+            try:
+                removed += _clear(cleaning, quiet)
+            except Conflict as busy:
+                spared |= dict.fromkeys(sorted(quiet), busy.what)
     return Cleared(tuple(removed), spared)
 
 
-def _clear(cleaning: Cleaning, image: ImageName) -> Iterator[Sha256]:
-    for sha256 in sorted(_unneeded(cleaning, image)):
-        try:
-            cleaning.store.path(sha256)
-        except NotFound:
-            continue
-        cleaning.store.remove(sha256)
-        yield sha256
+def _with_leftovers(cleaning: Cleaning, images: Collection[ImageName]) -> list[ImageName]:
+    """The images of which the store may have more than it needs."""
+    catalog = cleaning.releasing.catalog
+    with catalog.stock() as stock:
+        candidates = [
+            shelf.image
+            for shelf in stock.shelves()
+            if (not images or shelf.image in images)
+            and any(each.stage is Stage.DELETED for each in shelf.versions)
+        ]
+    found = []
+    for image in candidates:
+        snapshot = catalog.snapshot((image,))
+        free = {
+            sha256
+            for version in snapshot.versions.values()
+            if may_go(version, snapshot)
+            for sha256 in _bulk(version)
+        }
+        if any(_is_stored(cleaning, each) for each in free):
+            found.append(image)
+    return found
 
 
-def _unneeded(cleaning: Cleaning, image: ImageName) -> set[Sha256]:
-    """The digests that only deleted versions of *image* needed, at one generation of the catalog.
+def _is_stored(cleaning: Cleaning, sha256: Sha256) -> bool:
+    try:
+        cleaning.store.path(sha256)
+    except NotFound:
+        return False
+    return True
+
+
+def _clear(cleaning: Cleaning, images: Collection[ImageName]) -> Iterator[Sha256]:
+    """Raises Conflict where the catalog does not come to rest; what was given until then is
+    removed."""
+    for _ in range(ATTEMPTS):
+        generation, unneeded = _unneeded(cleaning, images)
+        for sha256 in sorted(unneeded):
+            if not _is_stored(cleaning, sha256):
+                continue
+            if cleaning.releasing.catalog.snapshot(()).generation != generation:
+                break  # somebody may need it by now
+            cleaning.store.remove(sha256)
+            yield sha256
+        else:
+            return
+    raise Conflict("the catalog kept changing while it was read")
+
+
+def _unneeded(cleaning: Cleaning, clearing: Collection[ImageName]) -> tuple[int, set[Sha256]]:
+    """The digests that only deleted versions of the images *clearing* needed, and at which
+    generation of the catalog.
 
     One image after the other is looked at: there may be a million versions.
     """
     catalog = cleaning.releasing.catalog
-    for _ in range(ATTEMPTS):
-        with catalog.stock() as stock:
-            generation, images = stock.generation, [each.image for each in stock.shelves()]
-        free: set[Sha256] = set()
-        needed: set[Sha256] = set()
-        parents: set[VersionRef] = set()
-        trees: dict[VersionRef, Sha256] = {}
-        for each in images:
-            snapshot = catalog.snapshot((each,))
-            for version in snapshot.versions.values():
-                needed.update(_evidence(version))
-                if not may_go(version, snapshot):
-                    needed.update(_bulk(version))
-                elif each == image:
-                    free.update(_bulk(version))
-                    if version.tree is not None:
-                        trees[version.ref] = version.tree.stored
-                if version.parent is not None and snapshot.stage(version.ref) is not Stage.DELETED:
-                    parents.add(version.parent)
-        needed.update(tree for ref, tree in trees.items() if ref in parents)
-        if catalog.snapshot(()).generation == generation:
-            return free - needed
-    raise Conflict("the catalog kept changing while it was read")
+    with catalog.stock() as stock:
+        generation, images = stock.generation, [each.image for each in stock.shelves()]
+    free: set[Sha256] = set()
+    needed: set[Sha256] = set()
+    parents: set[VersionRef] = set()
+    trees: dict[VersionRef, Sha256] = {}
+    for image in images:
+        snapshot = catalog.snapshot((image,))
+        for version in snapshot.versions.values():
+            needed.update(_evidence(version))
+            if not may_go(version, snapshot):
+                needed.update(_bulk(version))
+            elif image in clearing:
+                free.update(_bulk(version))
+                if version.tree is not None:
+                    trees[version.ref] = version.tree.stored
+            if version.parent is not None and snapshot.stage(version.ref) is not Stage.DELETED:
+                parents.add(version.parent)
+    needed.update(tree for ref, tree in trees.items() if ref in parents)
+    return generation, free - needed
 
 
 def may_go(version: Version, snapshot: Snapshot) -> bool:
-    """Whether what is big of a version may go: it is deleted, and nowhere any more, and can be made
-    again from what stays."""
+    """Whether what is big of a version may go: it is deleted, and nowhere any more, and is proven
+    to come out the same when it is made again from what stays."""
     return (
         snapshot.stage(version.ref) is Stage.DELETED
         and not any(each.open for each in snapshot.buried(version.ref))
@@ -100,25 +148,43 @@ def may_go(version: Version, snapshot: Snapshot) -> bool:
 
 
 def can_be_remade(version: Version) -> bool:
-    """Whether its bytes can be made again from what is kept of it (P9)."""
-    return version.tree is not None and version.origin is not None
+    """Whether its bytes are proven to be made again from what is kept of it (P9)."""
+    return (
+        version.tree is not None
+        and version.origin is not None
+        and version.origin.reproducible is Reproducible.YES
+    )
 
 
 def final_ones(catalog: Catalog, steps: Collection[Entry]) -> Mapping[VersionRef, str]:
-    """Those of the *steps* that delete what could not be made again, and why not. Of those, the
-    artifact store keeps what it has."""
+    """Those of the *steps* that delete what is not proven to come out the same when it is made
+    again, and why. Of those, the artifact store keeps what it has."""
     refs = [each.version for each in steps if each.to is Stage.DELETED]
     snapshot = catalog.snapshot(sorted({ref.image for ref in refs}))
     found = {}
     for ref in refs:
         version = snapshot.versions.get(ref)
         if version is not None and not can_be_remade(version):
-            cause = version.origin.cause if version.origin else "it is from before locks existed"
+            cause = _why_not(version)
             stays = "the artifact store keeps its disks"
             if any(each.format is Format.NATIVE for each in version.artifacts):
                 stays = "and only its location has its disk"
-            found[ref] = f"{cause or 'it has no file tree'}; {stays}"
+            found[ref] = f"{cause}; {stays}"
     return found
+
+
+def _why_not(version: Version) -> str:
+    """Why it is not proven that it can be made again."""
+    origin = version.origin
+    if origin is None:
+        return "it is from before locks existed"
+    if origin.cause:
+        return origin.cause
+    if version.tree is None:
+        return "it has no file tree"
+    if origin.reproducible is Reproducible.NO:
+        return "built twice, other bytes came out"
+    return "it was built once only, so nothing proves that the same bytes would come out"
 
 
 def _bulk(version: Version) -> Iterator[Sha256]:

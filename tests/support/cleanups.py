@@ -83,6 +83,7 @@ class Cleanups:
         *to: LocationName,
         parent: str | None = None,
         remakeable: bool = True,
+        reproducible: Reproducible = Reproducible.YES,
         disk: str | None = None,
         artifact: Artifact | None = None,
     ) -> Version:
@@ -98,7 +99,7 @@ class Cleanups:
             lock=self._stored(f"lock of {text}"),
             source=self._stored(f"source of {text}"),
             raw=Sha256("a" * 64),
-            reproducible=Reproducible.YES,
+            reproducible=reproducible,
         )
         stored = self._stored(f"tree of {text}")
         made = replace(
