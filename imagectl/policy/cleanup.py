@@ -2,8 +2,8 @@
 
 Promises: every version in the plan's scope is in it once, kept with each reason that holds, or
 stepping down; what is protected never steps; one plan takes a version down by one stage, the oldest
-first, and no more versions than its caps allow; and where the evidence is not complete there is no
-plan, but CannotTell.
+first, and no more versions than the caps allow together with what went lately; and where the
+evidence is not complete there is no plan, but CannotTell.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from imagectl.model.cleanup import (
 )
 from imagectl.model.names import ImageName
 from imagectl.model.published import PublishedCatalog
-from imagectl.model.retention import Stage, Tombstone
+from imagectl.model.retention import RetentionPolicy, Stage, Tombstone
 from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
 from imagectl.model.view import View
 from imagectl.policy.evidence import Evidence, check_published, insist
 from imagectl.policy.lineage import Lineage
-from imagectl.policy.retention import cap, judge
-from imagectl.policy.wording import listed
+from imagectl.policy.retention import cap, judge, went_lately
+from imagectl.policy.wording import counted, listed, moment
 
 
 def plan_cleanup(
     stock: Stock,
     policy: ReleasePolicy,
     views: Iterable[View],
-    published: Mapping[str, PublishedCatalog],
+    published: Mapping[str, PublishedCatalog | None],
     resolved: Mapping[VersionRef, datetime],
     request: CleanupRequest,
     now: datetime,
@@ -48,14 +48,14 @@ def plan_cleanup(
 
     *stock* is all of the catalog, whatever the scope: children in other images protect. *views* are
     one for each location of the scope; where they are large, give an iterator, since none is held
-    on to. *published*: the trees that the catalog has published, by where they are, but for those
-    in which nothing is published yet. *resolved*: when consumers have resolved versions last.
+    on to. *published*: the trees that the catalog has published, by where they are, None for those
+    in which nothing is published. *resolved*: when consumers have resolved versions last.
 
     Raises CannotTell, naming all that is missing or does not fit (P2, P3).
     """
     insist(tuple(check_published(stock, published)))
     evidence = Evidence(stock, request.scope, views, now)
-    read = _Read(request)
+    read = _Read(request, policy.retention, now)
     for shelf in stock.shelves():
         evidence.read(shelf)
         read.unfinished.extend(_unfinished(shelf, request.scope))
@@ -69,7 +69,16 @@ def plan_cleanup(
     needed = evidence.lineage.needed
     going = _going(read, sheltered, needed, policy)
     entries = _Entries(
-        stock, policy, resolved, request.scope, now, read.missing, sheltered, needed, going
+        stock,
+        policy,
+        resolved,
+        request.scope,
+        now,
+        read.missing,
+        sheltered,
+        needed,
+        going,
+        read.went,
     )
     return CleanupPlan(
         stock.catalog_id,
@@ -88,7 +97,9 @@ def plan_cleanup(
 class _Read:
     """What has to be known of all versions before any of them can be judged."""
 
-    def __init__(self, request: CleanupRequest) -> None:
+    def __init__(self, request: CleanupRequest, retention: RetentionPolicy, now: datetime) -> None:
+        self._retention = retention
+        self._now = now
         self._scope = request.scope
         self._only = request.only
         self.sheltering: dict[VersionRef, VersionRef] = {}
@@ -99,8 +110,17 @@ class _Read:
         self.unfinished: list[Tombstone] = []
         self.alive = 0
         """How many are in the scope and not deleted."""
+        self.went = 0
+        """How many of all images have gone down lately."""
+        self.went_inside = 0
+        self.died_inside = 0
 
     def add(self, ref: VersionRef, version: Shelved, reasons: Sequence[Reason]) -> None:
+        if went_lately(version, self._retention, self._now):
+            inside = covers(self._scope, ref.image, version)
+            self.went += 1
+            self.went_inside += inside
+            self.died_inside += inside and version.stage is Stage.DELETED
         if version.stage is Stage.DELETED:
             return
         if version.parent is not None and any(each.because.protects for each in reasons):
@@ -184,10 +204,9 @@ def _going(
         for ref, last in read.due.oldest()
         if ref not in sheltered and not (last and ref in needed)
     )
-    return frozenset(islice(free, cap(policy.retention, read.alive)))
-
-
-_CAPPED = (Reason(Because.CAPPED),)
+    # A share of what there was before they went: a plan that was stopped can be gone on with.
+    versions = read.alive + read.died_inside
+    return frozenset(islice(free, cap(policy.retention, versions, read.went, read.went_inside)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +223,7 @@ class _Entries:
     sheltered: Mapping[VersionRef, VersionRef]
     needed: Mapping[VersionRef, VersionRef]
     going: frozenset[VersionRef]
+    went: int
 
     def __iter__(self) -> Iterator[Entry]:
         for shelf in self.stock.shelves():
@@ -215,7 +235,7 @@ class _Entries:
     def _entry(self, ref: VersionRef, version: Shelved, reasons: tuple[Reason, ...]) -> Entry:
         goes = ref in self.going
         if not goes and version.stage is not Stage.DELETED:
-            reasons = (*reasons, *self._further(ref, version)) or _CAPPED
+            reasons = (*reasons, *self._further(ref, version)) or (self._capped(),)
         return Entry(
             ref,
             version.stage,
@@ -223,6 +243,13 @@ class _Entries:
             reasons,
             version.placed,
             self.missing.get(ref, ()),
+        )
+
+    def _capped(self) -> Reason:
+        since = self.now - self.policy.retention.expires
+        return Reason(
+            Because.CAPPED,
+            f"{counted(self.went, 'version')} went since {moment(since)}" if self.went else "",
         )
 
     def _further(self, ref: VersionRef, version: Shelved) -> Iterator[Reason]:

@@ -71,12 +71,23 @@ def insist(doubts: Sequence[Doubt]) -> None:
     )
 
 
-def check_published(stock: Stock, published: Mapping[str, PublishedCatalog]) -> Iterator[Doubt]:
+def check_published(
+    stock: Stock, published: Mapping[str, PublishedCatalog | None]
+) -> Iterator[Doubt]:
     """What published trees, by where they are, say against the catalog: that it is another one, or
-    an older copy, also one that has moved on since by changes of its own. Trees in which nothing is
-    published yet say nothing."""
+    an older copy, also one that has moved on since by changes of its own. Where a channel
+    was ever moved, a tree that shows nothing (None) is not there, or not mounted."""
     for where, tree in published.items():
-        if tree.catalog_id != stock.catalog_id:
+        if tree is None:
+            if stock.counted.moves:
+                yield Doubt(
+                    "consumers are shown nothing, although channels point to versions",
+                    where,
+                    "what was published there is the only thing that tells an older copy of the "
+                    "catalog from the newest",
+                    "mount it; if nothing ever was published there, `imagectl catalog publish`",
+                )
+        elif tree.catalog_id != stock.catalog_id:
             yield Doubt(
                 "this is not the catalog that was published",
                 where,

@@ -139,14 +139,14 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _published(trees: Mapping[str, PublishedTree]) -> Mapping[str, PublishedCatalog]:
-    """What each tree shows, but for those where nothing was published yet."""
-    shown = {}
+def _published(trees: Mapping[str, PublishedTree]) -> Mapping[str, PublishedCatalog | None]:
+    """What each tree shows, None where nothing is published."""
+    shown: dict[str, PublishedCatalog | None] = {}
     for where, tree in trees.items():
         try:
             shown[where] = tree.catalog()
         except NotFound:
-            continue
+            shown[where] = None
     return shown
 
 

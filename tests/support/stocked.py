@@ -157,7 +157,7 @@ def plan(
     *,
     policy: ReleasePolicy = POLICY,
     seen: Iterable[View] | None = None,
-    published: Mapping[str, PublishedCatalog] | None = None,
+    published: Mapping[str, PublishedCatalog | None] | None = None,
     resolved: Mapping[VersionRef, datetime] | None = None,
     scope: Scope = EVERYWHERE,
     only: frozenset[VersionRef] | None = None,

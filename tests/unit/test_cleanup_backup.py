@@ -39,6 +39,22 @@ def test_a_backup_is_older_than_what_was_published(restored: Cleanups) -> None:
         restored.plan()
 
 
+def test_a_published_tree_that_is_not_mounted_is_no_published_tree(restored: Cleanups) -> None:
+    restored.published.files.clear()
+    with pytest.raises(CannotTell, match="consumers are shown nothing") as caught:
+        restored.plan()
+    assert "mount it" in caught.value.hint
+    assert restored.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_where_nothing_was_ever_released_nothing_need_be_published(tmp_path: Path) -> None:
+    made, _, _ = open_cleanups(tmp_path)
+    made.add(OLD, LOCAL)
+    made.published.files.clear()
+    made.pass_days(1.01)
+    assert [each.version for each in made.plan().steps] == [ref(OLD)]
+
+
 def test_a_backup_that_has_moved_on_is_not_the_newest(restored: Cleanups) -> None:
     """Leases are not published: the tree is still that of the generation that is lost."""
     for job in ("ci-1", "ci-2"):

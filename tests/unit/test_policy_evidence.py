@@ -48,7 +48,7 @@ def doubt(
     catalog: Stock,
     seen: Iterable[View] | None = None,
     *,
-    published: Mapping[str, PublishedCatalog] | None = None,
+    published: Mapping[str, PublishedCatalog | None] | None = None,
     scope: Scope = EVERYWHERE,
 ) -> CannotTell:
     with pytest.raises(CannotTell) as caught:
