@@ -389,7 +389,8 @@ def undo(
         0: "it is active again, in its locations, verified there",
         1: "failed: other bytes came out, or a location failed; it stays quarantined",
         3: "refused: it is not deleted",
-        4: "conflict: something that is not ours has its name in a location",
+        4: "conflict: a cleanup may be deleting it just now (it says until when), or something "
+        "that is not ours has its name in a location",
         5: "cannot tell: a location or the catalog cannot be read; it stays quarantined",
         6: "there is no such version, or what it was made from is gone",
     },
@@ -408,6 +409,9 @@ def undelete(invocation: Invocation, ref: VersionRef, reason: str, offline: bool
     from the artifact store; where that has it no more, the version is made again from its own lock
     and sources, and every byte is compared. Only when it is everywhere where it was, consumers get
     it again.
+
+    While a cleanup is deleting it, nothing is done, and the message says when to try again: at most
+    15 minutes later, where the cleanup was killed in the middle.
     """
     from imagectl.services.undo import undelete
 

@@ -60,6 +60,7 @@ class TombstoneDocument(TypedDict):
     at: Annotated[str, "when it was decided"]
     by: Annotated[str, "who"]
     reason: Annotated[str, "why"]
+    begun: Annotated[str | None, "when the location was asked last to delete it; null before"]
     gone: Annotated[str | None, "when the location said that it is gone; null before"]
     returned: Annotated[str | None, "when it was there again; null where it was not"]
 
@@ -110,6 +111,7 @@ def keeping(snapshot: Snapshot, ref: VersionRef, now: datetime) -> Keeping:
                 at=stamp(each.at),
                 by=each.by,
                 reason=each.reason,
+                begun=stamp(each.begun) if each.begun else None,
                 gone=stamp(each.gone) if each.gone else None,
                 returned=stamp(each.returned) if each.returned else None,
             )

@@ -188,7 +188,10 @@ class Fields:
         return value
 
     def named(self, key: str, parse: Callable[[str], T]) -> T:
-        text = self.text(key)
+        return self._named(self.take(key), key, parse)
+
+    def _named(self, value: object, key: str, parse: Callable[[str], T]) -> T:
+        text = self._storable(value, key)
         try:
             return parse(text)
         except ValueError as error:
@@ -209,6 +212,10 @@ class Fields:
 
     def time(self, key: str) -> datetime:
         return self.named(key, datetime.fromisoformat)
+
+    def maybe_time(self, key: str) -> datetime | None:
+        value = self.take(key)
+        return None if value is None else self._named(value, key, datetime.fromisoformat)
 
     def inner(self, key: str) -> Fields:
         return Fields(self.take(key), f"{self._where}.{key}")

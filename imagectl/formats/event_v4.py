@@ -1,6 +1,6 @@
 """Version 4 of events: what protects versions, and how they go.
 
-Eight operations more than version 3 has. Who did it, when and why is said by the change, as of a
+Nine operations more than version 3 has. Who did it, when and why is said by the change, as of a
 channel's moves. Versions are written as version 2 writes them.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from imagectl.formats import event_parts as parts
 from imagectl.formats.event_parts import Fields
 from imagectl.model.catalog import (
+    BeginDeletion,
     ConfirmGone,
     EndLease,
     HoldVersion,
@@ -23,6 +24,7 @@ from imagectl.model.retention import Stage, Tombstone
 
 Added = (
     StepVersion
+    | BeginDeletion
     | ConfirmGone
     | HoldVersion
     | UnholdVersion
@@ -35,8 +37,9 @@ Added = (
 
 
 def write_operation(operation: Added) -> dict[str, object]:
-    if isinstance(operation, ConfirmGone):
-        return {"op": "confirm-gone", "tombstone": _write_tombstone(operation.tombstone)}
+    if isinstance(operation, BeginDeletion | ConfirmGone):
+        op = "confirm-gone" if isinstance(operation, ConfirmGone) else "begin-deletion"
+        return {"op": op, "tombstone": _write_tombstone(operation.tombstone)}
     said: dict[str, object] = {"version": parts.write_ref(operation.version)}
     match operation:
         case StepVersion():
@@ -58,6 +61,8 @@ def write_operation(operation: Added) -> dict[str, object]:
 
 def read_operation(name: str, fields: Fields) -> Operation | None:
     """The operation of that name; None where this version has not brought it."""
+    if name == "begin-deletion":
+        return BeginDeletion(_read_tombstone(fields.inner("tombstone")))
     if name == "confirm-gone":
         return ConfirmGone(_read_tombstone(fields.inner("tombstone")))
     if name not in _NAMES:
@@ -89,12 +94,13 @@ _NAMES = frozenset(
 
 
 def _write_tombstone(tombstone: Tombstone) -> dict[str, object]:
-    """An open one: only that can be confirmed."""
+    """An open one: only that can be begun to be deleted, or be confirmed."""
     return {
         "placement": parts.write_placement(tombstone.placement),
         "at": parts.write_time(tombstone.at),
         "by": tombstone.by,
         "reason": tombstone.reason,
+        "begun": None if tombstone.begun is None else parts.write_time(tombstone.begun),
     }
 
 
@@ -104,6 +110,7 @@ def _read_tombstone(fields: Fields) -> Tombstone:
         at=fields.time("at"),
         by=fields.text("by"),
         reason=fields.text("reason"),
+        begun=fields.maybe_time("begun"),
     )
     fields.done()
     return tombstone

@@ -141,7 +141,8 @@ class MoveChannel:
 @dataclass(frozen=True, slots=True)
 class StepVersion:
     """Take a version one stage down, bring one that is not deleted back to ACTIVE, or bring a
-    deleted one back to QUARANTINED, where it can be put into locations again (P5).
+    deleted one back to QUARANTINED, where it can be put into locations again (P5): not while
+    somebody may be deleting one of its placements.
 
     DELETED buries all its placements in the same step. No stage below ACTIVE is for what a channel
     points to, what is held, or what is leased when the change is made (P1).
@@ -149,6 +150,14 @@ class StepVersion:
 
     version: VersionRef
     stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class BeginDeletion:
+    """The location is asked next to delete what an open tombstone of a deleted version names: until
+    that is over, nobody brings the version back. Again: the time is renewed."""
+
+    tombstone: Tombstone
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +221,7 @@ Operation = (
     | EndIntent
     | MoveChannel
     | StepVersion
+    | BeginDeletion
     | ConfirmGone
     | HoldVersion
     | UnholdVersion
@@ -259,7 +269,7 @@ def mentioned(
         elif isinstance(operation, MoveChannel):
             refs.add(VersionRef(operation.image, operation.to))
             channels.add((operation.image, operation.channel))
-        elif isinstance(operation, ConfirmGone):
+        elif isinstance(operation, BeginDeletion | ConfirmGone):
             refs.add(operation.tombstone.placement.version)
         else:
             refs.add(operation.version)
@@ -337,6 +347,8 @@ class _Draft:
                     self._move(operation, change, generation)
                 case StepVersion(ref, stage):
                     self._step(ref, stage, change)
+                case BeginDeletion(tombstone):
+                    self._begin_deletion(tombstone, change)
                 case ConfirmGone(tombstone):
                     self._confirm(tombstone, change)
                 case HoldVersion(ref):
@@ -441,6 +453,11 @@ class _Draft:
             if stage is not now.below:
                 raise ImpossibleChange(f"{ref} cannot go from {now.value} to {stage.value}")
             self._check_unprotected(ref, change)
+        for each in self.tombstones.get(ref, ()) if now is Stage.DELETED else ():
+            if each.is_being_deleted(change.at):
+                raise ImpossibleChange(
+                    f"{ref} cannot come back: it is being deleted from {each.placement.location}"
+                )
         if stage is Stage.DELETED:
             stones = (
                 Tombstone(each, change.at, change.actor, change.reason)
@@ -462,16 +479,22 @@ class _Draft:
         for intent in self.intents.get(ref, ()):
             raise ImpossibleChange(f"{ref} is protected: it is being placed in {intent.location}")
 
+    def _begin_deletion(self, tombstone: Tombstone, change: Change) -> None:
+        # Never earlier than before: somebody else's, by another clock, may be under way.
+        begun = max(change.at, tombstone.begun or change.at)
+        self._change_waiting(tombstone, replace(tombstone, begun=begun))
+
     def _confirm(self, tombstone: Tombstone, change: Change) -> None:
+        self._change_waiting(tombstone, replace(tombstone, gone=change.at))
+
+    def _change_waiting(self, tombstone: Tombstone, changed: Tombstone) -> None:
         ref = tombstone.placement.version
         known = self.tombstones.get(ref, ())
         if tombstone not in known or not tombstone.open or self._stage(ref) is not Stage.DELETED:
             raise ImpossibleChange(
                 f"{ref} in {tombstone.placement.location} is not waiting to be deleted"
             )
-        self.tombstones[ref] = tuple(
-            replace(each, gone=change.at) if each == tombstone else each for each in known
-        )
+        self.tombstones[ref] = tuple(changed if each == tombstone else each for each in known)
 
     def _hold(self, ref: VersionRef, change: Change) -> None:
         self._present(ref, "a hold on")

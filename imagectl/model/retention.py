@@ -78,25 +78,37 @@ class Revocation:
     reason: str
 
 
+DELETING = timedelta(minutes=15)
+"""For how long a begun deletion may still take something away. Each request to take something away
+is begun in the catalog just before, and is tried again for 300 seconds at most (a location's
+patience); its last try may take 60 more. What is left is for clocks that differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tombstone:
     """A placement that the catalog has decided to delete, written before it is (P2).
 
     It ends in one of two ways: ``gone`` is when the location confirmed that it is not there any
     more, ``returned`` when it was recorded as placed again. Until then it is ``open``: whether it
-    is there is not known. ``reason`` names the plan. Times are aware, in UTC.
+    is there is not known. ``begun`` is when somebody said last that the location is now asked to
+    delete it. ``reason`` names the plan. Times are aware, in UTC.
     """
 
     placement: Placement
     at: datetime
     by: str
     reason: str
+    begun: datetime | None = None
     gone: datetime | None = None
     returned: datetime | None = None
 
     @property
     def open(self) -> bool:
         return self.gone is None and self.returned is None
+
+    def is_being_deleted(self, at: datetime) -> bool:
+        """Whether somebody may be deleting it at that time. Who was killed may be, for a while."""
+        return self.open and self.begun is not None and at < self.begun + DELETING
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 taken away for good.
 
 Promises (P2): nothing is deleted but what the catalog itself recorded as placed, and has buried;
-just before each deletion the catalog is read again, and the location says live that it is that very
-thing, and ours. What cannot be told, or is something else, ends the work: nothing after it is
-touched. Only what the location then says is not there any more is recorded as gone. Killed at any
-point, it can be begun again with what is still open (P7).
+just before each deletion the location says live that it is that very thing, and ours, and the
+catalog is told that it begins: only while the tombstone is open, and until it is over, or
+``model.retention.DELETING`` has passed, nobody brings the version back. What cannot be told, or is
+something else, ends the work: nothing after it is touched. Only what the location then says is not
+there any more is recorded as gone. Killed at any point, it can be begun again with what is still
+open (P7).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imagectl.errors import CannotTell, Conflict, Failed, NotFound
-from imagectl.model.catalog import ConfirmGone, Operation, Snapshot
+from imagectl.model.catalog import BeginDeletion, ConfirmGone, Operation, Snapshot
 from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.version import Placement
 from imagectl.model.view import Ownership
@@ -76,14 +78,16 @@ def _is_there(releasing: Releasing, location: Location, placement: Placement) ->
 
 
 def _delete(releasing: Releasing, location: Location, tombstone: Tombstone) -> bool:
-    """Delete it, unless another process has. Each time the catalog is read again just before:
+    """Delete it, unless another process has. Each time the catalog is asked again just before:
     whoever has brought the version back meanwhile does not lose it (P2)."""
     placement = tombstone.placement
     now = releasing.catalog.snapshot((placement.version.image,))
-    if not _is_open(now, tombstone, f"{placement.version} was brought back meanwhile"):
+    if _open(now, tombstone, _brought_back(tombstone)) is None:
         return False
     try:
-        location.delete(placement)
+        location.delete(placement, lambda: _begin(releasing, tombstone))
+    except _SeenTo:
+        return False
     except NotFound as elsewhere:  # it is not gone: the location means another place now
         raise CannotTell(
             elsewhere.what, where=elsewhere.where, why=elsewhere.why, hint=elsewhere.hint
@@ -91,8 +95,35 @@ def _delete(releasing: Releasing, location: Location, tombstone: Tombstone) -> b
     return True
 
 
-def _is_open(snapshot: Snapshot, tombstone: Tombstone, brought_back: str) -> bool:
-    """Whether it is still to be deleted; False where another process has seen to that meanwhile.
+class _SeenTo(Exception):
+    """Another process has deleted it meanwhile."""
+
+
+def _begin(releasing: Releasing, tombstone: Tombstone) -> None:
+    """Say that it is deleted now. Raises Conflict where it was brought back."""
+    placement = tombstone.placement
+
+    def operations(snapshot: Snapshot) -> Sequence[Operation]:
+        known = _open(snapshot, tombstone, _brought_back(tombstone))
+        if known is None:
+            raise _SeenTo
+        return [BeginDeletion(known)]
+
+    write_down(
+        releasing,
+        placement.version.image,
+        "begin to delete",
+        f"{placement.version} from {placement.location} ({tombstone.reason})",
+        operations,
+    )
+
+
+def _brought_back(tombstone: Tombstone) -> str:
+    return f"{tombstone.placement.version} was brought back meanwhile"
+
+
+def _open(snapshot: Snapshot, tombstone: Tombstone, brought_back: str) -> Tombstone | None:
+    """The tombstone as it is now; None where another process has seen to it meanwhile.
 
     Raises Conflict, saying *brought_back*, where the version was undeleted.
     """
@@ -108,7 +139,7 @@ def _is_open(snapshot: Snapshot, tombstone: Tombstone, brought_back: str) -> boo
             where=f"{tombstone.placement.provider_id} in {tombstone.placement.location}",
             hint=f"`imagectl cleanup undelete {ref}` goes on bringing it back",
         )
-    return any(each.open for each in known)
+    return next((each for each in known if each.open), None)
 
 
 def _check_left_to_others(releasing: Releasing, location: Location, tombstone: Tombstone) -> None:
@@ -168,7 +199,8 @@ def _confirm(releasing: Releasing, tombstone: Tombstone) -> None:
             f"{ref} was brought back while it was being deleted from {placement.location}, where "
             "it is NOT any more"
         )
-        return [ConfirmGone(tombstone)] if _is_open(snapshot, tombstone, lost) else []
+        known = _open(snapshot, tombstone, lost)
+        return [] if known is None else [ConfirmGone(known)]
 
     write_down(
         releasing,

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from imagectl.model.catalog import ConfirmGone, EndIntent, Operation, RecordPlacement, StepVersion
+from imagectl.model.catalog import (
+    BeginDeletion,
+    ConfirmGone,
+    EndIntent,
+    Operation,
+    RecordPlacement,
+    StepVersion,
+)
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import Because, CleanupRequest, Entry, Scope
 from imagectl.model.version import VersionRef
@@ -66,7 +73,7 @@ class Judge:
         """Whether it certainly protects none of the plan's versions. What the plan itself takes
         down was in no channel's window, nor among the last that a channel keeps."""
         match operation:
-            case ConfirmGone() | EndIntent():
+            case BeginDeletion() | ConfirmGone() | EndIntent():
                 return True
             case RecordPlacement(placement):
                 return placement.version not in self._steps

@@ -158,6 +158,15 @@ class Booted:
     known_hosts: Path | None
 
 
+Begin = Callable[[], None]
+"""Says that something is about to be taken away. What it raises ends the deletion, in which nothing
+has been taken away since it was called before."""
+
+
+def at_once() -> None:
+    """Whoever deletes asks nobody."""
+
+
 class Location(Protocol):
     """A place that consumers pull artifacts from.
 
@@ -253,9 +262,12 @@ class Location(Protocol):
         location has no such marks. Raises NotFound."""
         ...
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         """Delete what the placement names, after reading live that it is ours, and that artifact
-        (P2). Idempotent: what is gone already is no error. Raises Conflict where it is not ours."""
+        (P2). Idempotent: what is gone already is no error. Raises Conflict where it is not ours.
+
+        *begin* is called just before each request that takes something away, and nothing is asked
+        or read between the two; such a request is tried again for ``patience`` at most."""
         ...
 
 

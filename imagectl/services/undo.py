@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from imagectl.errors import (
@@ -22,11 +23,11 @@ from imagectl.errors import (
 )
 from imagectl.model.catalog import Change, Operation, RecordPlacement, Snapshot, StepVersion
 from imagectl.model.names import ImageName, LocationName
-from imagectl.model.retention import Stage, Staged, Tombstone
+from imagectl.model.retention import DELETING, Stage, Staged, Tombstone
 from imagectl.model.signature import plan_name
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.policy.promotion import find_version
-from imagectl.policy.wording import listed
+from imagectl.policy.wording import listed, moment
 from imagectl.services.backfill import bring_back
 from imagectl.services.ledger import ATTEMPTS, write_down
 from imagectl.services.ports import ArtifactStore, Mark, Progress
@@ -254,12 +255,14 @@ def undelete(
 
 
 def _unbury(releasing: Releasing, ref: VersionRef, reason: str) -> None:
-    """Whoever is still deleting it reads this before the next deletion, and stops."""
+    """Whoever is still deleting it reads this before the next deletion, and stops. Raises Conflict
+    while one may be under way."""
 
     def operations(snapshot: Snapshot) -> Sequence[Operation]:
         find_version(snapshot, ref)
         stage = snapshot.stage(ref)
         if stage is Stage.DELETED:
+            _check_not_being_deleted(snapshot, ref, releasing.clock.now())
             return [StepVersion(ref, Stage.QUARANTINED)]
         if stage is Stage.QUARANTINED and snapshot.buried(ref):
             return []  # begun before
@@ -270,6 +273,24 @@ def _unbury(releasing: Releasing, ref: VersionRef, reason: str) -> None:
         )
 
     write_down(releasing, ref.image, "cleanup undelete", reason, operations)
+
+
+def _check_not_being_deleted(snapshot: Snapshot, ref: VersionRef, now: datetime) -> None:
+    """Raise Conflict, saying when to try again."""
+    going = [each for each in snapshot.buried(ref) if each.is_being_deleted(now)]
+    if not going:
+        return
+    last = max(each.begun for each in going if each.begun is not None)
+    until = moment(last + DELETING + timedelta(minutes=1))
+    raise Conflict(
+        f"{ref} is just being deleted; nothing was done",
+        where=listed(
+            [f"{each.placement.provider_id} in {each.placement.location}" for each in going]
+        ),
+        why=f"a cleanup began at {moment(last)}, and has not said that it is over: it is at it, or "
+        f"was killed, which nobody can tell apart before {until}",
+        hint=f"`imagectl cleanup undelete {ref}` as soon as that is over, or from {until} on",
+    )
 
 
 def _last_burial(snapshot: Snapshot, ref: VersionRef) -> list[Tombstone]:
@@ -300,8 +321,8 @@ def _still_there(
 
 
 def _look_again(releasing: Releasing, found: Sequence[Placement]) -> None:
-    """A cleanup that had read the catalog before this began may have been just about to delete one
-    of them. It stops at the next one; what it still took is put there by the same command."""
+    """Where clocks differ too much, or a process was stopped in the middle, a cleanup may have
+    deleted one of them all the same. What it took is put there by the same command."""
     for each in found:
         try:
             releasing.locations[each.location].verify(each, releasing.clock.now())

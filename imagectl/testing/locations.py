@@ -14,7 +14,16 @@ from imagectl.model.names import ChannelName, Format, ImageName, LocationName, S
 from imagectl.model.place import DirectoryLocation
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
-from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
+from imagectl.services.ports import (
+    Begin,
+    Booted,
+    Credential,
+    Mark,
+    Moved,
+    Progress,
+    Workspace,
+    at_once,
+)
 
 
 class MemoryLocation:
@@ -118,7 +127,7 @@ class MemoryLocation:
         self.verify(placement, placement.verified)
         self.marks[placement.provider_id] = mark
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         if not self._readable:
             raise CannotTell(f"location {self._name} cannot be read")
         found = placement.provider_id
@@ -135,11 +144,13 @@ class MemoryLocation:
         if ours not in self._owners.get(found, ()):
             raise Conflict(f"{found} in location {self._name} is not ours")
         self.verify(placement, placement.verified)
-        others = tuple(each for each in self._owners[found] if each != ours)
+        begin()  # meanwhile, another process may have deleted it
+        others = tuple(each for each in self._owners.get(found, ()) if each != ours)
         if others:
             self._owners[found] = others
         else:
-            del self._held[found], self._owners[found]
+            self._held.pop(found, None)
+            self._owners.pop(found, None)
 
     def keep(self, provider_id: str, data: bytes, owner: Ownership | None) -> None:
         """Have that there, without a version or anybody's leave."""

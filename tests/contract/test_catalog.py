@@ -19,6 +19,7 @@ from support.examples import (
     CI,
     NOW,
     STABLE,
+    begin,
     change,
     confirm,
     end,
@@ -48,7 +49,7 @@ from imagectl.model.catalog import Change, Operation, RecordVersion, fold
 from imagectl.model.channel import MoveKind
 from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, VersionId
-from imagectl.model.retention import Stage
+from imagectl.model.retention import DELETING, Stage
 from imagectl.model.version import Reproducible
 from imagectl.services.ports import Catalog, Committed
 from imagectl.testing.catalog import MemoryCatalog
@@ -349,14 +350,33 @@ def test_protections_and_stages_come_back_as_they_were_recorded(catalog: Catalog
         as_bob,
         change("d", 3, hold(ONE), lease(ONE, "ci-8", hours=9), end_lease(ONE), reason="y"),
         change("e", 4, *step(TWO)),
-        change("f", 5, confirm(TWO, "dc1"), unhold(ONE, "bob"), restore(TWO)),
-        change("g", 6, *step(TWO, Stage.QUARANTINED), place(TWO), revoke(ONE)),
-        change("h", 7, *step(TWO, Stage.ACTIVE), unhold(ONE), end_lease(ONE, "ci-9")),
+        change("f", 5, begin(TWO, "dc1"), begin(TWO)),
+        change("g", 6, confirm(TWO, "dc1", begun=NOW), unhold(ONE, "bob"), restore(TWO)),
+        replace(
+            change("h", 7, *step(TWO, Stage.QUARANTINED), place(TWO), revoke(ONE)),
+            at=NOW + DELETING,
+        ),
+        change("i", 8, *step(TWO, Stage.ACTIVE), unhold(ONE), end_lease(ONE, "ci-9")),
     ]
     for generation, each in enumerate(history, start=1):
         catalog.commit(each)
         assert catalog.snapshot() == fold(ID, history[:generation])
         assert catalog.verify() == ()
+
+
+def test_nothing_comes_back_while_it_is_being_deleted(catalog: Catalog) -> None:
+    """P2: what a location is just asked to delete is nobody's to rely on."""
+    catalog.commit(change("a", 0, record(ONE), place(ONE), place(ONE, "dc1")))
+    catalog.commit(change("b", 1, *step(ONE)))
+    catalog.commit(change("c", 2, begin(ONE)))
+    check = unchanged(catalog)
+    up = change("d", 3, *step(ONE, Stage.QUARANTINED))
+    with pytest.raises(ImpossibleChange, match="being deleted from local"):
+        catalog.commit(replace(up, at=NOW + DELETING - timedelta(microseconds=1)))
+    check()
+    catalog.commit(change("e", 3, confirm(ONE, begun=NOW)))
+    catalog.commit(replace(up, based_on=4))
+    assert catalog.snapshot().stage(ref(ONE)) is Stage.QUARANTINED
 
 
 @pytest.mark.parametrize(

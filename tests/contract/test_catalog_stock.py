@@ -19,6 +19,7 @@ from support.examples import (
     CI,
     NOW,
     STABLE,
+    begin,
     change,
     confirm,
     hold,
@@ -39,7 +40,7 @@ from imagectl.adapters.catalog_sql import SqlCatalog, stock
 from imagectl.errors import CannotTell
 from imagectl.model.catalog import Change, RecordVersion
 from imagectl.model.names import ImageName, LocationName, Sha256
-from imagectl.model.retention import Stage
+from imagectl.model.retention import DELETING, Stage
 from imagectl.model.stock import Counted, Kept, Shelf, Shelved
 from imagectl.services.ports import Catalog
 from imagectl.testing.catalog import MemoryCatalog
@@ -141,11 +142,14 @@ def test_only_open_tombstones_are_buried(catalog: Catalog) -> None:
         catalog,
         change("a", 0, record(ONE), place(ONE, "dc1"), place(ONE, "dc2"), place(ONE)),
         change("b", 1, *step(ONE)),
-        change("c", 2, confirm(ONE, "dc1")),
-        change("d", 3, *step(ONE, Stage.QUARANTINED), place(ONE)),
+        change("c", 2, confirm(ONE, "dc1"), begin(ONE, "dc2")),
+        replace(
+            change("d", 3, *step(ONE, Stage.QUARANTINED), place(ONE)),
+            at=NOW + DELETING,
+        ),
     )
     (shelf,) = shelves(catalog)
-    assert shelf.buried == (tombstone(ONE, "dc2"),)
+    assert shelf.buried == (tombstone(ONE, "dc2", begun=NOW),)
     (only,) = shelf.versions
     assert only.placed == (kept(ONE, "local"),)
 

@@ -11,7 +11,9 @@ from sqlalchemy import create_engine
 from support.examples import (
     BETA,
     CI,
+    NOW,
     STABLE,
+    begin,
     change,
     confirm,
     end,
@@ -49,7 +51,7 @@ HISTORY: tuple[Change, ...] = (
 )
 RETAINED: tuple[Change, ...] = (
     change("k6", 5, record(OLD), place(OLD), place(OLD, "dc1"), place(OLD, "dc2")),
-    change("k7", 6, *step(OLD), confirm(OLD), reason="because"),
+    change("k7", 6, *step(OLD), begin(OLD), confirm(OLD, begun=NOW), reason="because"),
     change("k8", 7, hold(ONE), lease(ONE), lease(ONE, "ci-8"), revoke(ONE), reason="CVE"),
 )
 """What protects versions, and how they go."""
@@ -386,6 +388,10 @@ def test_what_was_edited_is_named(
         (
             "UPDATE tombstones SET gone = NULL",
             [f"tombstones {OLD}: [0].gone is None, the events say 2026-11-20"],
+        ),
+        (
+            "UPDATE tombstones SET begun = NULL",
+            [f"tombstones {OLD}: [0].begun is None, the events say 2026-11-20"],
         ),
         (
             "UPDATE tombstones SET gone = at WHERE position = 3",

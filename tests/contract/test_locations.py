@@ -256,6 +256,28 @@ def test_what_is_deleted_is_gone_and_can_be_deleted_again(
     assert place.location.verify(kept, NOW) == kept
 
 
+def test_nothing_is_taken_away_that_was_not_begun(
+    place: Place, made: tuple[Artifact, Path]
+) -> None:
+    """P2: it is still whole when the catalog is told, and stays so where that refuses."""
+    placed = put(place, made)
+    begun = []
+
+    def refuse() -> None:
+        begun.append(placed)
+        raise Conflict("it was brought back meanwhile")
+
+    with pytest.raises(Conflict, match="brought back"):
+        place.location.delete(placed, refuse)
+    assert len(begun) == 1
+    assert place.location.verify(placed, LATER).verified == LATER
+    assert ours(place) == [placed.provider_id]
+    place.location.delete(placed, lambda: begun.append(placed))
+    assert len(begun) > 1
+    with pytest.raises(NotFound):
+        place.location.verify(placed, LATER)
+
+
 def test_what_is_not_that_artifact_any_more_is_not_deleted(
     place: Place, made: tuple[Artifact, Path]
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from imagectl.model.catalog import (
+    BeginDeletion,
     Change,
     ConfirmGone,
     EndIntent,
@@ -178,13 +179,20 @@ def step(text: str, *stages: Stage) -> tuple[StepVersion, ...]:
     return tuple(StepVersion(ref(text), each) for each in stages or tuple(Stage)[1:])
 
 
-def tombstone(text: str, location: str = "local", *, at: datetime = NOW) -> Tombstone:
+def tombstone(
+    text: str, location: str = "local", *, at: datetime = NOW, begun: datetime | None = None
+) -> Tombstone:
     """What ``change`` leaves of ``place(text, location)`` when it deletes that version."""
-    return Tombstone(placement(text, location), at, "alice", "because")
+    return Tombstone(placement(text, location), at, "alice", "because", begun)
 
 
-def confirm(text: str, location: str = "local") -> ConfirmGone:
-    return ConfirmGone(tombstone(text, location))
+def begin(text: str, location: str = "local", *, begun: datetime | None = None) -> BeginDeletion:
+    """*begun* is when it was begun before."""
+    return BeginDeletion(tombstone(text, location, begun=begun))
+
+
+def confirm(text: str, location: str = "local", *, begun: datetime | None = None) -> ConfirmGone:
+    return ConfirmGone(tombstone(text, location, begun=begun))
 
 
 def hold(text: str) -> HoldVersion:

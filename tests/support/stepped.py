@@ -20,6 +20,7 @@ from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import View
 from imagectl.services.cleanup import Cleaning
 from imagectl.services.ports import (
+    Begin,
     Booted,
     Committed,
     Credential,
@@ -27,6 +28,7 @@ from imagectl.services.ports import (
     Moved,
     Progress,
     Workspace,
+    at_once,
 )
 from imagectl.services.release import Releasing
 from imagectl.testing.catalog import MemoryCatalog
@@ -120,7 +122,7 @@ class JudgedLocation(MemoryLocation):
         other.deleted = 0
         return other
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         now = self.truth.snapshot()
         ref = placement.version
         assert now.stage(ref) is Stage.DELETED, f"{ref} is {now.stage(ref).value}"
@@ -128,7 +130,7 @@ class JudgedLocation(MemoryLocation):
         buried = [each.placement for each in now.buried(ref) if each.returned is None]
         assert placement in buried, f"{ref} is deleted from {self.name}, and was not buried"
         self.deleted += placement.provider_id in self._held
-        super().delete(placement)
+        super().delete(placement, begin)
 
 
 class SteppedCatalog:
@@ -210,9 +212,9 @@ class SteppedLocation:
         # Like a family.
         self._inner.mark(placement, mark)
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         self._step(writes=True)
-        self._inner.delete(placement)
+        self._inner.delete(placement, begin)
 
 
 class Stepped:

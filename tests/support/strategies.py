@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from imagectl.errors import ImpossibleChange
 from imagectl.formats.event_parts import MAX_INTEGER
 from imagectl.model.catalog import (
+    BeginDeletion,
     Change,
     ConfirmGone,
     EndIntent,
@@ -141,7 +142,14 @@ intents = st.builds(
     by=texts,
 )
 moves = st.builds(MoveChannel, image_names, channel_names, version_ids, st.sampled_from(MoveKind))
-tombstones = st.builds(Tombstone, placement=placements, at=times, by=texts, reason=texts)
+tombstones = st.builds(
+    Tombstone,
+    placement=placements,
+    at=times,
+    by=texts,
+    reason=texts,
+    begun=st.none() | times,
+)
 """Open ones."""
 operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(RecordVersion, versions),
@@ -150,6 +158,7 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(EndIntent, intents),
     moves,
     st.builds(StepVersion, version_refs, st.sampled_from(Stage)),
+    st.builds(BeginDeletion, tombstones),
     st.builds(ConfirmGone, tombstones),
     st.builds(HoldVersion, version_refs),
     st.builds(UnholdVersion, version_refs, texts),
@@ -308,7 +317,9 @@ def _deeds(now: Snapshot, refs: list[VersionRef]) -> st.SearchStrategy[Operation
         st.sampled_from(downs),
         st.sampled_from(downs),
         st.sampled_from(downs),
-        st.sampled_from([ConfirmGone(each) for each in of_tombstones])
+        st.sampled_from(
+            [said(each) for each in of_tombstones for said in (BeginDeletion, ConfirmGone)]
+        )
         if of_tombstones
         else st.nothing(),
         ref.map(HoldVersion),

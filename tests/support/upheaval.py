@@ -22,6 +22,7 @@ from pathlib import Path
 
 from imagectl.errors import CannotTell, ImagectlError
 from imagectl.model.catalog import (
+    BeginDeletion,
     Change,
     MoveChannel,
     Operation,
@@ -53,7 +54,14 @@ from imagectl.policy.standing import standing
 from imagectl.services import protect, publish, release, undo
 from imagectl.services.apply_cleanup import apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
-from imagectl.services.ports import Catalog, Committed, Mark, Moved
+from imagectl.services.ports import (
+    Begin,
+    Catalog,
+    Committed,
+    Mark,
+    Moved,
+    at_once,
+)
 from imagectl.services.release import Releasing
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.store import MemoryStore
@@ -195,13 +203,14 @@ class Watched(MemoryLocation):
         self._life.interrupt("mark")
         super().mark(placement, mark)
 
-    def delete(self, placement: Placement) -> None:
-        decided = self._life.now
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+        if begin is at_once:
+            raise Violation(f"{placement.version} is deleted, and the catalog was not asked")
         self._life.interrupt("delete")
         before = self.held(placement.provider_id)
-        super().delete(placement)
+        super().delete(placement, begin)
         if before is not None and self.held(placement.provider_id) is None:
-            self._life.check_deleted(placement, decided)
+            self._life.check_deleted(placement)
         self._life.interrupt("deleted")
 
 
@@ -261,6 +270,9 @@ class Life:
         self._serials: Counter[ImageName] = Counter()
         self._keys = 0
         self._lost: set[tuple[LocationName, str]] = set()
+        self._jumps = 0
+        self._begun: dict[tuple[LocationName, str], int] = {}
+        """How often the clock had been set when a deletion was begun last."""
         self._foreign: list[tuple[Watched, str]] = []
         self._plans: list[SignedPlan] = []
         self._main = threading.get_ident()
@@ -320,6 +332,7 @@ class Life:
     def _jump(self) -> None:
         by = self.chance.choice([-3 * DAY, -HOUR, HOUR, DAY, 2 * DAY, 40 * DAY])
         self.time.at += by
+        self._jumps += 1
         self._latest = max(self._latest, self.time.at)
         self.log.append(f"  the clock goes by {by}")
 
@@ -335,6 +348,9 @@ class Life:
 
     def check_steps(self, before: Snapshot, change: Change) -> None:
         for each in change.operations:
+            if isinstance(each, BeginDeletion):
+                placement = each.tombstone.placement
+                self._begun[placement.location, placement.provider_id] = self._jumps
             if not isinstance(each, StepVersion):
                 continue
             ref, was = each.version, before.stage(each.version)
@@ -348,26 +364,29 @@ class Life:
             if why is not None:
                 raise Violation(f"{ref} goes to {each.stage.value}, and is protected: {why}")
 
-    def check_deleted(self, placement: Placement, decided: Snapshot) -> None:
-        """Something has just gone from a location. *decided* is the catalog as it was when the
-        location was asked for it: whoever undeletes a version in that very moment may lose it, and
-        whoever deletes it has to say so."""
+    def check_deleted(self, placement: Placement) -> None:
+        """Something has just gone from a location. Between the beginning of a deletion, which the
+        catalog knows, and its end, nobody may have brought the version back; but for one whose
+        clock was set wrong just then, since it is time that tells a killed deletion from a slow
+        one."""
         self.count["deleted from locations"] += 1
-        ref = placement.version
-        if decided.stage(ref) is not Stage.DELETED:
-            raise Violation(
-                f"{ref} went from {placement.location}, and was {decided.stage(ref).value}"
-            )
+        ref, where = placement.version, (placement.location, placement.provider_id)
+        if where not in self._begun:
+            raise Violation(f"{ref} went from {placement.location}, and that was not begun")
+        if self.now.stage(ref) is not Stage.DELETED:
+            if self._begun[where] == self._jumps:
+                stage = self.now.stage(ref).value
+                raise Violation(f"{ref} went from {placement.location}, and was {stage}")
+            self.count["brought back by a wrong clock while it was deleted"] += 1
+            self._lost.add(where)
+            return
         if not any(
-            each.open
-            and each.placement.location == placement.location
-            and each.placement.provider_id == placement.provider_id
-            for each in decided.buried(ref)
+            (each.placement.location, each.placement.provider_id) == where
+            and each.open
+            and each.begun is not None
+            for each in self.now.buried(ref)
         ):
             raise Violation(f"{ref} went from {placement.location} without a tombstone")
-        if self.now.stage(ref) is not Stage.DELETED:
-            self.count["brought back while it was deleted"] += 1
-            self._lost.add((placement.location, placement.provider_id))
 
     def check_end(self) -> None:
         """Nothing that is not deleted has gone, nor anything that nobody knows."""

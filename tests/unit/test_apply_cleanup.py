@@ -15,15 +15,17 @@ from support.releases import DC1, LOCAL
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
 from imagectl.model.catalog import (
     Change,
+    ConfirmGone,
     HoldVersion,
     RecordPlacement,
     StepVersion,
 )
 from imagectl.model.retention import Approver, Receipt, Stage
 from imagectl.model.signature import SignedPlan
-from imagectl.model.version import Placement
+from imagectl.model.version import Placement, VersionRef
 from imagectl.model.view import View
-from imagectl.services.ports import Committed, Mark
+from imagectl.services.ports import Begin, Committed, Mark, at_once
+from imagectl.services.undo import undelete
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 
@@ -37,7 +39,9 @@ class Watched(MemoryLocation):
         super().__init__(LOCAL, catalog=CATALOG_ID)
         self.before_verify: list[Callable[[], None]] = []
         self.before_delete: list[Callable[[], None]] = []
+        self.begun: list[Callable[[], None]] = []
         self.deletes = True
+        self.asked: list[Placement] = []
         self.deleted: list[Placement] = []
         self.viewed = 0
         self.scope = "all"
@@ -51,11 +55,18 @@ class Watched(MemoryLocation):
             self.before_verify.pop()()
         return super().verify(placement, now)
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+        self.asked.append(placement)
         while self.before_delete:
             self.before_delete.pop()()
+
+        def begun() -> None:
+            begin()
+            while self.begun:
+                self.begun.pop()()
+
         if self.deletes:
-            super().delete(placement)
+            super().delete(placement, begun)
         self.deleted.append(placement)
 
 
@@ -385,7 +396,61 @@ def test_what_was_undeleted_meanwhile_is_not_deleted(cleanups: Cleanups, place: 
     assert isinstance(applied.surprise, Conflict)
     assert "brought back" in applied.surprise.what
     assert place.held(there.provider_id) is not None
+    assert place.asked == []
+
+
+def test_what_is_undeleted_at_the_very_last_moment_is_not_deleted(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    """The cleanup has read all that it reads, and asks the location now."""
+    plan = quarantined(cleanups)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
+    place.before_delete.append(lambda: cleanups.commit(StepVersion(ref(OLD), Stage.QUARANTINED)))
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Conflict)
+    assert "brought back" in applied.surprise.what
+    assert place.held(there.provider_id) is not None
     assert place.deleted == []
+
+
+def test_what_is_being_deleted_is_not_undeleted_meanwhile(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    plan = quarantined(cleanups)
+    refused = []
+
+    def remake(version: VersionRef) -> None:
+        pytest.fail(f"{version} is made again")
+
+    def bring_back() -> None:
+        with pytest.raises(Conflict, match="just being deleted") as caught:
+            undelete(
+                cleanups.world.releasing, cleanups.stored, ref(OLD), "", cleanups.folder, remake
+            )
+        refused.append(caught.value)
+
+    place.begun.append(bring_back)
+    applied = cleanups.apply(plan)
+    assert applied.surprise is None
+    assert len(refused) == 1
+    assert len(applied.deleted) == 2
+    stones = cleanups.catalog.snapshot().buried(ref(OLD))
+    assert [(each.begun is not None, each.open) for each in stones] == [(True, False)]
+
+
+def test_what_another_cleanup_deletes_at_the_last_moment_is_passed_over(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    plan = quarantined(cleanups)
+
+    def be_faster() -> None:
+        (stone,) = cleanups.catalog.snapshot().buried(ref(OLD))
+        cleanups.commit(ConfirmGone(stone))
+
+    place.before_delete.append(be_faster)
+    applied = cleanups.apply(plan)
+    assert applied.surprise is None
+    assert [each.tombstone.placement.version for each in applied.deleted] == [ref(MIDDLE)]
 
 
 def test_what_is_gone_already_is_told_apart(cleanups: Cleanups, place: Watched) -> None:
@@ -402,7 +467,7 @@ def test_a_location_that_means_another_place_proves_no_absence(
 ) -> None:
     plan = quarantined(cleanups)
 
-    def elsewhere(_: Placement) -> None:
+    def elsewhere(_: Placement, __: Begin) -> None:
         raise NotFound("it is not in what location local means now")
 
     monkeypatch.setattr(place, "delete", elsewhere)

@@ -15,6 +15,7 @@ from support.examples import (
     BETA,
     CI,
     NOW,
+    begin,
     change,
     confirm,
     digest,
@@ -65,7 +66,9 @@ PROTECTED = change(
     *(lease("debian-ci@20261120.1"), end_lease("debian-ci@20261120.1")),
     *(revoke("debian-ci@20261120.1"), restore("debian-ci@20261120.1")),
     *step("debian-ci@20261120.1"),
-    confirm("debian-ci@20261120.1"),
+    begin("debian-ci@20261120.1"),
+    begin("debian-ci@20261120.1", begun=NOW),
+    confirm("debian-ci@20261120.1", begun=NOW),
 )
 """Each operation that protects a version, or takes one down."""
 PROTECTED_TEXT = event_text(1, PROTECTED, GENESIS)
@@ -121,7 +124,7 @@ def test_the_text_stays_what_it_is() -> None:
     assert (GOLDEN / "event-v4.json").read_text().rstrip("\n") == PROTECTED_TEXT
     assert (
         text_hash(PROTECTED_TEXT)
-        == "fb0b9f693eb22e7a21a02e23bce8c7c8fbf8d672e96b8eff34607bd027022959"
+        == "36578dd9f91289bfd7b3f8974f5369723732106386ad91e2d4ab56697e423f98"
     )
 
 

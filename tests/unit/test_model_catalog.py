@@ -34,6 +34,7 @@ from support.strategies import histories
 
 from imagectl.errors import ImpossibleChange
 from imagectl.model.catalog import (
+    BeginDeletion,
     Change,
     ConfirmGone,
     EndIntent,
@@ -98,7 +99,7 @@ def touched(each: Change) -> set[ImageName]:
             found.add(operation.intent.version.image)
         elif isinstance(operation, MoveChannel):
             found.add(operation.image)
-        elif isinstance(operation, ConfirmGone):
+        elif isinstance(operation, BeginDeletion | ConfirmGone):
             found.add(operation.tombstone.placement.version.image)
         else:
             found.add(operation.version.image)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from support.examples import BETA, CI, NOW, STABLE, change, intend, move, place, record, ref
 
 from imagectl.errors import ImpossibleChange
 from imagectl.model.catalog import (
+    BeginDeletion,
     Change,
     ConfirmGone,
     EndLease,
@@ -28,7 +29,7 @@ from imagectl.model.catalog import (
     UnholdVersion,
     apply_change,
 )
-from imagectl.model.retention import Stage
+from imagectl.model.retention import DELETING, Stage
 
 TEXT = "debian-ci@20261120.1"
 ONE = ref(TEXT)
@@ -196,6 +197,61 @@ def test_what_comes_back_is_no_more_to_be_deleted() -> None:
     assert closed.returned == NOW
     again = after(*to(Stage.DELETED), start=placed)
     assert [each.open for each in again.buried(ONE)] == [False, True]
+
+
+def at(moment: datetime, *operations: Operation) -> Change:
+    return replace(change("at", 0, *operations), at=moment)
+
+
+def test_what_is_just_being_deleted_does_not_come_back() -> None:
+    """P2: it is not there to be relied on, and nobody can tell yet whether it is gone."""
+    deleted = after(*to(*DOWN))
+    begun = after(BeginDeletion(deleted.buried(ONE)[0]), start=deleted)
+    assert begun.buried(ONE)[0].begun == NOW
+    with pytest.raises(ImpossibleChange, match="being deleted from local"):
+        after(at(NOW + DELETING - timedelta(microseconds=1), *to(Stage.QUARANTINED)), start=begun)
+    back = after(at(NOW + DELETING, *to(Stage.QUARANTINED)), start=begun)
+    assert back.stage(ONE) is Stage.QUARANTINED
+
+
+def test_an_earlier_deletion_that_came_to_nothing_keeps_nothing_down() -> None:
+    deleted = after(*to(*DOWN))
+    begun = after(BeginDeletion(deleted.buried(ONE)[0]), start=deleted)
+    back = after(at(NOW + DELETING, *to(Stage.QUARANTINED)), start=begun)
+    again = after(place(TEXT), *to(Stage.DELETED), start=back)
+    assert [each.open for each in again.buried(ONE)] == [False, True]
+    assert after(*to(Stage.QUARANTINED), start=again).stage(ONE) is Stage.QUARANTINED
+
+
+def test_each_further_request_to_delete_begins_anew() -> None:
+    snapshot = after(*to(*DOWN))
+    for minutes in (0, 10, 5):  # the last by a clock that is behind
+        begin = BeginDeletion(snapshot.buried(ONE)[0])
+        snapshot = after(at(NOW + timedelta(minutes=minutes), begin), start=snapshot)
+    with pytest.raises(ImpossibleChange, match="being deleted"):
+        after(at(NOW + timedelta(minutes=24), *to(Stage.QUARANTINED)), start=snapshot)
+    assert after(at(NOW + timedelta(minutes=25), *to(Stage.QUARANTINED)), start=snapshot)
+
+
+def test_what_is_gone_for_certain_comes_back_at_once() -> None:
+    deleted = after(*to(*DOWN))
+    begun = after(BeginDeletion(deleted.buried(ONE)[0]), start=deleted)
+    gone = after(ConfirmGone(begun.buried(ONE)[0]), start=begun)
+    assert after(*to(Stage.QUARANTINED), start=gone).stage(ONE) is Stage.QUARANTINED
+
+
+def test_only_what_is_still_buried_is_begun_to_be_deleted() -> None:
+    deleted = after(*to(*DOWN))
+    begin = BeginDeletion(deleted.buried(ONE)[0])
+    back = after(*to(Stage.QUARANTINED), start=deleted)
+    gone = after(ConfirmGone(begin.tombstone), start=deleted)
+    for late, snapshot in (
+        (begin, back),
+        (begin, gone),
+        (BeginDeletion(gone.buried(ONE)[0]), gone),
+    ):
+        with pytest.raises(ImpossibleChange, match="not waiting to be deleted"):
+            after(late, start=snapshot)
 
 
 def test_nothing_is_built_on_what_is_deleted() -> None:

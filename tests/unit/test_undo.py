@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from support.examples import ref
 from support.releases import DC1, LOCAL
 
 from imagectl.errors import Conflict, Failed, ImagectlError, NotFound, Refused
+from imagectl.model.catalog import BeginDeletion
 from imagectl.model.names import Sha256
-from imagectl.model.retention import Stage
+from imagectl.model.retention import DELETING, Stage
 from imagectl.model.version import Placement, VersionRef
+from imagectl.policy.wording import moment
 from imagectl.services.ports import Mark
 from imagectl.services.undo import Undeleted, Unmarked, taken_down, undelete, undo
 from imagectl.testing.locations import MemoryLocation
@@ -201,6 +204,23 @@ def test_a_location_that_the_project_has_no_more_is_told(tmp_path: Path) -> None
     undeleted = bring_back(cleanups, remaking(cleanups))
     assert undeleted.elsewhere == (DC1,)
     assert [each.location for each in undeleted.put] == [LOCAL]
+
+
+def test_what_may_be_being_deleted_is_brought_back_when_that_is_over(cleanups: Cleanups) -> None:
+    """A cleanup was killed in the middle: nobody can tell that from one that takes long."""
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    cleanups.commit_deleted(ref(OLD))
+    cleanups.commit(BeginDeletion(cleanups.catalog.snapshot().buried(ref(OLD))[0]))
+    before = cleanups.catalog.snapshot()
+    with pytest.raises(Conflict, match="just being deleted; nothing was done") as caught:
+        bring_back(cleanups)
+    begun = before.buried(ref(OLD))[0].begun
+    assert begun is not None
+    assert moment(begun + DELETING + timedelta(minutes=1)) in caught.value.hint
+    assert cleanups.catalog.snapshot() == before
+    cleanups.world.clock.advance(DELETING)
+    bring_back(cleanups)
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
 
 
 def test_a_cleanup_that_still_deletes_meanwhile_is_noticed(

@@ -170,6 +170,7 @@ def tombstone(ref: VersionRef, row: Row[Any]) -> Tombstone:
         at=datetime.fromisoformat(row.at),
         by=row.by,
         reason=row.reason,
+        begun=None if row.begun is None else datetime.fromisoformat(row.begun),
         gone=None if row.gone is None else datetime.fromisoformat(row.gone),
         returned=None if row.returned is None else datetime.fromisoformat(row.returned),
     )
@@ -295,6 +296,7 @@ def tombstone_row(tombstone: Tombstone) -> dict[str, object]:
     return {
         **placement_row(tombstone.placement),
         **_deed(tombstone),
+        "begun": write_time(tombstone.begun) if tombstone.begun else None,
         "gone": write_time(tombstone.gone) if tombstone.gone else None,
         "returned": write_time(tombstone.returned) if tombstone.returned else None,
     }

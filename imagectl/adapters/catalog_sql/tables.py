@@ -266,6 +266,7 @@ tombstones = Table(
     _text("at"),
     _text("by"),
     _text("reason"),
+    Column("begun", Text),
     Column("gone", Text),
     Column("returned", Text),
     _to_version(),

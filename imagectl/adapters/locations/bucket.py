@@ -45,7 +45,16 @@ from imagectl.model.names import ChannelName, Format, ImageName, LocationName, S
 from imagectl.model.place import ALL_DISKS, Bucket
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
-from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
+from imagectl.services.ports import (
+    Begin,
+    Booted,
+    Credential,
+    Mark,
+    Moved,
+    Progress,
+    Workspace,
+    at_once,
+)
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings
@@ -242,7 +251,7 @@ class BucketLocation:
     def mark(self, placement: Placement, mark: Mark) -> None:
         pass
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         self._require_here(placement)
         name, owner = relative(placement.sha256), placed_by(self._catalog(), placement)
         deleting = deleting_of(owner)
@@ -262,8 +271,10 @@ class BucketLocation:
             if not record.found:
                 self._objects.write(deleting, f"by catalog {owner.catalog}\n".encode())
                 if self._owners(placement.sha256) <= {owner}:
+                    begin()
                     self._objects.delete(name)
         self._objects.delete(deleting)
+        begin()
         self._objects.delete(record_of(owner))
 
     def _url(self, name: str) -> str:

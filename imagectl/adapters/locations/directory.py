@@ -54,7 +54,16 @@ from imagectl.model.names import ChannelName, Format, ImageName, LocationName, S
 from imagectl.model.place import DirectoryLocation as Settings
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
-from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
+from imagectl.services.ports import (
+    Begin,
+    Booted,
+    Credential,
+    Mark,
+    Moved,
+    Progress,
+    Workspace,
+    at_once,
+)
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings
@@ -213,7 +222,7 @@ class DirectoryLocation:
     def mark(self, placement: Placement, mark: Mark) -> None:
         pass
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         owner = placed_by(self._catalog(), placement)
         path = self._files.path(placement.sha256)
         record = self._files.root / record_of(owner)
@@ -231,10 +240,14 @@ class DirectoryLocation:
                 return
             if self._is_there(placement.sha256):
                 self.verify(placement, placement.verified)
-                if not ours.found and len(self._owners(placement.sha256)) == 1:
-                    path.unlink()
-                    # Were the record gone for good and the file not, it would be nobody's.
-                    sync_folder(path.parent)
+                whole = not ours.found and len(self._owners(placement.sha256)) == 1
+            else:
+                whole = False
+            begin()
+            if whole:
+                path.unlink()
+                # Were the record gone for good and the file not, it would be nobody's.
+                sync_folder(path.parent)
             record.unlink()
             sync_folder(record.parent)
             with contextlib.suppress(OSError):  # others have records too

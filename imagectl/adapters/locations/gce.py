@@ -70,7 +70,16 @@ from imagectl.model.place import GceLocation as Settings
 from imagectl.model.resource import FoundResource, ResourceKind, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
-from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
+from imagectl.services.ports import (
+    Begin,
+    Booted,
+    Credential,
+    Mark,
+    Moved,
+    Progress,
+    Workspace,
+    at_once,
+)
 
 if TYPE_CHECKING:
     from google.cloud.compute_v1 import Image
@@ -433,13 +442,15 @@ class GceLocation:
 
         relabel(self._project, str(image.id), changed)
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         named = named_by(placement, self._project)
         image = read(named, self._project)
         if image is not None and image.status != "DELETING":
             check_owner(image, self._owner(placement), self._project)
+            begin()
             self._project.delete(named.id, str(uuid.uuid4()))
         if placement.format is not Format.NATIVE:
+            begin()
             self._uploads.remove(_upload(self._around.catalog(), named.image))
 
     def describe(self, built: str, to: Path) -> None:

@@ -48,7 +48,16 @@ from imagectl.model.names import (
 from imagectl.model.place import OciLocation as Settings
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
-from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
+from imagectl.services.ports import (
+    Begin,
+    Booted,
+    Credential,
+    Mark,
+    Moved,
+    Progress,
+    Workspace,
+    at_once,
+)
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings
@@ -189,7 +198,7 @@ class OciLocation:
     def mark(self, placement: Placement, mark: Mark) -> None:
         """Nothing: a manifest cannot be changed."""
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         repository, digest = self._place(placement)
         found = self._find(repository, digest)
         if found is not None:
@@ -197,6 +206,7 @@ class OciLocation:
             if said != placed_by(self._catalog(), placement):
                 raise self._foreign(placement.provider_id, said)
             self._read(placement, lambda _: None)
+            begin()
             self._registry.delete_manifest(repository, digest)
         self._index(repository, placement.version)
 

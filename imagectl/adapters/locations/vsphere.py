@@ -55,7 +55,16 @@ from imagectl.model.place import VsphereLocation as Settings
 from imagectl.model.resource import FoundResource, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
-from imagectl.services.ports import Booted, Credential, Mark, Moved, Progress, Workspace
+from imagectl.services.ports import (
+    Begin,
+    Booted,
+    Credential,
+    Mark,
+    Moved,
+    Progress,
+    Workspace,
+    at_once,
+)
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings
@@ -190,7 +199,7 @@ class VsphereLocation:
 
         self._session.persist(f"marking {placement.version}", attempt)
 
-    def delete(self, placement: Placement) -> None:
+    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
         owner = placed_by(self._around.catalog(), placement)
 
         def attempt() -> None:
@@ -206,6 +215,7 @@ class VsphereLocation:
                 ) from elsewhere
             except NotFound:
                 return
+            begin()
             self._destroy(template)
 
         self._session.persist(f"deleting {placement.version}", attempt)

@@ -35,6 +35,7 @@ def upgrade() -> None:
         *_texts("format", "architecture", "location", "provider_id", "reference", "sha256"),
         Column("size", WHOLE, nullable=False),
         *_texts("verified", "at", "by", "reason"),
+        Column("begun", Text),
         Column("gone", Text),
         Column("returned", Text),
         PrimaryKeyConstraint("image", "day", "serial", "position"),
