@@ -88,7 +88,11 @@ class StepDocument(TypedDict):
     to: Annotated[StageName, "what it becomes"]
     placed: Annotated[list[PlacedDocument], "where it is"]
     missing: Annotated[list[PlacedDocument], "where the catalog has it, and it was not seen"]
-    deleted_earliest: Annotated[str, "when further plans could delete it at the earliest"]
+    deleted_earliest: Annotated[
+        str | None,
+        "when further plans like this one could delete it at the earliest; null where none could, "
+        "since it is also in locations that they do not look at",
+    ]
     final: Annotated[str, "why it is not proven that it can be made again; empty where it is"]
 
 
@@ -282,7 +286,7 @@ class Page:
                 )
                 for each in entry.missing
             ],
-            deleted_earliest=stamp(self._gone(entry)),
+            deleted_earliest=stamp(gone) if (gone := self._gone(entry)) else None,
             final=self.final.get(entry.version, ""),
         )
 
@@ -353,7 +357,7 @@ class Page:
                             str(each.version),
                             each.stage.value,
                             each.to.value.upper() if each.to is Stage.DELETED else each.to.value,
-                            "now" if each.to is Stage.DELETED else f"{self._gone(each):%Y-%m-%d}",
+                            self._when_gone(each),
                             ", ".join(sorted({kept.location for kept in each.placed})) or "nothing",
                         )
                         for each in self.steps
@@ -419,9 +423,22 @@ class Page:
                 f"imagectl cleanup approve {file}"
             )
 
-    def _gone(self, entry: Entry) -> datetime:
-        """When it could be deleted at the earliest, a plan at a time."""
+    def _when_gone(self, entry: Entry) -> str:
+        if entry.to is Stage.DELETED:
+            return "now"
+        gone = self._gone(entry)
+        return moment(gone) if gone else f"never so: also in {listed(self._elsewhere(entry))}"
+
+    def _elsewhere(self, entry: Entry) -> list[LocationName]:
+        """Where it is beside what the plan looks at: no plan of that scope can delete it."""
+        scope = self.plan.scope.locations
+        return sorted({each.location for each in entry.placed}.difference(scope))
+
+    def _gone(self, entry: Entry) -> datetime | None:
+        """When it could be deleted at the earliest, a plan at a time; None where it never can."""
         assert entry.to is not None
+        if self._elsewhere(entry):
+            return None
         stages = tuple(Stage)
         further = stages.index(Stage.DELETED) - stages.index(entry.to)
         grace: timedelta = self.policy.rule(entry.version.image).grace

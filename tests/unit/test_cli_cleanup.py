@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,6 +105,35 @@ def test_the_page_tells_what_goes_what_stays_and_how_to_take_it_back(
     assert "what is not deleted:  imagectl cleanup undo plan.json" in lines
     assert "cleanup apply plan.json" in result.stderr
     assert max(len(line) for line in result.stdout.splitlines() if str(local) not in line) <= 100
+
+
+def test_when_it_could_be_deleted_is_told_to_the_minute(project: Project, imagectl: Run) -> None:
+    step = answer(imagectl("cleanup", "plan", "--json"), PlanDocument)["steps"][0]
+    told = datetime.fromisoformat(step["deleted_earliest"])
+    page = imagectl("cleanup", "plan").stdout
+    (line,) = (each for each in page.splitlines() if each.split()[:2] == [OLD, "active"])
+    assert re.search(rf"deprecated +{told:%Y-%m-%d} \d\d:\d\d UTC", line)
+
+
+def test_what_is_elsewhere_too_is_not_said_to_be_deleted_by_plans_of_one_location(
+    project: Project, imagectl: Run
+) -> None:
+    settings = project.root / "imagectl.yaml"
+    settings.write_text(
+        settings.read_text().replace(
+            "locations:\n",
+            "locations:\n  other: {type: directory, path: .imagectl/locations/other}\n",
+        )
+    )
+    published = imagectl("publish", OLD, "--to", "other")
+    assert published.exit_code == 0, published.output
+    said = answer(imagectl("cleanup", "plan", "--location", "local", "--json"), PlanDocument)
+    told = {each["version"]: each["deleted_earliest"] for each in said["steps"]}
+    assert told[OLD] is None
+    assert told[MIDDLE] is not None
+    page = imagectl("cleanup", "plan", "--location", "local").stdout
+    (line,) = (each for each in page.splitlines() if each.split()[:2] == [OLD, "active"])
+    assert "never so: also in other" in line
 
 
 def test_a_plan_without_a_file_writes_nothing(project: Project, imagectl: Run) -> None:
