@@ -136,10 +136,21 @@ def _resolved(last: datetime, rule: RetentionRule, now: datetime) -> Iterator[Re
         yield Reason(Because.RESOLVED, f"until {moment(last + rule.unused)}")
 
 
-def cap(policy: RetentionPolicy, versions: int) -> int:
+def cap(policy: RetentionPolicy, versions: int, went: int = 0, went_inside: int = 0) -> int:
     """How many of that many versions one plan takes down: both caps hold, and a share allows one at
-    least."""
-    return min(policy.max_count, max(1, floor(policy.max_share * versions)))
+    least.
+
+    *went*: how many anything has taken down within ``policy.expires``; *went_inside*: those of them
+    that the plan is about. They use up the caps too: plans in a loop may take down no more.
+    """
+    share = max(1, floor(policy.max_share * versions))
+    return max(0, min(policy.max_count - went, share - went_inside))
+
+
+def went_lately(version: Shelved, policy: RetentionPolicy, now: datetime) -> bool:
+    """Whether it came to its stage within the time that the caps count. A time that is still to
+    come is as late as can be."""
+    return version.stage is not Stage.ACTIVE and version.staged > now - policy.expires
 
 
 def stranger(policy: RetentionPolicy, author: str) -> str:
