@@ -38,12 +38,17 @@ class DroppedDocument(TypedDict):
     why: Annotated[str, "what speaks against it now"]
 
 
-class DeletedDocument(TypedDict):
-    """A thing that is not in a location any more."""
+class DeletedPlace(TypedDict):
+    """A thing in a location, of a version that is deleted."""
 
     version: Annotated[str, "IMAGE@VERSION"]
     location: Annotated[str, "the location"]
     provider_id: Annotated[str, "how the location named it"]
+
+
+class DeletedDocument(DeletedPlace):
+    """A thing that is not in a location any more."""
+
     was_there: Annotated[bool, "false where it was gone already"]
 
 
@@ -73,7 +78,11 @@ class AppliedDocument(TypedDict):
     done: Annotated[list[StepDocument], "the steps that were taken now, or would be"]
     before: Annotated[list[StepDocument], "those that an earlier run of this plan has taken"]
     dropped: Annotated[list[DroppedDocument], "those that are not taken any more"]
+    stopped_at: Annotated[StepDocument | None, "what the surprise kept from being taken"]
     left: Annotated[list[StepDocument], "those after the surprise"]
+    would_finish: Annotated[
+        list[DeletedPlace], "of a dry run: what was to be deleted before, and may still be there"
+    ]
     deleted: Annotated[list[DeletedDocument], "what is gone from locations"]
     store_removed: Annotated[list[str], "digests that the artifact store keeps no more"]
     store_spared: Annotated[list[str], "why it keeps some that nothing needs, until the next time"]
@@ -531,7 +540,16 @@ def _applied(applied: Applied, page: Page) -> AppliedDocument:
             )
             for each in applied.fallen_out
         ],
+        stopped_at=None if applied.stopped_at is None else page.step(applied.stopped_at),
         left=[page.step(each) for each in applied.left],
+        would_finish=[
+            DeletedPlace(
+                version=str(each.placement.version),
+                location=each.placement.location,
+                provider_id=each.placement.provider_id,
+            )
+            for each in applied.would_finish
+        ],
         deleted=[
             DeletedDocument(
                 version=str(each.tombstone.placement.version),
@@ -562,6 +580,7 @@ def _applied_lines(applied: Applied, file: Path) -> Iterator[str]:
         for those, said in (
             (applied.before, "done before"),
             (applied.done, "would be done" if applied.dry_run else "done"),
+            ((applied.stopped_at,) if applied.stopped_at else (), "NOT done: the surprise"),
             (applied.left, "NOT done, after the surprise"),
         )
         for each in those
@@ -577,6 +596,9 @@ def _applied_lines(applied: Applied, file: Path) -> Iterator[str]:
     ]
     if rows:
         yield from table(("VERSION", "FROM", "TO", ""), rows)
+    for stone in applied.would_finish:
+        at = stone.placement
+        yield f"{at.version} in {at.location} ({at.provider_id}): would be deleted, as begun before"
     for gone in applied.deleted:
         at = gone.tombstone.placement
         how = "deleted" if gone.was_there else "was gone already"
@@ -585,7 +607,7 @@ def _applied_lines(applied: Applied, file: Path) -> Iterator[str]:
         yield f"the artifact store keeps {counted(len(applied.cleared.removed), 'file')} less"
     for image, why in (applied.cleared.spared or {}).items():
         yield f"the artifact store keeps what is left of {image} until the next time: {why}"
-    if not rows and not applied.deleted:
+    if not rows and not applied.deleted and not applied.would_finish:
         yield "nothing to do"
     taken = [*applied.before, *applied.done]
     if taken and not applied.dry_run:

@@ -19,7 +19,9 @@ from imagectl.errors import (
     Failed,
     ImagectlError,
     ImpossibleChange,
+    NotFound,
     Refused,
+    summed_up,
 )
 from imagectl.model.catalog import Change, Snapshot, StepVersion
 from imagectl.model.channel import ReleasePolicy
@@ -42,6 +44,8 @@ from imagectl.services.undo import Unmarked, remark, show_consumers
 ATTEMPTS = 20
 """How often a version is judged again because the catalog changed while it was judged."""
 
+GOES_ON = "put that right, and apply the plan again: it goes on where it stopped"
+
 
 @dataclass(frozen=True, slots=True)
 class FallenOut:
@@ -56,9 +60,9 @@ class Applied:
     """What applying a plan did, or with ``dry_run`` would do.
 
     ``done`` are the steps taken now, ``before`` those that an earlier run of the plan has taken.
-    ``deleted`` is what went from locations, also of deletions that were unfinished. ``surprise`` is
-    what ended it: everything after that is ``left``. ``kept_of`` says of images whether the store
-    still keeps what it need not.
+    ``deleted`` is what went from locations, also of deletions that were unfinished; a dry run says
+    in ``would_finish`` what it would go on with. ``surprise`` is what ended it: ``stopped_at`` is
+    the step that was not taken for it, and everything after that is ``left``.
     """
 
     plan: SignedPlan
@@ -66,7 +70,9 @@ class Applied:
     done: tuple[Entry, ...]
     before: tuple[Entry, ...]
     fallen_out: tuple[FallenOut, ...]
+    stopped_at: Entry | None
     left: tuple[Entry, ...]
+    would_finish: tuple[Tombstone, ...]
     deleted: tuple[Deleted, ...]
     cleared: Cleared
     unmarked: tuple[Unmarked, ...]
@@ -96,8 +102,20 @@ def apply(
         agreed, before, fallen = _compare(cleaning, signed, fresh)
         unfinished = _agreed_deletions(signed, fresh)
     if dry_run:
-        done = tuple(agreed)
-        return Applied(signed, True, done, before, fallen, (), (), Cleared(), (), surprise=None)
+        return Applied(
+            signed,
+            dry_run=True,
+            done=tuple(agreed),
+            before=before,
+            fallen_out=fallen,
+            stopped_at=None,
+            left=(),
+            would_finish=tuple(unfinished),
+            deleted=(),
+            cleared=Cleared(),
+            unmarked=(),
+            surprise=None,
+        )
     return _Applying(cleaning, policy, signed, progress).run(agreed, before, fallen, unfinished)
 
 
@@ -236,16 +254,15 @@ class _Applying:
         releasing = self._cleaning.releasing
         self._fallen.extend(fallen)
         surprise: ImagectlError | None = None
-        begun = 0
+        stopped_at: Entry | None = None
+        left = list(agreed)
         self._catch_up()
         try:
-            if unfinished:
-                self._check_shown()
-            self._delete(unfinished)
             self._judge.begin(agreed)
-            for step in agreed:
-                begun += 1
-                self._take(step)
+            while left:
+                stopped_at = left.pop(0)
+                self._take(stopped_at)
+            self._finish(unfinished)
         except ImagectlError as error:
             surprise = error
         stepped = [*before, *self._done]
@@ -259,20 +276,30 @@ class _Applying:
         except ImagectlError as error:
             surprise = surprise or error
         cleared = Cleared()
-        if surprise is None:
-            cleared = self._clear()
+        try:
+            if surprise is None:
+                cleared = self._clear()
+        except ImagectlError as error:
+            surprise = error
+        if surprise is not None:
+            surprise.hint = surprise.hint or GOES_ON
         return Applied(
             self._signed,
-            False,
-            tuple(self._done),
-            tuple(before),
-            tuple(self._fallen),
-            tuple(agreed[begun:]),
-            tuple(self._deleted),
-            cleared,
-            unmarked,
-            surprise,
+            dry_run=False,
+            done=tuple(self._done),
+            before=tuple(before),
+            fallen_out=tuple(self._fallen),
+            stopped_at=stopped_at if self._is_left(stopped_at) else None,
+            left=tuple(left),
+            would_finish=(),
+            deleted=tuple(self._deleted),
+            cleared=cleared,
+            unmarked=unmarked,
+            surprise=surprise,
         )
+
+    def _is_left(self, step: Entry | None) -> bool:
+        return step not in self._done and step not in [each.entry for each in self._fallen]
 
     def _take(self, step: Entry) -> None:
         """Take one step down, or say why it is not taken any more. Raises what is a surprise."""
@@ -281,7 +308,7 @@ class _Applying:
             self._progress.step(f"{step.version} to {step.to.value}")
         if step.to is Stage.DELETED:
             self._check_shown()
-            self._check_sources(step.version)
+            self._look_at(step.version)
         for attempt in range(ATTEMPTS):
             generation, reasons = self._judge.again(step)
             if reasons:
@@ -329,6 +356,28 @@ class _Applying:
         ref = step.version
         return self._cleaning.releasing.catalog.snapshot((ref.image,)).stage(ref) is step.to
 
+    def _finish(self, unfinished: Sequence[Tombstone]) -> None:
+        """Delete what was decided earlier. What is not as expected ends it in its own location
+        only; what it was is raised when all others have been tried."""
+        if not unfinished:
+            return
+        self._check_shown()
+        failed: dict[str, ImagectlError] = {}
+        for name in sorted({each.placement.location for each in unfinished}):
+            try:
+                self._delete([each for each in unfinished if each.placement.location == name])
+            except ImagectlError as error:
+                error.hint = error.hint or (
+                    f"put that right in {name}, or remove it there by hand, then apply the plan "
+                    "again: it goes on where it stopped"
+                )
+                failed[name] = error
+        if len(failed) == 1:
+            raise next(iter(failed.values()))
+        if failed:
+            what = f"deletions in {listed(failed)} are begun, and not finished"
+            raise summed_up(what, failed, counting=list(failed))
+
     def _delete(self, tombstones: Sequence[Tombstone]) -> None:
         for each in delete_buried(self._cleaning.releasing, tombstones, self._progress):
             self._deleted.append(each)
@@ -353,11 +402,36 @@ class _Applying:
                 hint=f"{PUBLISH}, and apply the plan again",
             ) from self._behind
 
-    def _check_sources(self, ref: VersionRef) -> None:
+    def _look_at(self, ref: VersionRef) -> None:
+        """Look live at all that a deletion needs, before the catalog says that it is decided: what
+        is not as expected leaves the version quarantined."""
+        snapshot = self._cleaning.releasing.catalog.snapshot((ref.image,))
+        self._check_sources(snapshot, ref)
+        self._check_places(snapshot, ref)
+
+    def _check_places(self, snapshot: Snapshot, ref: VersionRef) -> None:
+        """Each location says that it is that very thing, and ours, or that it is gone (P2)."""
+        releasing = self._cleaning.releasing
+        for placement in snapshot.placed(ref):
+            location = releasing.locations.get(placement.location)
+            if location is None:
+                continue  # placed there just now: judging the step again finds it
+            try:
+                location.verify(placement, releasing.clock.now())
+            except NotFound:
+                continue
+            except ImagectlError as error:
+                error.hint = error.hint or (
+                    f"put that right in {placement.location}, or hold the version, so that others "
+                    f"can go: `imagectl hold {ref} --reason TEXT`"
+                )
+                raise
+
+    def _check_sources(self, snapshot: Snapshot, ref: VersionRef) -> None:
         """What it takes to make the version again has to be here before it is deleted; where it
         cannot be made again, its disks have to be (P5). A disk that only its location ever had is
         gone then: the page that people sign says so."""
-        version = self._cleaning.releasing.catalog.snapshot((ref.image,)).versions[ref]
+        version = snapshot.versions[ref]
         if can_be_remade(version) and version.origin is not None:
             needed = [("lock", version.origin.lock), ("sources", version.origin.source)]
             without = "without them it could not be made again"

@@ -25,7 +25,6 @@ from imagectl.model.signature import SignedPlan
 from imagectl.model.version import Placement, VersionRef
 from imagectl.model.view import View
 from imagectl.services.ports import Begin, Committed, Mark, at_once
-from imagectl.services.undo import undelete
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 
@@ -335,19 +334,24 @@ def test_the_first_surprise_ends_it(cleanups: Cleanups, place: Watched) -> None:
     assert versions(applied.left) == [MIDDLE]
     assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
     assert place.held(there.provider_id) is not None
-    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+    assert not cleanups.catalog.snapshot().buried(ref(OLD))
+    assert f"imagectl hold {OLD}" in applied.surprise.hint
 
 
-def test_a_surprise_in_an_unfinished_deletion_comes_first(
+def test_a_surprise_in_an_unfinished_deletion_holds_up_nothing_else(
     cleanups: Cleanups, place: Watched
 ) -> None:
-    plan = quarantined(cleanups)
-    there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
-    place.before_verify.append(lambda: place.damage(there))
-    cleanups.apply(plan)
-    again = cleanups.apply(plan)
-    assert isinstance(again.surprise, Corrupt)
-    assert not again.done
+    quarantined(cleanups)
+    cleanups.commit_deleted(ref(OLD))
+    there = cleanups.catalog.snapshot().buried(ref(OLD))[0].placement
+    place.damage(there)
+    applied = cleanups.apply(cleanups.plan())
+    assert isinstance(applied.surprise, Corrupt)
+    assert "by hand" in applied.surprise.hint
+    assert versions(applied.done) == [MIDDLE]
+    assert place.held(there.provider_id) is not None
+    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
 
 
 def test_it_goes_on_where_it_was_killed(cleanups: Cleanups, place: Watched) -> None:
@@ -388,10 +392,17 @@ def test_a_deletion_that_did_not_work_is_not_counted(cleanups: Cleanups, place: 
     assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
 
 
-def test_what_was_undeleted_meanwhile_is_not_deleted(cleanups: Cleanups, place: Watched) -> None:
+def test_what_was_undeleted_meanwhile_is_not_deleted(
+    cleanups: Cleanups, place: Watched, catalog: Interfering
+) -> None:
     plan = quarantined(cleanups)
     there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
-    place.before_verify.append(lambda: cleanups.commit(StepVersion(ref(OLD), Stage.QUARANTINED)))
+
+    def bring_back() -> None:
+        cleanups.commit(StepVersion(ref(OLD), Stage.QUARANTINED))
+
+    # The location is asked once more when the catalog has decided.
+    catalog.before_commit.append(lambda: place.before_verify.append(bring_back))
     applied = cleanups.apply(plan)
     assert isinstance(applied.surprise, Conflict)
     assert "brought back" in applied.surprise.what
@@ -424,9 +435,7 @@ def test_what_is_being_deleted_is_not_undeleted_meanwhile(
 
     def bring_back() -> None:
         with pytest.raises(Conflict, match="just being deleted") as caught:
-            undelete(
-                cleanups.world.releasing, cleanups.stored, ref(OLD), "", cleanups.folder, remake
-            )
+            cleanups.undelete(ref(OLD), remake)
         refused.append(caught.value)
 
     place.begun.append(bring_back)

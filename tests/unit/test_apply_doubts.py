@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from support.cleanups import CATALOG_ID, Cleanups, digest_of, open_cleanups
 from support.examples import ref
 from support.releases import DC1, LOCAL
 
+from imagectl.cli.cleanup import _applied_lines
 from imagectl.errors import Failed
-from imagectl.model.catalog import Snapshot
+from imagectl.model.catalog import HoldVersion, Snapshot
 from imagectl.model.retention import Stage
 from imagectl.model.signature import SignedPlan
 from imagectl.services.apply_cleanup import Applied
@@ -122,3 +124,70 @@ def test_the_last_copy_of_what_cannot_be_made_again_is_not_deleted(tmp_path: Pat
     assert f"imagectl hold {OLD}" in applied.surprise.hint
     assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
     assert place.held(f"memory-{disk}") is not None
+
+
+# --- one thing that is not as expected ---
+
+
+def test_two_places_are_both_told_of(tmp_path: Path) -> None:
+    """Begun deletions that do not end are no reason to keep another version."""
+    cleanups, place, dc1 = open_cleanups(tmp_path)
+    for text in (OLD, MIDDLE, NEW):
+        cleanups.add(text, LOCAL, DC1)
+    cleanups.world.enter(ref(NEW))
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    cleanups.pass_days(1.01)
+    cleanups.commit_deleted(ref(OLD))
+    for each in cleanups.catalog.snapshot().buried(ref(OLD)):
+        (place if each.placement.location == LOCAL else dc1).damage(each.placement)
+    applied = cleanups.apply(cleanups.plan())
+    assert applied.surprise is not None
+    assert set(applied.surprise.causes) == {LOCAL, DC1}
+    assert all(each.hint for each in applied.surprise.causes.values())
+    assert len(applied.deleted) == 2
+
+
+def test_the_step_that_ended_it_is_told(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    cleanups.stored.remove(digest_of(f"lock of {OLD}"))
+    applied = cleanups.apply(plan)
+    assert applied.stopped_at is not None
+    assert applied.stopped_at.version == ref(OLD)
+    assert [each.version for each in applied.left] == [ref(MIDDLE)]
+    lines = "\n".join(_applied_lines(applied, Path("plan.json")))
+    assert re.search(rf"{OLD} +quarantined +deleted +NOT done: the surprise", lines)
+
+
+def test_a_store_that_cannot_be_cleared_loses_nothing_of_what_is_told(
+    cleanups: Cleanups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After something was done nothing is raised."""
+
+    def broken(_: object) -> None:
+        raise Failed("the store cannot be written")
+
+    plan = quarantined(cleanups)
+    monkeypatch.setattr(cleanups.stored, "remove", broken)
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Failed)
+    assert "apply the plan again" in applied.surprise.hint
+    assert applied.stopped_at is None
+    assert done(applied) == [OLD, MIDDLE]
+    assert len(applied.deleted) == 2
+
+
+# --- a dry run ---
+
+
+def test_a_dry_run_tells_what_would_be_finished(cleanups: Cleanups, place: MemoryLocation) -> None:
+    quarantined(cleanups)
+    cleanups.commit_deleted(ref(OLD))
+    cleanups.commit(HoldVersion(ref(MIDDLE)))
+    plan = cleanups.plan()
+    applied = cleanups.apply(plan, dry_run=True)
+    assert [each.placement.version for each in applied.would_finish] == [ref(OLD)]
+    lines = "\n".join(_applied_lines(applied, Path("plan.json")))
+    assert f"{OLD} in local (" in lines
+    assert "nothing to do" not in lines
+    assert len(place.view(cleanups.world.clock.now).found) == 3
+    assert len(cleanups.apply(plan).deleted) == 1

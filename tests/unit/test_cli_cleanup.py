@@ -237,7 +237,9 @@ def test_a_surprise_is_told_beside_what_was_done(
     result = imagectl("cleanup", "apply", "plan.json", "--json")
     assert result.exit_code == 1
     said = answer(result, AppliedDocument)
-    assert [each["version"] for each in said["done"]] == [OLD, MIDDLE]
+    assert [each["version"] for each in said["done"]] == [OLD]
+    assert said["stopped_at"] is not None
+    assert said["stopped_at"]["version"] == MIDDLE
     assert [each["version"] for each in said["deleted"]] == [OLD]
     assert said["surprise"]["kind"] == "corrupt"
     noted = project.outcomes.all()["cleanup", ""]
