@@ -18,6 +18,7 @@ from imagectl.errors import CannotTell
 from imagectl.model.cleanup import Because, CleanupPlan, Reason, Scope, Sight, Unknown
 from imagectl.model.names import LocationName, Sha256
 from imagectl.model.published import PublishedCatalog
+from imagectl.model.retention import Stage
 from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
 from imagectl.model.view import NOT_THERE, Found, View
@@ -217,6 +218,9 @@ class Evidence:
     ) -> tuple[Kept, ...]:
         """Find a version's placements in the views; those that should be there and are not."""
         self._placements += len(version.placed)
+        if version.stage is Stage.DELETED:
+            for every in self._seen.values():
+                every.buried(ref)
         missing: tuple[Kept, ...] = ()
         for kept in version.placed:
             seen = self._seen.get(kept.location)
@@ -300,6 +304,7 @@ class _Seen:
         self._expected = 0
         self._missing = 0
         self._lost: list[tuple[VersionRef, Reason | None]] = []
+        self._buried: set[VersionRef] = set()
         self.owned = 0
         """How many things say of which catalog they are."""
         for each in view.found:
@@ -361,6 +366,11 @@ class _Seen:
         self._lost.append((ref, next((each for each in reasons if each.because.protects), None)))
         return False
 
+    def buried(self, ref: VersionRef) -> None:
+        """That version is deleted: nothing more of it ought to be there."""
+        if ref in self._ours:
+            self._buried.add(ref)
+
     def making(self, ref: VersionRef) -> Iterator[Unknown]:
         """What says that it is of a version of which something is just being placed: it has marks
         before it is recorded."""
@@ -401,8 +411,18 @@ class _Seen:
                     for provider_id in _several(self._ours[ref])
                 )
                 + "; the catalog may be an older copy of itself",
-                OLDER_COPY,
+                OLDER_COPY + self._way_out(),
             )
+
+    def _way_out(self) -> str:
+        """For what is of versions that are deleted: adopting leaves those alone."""
+        if not self._buried:
+            return ""
+        named = _some(str(ref) for ref in sorted(self._buried))
+        return (
+            f"; of versions that are deleted ({named}), `imagectl cleanup undelete IMAGE@VERSION` "
+            "brings one back; or remove what is there by hand"
+        )
 
     def unknown(self) -> Iterator[Unknown]:
         """What is no business of this catalog's, sorted."""

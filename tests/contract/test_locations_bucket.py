@@ -210,6 +210,16 @@ def test_what_was_placed_elsewhere_is_not_here(place: InBucket, tmp_path: Path) 
         here.verify(replace(placed, provider_id="s3://other/x"), NOW)
 
 
+def test_the_same_name_at_another_server_is_another_place(place: InBucket) -> None:
+    """So that nothing is concluded there from a plan that was made here."""
+    scope = place.reopened().view(lambda: NOW).scope
+    assert place.settings.endpoint is not None
+    assert place.settings.endpoint in scope
+    assert scope.replace(place.settings.endpoint, place.upstream) == (
+        place.reopened(endpoint=place.upstream).view(lambda: NOW).scope
+    )
+
+
 def test_two_processes_that_put_the_same_upload_it_once(
     place: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

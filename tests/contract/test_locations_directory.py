@@ -96,6 +96,22 @@ def test_a_location_that_was_switched_to_a_new_folder_is_backfilled(tmp_path: Pa
         assert switched.verify(placed, LATER)
 
 
+def test_what_is_in_the_folder_before_is_not_gone(tmp_path: Path, source: Path) -> None:
+    """P2: the location was switched to another folder, and others were put there since."""
+    placed = put(directory(tmp_path / "d"), source)
+    other = tmp_path / "other"
+    other.write_bytes(b"another")
+    (tmp_path / "e").mkdir()
+    there = directory(tmp_path / "e")
+    there.put(ref("debian-ci@20261121.1"), artifact_of(b"another"), other, NOW, ignore)
+    for look in (lambda: there.verify(placed, LATER), lambda: there.delete(placed)):
+        with pytest.raises(NotFound, match="means now") as raised:
+            look()
+        assert f"was placed in {tmp_path / 'd'}" in raised.value.why
+    directory(tmp_path / "d").delete(placed)
+    assert not Path(placed.reference).exists()
+
+
 def test_a_folder_that_is_not_mounted_is_not_another_one(tmp_path: Path, source: Path) -> None:
     """P2: neither under the name of a link, nor after the whole project has moved."""
     for project in ("one", "two"):

@@ -162,6 +162,17 @@ def test_a_catalog_that_went_another_way_since_it_was_published_is_a_doubt() -> 
     assert "published is generation 17" in error.why
 
 
+def test_what_is_there_of_a_deleted_version_can_be_brought_back_or_removed_by_hand() -> None:
+    """Adopting leaves deleted versions alone, so it is no way out."""
+    gone = old(1, stage=Stage.DELETED)
+    catalog = stock(shelf(gone))
+    again = view(CLOUD, [found(a_ref(1), kept(a_ref(1), CLOUD))])
+    error = doubt(catalog, [view(LOCAL, ()), again])
+    assert "gce-prod has things of this catalog that it does not know" in error.what
+    assert f"deleted ({a_ref(1)}), `imagectl cleanup undelete IMAGE@VERSION`" in error.hint
+    assert "by hand" in error.hint
+
+
 def test_a_view_with_gaps_is_a_doubt() -> None:
     local, cloud = sorted(views(many(3)), key=lambda each: each.location != LOCAL)
     partial = replace(cloud, gaps=("page 2 failed",))

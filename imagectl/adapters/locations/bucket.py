@@ -131,10 +131,16 @@ class BucketLocation:
     takes: frozenset[Format] = ALL_DISKS
 
     def __init__(
-        self, name: LocationName, bucket: Bucket, objects: Objects, around: Surroundings
+        self,
+        name: LocationName,
+        bucket: Bucket,
+        endpoint: str | None,
+        objects: Objects,
+        around: Surroundings,
     ) -> None:
         self._name = name
         self._bucket = bucket
+        self._endpoint = endpoint
         self._objects = objects
         self._catalog = around.catalog
 
@@ -234,7 +240,8 @@ class BucketLocation:
                 raise
             gaps.append(f"page {pages + 1} could not be read: {error.why or error.what}")
         found = found_in(entries, self._url)
-        scope = f"bucket {self._bucket}"
+        # Another server may have a bucket of the same name.
+        scope = f"bucket {self._bucket}" + (f" at {self._endpoint}" if self._endpoint else "")
         return View(self._name, scope, found, tuple(gaps), max(pages, 1), began, now())
 
     def probe(self) -> Credential:

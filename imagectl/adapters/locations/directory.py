@@ -3,7 +3,7 @@
 The artifacts are below it as ``sha256/ab/abcd...``, read-only, and beside them the records of who
 needs them (``owners.py``). Verifying hashes them again. Where there is nothing at all, nothing is
 concluded from it: the file system may not be mounted (P2). Only what was placed in another folder,
-before the settings named this one, is certainly not in this one yet.
+before the settings named this one, is certainly not in this one yet; nor is it gone.
 """
 
 from __future__ import annotations
@@ -237,6 +237,8 @@ class DirectoryLocation:
                         where=str(path),
                         why=f"this catalog has no record of {placement.version} there",
                     ) from None
+                # What is where nobody has looked is not gone.
+                self._require_here(placement)
                 return
             if self._is_there(placement.sha256):
                 self.verify(placement, placement.verified)
@@ -254,22 +256,21 @@ class DirectoryLocation:
                 record.parent.rmdir()
 
     def _require_here(self, placement: Placement) -> None:
-        """Raises NotFound where the placement was made in another folder, and CannotTell where it
-        was made in this one, which may not be mounted."""
-        try:
+        """Raises NotFound where what is not here was placed in another folder, and CannotTell where
+        it was placed in this one, which may not be mounted."""
+        before = self._other_root(placement)
+        if before is None or not self._files.root.is_dir():
             self._require_mounted()
-        except CannotTell:
-            before = self._other_root(placement)
-            if before is None or not self._files.root.is_dir():
-                raise
-            raise NotFound(
-                f"{placement.version} is not in what location {self._name} means now",
-                where=f"{placement.version} in {self._name}",
-                why=f"it was placed in {before}, and the location is now {self._files.root}, which "
-                "holds nothing of imagectl's yet",
-                hint=f"`imagectl publish {placement.version} --to {self._name}` puts it there; "
-                "if the folder should be a mounted one, mount it first",
-            ) from None
+            return
+        raise NotFound(
+            f"{placement.version} is not in what location {self._name} means now",
+            where=f"{placement.version} in {self._name}",
+            why=f"it was placed in {before}, and the location is now {self._files.root}, which "
+            "does not have it",
+            hint=f"`imagectl publish {placement.version} --to {self._name}` puts it there; "
+            "if the folder should be a mounted one, mount it first; to delete it, let the location "
+            "be that folder again for as long as it takes",
+        )
 
     def _other_root(self, placement: Placement) -> Path | None:
         """The folder that the placement was made in; None where that may be this one."""

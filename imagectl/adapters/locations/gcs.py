@@ -47,7 +47,8 @@ class GcsLocation(BucketLocation):
     """``services.ports.Location`` on a bucket of Cloud Storage."""
 
     def __init__(self, name: LocationName, settings: Settings, around: Surroundings) -> None:
-        super().__init__(name, settings.bucket, GcsObjects(name, settings, around), around)
+        objects = GcsObjects(name, settings, around)
+        super().__init__(name, settings.bucket, settings.endpoint, objects, around)
 
 
 @dataclass(frozen=True, slots=True)

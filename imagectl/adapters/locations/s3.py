@@ -87,7 +87,8 @@ class S3Location(BucketLocation):
     """``services.ports.Location`` on a bucket that speaks S3."""
 
     def __init__(self, name: LocationName, settings: Settings, around: Surroundings) -> None:
-        super().__init__(name, settings.bucket, S3Objects(name, settings, around), around)
+        objects = S3Objects(name, settings, around)
+        super().__init__(name, settings.bucket, settings.endpoint, objects, around)
 
 
 class S3Objects:
