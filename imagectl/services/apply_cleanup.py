@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from imagectl.errors import (
     CannotTell,
@@ -30,9 +31,9 @@ from imagectl.model.names import Format
 from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.signature import SignedPlan
 from imagectl.model.version import VersionRef
-from imagectl.policy.evidence import SKEW, check_same_sights
+from imagectl.policy.evidence import FRESH, SKEW, check_same_sights
 from imagectl.policy.retention import check_signed
-from imagectl.policy.wording import listed, moment
+from imagectl.policy.wording import listed, moment, span
 from imagectl.services.cleanup import Cleaning, planned
 from imagectl.services.clear_store import Cleared, can_be_remade, clear_store
 from imagectl.services.deletion import Deleted, delete_buried
@@ -44,6 +45,7 @@ from imagectl.services.undo import Unmarked, remark, show_consumers
 ATTEMPTS = 20
 """How often a version is judged again because the catalog changed while it was judged."""
 
+AGAIN = "`imagectl cleanup plan --out FILE` makes a new one"
 GOES_ON = "put that right, and apply the plan again: it goes on where it stopped"
 
 
@@ -116,25 +118,20 @@ def apply(
             unmarked=(),
             surprise=None,
         )
-    return _Applying(cleaning, policy, signed, progress).run(agreed, before, fallen, unfinished)
+    looked = min((each.at for each in fresh.sights), default=fresh.made)
+    applying = _Applying(cleaning, policy, signed, looked, progress)
+    return applying.run(agreed, before, fallen, unfinished)
 
 
 def _check(cleaning: Cleaning, policy: ReleasePolicy, signed: SignedPlan) -> None:
     """See that the plan may be applied here and now. Raises Refused and CannotTell."""
     releasing, plan = cleaning.releasing, signed.plan
     now = releasing.clock.now()
-    again = "`imagectl cleanup plan --out FILE` makes a new one"
     author = signed.author
     if author is None:
         raise Refused("the plan is not signed", reasons=["its author has not signed it"])
     check_signed(policy.retention, author.key, [each.key for each in signed.approvals])
-    ends = min(plan.expires, plan.made + policy.retention.expires)
-    if now >= ends:
-        raise Refused(
-            "the plan has expired",
-            reasons=[f"it could be applied until {moment(ends)}"],
-            hint=again,
-        )
+    _check_expiry(policy, plan, now)
     if plan.made - now > SKEW:
         raise CannotTell(
             "the plan was made at a time that is still to come; nothing was done",
@@ -148,7 +145,7 @@ def _check(cleaning: Cleaning, policy: ReleasePolicy, signed: SignedPlan) -> Non
                 f"{len(signed.steps)} versions, and retention.max_count is "
                 f"{policy.retention.max_count}"
             ],
-            hint=again,
+            hint=AGAIN,
         )
     catalog = releasing.catalog.snapshot(())
     if catalog.catalog_id != plan.catalog_id:
@@ -170,6 +167,17 @@ def _check(cleaning: Cleaning, policy: ReleasePolicy, signed: SignedPlan) -> Non
             why="\n".join(wrong[:10]),
             hint="`imagectl catalog verify` lists everything; change nothing until it is known how "
             "that came about",
+        )
+
+
+def _check_expiry(policy: ReleasePolicy, plan: CleanupPlan, now: datetime) -> None:
+    """See that the plan may still be applied. Raises Refused."""
+    ends = min(plan.expires, plan.made + policy.retention.expires)
+    if now >= ends:
+        raise Refused(
+            "the plan has expired",
+            reasons=[f"it could be applied until {moment(ends)}"],
+            hint=AGAIN,
         )
 
 
@@ -233,10 +241,14 @@ class _Applying:
         cleaning: Cleaning,
         policy: ReleasePolicy,
         signed: SignedPlan,
+        looked: datetime,
         progress: Progress | None,
     ) -> None:
+        """*looked*: when the first of the locations was listed."""
         self._cleaning = cleaning
+        self._policy = policy
         self._signed = signed
+        self._looked = looked
         self._progress = progress
         self._done: list[Entry] = []
         self._fallen: list[FallenOut] = []
@@ -310,6 +322,7 @@ class _Applying:
             self._check_shown()
             self._look_at(step.version)
         for attempt in range(ATTEMPTS):
+            self._check_time()
             generation, reasons = self._judge.again(step)
             if reasons:
                 self._fallen.append(FallenOut(step, "; ".join(reasons)))
@@ -381,6 +394,18 @@ class _Applying:
     def _delete(self, tombstones: Sequence[Tombstone]) -> None:
         for each in delete_buried(self._cleaning.releasing, tombstones, self._progress):
             self._deleted.append(each)
+
+    def _check_time(self) -> None:
+        """Deleting may take long: what was true at the beginning has to be true still (P3, P4)."""
+        now = self._cleaning.releasing.clock.now()
+        _check_expiry(self._policy, self._signed.plan, now)
+        if not timedelta() <= now - self._looked <= FRESH:
+            raise CannotTell(
+                f"the locations were listed {span(now - self._looked)} ago, which is too long",
+                where=listed(self._signed.plan.scope.locations),
+                why=f"a listing counts for {span(FRESH)}, and deleting has taken longer",
+                hint="apply the plan again: it looks anew, and goes on where it stopped",
+            )
 
     def _catch_up(self) -> None:
         """Show consumers what the catalog has before anything is done."""

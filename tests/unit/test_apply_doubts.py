@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from support.examples import ref
 from support.releases import DC1, LOCAL
 
 from imagectl.cli.cleanup import _applied_lines
-from imagectl.errors import Failed
+from imagectl.errors import CannotTell, Failed, ImagectlError, Refused
 from imagectl.model.catalog import HoldVersion, Snapshot
 from imagectl.model.retention import Stage
 from imagectl.model.signature import SignedPlan
+from imagectl.model.version import Placement
 from imagectl.services.apply_cleanup import Applied
 from imagectl.testing.locations import MemoryLocation
 
@@ -191,3 +193,40 @@ def test_a_dry_run_tells_what_would_be_finished(cleanups: Cleanups, place: Memor
     assert "nothing to do" not in lines
     assert len(place.view(cleanups.world.clock.now).found) == 3
     assert len(cleanups.apply(plan).deleted) == 1
+
+
+# --- what takes long ---
+
+
+@pytest.mark.parametrize(
+    ("takes", "during", "surprise", "says"),
+    [
+        (timedelta(minutes=16), Stage.QUARANTINED, CannotTell, "too long"),
+        (timedelta(minutes=16), Stage.DELETED, CannotTell, "too long"),
+        (timedelta(hours=30), Stage.DELETED, Refused, "expired"),
+    ],
+)
+def test_what_was_true_at_the_beginning_has_to_be_true_still(
+    cleanups: Cleanups,
+    place: MemoryLocation,
+    monkeypatch: pytest.MonkeyPatch,
+    takes: timedelta,
+    during: Stage,
+    surprise: type[ImagectlError],
+    says: str,
+) -> None:
+    plan = quarantined(cleanups)
+    verify = place.verify
+
+    def slow(placement: Placement, now: datetime) -> Placement:
+        if placement.version == ref(OLD) and cleanups.stage(ref(OLD)) is during:
+            cleanups.world.clock.advance(takes)
+        return verify(placement, now)
+
+    monkeypatch.setattr(place, "verify", slow)
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, surprise)
+    assert says in applied.surprise.what
+    assert applied.surprise.hint
+    assert cleanups.stage(ref(OLD)) is during
+    assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
