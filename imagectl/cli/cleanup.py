@@ -333,9 +333,9 @@ def approve(invocation: Invocation, plan: Path) -> None:
         1: "failed: the plan's file is damaged, consumers cannot be shown it yet, or a location "
         "does not take the mark back",
         2: "bad usage, or this is no plan",
-        3: "refused: one of them is deleted; nothing was done",
+        3: "refused: one of them is deleted, or is not where it was; nothing was done",
         4: "conflict: others kept changing the catalog; nothing was done",
-        5: "cannot tell: the catalog or a published tree cannot be read",
+        5: "cannot tell: the catalog, a location or a published tree cannot be read",
         6: "there is no such version or plan",
     },
     examples=[
@@ -397,7 +397,7 @@ def undo(
     exits={
         0: "it is active again, in its locations, verified there",
         1: "failed: other bytes came out, or a location failed; it stays quarantined",
-        3: "refused: it is not deleted",
+        3: "refused: it is not deleted, or has to be where imagectl.yaml has no location any more",
         4: "conflict: a cleanup may be deleting it just now (it says until when), or something "
         "that is not ours has its name in a location",
         5: "cannot tell: a location or the catalog cannot be read; it stays quarantined",
@@ -443,7 +443,14 @@ def undelete(invocation: Invocation, ref: VersionRef, reason: str, offline: bool
             progress.stage("bring back")
 
         undeleted = undelete(
-            project.releasing, project.store, ref, reason, project.fetched(), remake, progress
+            project.releasing,
+            project.store,
+            ref,
+            reason,
+            project.fetched(),
+            remake,
+            project.workspaces(progress).undisturbed,
+            progress,
         )
     document = UndeletedDocument(
         version=str(ref),
@@ -639,10 +646,16 @@ def _meant(
             named = None
         if named is not None and named.version is not None:
             refs.append(VersionRef(named.image, named.version))
-        elif taken := taken_by(project.catalog.snapshot(), each):
+            continue
+        snapshot = project.catalog.snapshot()
+        if taken := taken_by(snapshot, each):
             planned += taken
-        else:
-            planned += [step.version for step in read_plan(Path(each)).steps]
+            continue
+        signed = read_plan(Path(each))
+        planned += taken_by(snapshot, signed.digest)
+        # An undo that was killed may not have taken back their marks.
+        active = (step.version for step in signed.steps)
+        planned += [ref for ref in active if snapshot.stage(ref) is Stage.ACTIVE]
     snapshot = project.catalog.snapshot(sorted({ref.image for ref in planned}))
     deleted = [ref for ref in planned if snapshot.stage(ref) is Stage.DELETED]
     return [*refs, *(ref for ref in planned if ref not in deleted)], deleted

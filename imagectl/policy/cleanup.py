@@ -184,10 +184,13 @@ def _elsewhere(version: Shelved, scope: Scope) -> tuple[Reason, ...]:
 
 
 def _unfinished(shelf: Shelf, scope: Scope) -> Iterator[Tombstone]:
-    """Begun deletions within the scope that have not been seen to end."""
+    """Begun deletions within the scope that have not been seen to end, and that nobody has begun to
+    take back."""
+    back = {each.id for each in shelf.versions if each.stage is not Stage.DELETED}
     if not scope.images or shelf.image in scope.images:
         for stone in shelf.buried:
-            if stone.placement.location in scope.locations:
+            placement = stone.placement
+            if placement.location in scope.locations and placement.version.version not in back:
                 yield stone
 
 

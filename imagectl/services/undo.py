@@ -9,6 +9,7 @@ it. Interrupted, the same command goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,10 +28,11 @@ from imagectl.model.retention import DELETING, Stage, Staged, Tombstone
 from imagectl.model.signature import plan_name
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.policy.promotion import find_version
+from imagectl.policy.readiness import required_now
 from imagectl.policy.wording import listed, moment
 from imagectl.services.backfill import bring_back
 from imagectl.services.ledger import ATTEMPTS, write_down
-from imagectl.services.ports import ArtifactStore, Mark, Progress
+from imagectl.services.ports import ArtifactStore, Location, Mark, Progress
 from imagectl.services.publish import place
 from imagectl.services.release import PUBLISH, Releasing, catch_up, commit
 
@@ -110,16 +112,24 @@ def undo(
     """Bring *refs* back to ACTIVE, all in one change, and take back the marks in locations.
 
     Marks are taken back of those too that are active already: a killed process may not have got so
-    far. Raises NotFound, and Refused where one of them is deleted; nothing is done then.
+    far. What was quarantined is looked at live before consumers get it again. Raises NotFound, and
+    Refused where one of them is deleted, is not there, or was only begun to be brought back from
+    its deletion; what a location raises that cannot be read; nothing is done then.
     """
-    images = sorted({ref.image for ref in refs})
-    snapshot = releasing.catalog.snapshot(images)
+    snapshot = releasing.catalog.snapshot(sorted({ref.image for ref in refs}))
     down = _down(snapshot, refs)
-    if not dry_run and down:
-        down = _bring_up(releasing, refs, images, reason)
-    already = tuple(sorted(set(refs) - {ref for ref, _ in down}))
+    _check_there(releasing, snapshot, down, progress)
     if dry_run:
+        already = tuple(sorted(set(refs) - {ref for ref, _ in down}))
         return Undone(down, already, (), dry_run=True)
+    return _make_active(releasing, refs, reason, progress)
+
+
+def _make_active(
+    releasing: Releasing, refs: Collection[VersionRef], reason: str, progress: Progress | None
+) -> Undone:
+    down = _bring_up(releasing, refs, sorted({ref.image for ref in refs}), reason)
+    already = tuple(sorted(set(refs) - {ref for ref, _ in down}))
     unmarked = tuple(remark(releasing, refs, progress=progress))
     show_consumers(releasing, f"{listed(sorted(set(refs)))} can be had again")
     return Undone(down, already, unmarked, dry_run=False)
@@ -169,22 +179,54 @@ def _bring_up(
 
 
 def _down(snapshot: Snapshot, refs: Collection[VersionRef]) -> Down:
-    gone = []
+    gone = {}
     down = []
     for ref in sorted(set(refs)):
         find_version(snapshot, ref)
         stage = snapshot.stage(ref)
         if stage is Stage.DELETED:
-            gone.append(ref)
+            gone[ref] = f"{ref} is deleted"
+        elif stage is not Stage.ACTIVE and snapshot.buried(ref) and not snapshot.placed(ref):
+            gone[ref] = f"{ref} was deleted, and is not in a location again: that was interrupted"
         elif stage is not Stage.ACTIVE:
             down.append((ref, snapshot.stages[ref]))
     if gone:
         raise Refused(
             f"{listed(gone)} cannot be brought back by an undo; nothing was done",
-            reasons=[f"{ref} is deleted" for ref in gone],
-            hint=f"`imagectl cleanup undelete {gone[0]}` makes it again where it has to",
+            reasons=list(gone.values()),
+            hint=f"`imagectl cleanup undelete {next(iter(gone))}` makes it again where it has to",
         )
     return tuple(down)
+
+
+def _check_there(
+    releasing: Releasing, snapshot: Snapshot, down: Down, progress: Progress | None
+) -> None:
+    """See that what nobody could have for a while is still there (P6). Raises Refused, and what a
+    location raises that cannot tell."""
+    missing = []
+    hint = ""
+    for ref, staged in down:
+        placed = snapshot.placed(ref) if staged.stage is Stage.QUARANTINED else ()
+        here = [each for each in placed if each.location in releasing.locations]
+        if placed and not here:
+            where = listed(sorted({each.location for each in placed}))
+            missing.append(f"{ref} is in {where} only, which imagectl.yaml has no more")
+            hint = hint or f"add {where} to imagectl.yaml again"
+        for each in here:
+            if progress is not None:
+                progress.step(f"looking for {ref} in {each.location}")
+            try:
+                releasing.locations[each.location].verify(each, releasing.clock.now())
+            except NotFound:
+                missing.append(f"{each.provider_id} is not in {each.location} any more")
+                hint = hint or f"`imagectl publish {ref} --to {each.location}` puts it there again"
+    if missing:
+        raise Refused(
+            "consumers would be given what is not there; nothing was done",
+            reasons=missing,
+            hint=hint,
+        )
 
 
 def remark(
@@ -200,21 +242,40 @@ def remark(
     """
     snapshot = releasing.catalog.snapshot(sorted({ref.image for ref in refs}))
     for ref in sorted(set(refs)):
-        mark = MARKS.get(snapshot.stage(ref))
-        for placement in snapshot.placed(ref) if mark is not None else ():
+        for placement in snapshot.placed(ref):
             location = releasing.locations.get(placement.location)
-            if location is None or mark is None:
+            if location is None or (locations is not None and location.name not in locations):
                 continue
-            if locations is not None and placement.location not in locations:
-                continue
-            if progress is not None:
-                progress.step(f"marking {ref} {mark.value} in {placement.location}")
             try:
-                location.mark(placement, mark)
+                _mark(releasing, location, placement, progress)
             except NotFound:
                 continue
             except ImagectlError as error:
                 yield Unmarked(placement, error)
+
+
+def _mark(
+    releasing: Releasing, location: Location, placement: Placement, progress: Progress | None
+) -> None:
+    """Somebody else may change the stage, and mark, at the same time: whoever marks last reads the
+    catalog after it, and so the last mark is the right one."""
+    ref = placement.version
+
+    def read() -> Stage:
+        return releasing.catalog.snapshot((ref.image,)).stage(ref)
+
+    stage = read()
+    for _ in range(ATTEMPTS):
+        mark = MARKS.get(stage)
+        if mark is None:
+            return
+        if progress is not None:
+            progress.step(f"marking {ref} {mark.value} in {location.name}")
+        location.mark(placement, mark)
+        before, stage = stage, read()
+        if stage is before:
+            return
+    raise Conflict(f"the stage of {ref} kept changing while it was marked", where=location.name)
 
 
 def undelete(
@@ -224,18 +285,22 @@ def undelete(
     reason: str,
     scratch: Path,
     remake: Remake,
+    undisturbed: Callable[[ImageName], AbstractContextManager[object]],
     progress: Progress | None = None,
 ) -> Undeleted:
     """Bring back a deleted version: to QUARANTINED, into its locations, and to ACTIVE.
 
     What still is in a location is verified and recorded again. What is gone is put there from the
-    store, which gets it from another location into *scratch*, or from *remake*. Raises NotFound;
-    Refused where it is not deleted; and what failed: then it stays quarantined, with what is back
-    recorded, and the same command goes on.
+    store, which gets it from another location into *scratch*, or from *remake*. *undisturbed*: see
+    ``Cleaning``; only while it is held the version ceases to be deleted, so that nobody is just
+    clearing the store of it. Raises NotFound; Refused where it is not deleted, or none of its
+    locations is in the project any more; and what failed: then it stays quarantined, with what is
+    back recorded, and the same command goes on.
     """
-    _unbury(releasing, ref, reason)
+    with undisturbed(ref.image):
+        _unbury(releasing, ref, reason)
     snapshot = releasing.catalog.snapshot((ref.image,))
-    wanted = _last_burial(snapshot, ref)
+    wanted = _where_it_was(snapshot, ref)
     here = [each for each in wanted if each.placement.location in releasing.locations]
     elsewhere = {each.placement.location for each in wanted} - set(releasing.locations)
     try:
@@ -247,10 +312,11 @@ def undelete(
         where = tuple(dict.fromkeys(each.location for each in lost))
         put = place(releasing, store, ref, where, progress, only=True).placements if where else ()
         _look_again(releasing, found)
+        _check_required(releasing.catalog.snapshot((ref.image,)), ref, elsewhere)
     except ImagectlError as error:
         error.hint = error.hint or f"`imagectl cleanup undelete {ref}` goes on where it stopped"
         raise
-    done = undo(releasing, (ref,), reason, progress=progress)
+    done = _make_active(releasing, (ref,), reason, progress)
     return Undeleted(ref, found, put, remade, tuple(sorted(elsewhere)), done.unmarked)
 
 
@@ -260,11 +326,13 @@ def _unbury(releasing: Releasing, ref: VersionRef, reason: str) -> None:
 
     def operations(snapshot: Snapshot) -> Sequence[Operation]:
         find_version(snapshot, ref)
+        _check_has_a_place(releasing, snapshot, ref)
         stage = snapshot.stage(ref)
         if stage is Stage.DELETED:
             _check_not_being_deleted(snapshot, ref, releasing.clock.now())
             return [StepVersion(ref, Stage.QUARANTINED)]
-        if stage is Stage.QUARANTINED and snapshot.buried(ref):
+        buried = snapshot.buried(ref)
+        if any(each.open for each in buried) or (stage is Stage.QUARANTINED and buried):
             return []  # begun before
         raise Refused(
             f"{ref} is not deleted",
@@ -293,11 +361,40 @@ def _check_not_being_deleted(snapshot: Snapshot, ref: VersionRef, now: datetime)
     )
 
 
-def _last_burial(snapshot: Snapshot, ref: VersionRef) -> list[Tombstone]:
-    """The tombstones of the time that it was deleted last: where it was then."""
-    buried = snapshot.buried(ref)
-    last = max((each.at for each in buried), default=None)
-    return [each for each in buried if each.at == last]
+def _check_has_a_place(releasing: Releasing, snapshot: Snapshot, ref: VersionRef) -> None:
+    """Raise Refused where all the locations that it was in are gone from the project."""
+    names = {each.placement.location for each in _where_it_was(snapshot, ref)}
+    if names and not names & set(releasing.locations):
+        raise Refused(
+            f"{ref} cannot be brought back to where it was; nothing was done",
+            reasons=[f"imagectl.yaml has no location {name} any more" for name in sorted(names)],
+            hint="add one of them to imagectl.yaml again",
+        )
+
+
+def _check_required(
+    snapshot: Snapshot, ref: VersionRef, elsewhere: Collection[LocationName]
+) -> None:
+    """Raise Refused where it is not back in a location that a channel of its image requires."""
+    channels = [each for (image, _), each in snapshot.channels.items() if image == ref.image]
+    required = {name for each in channels for name in required_now(snapshot, each)}
+    if lacking := sorted(required & set(elsewhere)):
+        raise Refused(
+            f"{ref} is back where it can be, and stays quarantined",
+            reasons=[
+                f"what is in a channel has to be in {name}, where it was, and which imagectl.yaml "
+                "has no more"
+                for name in lacking
+            ],
+            hint=f"add {listed(lacking)} to imagectl.yaml again; `imagectl cleanup undelete {ref}` "
+            "goes on then",
+        )
+
+
+def _where_it_was(snapshot: Snapshot, ref: VersionRef) -> list[Tombstone]:
+    """The last tombstone of each of its placements: also of what was not put there again the last
+    time that it was brought back."""
+    return list({each.placement.key: each for each in snapshot.buried(ref)}.values())
 
 
 def _still_there(

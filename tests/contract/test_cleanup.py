@@ -16,7 +16,7 @@ from support.places import CATALOG_ID, LOCAL, PLACES, Place, opened
 from imagectl.errors import CannotTell, NotFound
 from imagectl.model.retention import Stage
 from imagectl.model.version import VersionRef
-from imagectl.services.undo import undelete, undo
+from imagectl.services.undo import undo
 from imagectl.testing.catalog import MemoryCatalog
 
 OLD, TWIN, NEW = (f"debian-ci@2026111{day}.1" for day in (1, 2, 3))
@@ -64,7 +64,7 @@ def test_down_and_back(cleanups: Cleanups, place: Place) -> None:
     def remake(_: VersionRef) -> None:
         cleanups.stored.add(place.artifact(cleanups.folder, 0)[1])
 
-    undelete(cleanups.world.releasing, cleanups.stored, ref(OLD), "", cleanups.folder, remake)
+    cleanups.undelete(ref(OLD), remake)
     again = cleanups.catalog.snapshot().placed(ref(OLD))[0]
     place.location.verify(again, cleanups.world.clock.now())
     assert cleanups.stage(ref(OLD)) is Stage.ACTIVE

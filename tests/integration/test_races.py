@@ -131,7 +131,13 @@ class Racer:
         if refs:
             ref = self._chance.choice(refs)
             undo.undelete(
-                self.cleaning.releasing, self.world.store, ref, "race", self._root, _never_made
+                self.cleaning.releasing,
+                self.world.store,
+                ref,
+                "race",
+                self._root,
+                _never_made,
+                self.cleaning.undisturbed,
             )
 
 

@@ -23,6 +23,7 @@ from imagectl.model.version import Artifact, Origin, Reproducible, Tree, Version
 from imagectl.services.apply_cleanup import Applied, apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
 from imagectl.services.ports import Catalog, Location
+from imagectl.services.undo import Remake, Undeleted, undelete
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.plans import signed
@@ -136,6 +137,19 @@ class Cleanups:
 
     def apply(self, plan: SignedPlan, *, dry_run: bool = False) -> Applied:
         return apply(self.cleaning, self.policy, plan, dry_run=dry_run)
+
+    def undelete(self, version: VersionRef, remake: Remake) -> Undeleted:
+        scratch = self.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        return undelete(
+            self.world.releasing,
+            self.stored,
+            version,
+            "needed",
+            scratch,
+            remake,
+            self.cleaning.undisturbed,
+        )
 
     def pass_days(self, days: float = 1) -> None:
         self.world.clock.advance(days * DAY)

@@ -629,7 +629,15 @@ class Life:
     def _undelete(self, cleaning: Cleaning) -> None:
         ref = self._any(Stage.DELETED)
         scratch = Path(self.store.path(next(iter(self.store.digests()))[0])).parent
-        undo.undelete(cleaning.releasing, self.store, ref, "because", scratch, self._remake)
+        undo.undelete(
+            cleaning.releasing,
+            self.store,
+            ref,
+            "because",
+            scratch,
+            self._remake,
+            cleaning.undisturbed,
+        )
         self.count["undeleted"] += 1
 
     def _remake(self, ref: VersionRef) -> None:

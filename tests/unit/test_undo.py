@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 from support.cleanups import Cleanups, open_cleanups
-from support.examples import ref
+from support.examples import CI, ref
 from support.releases import DC1, LOCAL
 
 from imagectl.errors import Conflict, Failed, ImagectlError, NotFound, Refused
-from imagectl.model.catalog import BeginDeletion
+from imagectl.model.catalog import BeginDeletion, StepVersion
 from imagectl.model.names import Sha256
-from imagectl.model.retention import DELETING, Stage
+from imagectl.model.retention import DELETING, Receipt, Stage
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.wording import moment
 from imagectl.services.ports import Mark
-from imagectl.services.undo import Undeleted, Unmarked, taken_down, undelete, undo
+from imagectl.services.undo import MARKS, Undeleted, Unmarked, taken_down, undo
 from imagectl.testing.locations import MemoryLocation
 
 OLD, MIDDLE, NEW = (f"debian-ci@2026111{day}.1" for day in (1, 2, 3))
@@ -49,9 +49,7 @@ def never(_: VersionRef) -> None:
 
 
 def bring_back(cleanups: Cleanups, remake: Callable[[VersionRef], None] = never) -> Undeleted:
-    scratch = cleanups.folder / "scratch"
-    scratch.mkdir(exist_ok=True)
-    return undelete(cleanups.world.releasing, cleanups.stored, ref(OLD), "needed", scratch, remake)
+    return cleanups.undelete(ref(OLD), remake)
 
 
 def remaking(cleanups: Cleanups) -> Callable[[VersionRef], None]:
@@ -256,3 +254,176 @@ def test_undeleted_and_deleted_again_it_comes_back_again(cleanups: Cleanups) -> 
     assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
     assert len(cleanups.catalog.snapshot().buried(ref(OLD))) == 4
     assert len(cleanups.catalog.snapshot().placed(ref(OLD))) == 2
+
+
+def began_to_undelete(cleanups: Cleanups) -> None:
+    """A cleanup was killed right after its decision, and an undelete right after its own."""
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    cleanups.commit_deleted(ref(OLD))
+    cleanups.commit(StepVersion(ref(OLD), Stage.QUARANTINED))
+
+
+def test_an_undelete_that_was_interrupted_is_no_case_for_an_undo(cleanups: Cleanups) -> None:
+    """P6: it is recorded nowhere, so nobody could get it."""
+    began_to_undelete(cleanups)
+    with pytest.raises(Refused, match="cannot be brought back by an undo") as caught:
+        undo(cleanups.world.releasing, [ref(OLD)], "")
+    assert f"imagectl cleanup undelete {OLD}" in caught.value.hint
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+    bring_back(cleanups)
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
+    assert len(cleanups.catalog.snapshot().placed(ref(OLD))) == 2
+
+
+def test_one_that_was_made_active_too_early_is_still_undeleted(cleanups: Cleanups) -> None:
+    began_to_undelete(cleanups)
+    cleanups.commit(StepVersion(ref(OLD), Stage.ACTIVE))
+    bring_back(cleanups)
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
+    assert not any(each.open for each in cleanups.catalog.snapshot().buried(ref(OLD)))
+
+
+def test_an_undelete_that_was_interrupted_stops_no_cleanup(cleanups: Cleanups) -> None:
+    began_to_undelete(cleanups)
+    cleanups.pass_days(1.01)
+    plan = cleanups.plan()
+    assert plan.plan.unfinished == ()
+    cleanups.receipts.add(Receipt(ref(OLD), "ci", cleanups.world.clock.now()))
+    applied = cleanups.apply(plan)
+    assert applied.surprise is None
+    assert cleanups.stage(ref(MIDDLE)) is Stage.DELETED
+
+
+def test_what_came_back_in_part_comes_back_in_full_the_next_time(
+    three: tuple[Cleanups, MemoryLocation, MemoryLocation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P5: brought back to one of two locations, deleted again, and brought back."""
+    cleanups, local, dc1 = three
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))
+    cleanups.commit_deleted(ref(OLD))
+    dc1.lose(there[1])
+    cleanups.stored.remove(there[1].sha256)
+
+    def fails(*_: object) -> None:
+        raise Failed("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "fetch", fails)
+        with pytest.raises(Failed, match="no space"):
+            bring_back(cleanups, fails)
+    assert [each.location for each in cleanups.catalog.snapshot().placed(ref(OLD))] == [LOCAL]
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    bring_back(cleanups, remaking(cleanups))
+    for location, each in zip(
+        (local, dc1),
+        sorted(cleanups.catalog.snapshot().placed(ref(OLD)), key=lambda one: one.location != LOCAL),
+        strict=True,
+    ):
+        location.verify(each, cleanups.world.clock.now())
+
+
+def test_what_would_be_nowhere_is_not_undeleted(cleanups: Cleanups) -> None:
+    """P6: none of its locations is in the project any more."""
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    before = cleanups.catalog.snapshot()
+    cleanups.without(LOCAL)
+    cleanups.without(DC1)
+    with pytest.raises(Refused, match="nothing was done") as caught:
+        bring_back(cleanups, remaking(cleanups))
+    assert len(caught.value.reasons) == 2
+    assert cleanups.catalog.snapshot() == before
+
+
+def test_where_a_channel_requires_a_location_that_is_gone_it_stays_quarantined(
+    cleanups: Cleanups,
+) -> None:
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    releasing = cleanups.world.releasing
+    cleanups.without(DC1)
+    with pytest.raises(Refused, match="stays quarantined") as caught:
+        bring_back(cleanups, remaking(cleanups))
+    assert "dc1" in caught.value.hint
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+    assert [each.location for each in cleanups.catalog.snapshot().placed(ref(OLD))] == [LOCAL]
+    cleanups.world.releasing = releasing
+    bring_back(cleanups)
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_consumers_are_not_given_what_is_not_there(
+    cleanups: Cleanups, local: MemoryLocation, dry_run: bool
+) -> None:
+    """P6: somebody removed it by hand while it was quarantined."""
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    local.lose(cleanups.catalog.snapshot().placed(ref(OLD))[0])
+    with pytest.raises(Refused, match="what is not there; nothing was done") as caught:
+        undo(cleanups.world.releasing, [ref(OLD), ref(MIDDLE)], "", dry_run=dry_run)
+    assert f"imagectl publish {OLD} --to local" in caught.value.hint
+    assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
+    cleanups.world.place(ref(OLD), LOCAL)
+    undo(cleanups.world.releasing, [ref(OLD)], "")
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
+
+
+def test_what_cannot_be_looked_at_stays_quarantined(
+    cleanups: Cleanups, local: MemoryLocation
+) -> None:
+    cleanups.bring_down(ref(OLD), to=Stage.QUARANTINED)
+    with local.unreadable(), pytest.raises(ImagectlError):
+        undo(cleanups.world.releasing, [ref(OLD)], "")
+    cleanups.without(LOCAL)
+    cleanups.without(DC1)
+    with pytest.raises(Refused, match="what is not there") as caught:
+        undo(cleanups.world.releasing, [ref(OLD)], "")
+    assert "imagectl.yaml" in caught.value.hint
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_while_the_store_is_cleared_nothing_is_undeleted(cleanups: Cleanups) -> None:
+    """P5: or it would lose what it has just found there."""
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    cleanups.building.add(CI)
+    with pytest.raises(Conflict):
+        bring_back(cleanups, remaking(cleanups))
+    assert cleanups.stage(ref(OLD)) is Stage.DELETED
+
+
+@pytest.mark.parametrize("applying", [False, True])
+def test_who_marks_last_marks_what_the_catalog_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, applying: bool
+) -> None:
+    """A cleanup and an undo mark at the same time; either may be the slower one."""
+    cleanups, local, _ = open_cleanups(tmp_path)
+    for text in (OLD, NEW):
+        cleanups.add(text, LOCAL)
+    cleanups.world.enter(ref(NEW))
+    cleanups.bring_down(ref(OLD), to=Stage.OBSOLETE)
+    cleanups.pass_days(1.01)
+    plan = cleanups.plan()
+    mark = local.mark
+    waiting = [True]
+
+    def undoing() -> None:
+        undo(cleanups.world.releasing, [ref(OLD)], "")
+
+    def stepping_down() -> None:
+        cleanups.commit(StepVersion(ref(OLD), Stage.DEPRECATED))
+        mark(cleanups.catalog.snapshot().placed(ref(OLD))[0], Mark.DEPRECATED)
+
+    def slowly(placement: Placement, marked: Mark) -> None:
+        if waiting:
+            waiting.clear()
+            (undoing if applying else stepping_down)()
+        mark(placement, marked)
+
+    monkeypatch.setattr(local, "mark", slowly)
+    if applying:
+        assert cleanups.apply(plan).unmarked == ()
+    else:
+        undoing()
+    (placement,) = cleanups.catalog.snapshot().placed(ref(OLD))
+    stage = cleanups.stage(ref(OLD))
+    assert stage is (Stage.ACTIVE if applying else Stage.DEPRECATED)
+    assert local.marks[placement.provider_id] is MARKS[stage]
