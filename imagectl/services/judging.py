@@ -7,19 +7,23 @@ any image protects its parent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from imagectl.model.catalog import (
     BeginDeletion,
+    Change,
     ConfirmGone,
     EndIntent,
     Operation,
     RecordPlacement,
     StepVersion,
+    mentioned,
 )
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import Because, CleanupRequest, Entry, Scope
+from imagectl.model.names import ImageName
+from imagectl.model.stock import Stock
 from imagectl.model.version import VersionRef
 from imagectl.policy.cleanup import plan_cleanup
 from imagectl.policy.wording import listed
@@ -45,6 +49,7 @@ class Judge:
         self._steps: Mapping[VersionRef, Entry] = {}
         self._against: dict[VersionRef, tuple[str, ...]] = {}
         self._generation = 0
+        self._family: frozenset[ImageName] | None = None
         self._at: datetime | None = None
 
     def begin(self, steps: Sequence[Entry]) -> None:
@@ -64,10 +69,22 @@ class Judge:
         such as by this very plan, is caught up with."""
         for event in self._cleaning.releasing.catalog.events(self._generation):
             ours = event.change.reason == self._name
-            if not all(self._is_harmless(each, ours) for each in event.change.operations):
+            harmless = all(self._is_harmless(each, ours) for each in event.change.operations)
+            if not harmless and not self._is_elsewhere(event.change):
                 return True
             self._generation = event.generation
         return False
+
+    def _is_elsewhere(self, change: Change) -> bool:
+        """Whether it is about images only that have nothing to do with the plan's versions: busy
+        ones would keep a cleanup judging for ever. A channel protects versions of its own image,
+        and what these were built on."""
+        refs, channels = mentioned(change)
+        images = {each.image for each in refs} | {image for image, _ in channels}
+        if self._family is None:
+            with self._cleaning.releasing.catalog.stock() as stock:
+                self._family = _family({ref.image for ref in self._steps}, stock)
+        return images.isdisjoint(self._family)
 
     def _is_harmless(self, operation: Operation, ours: bool) -> bool:
         """Whether it certainly protects none of the plan's versions. What the plan itself takes
@@ -97,6 +114,23 @@ class Judge:
             ref: tuple(_speaking_against(step, found.get(ref))) for ref, step in self._steps.items()
         }
         self._at = now
+        # Which images were built on which is read again only where it is needed.
+        self._family = None
+
+
+def _family(images: Collection[ImageName], stock: Stock) -> frozenset[ImageName]:
+    """These images, and all that have a version that was built on one of theirs, and so on."""
+    children: dict[ImageName, set[ImageName]] = {}
+    for shelf in stock.shelves():
+        for version in shelf.versions:
+            if version.parent is not None:
+                children.setdefault(version.parent.image, set()).add(shelf.image)
+    found: set[ImageName] = set()
+    new = set(images)
+    while new:
+        found |= new
+        new = {child for each in new for child in children.get(each, ())} - found
+    return frozenset(found)
 
 
 def _speaking_against(step: Entry, found: Entry | None) -> Iterator[str]:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from support.cleanups import CATALOG_ID, Cleanups, digest_of, open_cleanups
-from support.examples import ref
+from support.examples import CI, ref
 from support.releases import DC1, LOCAL
 
 from imagectl.cli.cleanup import _applied_lines
 from imagectl.errors import CannotTell, Failed, ImagectlError, Refused
-from imagectl.model.catalog import HoldVersion, Snapshot
+from imagectl.model.catalog import Change, HoldVersion, LeaseVersion, Snapshot
 from imagectl.model.retention import Stage
 from imagectl.model.signature import SignedPlan
+from imagectl.model.stock import Stock
 from imagectl.model.version import Placement
 from imagectl.services.apply_cleanup import Applied
+from imagectl.services.cleanup import planned, scope_of
+from imagectl.services.ports import Committed
+from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
+from imagectl.testing.plans import signed
 
 OLD, MIDDLE, NEW = (f"debian-ci@2026111{day}.1" for day in (1, 2, 3))
 
@@ -230,3 +237,70 @@ def test_what_was_true_at_the_beginning_has_to_be_true_still(
     assert applied.surprise.hint
     assert cleanups.stage(ref(OLD)) is during
     assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
+
+
+class Busy(MemoryCatalog):
+    """A catalog in which something happens after each reading of all of it, or before a step."""
+
+    def __init__(self) -> None:
+        super().__init__(CATALOG_ID)
+        self.after_stock: Callable[[], None] | None = None
+        self.before_step: list[Callable[[], None]] = []
+
+    @contextmanager
+    def stock(self) -> Iterator[Stock]:
+        with super().stock() as stock:
+            yield stock
+        if self.after_stock is not None:
+            self.after_stock()
+
+    def commit(self, change: Change) -> Committed:
+        if change.action == "cleanup apply" and self.before_step:
+            self.before_step.pop()()
+        return super().commit(change)
+
+
+def test_other_images_do_not_keep_it_judging(tmp_path: Path) -> None:
+    """CI leases versions of another image faster than everything can be read."""
+    catalog = Busy()
+    cleanups, _, _ = open_cleanups(tmp_path, None, catalog)
+    for text in (OLD, NEW, "other@20261113.1"):
+        cleanups.add(text, LOCAL)
+    cleanups.world.enter(ref(NEW))
+    cleanups.commit(HoldVersion(ref("other@20261113.1")))
+    cleanups.pass_days(1.01)
+    plan = cleanups.plan()
+    leased: list[str] = []
+
+    def lease() -> None:
+        leased.append(f"ci-{len(leased)}")
+        until = cleanups.world.clock.now() + timedelta(hours=1)
+        cleanups.commit(LeaseVersion(ref("other@20261113.1"), leased[-1], until))
+
+    catalog.after_stock = lease
+    applied = cleanups.apply(plan)
+    assert applied.surprise is None
+    assert done(applied) == [OLD]
+    assert len(leased) < 10
+
+
+def test_another_image_that_was_built_on_it_makes_it_judge_again(tmp_path: Path) -> None:
+    """P1: the child was there before, and unprotected; now it is held."""
+    catalog = Busy()
+    cleanups, _, _ = open_cleanups(tmp_path, None, catalog)
+    for text in (OLD, NEW):
+        cleanups.add(text, LOCAL)
+    cleanups.add("child@20261113.1", LOCAL, parent=OLD)
+    cleanups.add("grandchild@20261113.1", LOCAL, parent="child@20261113.1")
+    cleanups.world.enter(ref(NEW))
+    cleanups.pass_days(1.01)
+    scope = scope_of(cleanups.world.releasing, (CI,))
+    with planned(cleanups.cleaning, cleanups.policy, scope) as made:
+        plan = signed(made)
+    assert [str(each.version) for each in plan.steps] == [OLD]
+    held = HoldVersion(ref("grandchild@20261113.1"))
+    catalog.before_step.append(lambda: cleanups.commit(held))
+    applied = cleanups.apply(plan)
+    assert done(applied) == []
+    assert "parent" in applied.fallen_out[0].why
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
