@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from support.releases import DC1, LOCAL
 from imagectl.cli.cleanup import _applied_lines
 from imagectl.errors import CannotTell, Failed, ImagectlError, Refused
 from imagectl.model.catalog import Change, HoldVersion, LeaseVersion, Snapshot
+from imagectl.model.names import ImageName
 from imagectl.model.retention import Stage
 from imagectl.model.signature import SignedPlan
 from imagectl.model.stock import Stock
@@ -248,8 +249,8 @@ class Busy(MemoryCatalog):
         self.before_step: list[Callable[[], None]] = []
 
     @contextmanager
-    def stock(self) -> Iterator[Stock]:
-        with super().stock() as stock:
+    def stock(self, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
+        with super().stock(images) as stock:
             yield stock
         if self.after_stock is not None:
             self.after_stock()
