@@ -174,8 +174,8 @@ def command() -> None:
     metavar="LOCATION",
     type=LOCATION,
     multiple=True,
-    help="Look at this location only; may be given several times. What is elsewhere too is not "
-    "deleted.",
+    help="Look at this location only; may be given several times. What is elsewhere too is "
+    "not taken from anybody: it becomes OBSOLETE at most.",
 )
 @click.option("--out", metavar="FILE", type=PLAN_FILE, help="Write the plan to FILE, signed.")
 @pass_invocation

@@ -40,7 +40,7 @@ class Because(enum.Enum):
     NEEDED = "needed"
     """It would be deleted, but what was built on it is not deleted yet, and takes it to rebuild."""
     ELSEWHERE = "elsewhere"
-    """It would be deleted, but it is also in locations that the plan is not about."""
+    """It would be taken away, but it is also in locations that the plan is not about."""
     CAPPED = "capped"
     """It would go, but a plan takes no more at once."""
     DELETED = "deleted"
@@ -126,8 +126,9 @@ class Scope:
     what is inside (INCIDENTS D). Empty ``images``: all; ``locations`` are all that are read.
 
     A version whose placements are not all in these locations goes down no further than QUARANTINED.
-    ``narrowed``: somebody has named the locations; then versions that are in none of them are not
-    in the scope at all.
+    ``narrowed``: somebody has named the locations; then it goes down no further than OBSOLETE, so
+    that those who have it from another location still get it, and versions that are in none of them
+    are not in the scope at all.
     """
 
     images: tuple[ImageName, ...]

@@ -176,8 +176,10 @@ def covers(scope: Scope, image: ImageName, version: Shelved) -> bool:
 
 
 def _elsewhere(version: Shelved, scope: Scope) -> tuple[Reason, ...]:
-    """What would be deleted has to be seen, all of it."""
-    if version.stage is not Stage.QUARANTINED:
+    """What would be deleted has to be seen, all of it; and a plan about some locations takes
+    nothing away from those who have it from another one (INCIDENTS D)."""
+    taken = (Stage.OBSOLETE, Stage.QUARANTINED) if scope.narrowed else (Stage.QUARANTINED,)
+    if version.stage not in taken:
         return ()
     others = {each.location for each in version.placed}.difference(scope.locations)
     return (Reason(Because.ELSEWHERE, f"in {listed(sorted(others))}"),) if others else ()
@@ -259,7 +261,6 @@ class _Entries:
         """What keeps it beside what its own image knows."""
         if ref in self.sheltered:
             yield Reason(Because.PARENT, f"of {self.sheltered[ref]}")
-        if version.stage is Stage.QUARANTINED:
-            if ref in self.needed:
-                yield Reason(Because.NEEDED, f"for {self.needed[ref]}")
-            yield from _elsewhere(version, self.scope)
+        if version.stage is Stage.QUARANTINED and ref in self.needed:
+            yield Reason(Because.NEEDED, f"for {self.needed[ref]}")
+        yield from _elsewhere(version, self.scope)

@@ -175,14 +175,22 @@ def test_what_is_in_no_named_location_is_none_of_the_plans_business() -> None:
     assert len(tuple(plan(catalog).entries)) == 5
 
 
-def test_what_is_elsewhere_too_is_not_deleted() -> None:
+def test_what_is_elsewhere_too_is_taken_from_nobody_there() -> None:
+    """INCIDENTS D: the consumers of a location that was not read still get it."""
     for stage in LIVING:
         catalog = stock(shelf(old(1, LOCAL, CLOUD, stage=stage)))
         made = plan(catalog, scope=Scope((), (LOCAL,), narrowed=True))
-        if stage is Stage.QUARANTINED:
+        if stage in (Stage.OBSOLETE, Stage.QUARANTINED):
             assert reasons(made) == {1: ["elsewhere: in gce-prod"]}
         else:
             assert len(made.steps) == 1
+
+
+def test_a_location_that_the_project_has_no_more_takes_part_in_no_deletion() -> None:
+    for stage in LIVING:
+        catalog = stock(shelf(old(1, LOCAL, CLOUD, stage=stage)))
+        made = plan(catalog, scope=Scope((), (LOCAL,)))
+        assert len(made.steps) == (stage is not Stage.QUARANTINED)
 
 
 def test_a_plan_can_be_judged_again_for_its_own_versions_alone() -> None:
@@ -281,7 +289,7 @@ def test_everything_is_in_a_plan_once_and_nothing_protected_steps(
         if each.to is not None:
             assert each.to is each.stage.below
             assert not plainly_protected(catalog, each.version, resolved)
-            if each.to is Stage.DELETED:
+            if each.to is Stage.DELETED or (scope.narrowed and each.to is Stage.QUARANTINED):
                 assert {at.location for at in each.placed} <= set(scope.locations)
     alive = sum(each.stage is not Stage.DELETED for each in entries)
     assert len(made.steps) <= max(1, policy.retention.max_share * alive)
