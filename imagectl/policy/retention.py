@@ -27,6 +27,9 @@ _DELETED = (Reason(Because.DELETED),)
 Judged = tuple[Shelved, tuple[Reason, ...]]
 """A version, and each reason to keep it where it is; none: it is due for a step down."""
 
+AHEAD = timedelta(days=1)
+"""How far ahead of ours a consumer's clock may be, before that is told."""
+
 
 def judge(
     shelf: Shelf, policy: ReleasePolicy, resolved: Mapping[VersionRef, datetime], now: datetime
@@ -132,7 +135,13 @@ def _recent(version: Shelved, rule: RetentionRule, now: datetime) -> Iterator[Re
 
 def _resolved(last: datetime, rule: RetentionRule, now: datetime) -> Iterator[Reason]:
     """What a consumer may still be working with."""
-    if last + rule.unused > now:
+    if last > now + AHEAD:
+        # Believed all the same: somebody has resolved it, and when cannot be told (P8).
+        yield Reason(
+            Because.RESOLVED,
+            f"on {moment(last)}, still to come: its folder of receipts says by whose clock",
+        )
+    elif last + rule.unused > now:
         yield Reason(Because.RESOLVED, f"until {moment(last + rule.unused)}")
 
 

@@ -144,6 +144,13 @@ def test_what_a_consumer_resolved_lately_is_kept() -> None:
     assert alone(old(1), NOW + DAY), "a clock that is ahead means lately"
 
 
+def test_a_receipt_of_a_day_that_is_still_to_come_is_told() -> None:
+    """It would keep its version until then, and nobody would know why."""
+    (told,) = alone(old(1), NOW.replace(year=2099))
+    assert told.startswith("resolved: on 2099-11-20 12:00 UTC, still to come: ")
+    assert alone(old(1), NOW.replace(year=9999)), "whatever it says"
+
+
 @pytest.mark.parametrize(
     ("min_age", "grace"), [(30 * DAY, 10 * DAY), (10 * DAY, 30 * DAY), (30 * DAY, 30 * DAY)]
 )
