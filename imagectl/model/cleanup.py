@@ -139,11 +139,13 @@ class Scope:
 @dataclass(frozen=True, slots=True)
 class CleanupRequest:
     """What a plan is asked for. ``only``: these versions at most are taken down, which is how an
-    earlier plan is judged again; None: all that are due."""
+    earlier plan is judged again; None: all that are due. ``before``: the catalog's generation
+    before the first view began; None where that is not known."""
 
     scope: Scope
     author: str
     only: frozenset[VersionRef] | None = None
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

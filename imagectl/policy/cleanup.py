@@ -54,7 +54,8 @@ def plan_cleanup(
     Raises CannotTell, naming all that is missing or does not fit (P2, P3).
     """
     insist(tuple(check_published(stock, published)))
-    evidence = Evidence(stock, request.scope, views, now)
+    unmoved = request.before == stock.generation
+    evidence = Evidence(stock, request.scope, views, now, unmoved=unmoved)
     read = _Read(request, policy.retention, now)
     for shelf in stock.shelves():
         evidence.read(shelf)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -26,7 +26,9 @@ from imagectl.policy.lineage import Lineage
 from imagectl.policy.wording import counted, moment, span
 
 FRESH = timedelta(minutes=15)
-"""How old a view may be. A listing of the largest locations takes a minute or two."""
+"""How old a view may be, from when it began; where nothing has changed in the catalog since then,
+from when it ended. A listing of the largest locations takes a minute or two, one of a slow registry
+an hour."""
 
 SKEW = timedelta(minutes=5)
 """By how much the clocks of machines may differ."""
@@ -114,16 +116,17 @@ def check_published(
             )
 
 
-def check_view(view: View, now: datetime) -> Iterator[Doubt]:
-    """Why a view proves nothing: it has gaps, or is stale."""
+def check_view(view: View, now: datetime, since: datetime | None = None) -> Iterator[Doubt]:
+    """Why a view proves nothing: it has gaps, or is stale. *since*: from when on it may be stale,
+    where that is not when it began."""
     where = f"{view.location}: {view.scope}"
     again = "run it again; `imagectl doctor` says more of the location"
     if view.gaps:
         yield Doubt(
             f"the view of {view.location} is not complete", where, "; ".join(view.gaps), again
         )
-    if now - view.began > FRESH:
-        age = span(now - view.began)
+    if now - (since or view.began) > FRESH:
+        age = span(now - (since or view.began))
         yield Doubt(f"the view of {view.location} is {age} old", where, "it is stale", again)
     if view.began - now > SKEW:
         yield Doubt(
@@ -172,22 +175,38 @@ class Evidence:
     millions.
     """
 
-    def __init__(self, stock: Stock, scope: Scope, views: Iterable[View], now: datetime) -> None:
-        """Takes the views apart as they come. Raises CannotTell for those that are not complete,
-        not fresh, or not of the scope."""
+    def __init__(
+        self,
+        stock: Stock,
+        scope: Scope,
+        views: Iterable[View],
+        now: datetime,
+        *,
+        unmoved: bool = False,
+    ) -> None:
+        """Takes the views apart as they come. *unmoved*: the catalog is as it was before the first
+        of them began. Raises CannotTell for those that are not complete, not fresh, or not of the
+        scope."""
         self.lineage = Lineage()
         self._stock = stock
         self._seen: dict[LocationName, _Seen] = {}
         self._loose: list[str] = []
         self._making: list[Unknown] = []
         self._versions = self._placements = self._moves = 0
-        doubts: list[Doubt] = []
-        names: list[LocationName] = []
+        looked: list[View] = []
         for view in views:
-            doubts.extend(check_view(view, now))
-            names.append(view.location)
+            looked.append(replace(view, found=()))
             self._seen[view.location] = _Seen(view, stock.catalog_id)
-        insist([*check_scope(scope, names), *doubts])
+        # What is placed or deleted is begun in the catalog first. Where nothing at all has changed
+        # there since before the listings began, they cannot have missed it however long they took,
+        # and so are as old as the last of them is; nobody's clock makes them younger than now.
+        ends = max((each.ended for each in looked), default=now) if unmoved else None
+        insist(
+            [
+                *check_scope(scope, [each.location for each in looked]),
+                *(doubt for each in looked for doubt in check_view(each, now, ends)),
+            ]
+        )
 
     @property
     def sights(self) -> tuple[Sight, ...]:
@@ -242,10 +261,15 @@ class Evidence:
                 *self._counts(),
                 *self._torn(),
                 *(doubt for seen in self._seen.values() for doubt in seen.missing(sheltered)),
-                *(doubt for seen in self._seen.values() for doubt in seen.unrecorded()),
+                *(doubt for seen in self._seen.values() for doubt in self._unrecorded(seen)),
                 *self._empty(),
             ]
         )
+
+    def _unrecorded(self, seen: _Seen) -> Iterator[Doubt]:
+        """One place under two names has all things twice, and they are recorded once."""
+        same = [name for name, each in self._seen.items() if each.digest == seen.digest]
+        return seen.unrecorded(same)
 
     def _counts(self) -> Iterator[Doubt]:
         """The catalog has counted in another way what was read."""
@@ -297,7 +321,7 @@ class _Seen:
 
     def __init__(self, view: View, catalog_id: str) -> None:
         self._view = (view.location, view.scope, view.requests, view.began)
-        self._digest = digest(view.found)
+        self.digest = digest(view.found)
         self._count = len(view.found)
         self._ours: dict[VersionRef, str | tuple[str, ...]] = {}
         self._others: dict[str, list[Found]] = {}
@@ -326,7 +350,7 @@ class _Seen:
         return Sight(
             location,
             scope,
-            self._digest,
+            self.digest,
             self._expected,
             self._expected - self._missing,
             self._count,
@@ -380,12 +404,13 @@ class _Seen:
 
     def missing(self, sheltered: Mapping[VersionRef, VersionRef]) -> Iterator[Doubt]:
         """Every placement of a protected version has to be in the view (P3)."""
-        lost = []
+        lost, first = [], None
         for ref, reason in self._lost:
             because = reason
             if because is None and ref in sheltered:
                 because = Reason(Because.PARENT, f"of {sheltered[ref]}")
             if because is not None:
+                first = first or ref
                 channel = because.because is Because.CHANNEL
                 lost.append(f"{ref} ({because.detail if channel else because})")
         if lost:
@@ -395,23 +420,29 @@ class _Seen:
                 f"{sight.location}: {sight.scope}",
                 f"missing {_some(lost)}",
                 "if the listing is wrong, run it again; if they are gone, `imagectl verify` says "
-                "so, and `imagectl publish IMAGE@VERSION` puts them there again",
+                f"so, and `imagectl publish {first} --to {sight.location}` puts {first} there "
+                f"again, after `imagectl rebuild {first}` where the store does not have it",
             )
 
-    def unrecorded(self) -> Iterator[Doubt]:
-        """What this catalog has made, and does not know: it may be an older copy (P2)."""
+    def unrecorded(self, same: Sequence[LocationName]) -> Iterator[Doubt]:
+        """What this catalog has made, and does not know: it may be an older copy (P2). *same*: the
+        locations that show the very same things, this one too."""
         if self._ours:
             location, scope, _, _ = self._view
+            twice = f"{' and '.join(sorted(same))} show the same things: " if len(same) > 1 else ""
             yield Doubt(
                 f"{location} has things of this catalog that it does not know",
                 f"{location}: {scope}",
-                _some(
+                twice
+                + _some(
                     f"{ref} as {provider_id}"
                     for ref in sorted(self._ours)
                     for provider_id in _several(self._ours[ref])
                 )
                 + "; the catalog may be an older copy of itself",
-                OLDER_COPY + self._way_out(),
+                ("imagectl.yaml may name one place twice: take one name away; or " if twice else "")
+                + OLDER_COPY
+                + self._way_out(),
             )
 
     def _way_out(self) -> str:

@@ -11,7 +11,7 @@ import gc
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from imagectl.errors import BadUsage, CannotTell, ImagectlError, NotFound, summed_up
@@ -115,7 +115,7 @@ def planned(
                         _given_away(views),
                         published,
                         resolved,
-                        request,
+                        replace(request, before=began),
                         releasing.clock.now(),
                     )
                 except CannotTell:

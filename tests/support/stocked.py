@@ -161,6 +161,7 @@ def plan(
     resolved: Mapping[VersionRef, datetime] | None = None,
     scope: Scope = EVERYWHERE,
     only: frozenset[VersionRef] | None = None,
+    before: int | None = None,
     now: datetime = NOW,
 ) -> CleanupPlan:
     return plan_cleanup(
@@ -169,6 +170,6 @@ def plan(
         views(catalog, scope) if seen is None else seen,
         published or {},
         resolved or {},
-        CleanupRequest(scope, "alice", only),
+        CleanupRequest(scope, "alice", only, before),
         now,
     )

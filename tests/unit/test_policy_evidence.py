@@ -162,6 +162,58 @@ def test_a_catalog_that_went_another_way_since_it_was_published_is_a_doubt() -> 
     assert "published is generation 17" in error.why
 
 
+def test_a_placement_that_is_gone_is_put_back_or_made_again_first() -> None:
+    catalog = many(3)
+    hint = doubt(catalog, views(catalog, without=[a_ref(1)])).hint
+    assert f"`imagectl publish {a_ref(1)} --to gce-prod`" in hint
+    assert f"after `imagectl rebuild {a_ref(1)}` where the store does not have it" in hint
+
+
+def test_one_place_under_two_names_is_told() -> None:
+    catalog = many(3)
+    (local, cloud) = sorted(views(catalog), key=lambda each: each.location != LOCAL)
+    error = doubt(catalog, [replace(local, found=cloud.found), cloud])
+    assert "gce-prod and local show the same things: " in error.why
+    assert "imagectl.yaml may name one place twice" in error.hint
+    (first, *_) = cloud.found
+    error = doubt(catalog, [replace(local, found=(first,)), cloud])
+    assert "show the same things" not in error.why
+
+
+HOUR = timedelta(hours=1)
+
+
+def slow(**more: timedelta) -> list[View]:
+    """The listing of CLOUD took an hour, that of LOCAL a moment."""
+    return [
+        replace(
+            each,
+            began=NOW - HOUR,
+            ended=NOW - more.get("ended", SECOND) - (each.location == LOCAL) * HOUR * 0.9,
+        )
+        for each in views(many(3))
+    ]
+
+
+def test_a_listing_may_take_long_where_nothing_changes_meanwhile() -> None:
+    catalog = many(3)
+    assert plan(catalog, seen=slow(), before=catalog.generation).entries
+
+
+@pytest.mark.parametrize("before", [None, 999])
+def test_a_listing_during_which_the_catalog_has_changed_is_as_old_as_its_beginning(
+    before: int | None,
+) -> None:
+    with pytest.raises(CannotTell, match="is 1 h old"):
+        plan(many(3), seen=slow(), before=before)
+
+
+def test_a_long_listing_is_stale_at_last() -> None:
+    catalog = many(3)
+    with pytest.raises(CannotTell, match="is 15 min 1 s old"):
+        plan(catalog, seen=slow(ended=FRESH + SECOND), before=catalog.generation)
+
+
 def test_what_is_there_of_a_deleted_version_can_be_brought_back_or_removed_by_hand() -> None:
     """Adopting leaves deleted versions alone, so it is no way out."""
     gone = old(1, stage=Stage.DELETED)
