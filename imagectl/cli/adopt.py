@@ -100,7 +100,7 @@ class AdoptedDocument(TypedDict):
 @click.option(
     "--architecture",
     type=ARCHITECTURE,
-    default=Architecture.AMD64,
+    default=Architecture.AMD64.value,
     show_default=True,
     help="Of what tells none, neither by itself nor by its name.",
 )

@@ -11,9 +11,11 @@ from datetime import timedelta
 from typing import TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from imagectl.cli.invocation import Invocation
+from imagectl.errors import BadUsage
 from imagectl.formats.sizes import BadSize, parse_duration
 from imagectl.model.names import (
     Architecture,
@@ -129,6 +131,16 @@ IMAGE_REF: _Named[ImageRef] = _Named("image", parse_image_ref, _published)
 PROMOTABLE: _Named[ImageRef] = _Named("image", parse_image_ref, _promotable)
 DURATION: _Named[timedelta] = _Named("duration", _duration)
 VERSION_REF: _Named[VersionRef] = _Named("image@version", _version_ref, _published_versions)
+
+
+def insist_on(parameter: str, option: str, why: str) -> None:
+    """Raise BadUsage where *parameter* was typed: it does something with *option* alone, which was
+    not."""
+    context = click.get_current_context()
+    if context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
+        raise BadUsage(
+            f"--{parameter} goes with {option} only", why=why, hint=f"add {option}, or leave it out"
+        )
 
 
 class Words(click.Choice[Word]):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
 
-from imagectl.cli.arguments import DURATION, LOCATION
+from imagectl.cli.arguments import DURATION, LOCATION, insist_on
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.noting import noting
 from imagectl.cli.text import stamp, table
 from imagectl.cli.verb import Verb
-from imagectl.errors import ImagectlError, Interrupted, NotFound, Refused, Unsupported
+from imagectl.errors import BadUsage, ImagectlError, Interrupted, NotFound, Refused, Unsupported
 from imagectl.policy.wording import counted, listed, span
 
 if TYPE_CHECKING:
@@ -152,11 +152,11 @@ _LOCATIONS = click.option(
     multiple=True,
     help="Only this location; may be given several times. Else all of them, and this host.",
 )
-_HERE = click.option(
-    "--here/--not-here",
-    default=None,
-    help="This host, alone or beside --location; or everything but this host, as in a container, "
-    "which cannot see the host's processes.",
+_HERE = click.option("--here", is_flag=True, help="This host, alone or beside --location.")
+_NOT_HERE = click.option(
+    "--not-here",
+    is_flag=True,
+    help="Everything but this host, as in a container, which cannot see the host's processes.",
 )
 
 
@@ -175,13 +175,17 @@ _HERE = click.option(
 )
 @_LOCATIONS
 @_HERE
+@_NOT_HERE
 @pass_invocation
-def plan(invocation: Invocation, locations: tuple[LocationName, ...], here: bool | None) -> int:
+def plan(
+    invocation: Invocation, locations: tuple[LocationName, ...], here: bool, not_here: bool
+) -> int:
     """Show what builds and tests have left, and who still needs what. Changes nothing."""
     from imagectl.services import janitor
 
+    host = _host(here=here, not_here=not_here)
     project = invocation.open_project()
-    planned = janitor.plan(project.janitoring(_places(project, locations, here)))
+    planned = janitor.plan(project.janitoring(_places(project, locations, host)))
     shown = None if invocation.verbose else SHOWN
     invocation.out.answer(_plan_document(planned), _plan_lines(planned, shown))
     for looked in planned.places:
@@ -189,6 +193,13 @@ def plan(invocation: Invocation, locations: tuple[LocationName, ...], here: bool
     if planned.due:
         invocation.out.say("`imagectl janitor apply` collects what is to be collected")
     return 0 if planned.complete else 5
+
+
+def _host(*, here: bool, not_here: bool) -> bool | None:
+    """Whether this host is asked for; None where nothing is said of it."""
+    if here and not_here:
+        raise BadUsage("both --here and --not-here", hint="leave out one of them")
+    return here or (False if not_here else None)
 
 
 def _rate(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -218,6 +229,7 @@ def _rate(_context: click.Context, _parameter: click.Parameter, value: str) -> f
 )
 @_LOCATIONS
 @_HERE
+@_NOT_HERE
 @click.option(
     "--limit",
     metavar="N",
@@ -245,7 +257,8 @@ def _rate(_context: click.Context, _parameter: click.Parameter, value: str) -> f
 def apply(
     invocation: Invocation,
     locations: tuple[LocationName, ...],
-    here: bool | None,
+    here: bool,
+    not_here: bool,
     limit: int | None,
     rate: float,
     watch: bool,
@@ -257,14 +270,16 @@ def apply(
     again the next time; what has failed three times is reported each time. With --watch and --json,
     each round answers with one JSON object.
     """
+    host = _host(here=here, not_here=not_here)
     if not watch:
-        return _round(invocation, locations, here, limit, rate)
+        insist_on("every", "--watch", "without it, this is one round")
+        return _round(invocation, locations, host, limit, rate)
     from imagectl.adapters.clock import SystemClock
     from imagectl.services.janitor import rounds
 
     for _ in rounds(every, SystemClock(), time.sleep):
         try:
-            _round(invocation, locations, here, limit, rate)
+            _round(invocation, locations, host, limit, rate)
         except (Interrupted, NotFound, Unsupported):
             raise
         except ImagectlError as problem:  # it may be mended by the next round

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import click
 
-from imagectl.cli.arguments import DURATION
+from imagectl.cli.arguments import DURATION, insist_on
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import watched
 from imagectl.cli.text import stamp, table
@@ -97,6 +97,8 @@ def command(
     A number is there only where its source was read completely. What could not be read is absent,
     never 0 and never what it was before; the time of its last success stays beside it.
     """
+    if listen is None:
+        insist_on("every", "--listen", "without it, they are measured once")
     project = invocation.open_project()
     if listen is None:
         measured = _measure(invocation, project, verify=verify)

@@ -425,3 +425,7 @@ def test_people_are_told_what_became_of_each(world: World) -> None:
     assert f"left as it is: {'x' * 50}: its name gives no image's name" in result.stdout
     assert "1 thing adopted, 0 known before, 1 left as they are" in result.stdout
     assert "imagectl unhold ci@20170301.1" in result.stderr
+
+
+def test_the_default_architecture_is_shown_as_it_is_typed(imagectl: Run) -> None:
+    assert "[default: amd64]" in " ".join(imagectl("adopt", "--help").stdout.split())

@@ -140,6 +140,17 @@ def test_what_makes_no_sense_is_said(project: Project, imagectl: Run) -> None:
     assert imagectl("janitor", "apply", "--rate", "often").exit_code == 2
 
 
+def test_options_that_would_do_nothing_are_refused(project: Project, imagectl: Run) -> None:
+    for arguments in (("plan", "--here", "--not-here"), ("apply", "--not-here", "--here")):
+        answer = imagectl("janitor", *arguments)
+        assert answer.exit_code == 2
+        assert "both --here and --not-here" in answer.stderr
+    for verb in (("janitor", "apply"), ("metrics",)):
+        answer = imagectl(*verb, "--every", "5m")
+        assert answer.exit_code == 2
+        assert "--every goes with" in answer.stderr
+
+
 def test_this_host_can_be_left_out(project: Project, imagectl: Run) -> None:
     folder = leak(project, "over", SystemClock().now() - 3 * HOUR)
     answer = imagectl("janitor", "apply", "--not-here", "--json")
