@@ -9,7 +9,7 @@ it. Interrupted, the same command goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -297,7 +297,7 @@ def undelete(
     locations is in the project any more; and what failed: then it stays quarantined, with what is
     back recorded, and the same command goes on.
     """
-    with undisturbed(ref.image):
+    with _while_nothing_is_cleared(undisturbed, ref):
         _unbury(releasing, ref, reason)
     snapshot = releasing.catalog.snapshot((ref.image,))
     wanted = _where_it_was(snapshot, ref)
@@ -318,6 +318,24 @@ def undelete(
         raise
     done = _make_active(releasing, (ref,), reason, progress)
     return Undeleted(ref, found, put, remade, tuple(sorted(elsewhere)), done.unmarked)
+
+
+@contextmanager
+def _while_nothing_is_cleared(
+    undisturbed: Callable[[ImageName], AbstractContextManager[object]], ref: VersionRef
+) -> Iterator[None]:
+    """The block runs while *undisturbed* is held. Raises Conflict where that cannot be."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(undisturbed(ref.image))
+        except Conflict as busy:
+            raise Conflict(
+                f"{ref} cannot be brought back just now; nothing was done",
+                where=busy.where,
+                why=f"a build of {ref.image} is running, or a cleanup clears the artifact store",
+                hint=f"`imagectl cleanup undelete {ref}` as soon as that is over",
+            ) from busy
+        yield
 
 
 def _unbury(releasing: Releasing, ref: VersionRef, reason: str) -> None:

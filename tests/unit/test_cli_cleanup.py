@@ -203,6 +203,27 @@ def test_undo_of_a_plan_whose_file_is_gone(project: Project, imagectl: Run, cloc
     assert imagectl("cleanup", "undo", name).exit_code == 6
 
 
+def test_undo_of_a_plan_brings_back_what_that_plan_took_down_and_nothing_else(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    """It was never applied; another plan has taken them down before."""
+    down(imagectl, clock, 1)
+    clock.ahead += timedelta(days=2)
+    imagectl("cleanup", "plan", "--out", "never-applied.json")
+    said = answer(imagectl("cleanup", "undo", "never-applied.json", "--json"), UndoneDocument)
+    assert (said["versions"], said["already"]) == ([], [])
+    assert stage(project, OLD) is stage(project, MIDDLE) is Stage.DEPRECATED
+
+
+def test_undo_of_a_plan_takes_back_marks_that_a_killed_undo_has_left(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    down(imagectl, clock, 1)
+    imagectl("cleanup", "undo", "plan.json")
+    said = answer(imagectl("cleanup", "undo", "plan.json", "--json"), UndoneDocument)
+    assert said["already"] == [OLD, MIDDLE]
+
+
 def test_undo_of_everything(project: Project, imagectl: Run, clock: Clock) -> None:
     down(imagectl, clock, 2)
     assert imagectl("cleanup", "undo", "--all").stdout.count("is active again") == 2

@@ -385,7 +385,7 @@ def test_while_the_store_is_cleared_nothing_is_undeleted(cleanups: Cleanups) -> 
     """P5: or it would lose what it has just found there."""
     cleanups.bring_down(ref(OLD), to=Stage.DELETED)
     cleanups.building.add(CI)
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="just now; nothing was done"):
         bring_back(cleanups, remaking(cleanups))
     assert cleanups.stage(ref(OLD)) is Stage.DELETED
 
