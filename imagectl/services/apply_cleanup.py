@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from imagectl.errors import (
     CannotTell,
@@ -399,9 +399,9 @@ class _Applying:
         """Deleting may take long: what was true at the beginning has to be true still (P3, P4)."""
         now = self._cleaning.releasing.clock.now()
         _check_expiry(self._policy, self._signed.plan, now)
-        if not timedelta() <= now - self._looked <= FRESH:
+        if (ago := abs(now - self._looked)) > FRESH:
             raise CannotTell(
-                f"the locations were listed {span(now - self._looked)} ago, which is too long",
+                f"the locations were listed {span(ago)} ago, which is too long",
                 where=listed(self._signed.plan.scope.locations),
                 why=f"a listing counts for {span(FRESH)}, and deleting has taken longer",
                 hint="apply the plan again: it looks anew, and goes on where it stopped",
@@ -453,9 +453,9 @@ class _Applying:
                 raise
 
     def _check_sources(self, snapshot: Snapshot, ref: VersionRef) -> None:
-        """What it takes to make the version again has to be here before it is deleted; where it
-        cannot be made again, its disks have to be (P5). A disk that only its location ever had is
-        gone then: the page that people sign says so."""
+        """What it takes to make the version again has to be here before it is deleted; where that
+        is not proven to bring it back, its disks have to be (P5). A disk that only its location
+        ever had is gone then: the page that people sign says so."""
         version = snapshot.versions[ref]
         if can_be_remade(version) and version.origin is not None:
             needed = [("lock", version.origin.lock), ("sources", version.origin.source)]
@@ -466,7 +466,7 @@ class _Applying:
                 for each in version.artifacts
                 if each.format is not Format.NATIVE
             ]
-            without = "it cannot be made again, so nothing else could bring it back"
+            without = "it is not proven that it could be made again"
         for what, sha256 in needed:
             try:
                 self._cleaning.store.verify(sha256)

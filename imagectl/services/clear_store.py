@@ -168,7 +168,7 @@ def final_ones(catalog: Catalog, steps: Collection[Entry]) -> Mapping[VersionRef
             cause = _why_not(version)
             stays = "the artifact store keeps its disks"
             if any(each.format is Format.NATIVE for each in version.artifacts):
-                stays = "and only its location has its disk"
+                stays = "only its location has its disk, so nothing can bring it back"
             found[ref] = f"{cause}; {stays}"
     return found
 
