@@ -15,14 +15,17 @@ from imagectl.model.catalog import (
     Change,
     ConfirmGone,
     EndIntent,
+    EndLease,
+    HoldVersion,
+    LeaseVersion,
     Operation,
     RecordPlacement,
     StepVersion,
+    UnholdVersion,
     mentioned,
 )
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import Because, CleanupRequest, Entry, Scope
-from imagectl.model.names import ImageName
 from imagectl.model.stock import Stock
 from imagectl.model.version import VersionRef
 from imagectl.policy.cleanup import plan_cleanup
@@ -49,7 +52,7 @@ class Judge:
         self._steps: Mapping[VersionRef, Entry] = {}
         self._against: dict[VersionRef, tuple[str, ...]] = {}
         self._generation = 0
-        self._family: frozenset[ImageName] | None = None
+        self._kin: frozenset[VersionRef] | None = None
         self._at: datetime | None = None
 
     def begin(self, steps: Sequence[Entry]) -> None:
@@ -81,17 +84,22 @@ class Judge:
         and what these were built on."""
         refs, channels = mentioned(change)
         images = {each.image for each in refs} | {image for image, _ in channels}
-        if self._family is None:
+        return images.isdisjoint(each.image for each in self._read_kin())
+
+    def _read_kin(self) -> frozenset[VersionRef]:
+        if self._kin is None:
             with self._cleaning.releasing.catalog.stock() as stock:
-                self._family = _family({ref.image for ref in self._steps}, stock)
-        return images.isdisjoint(self._family)
+                self._kin = _kin(self._steps, stock)
+        return self._kin
 
     def _is_harmless(self, operation: Operation, ours: bool) -> bool:
         """Whether it certainly protects none of the plan's versions. What the plan itself takes
         down was in no channel's window, nor among the last that a channel keeps."""
         match operation:
-            case BeginDeletion() | ConfirmGone() | EndIntent():
+            case BeginDeletion() | ConfirmGone() | EndIntent() | EndLease() | UnholdVersion():
                 return True
+            case LeaseVersion(version=ref) | HoldVersion(version=ref):
+                return ref not in self._read_kin()
             case RecordPlacement(placement):
                 return placement.version not in self._steps
             case StepVersion():
@@ -114,19 +122,20 @@ class Judge:
             ref: tuple(_speaking_against(step, found.get(ref))) for ref, step in self._steps.items()
         }
         self._at = now
-        # Which images were built on which is read again only where it is needed.
-        self._family = None
+        # What was built on what is read again only where it is needed.
+        self._kin = None
 
 
-def _family(images: Collection[ImageName], stock: Stock) -> frozenset[ImageName]:
-    """These images, and all that have a version that was built on one of theirs, and so on."""
-    children: dict[ImageName, set[ImageName]] = {}
+def _kin(refs: Collection[VersionRef], stock: Stock) -> frozenset[VersionRef]:
+    """These versions, and all that were built on one of them, and so on."""
+    children: dict[VersionRef, list[VersionRef]] = {}
     for shelf in stock.shelves():
         for version in shelf.versions:
             if version.parent is not None:
-                children.setdefault(version.parent.image, set()).add(shelf.image)
-    found: set[ImageName] = set()
-    new = set(images)
+                child = VersionRef(shelf.image, version.id)
+                children.setdefault(version.parent, []).append(child)
+    found: set[VersionRef] = set()
+    new = set(refs)
     while new:
         found |= new
         new = {child for each in new for child in children.get(each, ())} - found

@@ -15,7 +15,14 @@ from support.releases import DC1, LOCAL
 
 from imagectl.cli.cleanup import _applied_lines
 from imagectl.errors import CannotTell, Failed, ImagectlError, Refused
-from imagectl.model.catalog import Change, HoldVersion, LeaseVersion, Snapshot
+from imagectl.model.catalog import (
+    Change,
+    HoldVersion,
+    LeaseVersion,
+    RestoreVersion,
+    RevokeVersion,
+    Snapshot,
+)
 from imagectl.model.names import ImageName
 from imagectl.model.retention import Stage
 from imagectl.model.signature import SignedPlan
@@ -261,8 +268,9 @@ class Busy(MemoryCatalog):
         return super().commit(change)
 
 
-def test_other_images_do_not_keep_it_judging(tmp_path: Path) -> None:
-    """CI leases versions of another image faster than everything can be read."""
+@pytest.mark.parametrize("busy", [NEW, "other@20261113.1"])
+def test_what_protects_others_does_not_keep_it_judging(tmp_path: Path, busy: str) -> None:
+    """CI leases another version, or builds another image, faster than everything can be read."""
     catalog = Busy()
     cleanups, _, _ = open_cleanups(tmp_path, None, catalog)
     for text in (OLD, NEW, "other@20261113.1"):
@@ -276,7 +284,9 @@ def test_other_images_do_not_keep_it_judging(tmp_path: Path) -> None:
     def lease() -> None:
         leased.append(f"ci-{len(leased)}")
         until = cleanups.world.clock.now() + timedelta(hours=1)
-        cleanups.commit(LeaseVersion(ref("other@20261113.1"), leased[-1], until))
+        cleanups.commit(LeaseVersion(ref(busy), leased[-1], until))
+        if busy != NEW:
+            cleanups.commit(RevokeVersion(ref(busy)), RestoreVersion(ref(busy)))
 
     catalog.after_stock = lease
     applied = cleanups.apply(plan)
