@@ -284,17 +284,27 @@ class Project:
         )
 
     def cleaning(self, progress: Progress) -> Cleaning:
-        """What cleaning up needs."""
+        """What cleaning up needs. Raises BadUsage where receipts may be in other checkouts."""
         from imagectl.adapters.published import open_tree
         from imagectl.services.cleanup import Cleaning
 
         folders = [self.root / path for path in self.settings.publish]
+        said = self.settings.receipts
+        if said is None and not self.settings.catalog_url.startswith("sqlite"):
+            raise BadUsage(
+                "it is not known where consumers leave their receipts",
+                where="imagectl.yaml",
+                why="others share this catalog, and what they resolve is noted in checkouts of "
+                "their own: a cleanup would take away what is in use",
+                hint="name a folder that all of them share under `receipts`",
+            )
         return Cleaning(
             self.releasing,
             self.store,
             {str(folder): open_tree(folder) for folder in folders},
             self.receipts,
             self.workspaces(progress).undisturbed,
+            str(self.root / said if said is not None else self.state / "receipts"),
         )
 
     def fetched(self) -> Path:

@@ -160,6 +160,8 @@ class PlanDocument(TypedDict):
     steps: Annotated[list[StepDocument], "what goes, oldest first"]
     kept: Annotated[list[KeptDocument], "why the others are kept"]
     unknown: Annotated[list[UnknownDocument], "what the catalog does not know"]
+    resolved: Annotated[int, "versions that consumers have left receipts of"]
+    receipts: Annotated[str, "where the receipts are"]
     unfinished: Annotated[list[UnfinishedDocument], "what applying it also goes on with"]
 
 
@@ -264,6 +266,8 @@ class Page:
                 if tally.reasons[because]
             ],
             unknown=[_unknown(each) for each in plan.unknown],
+            resolved=plan.resolved,
+            receipts=plan.receipts,
             unfinished=[_unfinished(each) for each in plan.unfinished],
         )
 
@@ -317,6 +321,7 @@ class Page:
         rest = tally.kept - tally.protected
         yield f"  {rest:>7}  are kept for now: it is not their turn"
         yield f"  {len(plan.unknown):>7}  things are not known to the catalog: never touched"
+        yield f"  {plan.resolved:>7}  were resolved by consumers, say receipts in {plan.receipts}"
         if plan.unfinished:
             yield f"  {len(plan.unfinished):>7}  earlier deletions are not finished"
         yield ""

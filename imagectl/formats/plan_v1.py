@@ -163,6 +163,8 @@ def _write_head(plan: CleanupPlan) -> dict[str, object]:
             }
             for each in plan.sights
         ],
+        "resolved": plan.resolved,
+        "receipts": plan.receipts,
     }
 
 
@@ -308,6 +310,8 @@ def _read_head(
         entries=entries,
         unknown=unknown,
         unfinished=unfinished,
+        resolved=fields.whole("resolved"),
+        receipts=fields.text("receipts"),
     )
     fields.done()
     for at in (plan.made, plan.expires):

@@ -156,7 +156,8 @@ class CleanupPlan:
     those who approve it have signed it. ``entries`` gives each version in the scope anew each time,
     sorted by image, oldest first: there may be a million, so a plan that is just being made has
     them only while the catalog's stock is open, and each time reads it again. ``unfinished`` are
-    tombstones of earlier plans whose things may still be there. Times are aware, in UTC.
+    tombstones of earlier plans whose things may still be there. ``resolved`` counts the versions
+    that consumers have left receipts of, and ``receipts`` is where. Times are aware, in UTC.
     """
 
     catalog_id: str
@@ -169,6 +170,8 @@ class CleanupPlan:
     entries: Iterable[Entry]
     unknown: tuple[Unknown, ...]
     unfinished: tuple[Tombstone, ...]
+    resolved: int = 0
+    receipts: str = ""
 
     @property
     def steps(self) -> tuple[Entry, ...]:

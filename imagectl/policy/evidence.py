@@ -151,20 +151,37 @@ def check_scope(scope: Scope, views: Iterable[LocationName]) -> Iterator[Doubt]:
 
 def check_same_sights(plan: CleanupPlan, fresh: CleanupPlan) -> None:
     """Raise CannotTell where a location means another place than when the plan was made: what was
-    judged there was something else."""
+    judged there was something else.
+    So it is where it is not known any more what consumers use."""
     before = {each.location: each.scope for each in plan.sights}
     insist(
         [
-            Doubt(
-                f"{each.location} is another place than when the plan was made",
-                each.location,
-                f"then it was {before.get(each.location, 'not read')}, now it is {each.scope}",
-                "make a new plan: `imagectl cleanup plan`",
-            )
-            for each in fresh.sights
-            if before.get(each.location) != each.scope
+            *_check_receipts(plan, fresh),
+            *(
+                Doubt(
+                    f"{each.location} is another place than when the plan was made",
+                    each.location,
+                    f"then it was {before.get(each.location, 'not read')}, now it is {each.scope}",
+                    "make a new plan: `imagectl cleanup plan`",
+                )
+                for each in fresh.sights
+                if before.get(each.location) != each.scope
+            ),
         ]
     )
+
+
+def _check_receipts(plan: CleanupPlan, fresh: CleanupPlan) -> Iterator[Doubt]:
+    """Receipts are replaced, and never go away by themselves (P8)."""
+    if fresh.resolved < plan.resolved:
+        yield Doubt(
+            "there are fewer receipts of consumers than when the plan was made",
+            fresh.receipts,
+            f"then {plan.receipts} had those of {counted(plan.resolved, 'version')}, now there are "
+            f"those of {fresh.resolved}",
+            "see `receipts` in imagectl.yaml: it may name another folder; or make a new plan: "
+            "`imagectl cleanup plan`",
+        )
 
 
 class Evidence:

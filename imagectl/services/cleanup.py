@@ -37,9 +37,10 @@ just placed is in the catalog, and not in a view that began before."""
 class Cleaning:
     """What a cleanup needs of the outside world.
 
-    ``trees`` are the published trees, by where they are. ``undisturbed`` keeps builds of an image
-    from beginning for as long as it is held, and raises Conflict where one is running: only then is
-    it certain that nobody is about to need a file of the store that no version needs.
+    ``trees`` are the published trees, by where they are, ``receipts_at`` where receipts are.
+    ``undisturbed`` keeps builds of an image from beginning for as long as it is held, and raises
+    Conflict where one is running: only then is it certain that nobody is about to need a file of
+    the store that no version needs.
     """
 
     releasing: Releasing
@@ -47,6 +48,7 @@ class Cleaning:
     trees: Mapping[str, PublishedTree]
     receipts: Receipts
     undisturbed: Callable[[ImageName], AbstractContextManager[object]]
+    receipts_at: str = ""
 
 
 def scope_of(
@@ -122,7 +124,7 @@ def planned(
                     if stock.generation == began or attempt + 1 == ATTEMPTS:
                         raise
                     continue
-                yield plan
+                yield replace(plan, resolved=len(resolved), receipts=cleaning.receipts_at)
                 return
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,11 @@ from support.examples import ref
 from support.releases import LOCAL
 
 from imagectl.errors import CannotTell
-from imagectl.model.retention import Stage
-from imagectl.services.protect import hold, take_lease
+from imagectl.model.catalog import HoldVersion
+from imagectl.model.retention import Receipt, Stage
+from imagectl.services.protect import hold
 from imagectl.testing.catalog import MemoryCatalog
+from imagectl.testing.receipts import MemoryReceipts
 
 OLD, MIDDLE, NEW = (f"debian-ci@2026111{day}.1" for day in (1, 2, 3))
 
@@ -55,10 +57,28 @@ def test_where_nothing_was_ever_released_nothing_need_be_published(tmp_path: Pat
     assert [each.version for each in made.plan().steps] == [ref(OLD)]
 
 
+def test_fewer_receipts_than_a_plan_rested_on_are_a_doubt(tmp_path: Path) -> None:
+    """P8: another checkout applies it, and has not been told where consumers leave theirs."""
+    made, _, _ = open_cleanups(tmp_path)
+    for each in (OLD, MIDDLE, NEW):
+        made.add(each, LOCAL)
+    made.world.enter(ref(NEW))
+    made.pass_days(1.01)
+    made.receipts.add(Receipt(ref(NEW), "ci-1", made.world.clock.now()))
+    made.cleaning = replace(made.cleaning, receipts_at="/mnt/receipts")
+    plan = made.plan()
+    assert (plan.plan.resolved, plan.plan.receipts) == (1, "/mnt/receipts")
+    made.cleaning = replace(made.cleaning, receipts=MemoryReceipts(), receipts_at="/tmp/none")
+    with pytest.raises(CannotTell, match="there are fewer receipts") as caught:
+        made.apply(plan)
+    assert caught.value.where == "/tmp/none"
+    assert made.stage(ref(OLD)) is Stage.ACTIVE
+
+
 def test_a_backup_that_has_moved_on_is_not_the_newest(restored: Cleanups) -> None:
-    """Leases are not published: the tree is still that of the generation that is lost."""
-    for job in ("ci-1", "ci-2"):
-        take_lease(restored.world.releasing, ref(NEW), job, timedelta(hours=1))
+    """The tree is still that of the generation that is lost."""
+    for _ in range(2):
+        restored.commit(HoldVersion(ref(NEW)))
     with pytest.raises(CannotTell, match="it went another way"):
         restored.plan()
     assert restored.stage(ref(OLD)) is Stage.QUARANTINED

@@ -136,6 +136,24 @@ def test_what_is_elsewhere_too_is_not_said_to_be_deleted_by_plans_of_one_locatio
     assert "never so: also in other" in line
 
 
+def test_the_plan_says_what_consumers_have_resolved(project: Project, imagectl: Run) -> None:
+    page = imagectl("cleanup", "plan").stdout
+    assert f"were resolved by consumers, say receipts in {project.state / 'receipts'}" in page
+    said = answer(imagectl("cleanup", "plan", "--json"), PlanDocument)
+    assert (said["resolved"], said["receipts"]) == (0, str(project.state / "receipts"))
+
+
+def test_a_shared_catalog_needs_shared_receipts(project: Project, imagectl: Run) -> None:
+    """What others resolve in checkouts of their own would not be seen (P1)."""
+    settings = project.root / "imagectl.yaml"
+    shared = "catalog:\n  url: postgresql+psycopg://nobody@db.example/images\n"
+    settings.write_text(settings.read_text().replace("catalog:\n", shared))
+    refused = imagectl("cleanup", "plan")
+    assert refused.exit_code == 2, refused.output
+    assert "it is not known where consumers leave their receipts" in refused.output
+    assert "`receipts`" in refused.output
+
+
 def test_a_plan_without_a_file_writes_nothing(project: Project, imagectl: Run) -> None:
     before = {each.name for each in project.root.iterdir()}
     result = imagectl("cleanup", "plan")

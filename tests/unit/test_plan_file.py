@@ -105,6 +105,8 @@ PLAN = CleanupPlan(
     (step("b@20260103.1"), step("c@20260102.1", None), step("d@20260101.1")),
     (),
     (),
+    3,
+    "/mnt/receipts",
 )
 
 
