@@ -23,8 +23,13 @@ class Step:
 
     def commutes(self, other: Step) -> bool:
         """Whether it makes no difference which of the two is first."""
+        if EVERYTHING in (self.thing, other.thing):
+            return False
         return self.thing != other.thing or not (self.writes or other.writes)
 
+
+EVERYTHING = "everything"
+"""What a step touches that touches more than one thing."""
 
 Gate = Callable[[Step], None]
 """Returns when the step may be made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -36,7 +36,7 @@ from imagectl.testing.clock import FixedClock
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.receipts import MemoryReceipts
 from imagectl.testing.store import MemoryStore
-from support.interleaving import Gate, Step
+from support.interleaving import EVERYTHING, Gate, Step
 
 CATALOG_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -133,6 +133,28 @@ class JudgedLocation(MemoryLocation):
         super().delete(placement, begin)
 
 
+class Turn:
+    """One actor's gate."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._has_all = False
+
+    def __call__(self, step: Step) -> None:
+        if not self._has_all:
+            self._gate(step)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All that is done within is one step, which touches whatever it likes."""
+        self(Step(EVERYTHING, writes=True))
+        self._has_all = True
+        try:
+            yield
+        finally:
+            self._has_all = False
+
+
 class SteppedCatalog:
     """The catalog, as one actor has it."""
 
@@ -167,7 +189,7 @@ class SteppedCatalog:
 class SteppedLocation:
     """A location, as one actor has it. What it says without asking anybody is no step."""
 
-    def __init__(self, inner: MemoryLocation, gate: Gate) -> None:
+    def __init__(self, inner: MemoryLocation, gate: Turn) -> None:
         self._inner = inner
         self._gate = gate
         self.name = inner.name
@@ -213,8 +235,10 @@ class SteppedLocation:
         self._inner.mark(placement, mark)
 
     def delete(self, placement: Placement, begin: Begin = at_once) -> None:
-        self._step(writes=True)
-        self._inner.delete(placement, begin)
+        # One step with its beginning, which is a change of the catalog: who could come between the
+        # two is somebody who undeletes, and that is tried elsewhere (``support.upheaval``).
+        with self._gate.whole():
+            self._inner.delete(placement, begin)
 
 
 class Stepped:
@@ -231,11 +255,12 @@ class Stepped:
         gate: Gate,
     ) -> None:
         keys = count(1)
-        place = SteppedLocation(location, gate)
+        turn = Turn(gate)
+        place = SteppedLocation(location, turn)
         self.policy = policy
         self.store = store
         self.releasing = Releasing(
-            SteppedCatalog(catalog, gate),
+            SteppedCatalog(catalog, turn),
             {place.name: place},
             (),
             FixedClock(now),
