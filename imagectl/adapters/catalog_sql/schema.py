@@ -47,7 +47,9 @@ def ensure(
         if new_id is None:
             raise _missing(database)
         _make_file(database.file, new_id(), database.patience, migrations)
+    size = _size_at_rest(database.file)
     with database.reading.begin() as connection:
+        _check_whole_pages(connection, database.where, size)
         found = _current(connection, database.where, revision)
         if found == revision:
             return
@@ -60,6 +62,27 @@ def ensure(
             _make(connection, new_id(), migrations)
         elif found != revision:
             _migrate(connection, migrations)
+
+
+def _size_at_rest(file: Path | None) -> int:
+    """How long a SQLite file is that nobody has open; 0 where that says nothing: while there is a
+    log, that may have the rest. Only asked for: to open and close the file would end SQLite's own
+    locks on it (sqlite.org/howtocorrupt.html, 2.2)."""
+    if file is None or file.with_name(f"{file.name}-wal").exists():
+        return 0
+    return file.stat().st_size
+
+
+def _check_whole_pages(connection: Connection, where: str, size: int) -> None:
+    """Raise CannotTell where a file was cut within its last page. SQLite reads zeros there; it says
+    nothing unless that is in its way."""
+    if size and size % (page := connection.exec_driver_sql("PRAGMA page_size").scalar_one()):
+        raise CannotTell(
+            "the catalog's file is damaged",
+            where=where,
+            why=f"it ends within a page: {size} bytes are no multiple of {page}",
+            hint=RESTORE,
+        )
 
 
 def check(connection: Connection, where: str) -> None:
