@@ -16,7 +16,7 @@ from imagectl.cli.keeping import StageName
 from imagectl.cli.noting import noting
 from imagectl.cli.text import table
 from imagectl.cli.verb import Verb
-from imagectl.errors import BadUsage, Failed, Interrupted
+from imagectl.errors import BadUsage, Failed, Interrupted, NotFound, Refused
 from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
@@ -333,7 +333,8 @@ def approve(invocation: Invocation, plan: Path) -> None:
         1: "failed: the plan's file is damaged, consumers cannot be shown it yet, or a location "
         "does not take the mark back",
         2: "bad usage, or this is no plan",
-        3: "refused: one of them is deleted, or is not where it was; nothing was done",
+        3: "refused: one of them, or all that the plan took down, is deleted, or is not where it "
+        "was; nothing was done",
         4: "conflict: others kept changing the catalog; nothing was done",
         5: "cannot tell: the catalog, a location or a published tree cannot be read",
         6: "there is no such version or plan",
@@ -387,6 +388,15 @@ def undo(
         unmarked=_unmarked(undone.unmarked),
     )
     invocation.out.answer(document, _undone_lines(undone, deleted))
+    if deleted and not refs:
+        invocation.out.tell_error(
+            Refused(
+                "nothing of it can be brought back by undo",
+                reasons=[f"{ref} is deleted" for ref in deleted],
+                hint=f"`imagectl cleanup undelete {deleted[0]}`",
+            )
+        )
+        return Refused.exit_code
     return _tell_unmarked(invocation, undone.unmarked)
 
 
@@ -651,7 +661,15 @@ def _meant(
         if taken := taken_by(snapshot, each):
             planned += taken
             continue
-        signed = read_plan(Path(each))
+        try:
+            signed = read_plan(Path(each))
+        except NotFound as missing:
+            raise NotFound(
+                missing.what,
+                why="no plan of that name has taken down anything that is still down, either",
+                hint="say IMAGE@VERSION, a plan's file or name, or --all; `imagectl list IMAGE` "
+                "shows what is on its way down",
+            ) from None
         planned += taken_by(snapshot, signed.digest)
         # An undo that was killed may not have taken back their marks.
         active = (step.version for step in signed.steps)

@@ -73,6 +73,8 @@ def scope_of(
             )
     if images:
         snapshot = releasing.catalog.snapshot(tuple(images))
+        if not set(images) <= set(snapshot.images):
+            snapshot = releasing.catalog.snapshot()  # the refusal names what there is
         for image in images:
             find_image(snapshot, image)
     return Scope(

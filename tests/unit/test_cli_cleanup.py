@@ -253,6 +253,23 @@ def test_undo_wants_to_know_of_what(project: Project, imagectl: Run) -> None:
     assert imagectl("cleanup", "undo", "no-such-file.json").exit_code == 6
 
 
+def test_undo_of_an_image_says_what_can_be_named(project: Project, imagectl: Run) -> None:
+    result = imagectl("cleanup", "undo", "debian-ci")
+    assert result.exit_code == 6
+    assert "say IMAGE@VERSION" in result.stderr
+    assert "--out debian-ci" not in result.stderr
+
+
+def test_undo_of_a_plan_that_has_deleted_everything_is_refused(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    down(imagectl, clock, 4)
+    result = imagectl("cleanup", "undo", "plan.json")
+    assert result.exit_code == 3
+    assert f"{OLD} is deleted" in result.stderr
+    assert f"imagectl cleanup undelete {OLD}" in result.stderr
+
+
 def test_undo_of_what_is_deleted_says_what_to_type(
     project: Project, imagectl: Run, clock: Clock
 ) -> None:
@@ -402,6 +419,8 @@ def test_a_plan_by_nobody_of_the_approvers_is_said_to_be_in_vain(
 
 def test_unknown_names(project: Project, imagectl: Run) -> None:
     assert imagectl("cleanup", "plan", "--location", "nowhere").exit_code == 6
-    assert imagectl("cleanup", "plan", "--image", "nothing").exit_code == 6
+    unknown = imagectl("cleanup", "plan", "--image", "debian-cj")
+    assert unknown.exit_code == 6
+    assert "it has debian-ci" in unknown.stderr
     assert imagectl("cleanup", "undelete", "debian-ci@20200101.1").exit_code == 6
     assert imagectl("cleanup", "undelete", NEW).exit_code == 3
