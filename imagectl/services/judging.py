@@ -87,9 +87,12 @@ class Judge:
         return images.isdisjoint(each.image for each in self._read_kin())
 
     def _read_kin(self) -> frozenset[VersionRef]:
+        """The versions whose protection would protect one that may be taken down now."""
         if self._kin is None:
+            # What something speaks against is not taken down by this judgement anyway.
+            takeable = [ref for ref, against in self._against.items() if not against]
             with self._cleaning.releasing.catalog.stock() as stock:
-                self._kin = _kin(self._steps, stock)
+                self._kin = _kin(takeable, stock)
         return self._kin
 
     def _is_harmless(self, operation: Operation, ours: bool) -> bool:

@@ -268,13 +268,15 @@ class Busy(MemoryCatalog):
         return super().commit(change)
 
 
-@pytest.mark.parametrize("busy", [NEW, "other@20261113.1"])
+@pytest.mark.parametrize("busy", [NEW, "other@20261113.1", "due@20261113.1"])
 def test_what_protects_others_does_not_keep_it_judging(tmp_path: Path, busy: str) -> None:
-    """CI leases another version, or builds another image, faster than everything can be read."""
+    """CI leases another version, of the plan or not, faster than everything can be read."""
     catalog = Busy()
     cleanups, _, _ = open_cleanups(tmp_path, None, catalog)
     for text in (OLD, NEW, "other@20261113.1"):
         cleanups.add(text, LOCAL)
+    if busy.startswith("due"):
+        cleanups.add(busy, LOCAL)
     cleanups.world.enter(ref(NEW))
     cleanups.commit(HoldVersion(ref("other@20261113.1")))
     cleanups.pass_days(1.01)
@@ -285,7 +287,7 @@ def test_what_protects_others_does_not_keep_it_judging(tmp_path: Path, busy: str
         leased.append(f"ci-{len(leased)}")
         until = cleanups.world.clock.now() + timedelta(hours=1)
         cleanups.commit(LeaseVersion(ref(busy), leased[-1], until))
-        if busy != NEW:
+        if busy.startswith("other"):
             cleanups.commit(RevokeVersion(ref(busy)), RestoreVersion(ref(busy)))
 
     catalog.after_stock = lease
