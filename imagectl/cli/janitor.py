@@ -16,7 +16,7 @@ from imagectl.cli.noting import noting
 from imagectl.cli.text import stamp, table
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, ImagectlError, Interrupted, NotFound, Refused, Unsupported
-from imagectl.policy.wording import counted, listed, span
+from imagectl.policy.wording import counted, listed, moment, span
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -440,6 +440,8 @@ def _plan_lines(planned: JanitorPlan, shown: int | None) -> Iterator[str]:
         )
         if shown is not None and len(due) > shown:
             yield f"... and {len(due) - shown} more; -v shows all"
+    if shown is None:
+        yield from _staying(planned)
     for looked in planned.places:
         if looked.found is not None:
             yield from _remarks(looked.place, looked.found)
@@ -450,6 +452,36 @@ def _plan_lines(planned: JanitorPlan, shown: int | None) -> Iterator[str]:
             f"not looked at: {counted(len(planned.elsewhere), 'thing')} in {listed(places)}, "
             "with leases that are over; look there, or `imagectl janitor forget PLACE`"
         )
+
+
+def _staying(planned: JanitorPlan) -> Iterator[str]:
+    """Every thing that nobody is going to collect, by why."""
+    seen = [
+        (looked.place, looked.view, looked.found)
+        for looked in planned.places
+        if looked.view is not None and looked.found is not None
+    ]
+    for title, those in (
+        ("needed", [(place, each) for place, _, found in seen for each in found.needed]),
+        ("another catalog's", [(at, each) for at, _, found in seen for each in found.of_others]),
+        (
+            "not imagectl's",
+            [(at, each) for at, view, _ in seen for each in view.found if each.claim is None],
+        ),
+    ):
+        if those:
+            yield ""
+            yield f"{title}; left alone:"
+            yield from table(
+                ("PLACE", "NAME", "KIND", "STATE", "LEASE UNTIL"),
+                [
+                    (
+                        *(place, each.name, each.kind.value, each.state),
+                        moment(each.claim.until) if each.claim is not None else "",
+                    )
+                    for place, each in those
+                ],
+            )
 
 
 def _numbers(looked: Looked) -> tuple[str, str, str, str]:

@@ -95,6 +95,12 @@ def test_what_is_left_over_is_shown_and_collected(project: Project, imagectl: Ru
     assert "lease over for" in shown.output.lower()
     assert over.exists()
 
+    every = imagectl("janitor", "plan", "-v").stdout.splitlines()
+    needed_one = every[every.index("needed; left alone:") + 2].split()
+    assert needed_one[1:3] == ["needed", "machine"]
+    assert f"{now + HOUR:%Y-%m-%d}" in needed_one
+    assert not any("left alone" in line for line in shown.stdout.splitlines())
+
     answer = imagectl("janitor", "plan", "--json")
     document = json.loads(answer.stdout)
     validate(document, schema(JanitorPlanDocument))
