@@ -11,6 +11,7 @@ import click
 
 from imagectl.cli.arguments import IMAGE, LOCATION, VERSION_REF
 from imagectl.cli.cleanup_page import Page, PlanDocument, StepDocument, Tally
+from imagectl.cli.exceptions import strangers
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.keeping import StageName
 from imagectl.cli.noting import noting
@@ -213,6 +214,9 @@ def plan(
             else:
                 for _ in counted_plan.entries:
                     pass
+    # Rules of a misspelt image leave the image itself to the rules of all.
+    if not images and not locations:
+        strangers(invocation, project.policy, {*project.image_names, *tally.images})
     steps = oldest_first(tally.steps)
     page = _page(project, replace(made, entries=()), steps, tally, out, signed)
     invocation.out.answer(page.document(), page.lines(verbose=invocation.verbose))

@@ -20,7 +20,7 @@ from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
     from imagectl.model.cleanup import CleanupPlan, Entry, Unknown
-    from imagectl.model.names import LocationName
+    from imagectl.model.names import ImageName, LocationName
     from imagectl.model.retention import RetentionPolicy, Tombstone
     from imagectl.model.version import VersionRef
 
@@ -177,11 +177,13 @@ class Tally:
     examples: dict[Because, list[str]] = field(default_factory=dict)
     missing: list[tuple[VersionRef, LocationName]] = field(default_factory=list)
     steps: list[Entry] = field(default_factory=list)
+    images: set[ImageName] = field(default_factory=set)
 
     def over(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """The entries, counted as they go by."""
         for entry in entries:
             self.versions += 1
+            self.images.add(entry.version.image)
             self.placements += len(entry.placed)
             if entry.to is None:
                 self.kept += 1

@@ -417,6 +417,18 @@ def test_a_plan_by_nobody_of_the_approvers_is_said_to_be_in_vain(
     assert "next: imagectl cleanup apply plan.json" in approved.stderr
 
 
+def test_rules_for_an_image_that_there_is_not_are_told(project: Project, imagectl: Run) -> None:
+    policy = project.root / "catalog/channels.yaml"
+    policy.write_text(POLICY + "images: {debian-cii: {retention: {keep_last: 9}}}\n")
+    result = imagectl("cleanup", "plan")
+    assert result.exit_code == 0, result.output
+    assert "rules for debian-cii, and there is no such image" in result.stderr
+    assert "did you mean debian-ci?" in result.stderr
+    assert imagectl("validate").exit_code == 2
+    policy.write_text(POLICY + "images: {debian-ci: {retention: {keep_last: 9}}}\n")
+    assert "no such image" not in imagectl("cleanup", "plan").stderr
+
+
 def test_unknown_names(project: Project, imagectl: Run) -> None:
     assert imagectl("cleanup", "plan", "--location", "nowhere").exit_code == 6
     unknown = imagectl("cleanup", "plan", "--image", "debian-cj")
