@@ -123,7 +123,7 @@ class Project:
         """A folder that shows consumers a catalog, or may do so; None where there is none."""
         for path, publisher in zip(self.settings.publish, self.publishers, strict=True):
             try:
-                if publisher.published_generation() is not None:
+                if publisher.shown() is not None:
                     return self.root / path
             except ImagectlError:  # something is there; what, cannot be told
                 return self.root / path

@@ -62,13 +62,17 @@ class DirectoryPublisher:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @property
+    def where(self) -> str:
+        return str(self._root)
+
     def publish(self, snapshot: Snapshot) -> None:
         from imagectl.adapters.durable import naming_failures, write
 
         tree = render(snapshot)
         needed = sum(map(len, tree.documents.values()))
         with naming_failures("publishing the catalog", self._root, needed), self._locked():
-            shown = self._shown()
+            shown = self.shown()
             if shown is not None and shown.catalog_id != snapshot.catalog_id:
                 raise Refused(
                     f"{self._root} shows another catalog, and is left as it is",
@@ -90,11 +94,7 @@ class DirectoryPublisher:
                 write(self._root, self._root / ENTRY, tree.entry)
             _thin_out({final.parent for final in written}, tree.documents, self._root)
 
-    def published_generation(self) -> int | None:
-        shown = self._shown()
-        return shown.generation if shown is not None else None
-
-    def _shown(self) -> PublishedCatalog | None:
+    def shown(self) -> PublishedCatalog | None:
         entry = self._root / ENTRY
         try:
             return parse_entry(entry.read_bytes(), str(entry))

@@ -84,9 +84,9 @@ def _verdict(generation: int, wrong: tuple[str, ...]) -> Iterator[str]:
     cls=Verb,
     answers=PublishedTree,
     exits={
-        3: "refused: a folder shows another catalog",
         4: "conflict: another process keeps publishing",
-        5: "cannot tell: the catalog or a folder cannot be read",
+        5: "cannot tell: the catalog or a folder cannot be read, or a folder shows a later "
+        "generation or another catalog; nothing is changed then",
         6: "there is no project here",
     },
     examples=[("imagectl catalog publish", "write what consumers read anew, and repair it")],

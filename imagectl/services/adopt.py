@@ -10,7 +10,7 @@ the reason; typed again, it goes on where it stopped. Nothing is decided on a vi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
@@ -103,7 +103,10 @@ def adopt(
     snapshot = releasing.catalog.snapshot(images_of(found, request.wanted))
     builds = isinstance(location, Workshop) and Format.NATIVE in location.takes
     sort = sort_found(found, snapshot, location.name, request.wanted, builds=builds)
-    adopting = _Adopting(releasing, store, location, request, progress, snapshot, sort)
+    # An older catalog may learn what it has forgotten, although a published tree knows better: what
+    # is shown stays as it is.
+    writing = replace(releasing, publishers=())
+    adopting = _Adopting(writing, store, location, request, progress, snapshot, sort)
     if request.dry_run:
         taken = tuple(adopting.would_take())
     else:

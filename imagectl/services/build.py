@@ -29,6 +29,7 @@ from imagectl.policy.locking import access_to_build, fingerprint, renewed
 from imagectl.policy.reproduction import deviations, judge
 from imagectl.services.backfill import enter_with_way_back
 from imagectl.services.conditions import Plan, plan
+from imagectl.services.current import check_newest
 from imagectl.services.keep import keep, record
 from imagectl.services.lock import keep_lock
 from imagectl.services.native import NativeRequest, build_native, made_in
@@ -40,6 +41,7 @@ from imagectl.services.ports import (
     Equipment,
     Progress,
     Proof,
+    Publisher,
     Workspace,
 )
 from imagectl.services.protect import leased
@@ -106,6 +108,7 @@ def build_and_release(
     step goes on where a killed build stopped: an unchanged version that was recorded, but not
     placed or released, is placed and released now. Raises what the steps raise.
     """
+    check_newest(releasing.catalog, releasing.publishers)
     built = _built(bench, releasing, image, request, progress)
     if built.fresh:
         progress.stage("release")
@@ -198,6 +201,8 @@ class _Author:
     clock: Clock
     actor: str
     new_key: Callable[[], str]
+    publishers: tuple[Publisher, ...] = ()
+    """None: they were looked at before the build began."""
 
 
 def _unproven(version: Version) -> bool:

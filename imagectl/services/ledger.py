@@ -24,7 +24,8 @@ from imagectl.model.catalog import (
 from imagectl.model.names import ImageName
 from imagectl.model.version import Artifact, Intent, Placement, VersionRef
 from imagectl.policy.wording import listed
-from imagectl.services.ports import Catalog, Clock, Committed, Location
+from imagectl.services.current import check_newest
+from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
 from imagectl.services.release import Releasing, commit
 
 ATTEMPTS = 100
@@ -50,6 +51,11 @@ class Author(Protocol):
 
     @property
     def actor(self) -> str: ...
+
+    @property
+    def publishers(self) -> Sequence[Publisher]:
+        """The trees that may know a later catalog: see ``services.current``."""
+        ...
 
     @property
     def new_key(self) -> Callable[[], str]:
@@ -137,7 +143,11 @@ def write_down(
 ) -> Committed | None:
     """Commit what *decide* makes of the catalog as it is, anew after each conflict; None, and
     nothing is written, where that is nothing. *decide* sees nothing but *image*, and must be as
-    right on top of another change as it was before it."""
+    right on top of another change as it was before it.
+
+    Raises CannotTell, and writes nothing, where a published tree knows a later catalog.
+    """
+    check_newest(author.catalog, author.publishers)
     key = author.new_key()
     for attempt in range(ATTEMPTS):
         snapshot = author.catalog.snapshot((image,))

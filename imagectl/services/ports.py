@@ -360,8 +360,16 @@ class Publisher(Protocol):
         """
         ...
 
-    def published_generation(self) -> int | None:
-        """The generation that the tree shows; None where nothing is published yet."""
+    @property
+    def where(self) -> str:
+        """Where the tree is, for people."""
+        ...
+
+    def shown(self) -> PublishedCatalog | None:
+        """What the tree shows; None where nothing is published yet. It reads one small file.
+
+        Raises CannotTell where that cannot be read, and Corrupt where it is not what was written.
+        """
         ...
 
 

@@ -32,9 +32,10 @@ from imagectl.policy.readiness import taken_away
 from imagectl.policy.wording import listed, nearest
 from imagectl.services.abreast import abreast
 from imagectl.services.credentials import RENEW, expiring
+from imagectl.services.current import check_newest
 from imagectl.services.ledger import SETTLED, Ledger
 from imagectl.services.ports import ArtifactStore, Catalog, Location, Progress, Publisher
-from imagectl.services.release import Releasing
+from imagectl.services.release import Releasing, catch_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def place(
     the only one, else one error for all (see ``errors.summed_up``): the others are done and
     recorded.
     """
+    check_newest(releasing.catalog, releasing.publishers)
     snapshot = releasing.catalog.snapshot((ref.image,))
     version = find_version(snapshot, ref)
     if snapshot.stage(ref) is Stage.DELETED:
@@ -135,10 +137,16 @@ def give_up(
 
 
 def publish_catalog(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
-    """Write every published tree anew, repairing what is missing or changed. The generation."""
+    """Write every published tree anew, repairing what is missing or changed. The generation.
+
+    Raises CannotTell, and writes none, where one shows a later generation than the catalog has, or
+    another catalog: it would be left as it is without a word.
+    """
+    check_newest(catalog, publishers)
     snapshot = catalog.snapshot()
     for publisher in publishers:
         publisher.publish(snapshot)
+    catch_up(catalog, publishers)  # one that could not be read at first may be ahead
     return snapshot.generation
 
 

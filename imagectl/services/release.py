@@ -10,6 +10,7 @@ the next ``show`` makes it good, whoever does it, and for which image.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,6 +32,7 @@ from imagectl.policy.promotion import insist, plan_entry, plan_promotion
 from imagectl.policy.readiness import NO_WAY_BACK, required_now
 from imagectl.policy.rollback import plan_check, plan_rollback
 from imagectl.policy.wording import listed
+from imagectl.services.current import against, check_newest
 from imagectl.services.live import PATIENCE, Waiting, look, takes_of
 from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
 
@@ -103,10 +105,10 @@ def promote(
     """Promote as ``policy.promotion`` decides.
 
     Raises what that raises; Refused where a placement turns out missing or corrupt; CannotTell
-    where a location cannot be read; Conflict where the catalog changed so that the decision is
-    another. Nothing is done in all these cases. Failed, after the fact, says that the channel has
-    moved, and who does not see it yet. ``dry_run`` reads and verifies all the same, and writes
-    nothing.
+    where a location cannot be read, or a published tree knows a later catalog; Conflict where the
+    catalog changed so that the decision is another. Nothing is done in all these cases. Failed,
+    after the fact, says that the channel has moved, and who does not see it yet. ``dry_run`` reads
+    and verifies all the same, and writes nothing.
     """
     return _release(
         releasing,
@@ -187,25 +189,18 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
     """Show consumers what the catalog has and a killed process did not publish any more.
 
     How many trees were behind. Cheap where none is. Every tree is tried before an error is raised:
-    CannotTell where one shows a later generation than the catalog has.
+    CannotTell where one shows a later generation than the catalog has, or another catalog; it is
+    left as it is.
     """
     behind = 0
     first_error: ImagectlError | None = None
     for publisher in publishers:
         try:
             # In this order: a tree read first cannot be ahead of a catalog read later.
-            shown = publisher.published_generation()
-            generation = catalog.snapshot(()).generation
-            if shown is not None and shown > generation:
-                raise CannotTell(
-                    f"consumers are shown generation {shown}, and the catalog is only at "
-                    f"{generation}",
-                    why="the catalog was restored from an older copy, or the published tree "
-                    "belongs to another one",
-                    hint="bring back the newer catalog, or remove the published tree and type "
-                    "`imagectl catalog publish`",
-                )
-            if shown != generation:
+            shown = publisher.shown()
+            if shown is not None and (trouble := against(catalog, publisher, shown)) is not None:
+                raise trouble
+            if shown is None or shown.generation != catalog.snapshot(()).generation:
                 publisher.publish(catalog.snapshot())
                 behind += 1
         except ImagectlError as error:
@@ -224,7 +219,8 @@ def show(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behin
     try:
         catch_up(releasing.catalog, releasing.publishers)
     except ImagectlError:
-        point(releasing, first)
+        with contextlib.suppress(CannotTell):  # nothing is pointed where a tree knows better
+            point(releasing, first)
         raise
     return point(releasing, first)
 
@@ -236,7 +232,10 @@ def point(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behi
     not go on showing what the channel has left. Cheap where locations have none. Where that did not
     work is in the answer; a location that does not answer is asked no further. Nothing remembers
     which pointers a killed process left behind, maybe on another machine: all are looked at.
+
+    Raises CannotTell, and points nothing, where a published tree knows a later catalog.
     """
+    check_newest(releasing.catalog, releasing.publishers)
     behind: tuple[Behind, ...] = ()
     for _ in range(POINT_ATTEMPTS):
         snapshot = releasing.catalog.snapshot()
@@ -317,6 +316,7 @@ def _release(
     images: Collection[ImageName] | None = None,
 ) -> Released:
     """Decide, verify live, decide again, and do it. *images*: those that the decision is about."""
+    check_newest(releasing.catalog, releasing.publishers)
     now = releasing.clock.now()
     first = releasing.catalog.snapshot(images)
     decided = decide(first, now)

@@ -31,6 +31,7 @@ from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import required_now
 from imagectl.policy.wording import listed, moment
 from imagectl.services.backfill import bring_back
+from imagectl.services.current import check_newest
 from imagectl.services.ledger import ATTEMPTS, write_down
 from imagectl.services.ports import ArtifactStore, Location, Mark, Progress
 from imagectl.services.publish import place
@@ -116,6 +117,7 @@ def undo(
     Refused where one of them is deleted, is not there, or was only begun to be brought back from
     its deletion; what a location raises that cannot be read; nothing is done then.
     """
+    check_newest(releasing.catalog, releasing.publishers)
     snapshot = releasing.catalog.snapshot(sorted({ref.image for ref in refs}))
     down = _down(snapshot, refs)
     _check_there(releasing, snapshot, down, progress)

@@ -27,6 +27,7 @@ from imagectl.policy.readiness import (
     way_back,
 )
 from imagectl.policy.wording import listed
+from imagectl.services.current import check_newest
 from imagectl.services.live import Key, Looked, look, takes_of
 from imagectl.services.release import Releasing, commit, required_placements, still_recorded
 
@@ -118,10 +119,11 @@ def verify(
     """Look at *channels* (all where none are named) of *images* (the same).
 
     Raises NotFound for an unknown channel or image, and CannotTell where the catalog cannot be
-    read; what locations say is in the answer.
+    read, or is not the newest one; what locations say is in the answer.
     """
     for name in channels:
         check_channel(policy, name)
+    check_newest(releasing.catalog, releasing.publishers)
     snapshot = releasing.catalog.snapshot(images or None)
     for image in images:
         find_image(snapshot, image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from imagectl.errors import Corrupt, NotFound, Refused
 from imagectl.formats.published_v1 import ENTRY, TreeReader, parse_entry, render
 from imagectl.model.catalog import Snapshot
+from imagectl.model.published import PublishedCatalog
 
 
 class MemoryPublisher:
@@ -13,10 +14,13 @@ class MemoryPublisher:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
+    @property
+    def where(self) -> str:
+        return "memory"
+
     def publish(self, snapshot: Snapshot) -> None:
         tree = render(snapshot)
-        if ENTRY in self.files:
-            shown = parse_entry(self.files[ENTRY], ENTRY)
+        if (shown := self.shown()) is not None:
             if shown.catalog_id != snapshot.catalog_id:
                 raise Refused(
                     "the tree in memory shows another catalog",
@@ -27,10 +31,8 @@ class MemoryPublisher:
         self.files.update(tree.documents)
         self.files[ENTRY] = tree.entry
 
-    def published_generation(self) -> int | None:
-        if ENTRY not in self.files:
-            return None
-        return parse_entry(self.files[ENTRY], ENTRY).generation
+    def shown(self) -> PublishedCatalog | None:
+        return parse_entry(self.files[ENTRY], ENTRY) if ENTRY in self.files else None
 
     def tree(self) -> TreeReader:
         """The same tree, for reading."""

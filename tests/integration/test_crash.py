@@ -341,8 +341,8 @@ class Bench:
             snapshot = project.catalog.snapshot()
             if caught_up:
                 assert snapshot.intents == {}
-                shown = [each.published_generation() for each in project.publishers]
-                assert shown == [snapshot.generation]
+                shown = [each.shown() for each in project.publishers]
+                assert [each and each.generation for each in shown] == [snapshot.generation]
             return self._scenario.parts(project)
 
 

@@ -166,7 +166,7 @@ def test_a_hold_is_published_so_that_an_older_catalog_is_found_out(
     world: World, public: FullDisk
 ) -> None:
     _, generation = hold(world.releasing, ONE, "audit")
-    assert public.published_generation() == generation
+    assert public.tree().catalog().generation == generation
     public.full = True
     with pytest.raises(Failed, match="IS held, but its generation is not published yet"):
         hold(by(world, "bob"), ONE, "audit")
