@@ -43,7 +43,7 @@ MEANINGS: Mapping[Because, str] = {
     Because.WAITING: "it has not been at its stage for long enough",
     Because.NEEDED: "a version that is not deleted was built on it",
     Because.ELSEWHERE: "it is also in locations that this plan does not look at",
-    Because.CAPPED: "it would go, but one plan takes no more at once",
+    Because.CAPPED: "it would go, but so many at once are enough (retention.max_count, max_share)",
     Because.DELETED: "it is deleted already; its history stays",
 }
 
@@ -309,7 +309,8 @@ class Page:
         plan = self.plan
         name = f"cleanup plan {self.digest[:12]}" if self.digest else "cleanup plan, not written"
         yield f"{name}, made {moment(plan.made)} by {plan.author}"
-        yield f"good until {moment(plan.expires)}; catalog {plan.catalog_id}, {plan.generation}"
+        catalog = f"catalog {plan.catalog_id}, generation {plan.generation}"
+        yield f"good until {moment(plan.expires)}; {catalog}"
 
     def _totals(self) -> Iterator[str]:
         plan, tally = self.plan, self.tally

@@ -92,7 +92,11 @@ _MIN_AGE = defaulted("min_age", Duration(), _MIN_AGE_MEANING, "30d")
 _UNUSED = defaulted("unused", Duration(), _UNUSED_MEANING, "30d")
 _GRACE = defaulted("grace", Duration(), _GRACE_MEANING, "14d")
 _MAX_COUNT = defaulted(
-    "max_count", _COUNT, "How many versions one cleanup takes down by a stage at most.", 5
+    "max_count",
+    _COUNT,
+    "How many versions cleanups take down by a stage at most within `plan_expires`, all of them "
+    "together.",
+    5,
 )
 _MAX_SHARE = defaulted(
     "max_share",
@@ -100,7 +104,12 @@ _MAX_SHARE = defaulted(
     "The same as a share of the versions that a cleanup is about; it allows one at least.",
     "10%",
 )
-_EXPIRES = defaulted("plan_expires", Duration(), "How long a plan can be applied.", "24h")
+_EXPIRES = defaulted(
+    "plan_expires",
+    Duration(),
+    "How long a plan can be applied, and the time that `max_count` and `max_share` are for.",
+    "24h",
+)
 _APPROVALS_ASKED = defaulted(
     "approvals",
     _APPROVALS,

@@ -154,9 +154,10 @@ class RetentionPolicy:
     """What cleanups may do at most, and the rules by image.
 
     ``max_count`` and ``max_share`` (of the versions in the plan's scope, 0 to 1) cap how many
-    versions one plan takes down by a stage; a share allows one at least. ``expires``: how long a
-    plan can be applied. ``approvals``: how many people other than its author have to sign a plan.
-    ``approvers``: whose signatures count; where there are none, an author is whoever signs.
+    versions plans take down by a stage within ``expires``, together; a share allows one at least.
+    ``expires``: how long a plan can be applied. ``approvals``: how many people other than its
+    author have to sign a plan. ``approvers``: whose signatures count; where there are none, an
+    author is whoever signs.
     """
 
     default: RetentionRule = field(default_factory=RetentionRule)

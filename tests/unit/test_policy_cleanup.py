@@ -85,6 +85,37 @@ def test_the_oldest_go_first_and_no_more_than_the_caps_allow() -> None:
     assert reasons(made) == {1: ["capped"], 2: ["capped"], 3: ["capped"], 4: [], 5: []}
 
 
+@pytest.mark.parametrize("stage", [*LIVING[1:], Stage.DELETED])
+def test_what_went_within_the_time_of_a_plan_uses_up_the_caps(stage: Stage) -> None:
+    """Plans in a loop take no more than one."""
+    ages = (timedelta(hours=1), timedelta(hours=23), timedelta(hours=25), -timedelta(hours=1))
+    went = (old(each, stage=stage, staged=NOW - age) for each, age in enumerate(ages, start=11))
+    catalog = stock(shelf(*(old(each) for each in range(1, 6)), *went))
+    assert going(plan(catalog, policy=capped(5))).keys() == {
+        "debian-ci@20250101.1",
+        "debian-ci@20250101.2",
+    }
+    made = plan(catalog, policy=capped(3))
+    assert not made.steps
+    assert reasons(made)[1] == ["capped: 3 versions went since 2026-11-19 12:00 UTC"]
+
+
+def test_the_count_is_of_all_that_went_and_the_share_of_what_the_plan_is_about() -> None:
+    lately = (old(each, image=BASE, stage=Stage.OBSOLETE, staged=NOW) for each in range(1, 4))
+    catalog = stock(shelf(*lately, image=BASE), shelf(*(old(each) for each in range(1, 11))))
+    one = Scope((CI,), EVERYWHERE.locations)
+    assert len(plan(catalog, policy=capped(5), scope=one).steps) == 2
+    assert len(plan(catalog, policy=capped(100, 0.2), scope=one).steps) == 2
+    assert not plan(catalog, policy=capped(100, 0.2)).steps, "three of thirteen went"
+
+
+def test_a_share_is_not_less_because_some_are_deleted_already() -> None:
+    """Else a plan that was stopped half way could not be gone on with."""
+    dead = (old(each, stage=Stage.DELETED, staged=NOW) for each in range(1, 3))
+    catalog = stock(shelf(*dead, *(old(each) for each in range(3, 41))))
+    assert len(plan(catalog, policy=capped(100, 0.1)).steps) == 2
+
+
 def test_a_share_is_of_what_the_plan_is_about() -> None:
     shelves = [
         shelf(*(old(each, image=image) for each in range(1, 11)), image=image)
