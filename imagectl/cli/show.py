@@ -17,7 +17,7 @@ from imagectl.cli.refs import head_of
 from imagectl.cli.text import age, duration, size, stamp
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, ImagectlError
-from imagectl.policy.wording import counted, moment
+from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
     from imagectl.model.catalog import Snapshot
@@ -263,6 +263,12 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
     yield ""
     for name, fact in in_full(shown["keeping"]):
         yield f"{name:<9} {fact}"
+    if back := _way_back(shown):
+        yield f"{'way back':<9} {back}"
+    if shown["channels"]:
+        those = [each["name"] for each in shown["channels"]]
+        points = "points" if len(those) == 1 else "point"
+        yield f"{'protected':<9} {listed(those)} {points} to it"
     facts: Mapping[str, str] = {
         "built": f"{moment(datetime.fromisoformat(shown['created']))}, {ago(shown['created'])}",
         "by": f"{shown['by']}, in {duration(shown['seconds'])}, with imagectl {shown['tool']}",
@@ -315,6 +321,15 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
         *((document["name"], document["file"]) for document in shown["documents"]),
     ):
         yield f"  {name:<10} {_near(path) if path else 'gone from the store'}"
+
+
+def _way_back(shown: Shown) -> str:
+    """What makes it active again; empty where it is."""
+    stage = shown["keeping"]["stage"]["stage"]
+    if stage == "active":
+        return ""
+    verb = "undelete" if stage == "deleted" else "undo"
+    return f"imagectl cleanup {verb} {shown['image']}@{shown['version']}"
 
 
 def _again(shown: Shown) -> dict[str, str]:

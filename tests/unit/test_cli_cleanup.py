@@ -429,6 +429,18 @@ def test_rules_for_an_image_that_there_is_not_are_told(project: Project, imagect
     assert "no such image" not in imagectl("cleanup", "plan").stderr
 
 
+def test_show_tells_what_protects_a_version_and_the_way_back(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    assert "protected beta points to it" in imagectl("show", NEW).stdout
+    assert "way back" not in imagectl("show", NEW).stdout
+    down(imagectl, clock, 1)
+    assert f"way back  imagectl cleanup undo {OLD}" in imagectl("show", OLD).stdout
+    down(imagectl, clock, 3)
+    assert f"way back  imagectl cleanup undelete {OLD}" in imagectl("show", OLD).stdout
+    assert "protected" not in imagectl("show", OLD).stdout
+
+
 def test_unknown_names(project: Project, imagectl: Run) -> None:
     assert imagectl("cleanup", "plan", "--location", "nowhere").exit_code == 6
     unknown = imagectl("cleanup", "plan", "--image", "debian-cj")

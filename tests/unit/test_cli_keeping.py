@@ -235,7 +235,8 @@ def test_resolve_takes_a_lease(project: Project, imagectl: Run) -> None:
     assert lease.consumer == "job-1"
     assert abs(lease.until - lease.since - timedelta(hours=4)) < timedelta(seconds=5)
     assert said["leased_until"] == f"{lease.until:%Y-%m-%dT%H:%M:%SZ}"
-    imagectl("resolve", "debian-base:beta", "--lease", "1h")
+    unnamed = imagectl("resolve", "debian-base:beta", "--lease", "1h")
+    assert "leased as tester@unit; --consumer ID" in unnamed.stderr
     (lease,) = project.catalog.snapshot().leases[ref(NEW)]
     assert lease.consumer == "tester@unit"
 
