@@ -160,7 +160,7 @@ def registry(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_version_that_was_deleted_is_made_again_offline_and_works(
     root: Path, registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    imagectl(root, "build", "small")
+    imagectl(root, "build", "small", "--twice")  # else the store keeps its disks
     version = only_version(root)
     imagectl(root, "publish", str(version.ref), "--to", "registry")
     clean_up(root, version)
