@@ -315,7 +315,7 @@ def _document(placed: Placed, project: Project) -> Published:
 
 def _lines(placed: Placed, project: Project) -> Iterator[str]:
     for each in placed.placements:
-        done = "put there and verified" if each in placed.new else "was there already, verified"
+        done = "put there and verified" if each in placed.new else "is there, verified"
         yield (
             f"{each.location}  {each.format.value} {each.architecture.value}, {size(each.size)}: "
             f"{done}"

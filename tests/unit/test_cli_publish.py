@@ -100,7 +100,7 @@ def test_one_location_that_fails_keeps_the_other_from_nothing(
     broken.unlink()
     again = imagectl("publish", NEW, "--to", "dc1")
     assert again.exit_code == 0
-    assert "was there already, verified" in again.stdout
+    assert "is there, verified" in again.stdout
     assert "put there and verified" in again.stdout
     assert answer(imagectl("show", NEW, "--json"), Shown)["unfinished"] == []
     assert "not finished" not in imagectl("list", "debian-base").stdout

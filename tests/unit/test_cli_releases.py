@@ -296,7 +296,7 @@ def test_publish_puts_a_version_in_its_locations(project: Project, imagectl: Run
     said = answer(imagectl("publish", "debian-base@20261121.1", "--json"), Published)
     assert [(each["location"], each["new"]) for each in said["placements"]] == [("local", True)]
     again = imagectl("publish", "debian-base@20261121.1")
-    assert "was there already, verified" in again.stdout
+    assert "is there, verified" in again.stdout
     assert imagectl("resolve", "debian-base@20261121.1").exit_code == 0
 
 
