@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imagectl.model.names import ImageName, LocationName
     from imagectl.model.signature import SignedPlan
     from imagectl.model.version import VersionRef
-    from imagectl.services.apply_cleanup import Applied
+    from imagectl.services.apply_cleanup import Applied, FallenOut
     from imagectl.services.undo import Undeleted, Undone, Unmarked
 
 
@@ -284,6 +284,8 @@ def apply(invocation: Invocation, plan: Path, dry_run: bool) -> int:
     if applied.surprise is not None:
         invocation.out.tell_error(applied.surprise)
         return applied.surprise.exit_code
+    if dry_run and applied.done:
+        invocation.out.say(f"nothing was done; next: imagectl cleanup apply {plan}")
     return status
 
 
@@ -611,7 +613,7 @@ def _applied_lines(applied: Applied, file: Path) -> Iterator[str]:
             str(each.entry.version),
             each.entry.stage.value,
             each.entry.to.value if each.entry.to else "",
-            f"not done: {each.why}",
+            _why_not(each),
         )
         for each in applied.fallen_out
     ]
@@ -637,6 +639,14 @@ def _applied_lines(applied: Applied, file: Path) -> Iterator[str]:
             yield f"to take it back: imagectl cleanup undo {file}"
         for each in deleted:
             yield f"to bring it back: imagectl cleanup undelete {each.version}"
+
+
+def _why_not(fallen: FallenOut) -> str:
+    """Why a step was not taken; where two apply at the same time, it was, by the other one."""
+    entry = fallen.entry
+    if entry.to and fallen.why.startswith(f"it was {entry.stage.value}, and is {entry.to.value} "):
+        return "done meanwhile by somebody else"
+    return f"not done: {fallen.why}"
 
 
 def _meant(

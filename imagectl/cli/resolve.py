@@ -231,11 +231,10 @@ def _lease(
             "that published catalog is not the project's",
             hint="leave out --catalog, or --lease",
         )
+    lease = take_lease(releasing, found.ref, consumer or releasing.actor, length)
     if consumer is None:
-        invocation.out.say(
-            f"leased as {releasing.actor}; --consumer ID names whoever works with it"
-        )
-    return take_lease(releasing, found.ref, consumer or releasing.actor, length).until
+        invocation.out.say(f"leased as {lease.consumer}; --consumer ID names whoever works with it")
+    return lease.until
 
 
 def _note(

@@ -441,6 +441,17 @@ def test_show_tells_what_protects_a_version_and_the_way_back(
     assert "protected" not in imagectl("show", OLD).stdout
 
 
+def test_what_another_plan_has_done_meanwhile_is_said_so(project: Project, imagectl: Run) -> None:
+    for name in ("plan.json", "other.json"):
+        assert imagectl("cleanup", "plan", "--out", name).exit_code == 0
+    trial = imagectl("cleanup", "apply", "plan.json", "--dry-run")
+    assert "next: imagectl cleanup apply plan.json" in trial.stderr
+    assert imagectl("cleanup", "apply", "other.json").exit_code == 0
+    said = imagectl("cleanup", "apply", "plan.json").stdout
+    (line,) = (each for each in said.splitlines() if each.startswith(OLD))
+    assert line.split(maxsplit=3)[3] == "done meanwhile by somebody else"
+
+
 def test_unknown_names(project: Project, imagectl: Run) -> None:
     assert imagectl("cleanup", "plan", "--location", "nowhere").exit_code == 6
     unknown = imagectl("cleanup", "plan", "--image", "debian-cj")
