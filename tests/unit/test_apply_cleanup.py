@@ -288,6 +288,19 @@ def test_a_child_that_comes_between_judgement_and_step_protects_its_parent(
     assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
 
 
+def test_an_undo_that_comes_between_judgement_and_step_wins(
+    cleanups: Cleanups, catalog: Interfering
+) -> None:
+    plan = quarantined(cleanups)
+    catalog.before_commit.append(
+        lambda: cleanups.commit(StepVersion(ref(MIDDLE), Stage.ACTIVE), reason="needed")
+    )
+    applied = cleanups.apply(plan)
+    assert versions(applied.done) == [OLD]
+    assert "is active now" in applied.fallen_out[0].why
+    assert cleanups.stage(ref(MIDDLE)) is Stage.ACTIVE
+
+
 def void(_: object) -> None:
     """For lambdas that are called for what they do."""
 
