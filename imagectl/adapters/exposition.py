@@ -49,6 +49,7 @@ def registry_of(measured: Measurement) -> CollectorRegistry:
     _credentials(families, measured)
     _images(families, measured)
     _machines(families, measured)
+    _generations(families, measured)
     if measured.catalog.value is not None:
         _catalog(families, measured.catalog.value, measured.at)
     if measured.verified is not None and measured.verified.value is not None:
@@ -68,6 +69,26 @@ def _sources(families: _Families, measured: Measurement) -> None:
         [
             (source, float(trouble is None))
             for source, trouble in sorted(measured.sources().items())
+        ],
+    )
+
+
+def _generations(families: _Families, measured: Measurement) -> None:
+    if measured.generation is not None:
+        families.one(
+            "catalog_generation",
+            "The number of changes that made the catalog, also of an older copy of it.",
+            float(measured.generation),
+        )
+    families.add(
+        "published_generation",
+        "The catalog's generation that consumers are shown; absent where that cannot be read, or "
+        "nothing is published.",
+        ("tree",),
+        [
+            ((tree,), float(reading.value))
+            for tree, reading in measured.published.items()
+            if reading.value is not None
         ],
     )
 

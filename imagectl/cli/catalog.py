@@ -50,11 +50,16 @@ def verify(invocation: Invocation) -> int:
     """Check that the catalog is what its history makes it.
 
     Follows the chain of hashes from the first event to the last, makes the catalog again from the
-    events alone, and compares. Changes nothing.
+    events alone, and compares. Says too whether it is older than what consumers are shown. Changes
+    nothing.
     """
+    from imagectl.services.current import not_the_newest
+
     project = invocation.open_project()
     # This first: what is wrong may be the very thing that keeps a snapshot from being read.
     wrong = project.catalog.verify()
+    if not wrong and (older := not_the_newest(project.catalog, project.publishers)) is not None:
+        wrong = (f"{older.what}: {older.why} ({older.where}); {older.hint}",)
     snapshot = project.catalog.snapshot(())
     invocation.out.answer(
         Verified(

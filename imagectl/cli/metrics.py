@@ -28,8 +28,10 @@ MISSED = 3
 class SourceDocument(TypedDict):
     """One thing that was asked."""
 
-    source: Annotated[str, "`catalog`, `credential`, `images`, `machines`, `ledger` or `verify`"]
-    place: Annotated[str, "the location or host; empty where there is only one"]
+    source: Annotated[
+        str, "`catalog`, `published`, `credential`, `images`, `machines`, `ledger` or `verify`"
+    ]
+    place: Annotated[str, "the location, host or folder; empty where there is only one"]
     ok: Annotated[bool, "true where it was read completely"]
     why: Annotated[str, "why not; empty where it was"]
     last_success: Annotated[str | None, "when it was last; null where it never was"]
@@ -122,6 +124,7 @@ def _measure(invocation: Invocation, project: Project, *, verify: bool) -> Measu
         project.outcomes,
         project.clock,
         (lambda: watched(invocation, project), project.policy) if verify else None,
+        project.publishers,
     )
 
 

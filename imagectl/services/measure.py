@@ -8,8 +8,8 @@ does not answer takes nothing from the others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from threading import Event
@@ -24,8 +24,9 @@ from imagectl.policy.leases import Sorted
 from imagectl.policy.wording import listed
 from imagectl.services import janitor
 from imagectl.services.abreast import abreast
+from imagectl.services.current import check_newest
 from imagectl.services.janitor import Janitoring
-from imagectl.services.ports import Catalog, Clock, Credential, Location
+from imagectl.services.ports import Catalog, Clock, Credential, Location, Publisher
 from imagectl.services.release import Releasing
 from imagectl.services.verify import State, Verified, verify
 
@@ -102,6 +103,10 @@ class Measurement:
     verified: Reading[Verified] | None
     """None where that was not asked for."""
     outcomes: Mapping[tuple[str, str], Outcome]
+    generation: int | None = None
+    """The catalog's, also where it is not the newest; None where it cannot be read."""
+    published: Mapping[str, Reading[int | None]] = field(default_factory=dict)
+    """The generation that each published tree shows; None where nothing is published."""
 
     def sources(self) -> Mapping[tuple[str, str], ImagectlError | None]:
         """Each source that was asked, and what was wrong with it."""
@@ -109,6 +114,8 @@ class Measurement:
             ("catalog", ""): self.catalog.trouble,
             ("ledger", ""): self.machines.trouble,
         }
+        for where, shown in self.published.items():
+            found["published", where] = shown.trouble
         for name, credential in self.credentials.items():
             found["credential", name] = credential.trouble
         for name, view in self.views.items():
@@ -127,22 +134,27 @@ def measure(
     outcomes: Outcomes,
     clock: Clock,
     verifying: tuple[Callable[[], Releasing], ReleasePolicy] | None = None,
+    publishers: Sequence[Publisher] = (),
 ) -> Measurement:
     """Ask everything, all places at the same time, and note of each source whether it answered.
+
+    Where a published tree shows a later generation than the catalog has, or another catalog, what
+    the catalog says is no answer.
 
     Raises CannotTell where it cannot be told how earlier runs ended; what else goes wrong is in
     the answer.
     """
     outcomes.all()  # what is lost is told before anything is noted over it
-    numbers = _attempt(lambda: _catalog(catalog()))
-    identity = _attempt(lambda: catalog().snapshot(()).catalog_id).value
+    published = {each.where: _attempt(partial(_generation, each)) for each in publishers}
+    numbers = _attempt(lambda: _newest(catalog(), publishers))
+    head = _attempt(lambda: catalog().snapshot(())).value
     credentials = _everywhere({name: each.probe for name, each in locations.items()})
     views = _everywhere({name: partial(_complete, each, clock) for name, each in locations.items()})
     plan = _attempt(lambda: janitor.plan(janitoring()))
     verified = None if verifying is None else _verified(*verifying)
     measured = Measurement(
         at=clock.now(),
-        catalog_id=identity,
+        catalog_id=head.catalog_id if head is not None else None,
         catalog=numbers,
         credentials=credentials,
         views=views,
@@ -153,10 +165,22 @@ def measure(
         failing={} if plan.value is None else Counter(place for place, _ in plan.value.stuck),
         verified=verified,
         outcomes={},
+        generation=head.generation if head is not None else None,
+        published=published,
     )
     for (what, place), trouble in measured.sources().items():
         outcomes.note(what, place, measured.at, ok=trouble is None)
     return replace(measured, outcomes=outcomes.all())
+
+
+def _generation(publisher: Publisher) -> int | None:
+    shown = publisher.shown()
+    return shown.generation if shown is not None else None
+
+
+def _newest(catalog: Catalog, publishers: Sequence[Publisher]) -> CatalogNumbers:
+    check_newest(catalog, publishers)
+    return _catalog(catalog)
 
 
 def _seen(looked: janitor.Looked) -> Reading[Sorted]:

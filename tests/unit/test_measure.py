@@ -96,6 +96,7 @@ class Site:
             self.outcomes,
             world.clock,
             (lambda: world.releasing, world.policy) if verify else None,
+            world.releasing.publishers,
         )
 
     def numbers(self, *, verify: bool = True) -> Numbers:
@@ -133,6 +134,24 @@ def site(tmp_path: Path) -> Site:
 
 def labels(**said: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(said.items()))
+
+
+def test_an_older_catalog_has_no_numbers(site: Site) -> None:
+    """P8: all looked well, with a backup from before the last releases."""
+    newest = site.world.catalog.snapshot(()).generation
+    good = site.numbers()
+    assert good["published_generation", labels(tree="memory")] == newest
+    assert good["catalog_generation", ()] == newest
+    assert good["source_ok", labels(source="published", place="memory")] == 1
+    site.world.releasing = replace(site.world.releasing, catalog=MemoryCatalog())
+    numbers = site.numbers()
+    assert numbers["source_ok", labels(source="catalog", place="")] == 0
+    assert numbers["source_ok", labels(source="verify", place="")] == 0
+    assert numbers["catalog_generation", ()] == 0
+    assert numbers["published_generation", labels(tree="memory")] == newest
+    for name in ("versions", "cleanup_open_deletions", "head_ready", "image_age_seconds"):
+        assert any(each == name for each, _ in good)
+        assert not any(each == name for each, _ in numbers)
 
 
 VMS = ("vms_total", labels(place="dc1"))

@@ -107,6 +107,12 @@ def test_nobody_changes_an_older_catalog(restored: Restored, imagectl: Run) -> N
         assert restored.state() == before, verb
 
 
+def test_verifying_an_older_catalog_says_that_it_is(restored: Restored, imagectl: Run) -> None:
+    result = imagectl("catalog", "verify")
+    assert result.exit_code == 1
+    assert "not the newest copy of it" in result.stdout
+
+
 def test_one_is_told_what_is_lost_with_the_newer_catalog(restored: Restored, imagectl: Run) -> None:
     said = " ".join(imagectl("promote", "stable").stderr.split())
     for words in ("bring back the newest copy", "`imagectl adopt", "held, revoked or deleted"):
