@@ -104,7 +104,10 @@ def test_the_page_tells_what_goes_what_stays_and_how_to_take_it_back(
     assert any(line.startswith("local  notes.txt: ") for line in lines)
     assert "what is not deleted:  imagectl cleanup undo plan.json" in lines
     assert "cleanup apply plan.json" in result.stderr
-    assert max(len(line) for line in result.stdout.splitlines() if str(local) not in line) <= 100
+    assert (
+        max(len(line) for line in result.stdout.splitlines() if str(project.root) not in line)
+        <= 100
+    )
 
 
 def test_when_it_could_be_deleted_is_told_to_the_minute(project: Project, imagectl: Run) -> None:
