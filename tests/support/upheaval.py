@@ -207,9 +207,14 @@ class Watched(MemoryLocation):
         if begin is at_once:
             raise Violation(f"{placement.version} is deleted, and the catalog was not asked")
         self._life.interrupt("delete")
-        before = self.held(placement.provider_id)
-        super().delete(placement, begin)
-        if before is not None and self.held(placement.provider_id) is None:
+        before: list[bytes | None] = []
+
+        def begun() -> None:
+            begin()  # meanwhile, another process may have deleted it, and that was looked at
+            before.append(self.held(placement.provider_id))
+
+        super().delete(placement, begun)
+        if any(each is not None for each in before) and self.held(placement.provider_id) is None:
             self._life.check_deleted(placement)
         self._life.interrupt("deleted")
 
