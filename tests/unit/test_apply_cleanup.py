@@ -437,6 +437,25 @@ def test_what_is_undeleted_at_the_very_last_moment_is_not_deleted(
     assert place.deleted == []
 
 
+def test_what_is_undeleted_before_a_second_try_is_not_deleted(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    """The first deletion had no effect: until the next, the version may have been brought back."""
+    plan = quarantined(cleanups)
+    there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
+    place.deletes = False
+
+    def bring_back() -> None:
+        cleanups.commit(StepVersion(ref(OLD), Stage.QUARANTINED))
+        place.deletes = True
+
+    place.before_delete.append(lambda: place.before_verify.append(bring_back))
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Conflict)
+    assert place.held(there.provider_id) is not None
+    assert len(place.asked) == 1
+
+
 def test_what_is_being_deleted_is_not_undeleted_meanwhile(
     cleanups: Cleanups, place: Watched
 ) -> None:
