@@ -7,6 +7,7 @@ function ``opened(request, folder)``, which gives a new :class:`Yard` without an
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,14 @@ CATALOG = "00000000-0000-4000-8000-000000000001"
 MACHINES = ("memory", "host", "vsphere", "gce")
 
 
+@dataclass(frozen=True, slots=True)
+class Cannot:
+    """Such a place has no such thing, and why. A type of its own: what should be there and is not
+    must never be taken for a reason to skip."""
+
+    why: str
+
+
 class Yard(Protocol):
     """A place of things to be thrown away, and what can happen there behind imagectl's back.
 
@@ -35,8 +44,8 @@ class Yard(Protocol):
         """A machine that says that of itself, and whose maker is dead; its provider id."""
         ...
 
-    def foreign(self, name: str) -> str:
-        """A machine of somebody who does not know imagectl; its provider id, or why not."""
+    def foreign(self, name: str) -> str | Cannot:
+        """A machine of somebody who does not know imagectl; its provider id."""
         ...
 
     def show(self, provider_id: str, claim: Claim) -> None:

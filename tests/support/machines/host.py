@@ -12,7 +12,7 @@ import pytest
 from imagectl.adapters import runs
 from imagectl.adapters.host_machines import RUNS, HostMachines, write_claim
 from imagectl.model.resource import Claim
-from support.machines import CATALOG
+from support.machines import CATALOG, Cannot
 from support.places.directory import closed
 
 
@@ -35,8 +35,8 @@ class OnHost:
         self.processes.append(subprocess.Popen(["sleep", "60"], env=environment))
         return name
 
-    def foreign(self, name: str) -> str:
-        return "the folder of runs is private"
+    def foreign(self, name: str) -> Cannot:
+        return Cannot("the folder of runs is private: nobody else makes anything there")
 
     def show(self, provider_id: str, claim: Claim) -> None:
         write_claim(self.root / provider_id, claim)

@@ -226,7 +226,7 @@ class InRegistry:
             case Fault.CREDENTIAL_EXPIRED:
                 return "a registry does not tell a password that has expired from a wrong one"
             case Fault.UNAVAILABLE_PAGE_2:
-                return "see test_locations_oci.py"
+                return "Debian's registry has one page; test_locations_oci.py breaks others'"
             case Fault.PRECONDITION | Fault.FAILED_OPERATION | Fault.SESSION_ENDED:
                 return "a registry has no conditions, no operations and no sessions"
 
