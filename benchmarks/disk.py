@@ -17,7 +17,7 @@ from support.children import Child, Say
 from benchmarks.trees import Ground, crowded, ground, larger
 from imagectl.adapters.disk import capture, gce, qcow2, vmdk, writer
 from imagectl.adapters.disk.blocks import describe_raw
-from imagectl.services.ports import CanonicalTree
+from imagectl.services.ports.building import CanonicalTree
 
 SIZE = 840_000_000
 """Bytes of content of the tree: with its headers, 850 MB."""

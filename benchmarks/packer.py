@@ -16,7 +16,7 @@ from imagectl.adapters import packer, provision, qemu
 from imagectl.adapters.disk import writer
 from imagectl.cli.progress import Silent
 from imagectl.model.lock import Access
-from imagectl.services.ports import CanonicalTree, Conditions
+from imagectl.services.ports.building import CanonicalTree, Conditions
 
 ROUNDS = 3
 SECONDS = 600

@@ -26,7 +26,7 @@ from imagectl.errors import Corrupt
 from imagectl.model.catalog import Change, RecordVersion
 from imagectl.model.names import Architecture, Format, LocationName
 from imagectl.model.version import Artifact, Placement, VersionRef
-from imagectl.services.ports import Moved
+from imagectl.services.ports.locations import Moved
 from imagectl.testing.locations import MemoryLocation
 
 SPEEDS = {"a": 20e6, "b": 30e6, "c": 40e6, "d": 50e6}

@@ -16,7 +16,8 @@ from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, LayeredSourc
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.cli.progress import Silent
 from imagectl.model.lock import Access
-from imagectl.services.ports import Conditions, Workspace
+from imagectl.services.ports.building import Conditions
+from imagectl.services.ports.workspaces import Workspace
 
 
 @dataclass(frozen=True, slots=True)

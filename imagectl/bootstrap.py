@@ -36,20 +36,14 @@ if TYPE_CHECKING:
     from imagectl.services.cleanup import Cleaning
     from imagectl.services.doctor import Finding, SeenAccelerator, SeenLocation
     from imagectl.services.janitor import Janitoring
-    from imagectl.services.janitor_ports import Leasing, Machines, Resources
     from imagectl.services.measure import Outcomes
-    from imagectl.services.ports import (
-        Advisories,
-        ArtifactStore,
-        Checks,
-        Definitions,
-        Documents,
-        Location,
-        Progress,
-        PublishedTree,
-        Publisher,
-        Receipts,
-    )
+    from imagectl.services.ports.definitions import Checks, Definitions
+    from imagectl.services.ports.janitor import Leasing, Machines, Resources
+    from imagectl.services.ports.locations import Location
+    from imagectl.services.ports.looking_inside import Advisories, Documents
+    from imagectl.services.ports.progress import Progress
+    from imagectl.services.ports.published import PublishedTree, Publisher
+    from imagectl.services.ports.stores import ArtifactStore, Receipts
     from imagectl.services.release import Releasing
     from imagectl.services.workbench import Workbench
 
@@ -214,7 +208,7 @@ class Project:
 
     def machines(self) -> Mapping[str, Machines]:
         """Every place in which things are made to be thrown away: this host first."""
-        from imagectl.services.janitor_ports import Machines
+        from imagectl.services.ports.janitor import Machines
 
         places: list[Machines] = [self.host_machines]
         places += [each for each in self.locations.values() if isinstance(each, Machines)]

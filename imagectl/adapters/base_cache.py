@@ -13,7 +13,7 @@ from imagectl.adapters.disk import convert
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import Corrupt
 from imagectl.model.names import Sha256, parse_sha256
-from imagectl.services.ports import CanonicalTree
+from imagectl.services.ports.building import CanonicalTree
 
 KEEP = 3
 """How many bases are kept; each takes some 150 MB."""

@@ -24,14 +24,10 @@ from imagectl.model.image import DebianBase, DiskBase, Image, PackerTemplate, Pa
 from imagectl.model.lock import Access, Index, LockedDiskBase
 from imagectl.model.names import Sha256
 from imagectl.model.version import Version
-from imagectl.services.ports import (
-    ArtifactStore,
-    Base,
-    CanonicalTree,
-    OpaqueDisk,
-    Progress,
-    Workspace,
-)
+from imagectl.services.ports.building import Base, CanonicalTree, OpaqueDisk
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.stores import ArtifactStore
+from imagectl.services.ports.workspaces import Workspace
 
 FETCH_SECONDS = 60
 """How long a server may stay silent."""

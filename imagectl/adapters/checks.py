@@ -10,7 +10,7 @@ from imagectl.adapters import ansible, galaxy, guest, packer, qemu, testinfra
 from imagectl.adapters.packer_template import PackerTemplates
 from imagectl.errors import BadInput, BuildFailed, Problem
 from imagectl.model.image import Image, PackerTemplate
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 
 class ToolChecks:

@@ -28,7 +28,7 @@ from imagectl.errors import BuildFailed
 from imagectl.model.image import DebianBase
 from imagectl.model.lock import Index
 from imagectl.model.names import Architecture, Sha256
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 REVISION = 1
 """Raised when a base is made in another way from the same packages."""

@@ -14,7 +14,8 @@ from imagectl.model.image import Image
 from imagectl.model.lock import DefinitionDigests, Lock
 from imagectl.model.names import ImageName
 from imagectl.policy.ancestry import build_order
-from imagectl.services.ports import Sources, Workspace
+from imagectl.services.ports.definitions import Sources
+from imagectl.services.ports.workspaces import Workspace
 
 
 class FileDefinitions:

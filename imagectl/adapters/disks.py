@@ -12,13 +12,9 @@ from imagectl.adapters.disk.ova import Machine
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.model.image import Image
 from imagectl.model.names import Format, Sha256, bootable_format
-from imagectl.services.ports import (
-    CanonicalTree,
-    Finished,
-    Progress,
-    Workspace,
-    Written,
-)
+from imagectl.services.ports.building import CanonicalTree, Finished, Written
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 
 class LocalDisks:

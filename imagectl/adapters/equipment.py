@@ -27,13 +27,10 @@ from imagectl.model.lock import (
     LockedDiskBase,
     Package,
 )
-from imagectl.services.ports import (
-    ArtifactStore,
-    Conditions,
-    Progress,
-    Taken,
-    Workspace,
-)
+from imagectl.services.ports.building import Conditions, Taken
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.stores import ArtifactStore
+from imagectl.services.ports.workspaces import Workspace
 
 SHOWN = 20
 """How many missing inputs an error lists."""

@@ -17,7 +17,7 @@ from imagectl.adapters import process
 from imagectl.adapters.ansible import Installed
 from imagectl.adapters.session import Session
 from imagectl.errors import BadInput, BuildFailed, Problem, ToolFailed
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 REQUIREMENTS = "playbooks/requirements.yml"
 

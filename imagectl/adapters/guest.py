@@ -19,7 +19,7 @@ from pathlib import Path
 
 from imagectl.adapters import process
 from imagectl.errors import Failed, GuestUnreachable
-from imagectl.services.ports import Booted
+from imagectl.services.ports.locations import Booted
 
 CONSOLE_TAIL_LINES = 40
 POLL_SECONDS = 0.25

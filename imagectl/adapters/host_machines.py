@@ -43,7 +43,7 @@ def write_claim(folder: Path, claim: Claim) -> None:
 
 
 class HostMachines:
-    """Implements ``services.janitor_ports.Machines``. *catalog* gives the id of the catalog."""
+    """Implements ``services.ports.Machines``. *catalog* gives the id of the catalog."""
 
     def __init__(self, state: Path, catalog: Callable[[], str]) -> None:
         self._runs = state / RUNS

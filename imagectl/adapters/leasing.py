@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from imagectl.errors import ImagectlError
 from imagectl.model.resource import Claim, Resource, ResourceKind
-from imagectl.services.janitor_ports import Resources
+from imagectl.services.ports.janitor import Resources
 
 LEASE = timedelta(minutes=15)
 """How long a lease lasts from each renewal."""
@@ -28,7 +28,7 @@ END_SECONDS = 10.0
 
 
 class LedgerLeasing:
-    """Implements ``services.janitor_ports.Leasing``. It may be used from several threads.
+    """Implements ``services.ports.Leasing``. It may be used from several threads.
 
     *catalog* gives the id of the catalog, *by* says who makes things. *room* is asked, once the
     entry is in the ledger and before the thing is made, whether there is room for it; it raises
@@ -114,7 +114,7 @@ class LedgerLeasing:
 
 
 class RunningLease:
-    """Implements ``services.janitor_ports.Leased``."""
+    """Implements ``services.ports.Leased``."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim

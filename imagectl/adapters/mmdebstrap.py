@@ -16,7 +16,7 @@ from imagectl.adapters.disk.files import whole_file
 from imagectl.adapters.mirrors import Mirror
 from imagectl.errors import BuildFailed, CannotTell, ImagectlError, ToolFailed
 from imagectl.model.lock import Access
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 HINT = "apt-get install mmdebstrap"
 

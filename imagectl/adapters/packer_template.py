@@ -19,7 +19,8 @@ from imagectl.adapters.packer_output import Artifact, Artifacts, Manifests, disk
 from imagectl.adapters.secrets import read_secret
 from imagectl.errors import BadInput, BuildFailed, Failed, NotFound, Problem
 from imagectl.model.image import Image, JsonValue, PackerTemplate
-from imagectl.services.ports import Progress, Workspace
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 OUTPUT = "IMAGECTL_OUTPUT"
 

@@ -14,7 +14,10 @@ from imagectl.adapters.runs import Run
 from imagectl.errors import GuestUnreachable, ToolFailed, Unsupported
 from imagectl.model.image import Image
 from imagectl.model.names import Format
-from imagectl.services.ports import Booted, Progress, Proof, Workspace
+from imagectl.services.ports.locations import Booted
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.workspaces import Workspace
 
 
 class QemuProver:

@@ -30,14 +30,9 @@ from imagectl.adapters.secrets import read_secret
 from imagectl.adapters.session import Session
 from imagectl.errors import BuildFailed, GuestUnreachable, ImagectlError
 from imagectl.model.image import Image, PackerTemplate
-from imagectl.services.ports import (
-    Base,
-    CanonicalTree,
-    Finished,
-    OpaqueDisk,
-    Progress,
-    Workspace,
-)
+from imagectl.services.ports.building import Base, CanonicalTree, Finished, OpaqueDisk
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 SSH_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 UPDATE_INITRAMFS = "/etc/initramfs-tools/update-initramfs.conf"

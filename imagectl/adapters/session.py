@@ -13,7 +13,7 @@ from imagectl.adapters.mmdebstrap import Route
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import ImagectlError
 from imagectl.model.lock import Access, Archive
-from imagectl.services.ports import Conditions
+from imagectl.services.ports.building import Conditions
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ from imagectl.model.lock import (
     Package,
 )
 from imagectl.model.names import Sha256
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 if TYPE_CHECKING:
     from imagectl.adapters.inputs.store import InputStore

@@ -21,8 +21,9 @@ from imagectl.errors import CannotTell, Conflict
 from imagectl.model.names import Format, ImageName, LocationName, Sha256, parse_version_id
 from imagectl.model.resource import ResourceKind
 from imagectl.model.version import VersionRef
-from imagectl.services.janitor_ports import Leasing
-from imagectl.services.ports import Leftover, Progress, Workspace
+from imagectl.services.ports.janitor import Leasing
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Leftover, Workspace
 
 
 class LocalWorkspaces:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imagectl.model.resource import Resource
     from imagectl.policy.leases import Due, Sorted
     from imagectl.services.janitor import Applied, JanitorPlan, Looked, Tried
-    from imagectl.services.janitor_ports import Machines
+    from imagectl.services.ports.janitor import Machines
 
 SHOWN = 20
 """How many things are shown without ``-v``."""

@@ -20,7 +20,8 @@ from imagectl.cli.text import clean
 
 if TYPE_CHECKING:
     from imagectl.cli.documents import Document
-    from imagectl.services.ports import Clock, Progress
+    from imagectl.services.ports.clock import Clock
+    from imagectl.services.ports.progress import Progress
 
 TAIL_LINES = 15
 """How many of a program's last lines an error shows; ``-v`` shows all that were kept."""

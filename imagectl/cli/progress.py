@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-    from imagectl.services.ports import Clock
+    from imagectl.services.ports.clock import Clock
 
 REFRESH = 8
 """Times a second that the live display is drawn."""

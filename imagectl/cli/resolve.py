@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imagectl.model.consumer import BuildConfig
     from imagectl.model.names import Architecture, Format, ImageRef, LocationName
     from imagectl.policy.resolution import Resolution
-    from imagectl.services.ports import PublishedTree
+    from imagectl.services.ports.published import PublishedTree
 
 CONFIG = ".imagectl.yaml"
 """The build config that is read where nothing else is said, if it is there."""

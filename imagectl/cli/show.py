@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imagectl.model.catalog import Snapshot
     from imagectl.model.names import ImageRef, Sha256
     from imagectl.model.version import Origin, Version
-    from imagectl.services.ports import ArtifactStore
+    from imagectl.services.ports.stores import ArtifactStore
 
 
 DocumentName = Literal["lock", "source", "contents", "manifest", "spdx", "cyclonedx", "provenance"]

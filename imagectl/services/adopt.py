@@ -37,7 +37,9 @@ from imagectl.policy.wording import listed, nearest
 from imagectl.services.keep import report_json
 from imagectl.services.ledger import Ledger, write_down
 from imagectl.services.pipeline import digest_of_file
-from imagectl.services.ports import ArtifactStore, Location, Progress, Workshop
+from imagectl.services.ports.locations import Location, Workshop
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.stores import ArtifactStore
 from imagectl.services.release import Releasing
 
 BATCH = 50

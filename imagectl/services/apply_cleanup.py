@@ -38,7 +38,7 @@ from imagectl.services.cleanup import Cleaning, planned
 from imagectl.services.clear_store import Cleared, can_be_remade, clear_store
 from imagectl.services.deletion import Deleted, delete_buried
 from imagectl.services.judging import Judge
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 from imagectl.services.release import PUBLISH, catch_up, commit
 from imagectl.services.undo import Unmarked, remark, show_consumers
 

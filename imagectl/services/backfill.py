@@ -21,7 +21,8 @@ from imagectl.model.version import Artifact, VersionRef
 from imagectl.policy.promotion import find_image
 from imagectl.policy.readiness import NO_WAY_BACK, due, untested
 from imagectl.policy.wording import listed
-from imagectl.services.ports import ArtifactStore, Progress
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.stores import ArtifactStore
 from imagectl.services.publish import Placed, place
 from imagectl.services.release import Released, Releasing, enter
 

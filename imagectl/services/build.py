@@ -34,16 +34,13 @@ from imagectl.services.keep import keep, record
 from imagectl.services.lock import keep_lock
 from imagectl.services.native import NativeRequest, build_native, made_in
 from imagectl.services.pipeline import Product, equipped, locked_epoch, new_lock, produce
-from imagectl.services.ports import (
-    Catalog,
-    Clock,
-    Conditions,
-    Equipment,
-    Progress,
-    Proof,
-    Publisher,
-    Workspace,
-)
+from imagectl.services.ports.building import Conditions, Equipment
+from imagectl.services.ports.catalog import Catalog
+from imagectl.services.ports.clock import Clock
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.published import Publisher
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.protect import leased
 from imagectl.services.publish import Placed, place
 from imagectl.services.release import Released, Releasing

@@ -25,7 +25,9 @@ from imagectl.policy.cleanup import plan_cleanup
 from imagectl.policy.promotion import find_image
 from imagectl.policy.wording import listed, nearest
 from imagectl.services.abreast import abreast
-from imagectl.services.ports import ArtifactStore, Progress, PublishedTree, Receipts
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.published import PublishedTree
+from imagectl.services.ports.stores import ArtifactStore, Receipts
 from imagectl.services.release import Releasing
 
 ATTEMPTS = 3

@@ -19,7 +19,7 @@ from imagectl.model.names import Format, ImageName, Sha256
 from imagectl.model.retention import Stage
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.services.cleanup import Cleaning
-from imagectl.services.ports import Catalog
+from imagectl.services.ports.catalog import Catalog
 
 ATTEMPTS = 5
 """How often the catalog is read anew because it changed while it was read."""

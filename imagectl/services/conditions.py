@@ -15,7 +15,8 @@ from imagectl.model.version import Version, VersionRef
 from imagectl.policy.locking import changed_since, fingerprint, misfit
 from imagectl.policy.readiness import can_be_had, taken_away
 from imagectl.policy.wording import listed
-from imagectl.services.ports import ArtifactStore, Conditions
+from imagectl.services.ports.building import Conditions
+from imagectl.services.ports.stores import ArtifactStore
 from imagectl.services.workbench import Workbench
 
 

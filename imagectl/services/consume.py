@@ -20,7 +20,7 @@ from imagectl.policy.resolution import (
 from imagectl.policy.resolution import resolve as decide
 
 if TYPE_CHECKING:  # consumers resolve on each of their builds: the ports alone take a tenth of it
-    from imagectl.services.ports import PublishedTree
+    from imagectl.services.ports.published import PublishedTree
 
 
 def resolve(tree: PublishedTree, request: ResolutionRequest, now: datetime) -> Resolution:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from imagectl.policy.wording import moment, span
-from imagectl.services.ports import Credential
+from imagectl.services.ports.locations import Credential
 
 EXPIRES_SOON = timedelta(days=14)
 """How long before a credential expires one is warned: long enough for a holiday."""

@@ -13,7 +13,8 @@ from imagectl.errors import CannotTell, ImagectlError
 from imagectl.model.catalog import Snapshot
 from imagectl.model.names import Sha256
 from imagectl.model.published import PublishedCatalog
-from imagectl.services.ports import Catalog, Publisher
+from imagectl.services.ports.catalog import Catalog
+from imagectl.services.ports.published import Publisher
 
 BRING_BACK = (
     "bring back the newest copy of the catalog. If there is none: `imagectl adopt LOCATION` first, "

@@ -21,7 +21,8 @@ from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.version import Placement
 from imagectl.model.view import Ownership
 from imagectl.services.ledger import write_down
-from imagectl.services.ports import Location, Progress
+from imagectl.services.ports.locations import Location
+from imagectl.services.ports.progress import Progress
 from imagectl.services.release import Releasing
 
 

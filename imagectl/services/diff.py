@@ -24,7 +24,7 @@ from imagectl.model.comparison import (
 from imagectl.model.contents import Contents, Group, Listed, User
 from imagectl.model.debian_version import version_order
 from imagectl.model.version import Inside, Version
-from imagectl.services.ports import Documents
+from imagectl.services.ports.looking_inside import Documents
 
 Facts = tuple[tuple[str, str], ...]
 """What is to be said of something: pairs of a word and a value."""

@@ -20,7 +20,7 @@ from imagectl.model.names import LocationName
 from imagectl.policy.wording import moment
 from imagectl.services.abreast import abreast
 from imagectl.services.credentials import RENEW, expiring
-from imagectl.services.ports import Credential, Location
+from imagectl.services.ports.locations import Credential, Location
 
 GIB = 1 << 30
 

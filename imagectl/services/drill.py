@@ -26,7 +26,10 @@ from imagectl.model.proof import TestReport
 from imagectl.model.release import RollbackRequest
 from imagectl.model.version import Placement, Version, VersionRef
 from imagectl.services.live import takes_of
-from imagectl.services.ports import Location, Progress, Proof, Workspace
+from imagectl.services.ports.locations import Location
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.prove import failed
 from imagectl.services.release import Released, Releasing, required_placements, rollback
 from imagectl.services.workbench import Workbench

@@ -9,7 +9,9 @@ from imagectl.errors import Corrupt, NotFound
 from imagectl.model.lock import Lock, LockedDiskBase
 from imagectl.model.names import ImageName, Sha256
 from imagectl.policy.wording import counted
-from imagectl.services.ports import Definitions, InputFiles, Progress
+from imagectl.services.ports.definitions import Definitions
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.stores import InputFiles
 
 _STEP = 64 << 20
 """Bytes after which progress is told again."""

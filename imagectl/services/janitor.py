@@ -22,8 +22,8 @@ from imagectl.errors import CannotTell, Conflict, Denied, ImagectlError, Interru
 from imagectl.model.resource import FoundResource, Resource, ResourceView
 from imagectl.policy.leases import SLACK, STUCK, Due, Sorted, is_over, sort_resources
 from imagectl.services.abreast import abreast
-from imagectl.services.janitor_ports import Machines, Resources
-from imagectl.services.ports import Clock
+from imagectl.services.ports.clock import Clock
+from imagectl.services.ports.janitor import Machines, Resources
 
 LEDGER_FRESH = 60.0
 """Seconds for which a reading of the ledger is good while things are being collected."""

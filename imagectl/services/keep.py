@@ -26,16 +26,12 @@ from imagectl.model.version import (
     Version,
 )
 from imagectl.services.pipeline import Product
-from imagectl.services.ports import (
-    ArtifactStore,
-    Equipment,
-    Findings,
-    Leftover,
-    Made,
-    Progress,
-    Proof,
-    Workspace,
-)
+from imagectl.services.ports.building import Equipment, Made
+from imagectl.services.ports.looking_inside import Findings
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.stores import ArtifactStore
+from imagectl.services.ports.workspaces import Leftover, Workspace
 from imagectl.services.workbench import Workbench
 
 RECORD_ATTEMPTS = 20

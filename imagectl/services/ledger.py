@@ -25,7 +25,10 @@ from imagectl.model.names import ImageName
 from imagectl.model.version import Artifact, Intent, Placement, VersionRef
 from imagectl.policy.wording import listed
 from imagectl.services.current import check_newest
-from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
+from imagectl.services.ports.catalog import Catalog, Committed
+from imagectl.services.ports.clock import Clock
+from imagectl.services.ports.locations import Location
+from imagectl.services.ports.published import Publisher
 from imagectl.services.release import Releasing, commit
 
 ATTEMPTS = 100

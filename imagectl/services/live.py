@@ -17,7 +17,8 @@ from imagectl.model.names import Architecture, Format, LocationName
 from imagectl.model.place import Takes
 from imagectl.model.version import Placement, VersionRef
 from imagectl.services.abreast import abreast
-from imagectl.services.ports import Clock, Location
+from imagectl.services.ports.clock import Clock
+from imagectl.services.ports.locations import Location
 
 PATIENCE = 2
 """After how many unanswered questions in a row a location is asked no more in one go: each may take

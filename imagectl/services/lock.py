@@ -18,7 +18,7 @@ from imagectl.policy.locking import access_to_lock, changed_since
 from imagectl.services.conditions import plan
 from imagectl.services.native import made_in
 from imagectl.services.pipeline import equipped, locked_epoch, new_lock, produce
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 from imagectl.services.workbench import Workbench, stages_of
 
 

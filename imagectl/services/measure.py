@@ -26,7 +26,10 @@ from imagectl.services import janitor
 from imagectl.services.abreast import abreast
 from imagectl.services.current import check_newest
 from imagectl.services.janitor import Janitoring
-from imagectl.services.ports import Catalog, Clock, Credential, Location, Publisher
+from imagectl.services.ports.catalog import Catalog
+from imagectl.services.ports.clock import Clock
+from imagectl.services.ports.locations import Credential, Location
+from imagectl.services.ports.published import Publisher
 from imagectl.services.release import Releasing
 from imagectl.services.verify import State, Verified, verify
 

@@ -33,7 +33,10 @@ from imagectl.model.version import Artifact, Origin, Placement, Reproducible, Ve
 from imagectl.policy.wording import listed, nearest
 from imagectl.services.keep import next_version_id, record, summarise
 from imagectl.services.pipeline import digest_of_file
-from imagectl.services.ports import Leftover, Location, Progress, Proof, Workshop, Workspace
+from imagectl.services.ports.locations import Location, Workshop
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.workspaces import Leftover, Workspace
 from imagectl.services.workbench import Stages, Workbench, stages_of
 
 Locations = Mapping[LocationName, Location]

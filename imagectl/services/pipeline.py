@@ -22,17 +22,17 @@ from imagectl.model.lock import (
 )
 from imagectl.model.names import Sha256
 from imagectl.model.version import Version
-from imagectl.services.ports import (
+from imagectl.services.ports.building import (
     CanonicalTree,
     Conditions,
     Equipment,
     Finished,
     OpaqueDisk,
-    Progress,
     Taken,
-    Workspace,
     Written,
 )
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.workbench import Stages, Workbench
 
 

@@ -12,7 +12,10 @@ from imagectl.model.names import Format, LocationName, bootable_format
 from imagectl.model.proof import TestReport
 from imagectl.model.version import Artifact, Placement, Version, VersionRef
 from imagectl.policy.wording import listed
-from imagectl.services.ports import Location, Progress, Proof, Workspace
+from imagectl.services.ports.locations import Location
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.workbench import Workbench
 
 

@@ -34,7 +34,11 @@ from imagectl.services.abreast import abreast
 from imagectl.services.credentials import RENEW, expiring
 from imagectl.services.current import check_newest
 from imagectl.services.ledger import SETTLED, Ledger
-from imagectl.services.ports import ArtifactStore, Catalog, Location, Progress, Publisher
+from imagectl.services.ports.catalog import Catalog
+from imagectl.services.ports.locations import Location
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.published import Publisher
+from imagectl.services.ports.stores import ArtifactStore
 from imagectl.services.release import Releasing, catch_up
 
 

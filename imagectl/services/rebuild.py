@@ -25,14 +25,11 @@ from imagectl.services.pipeline import (
     locked_epoch,
     produce,
 )
-from imagectl.services.ports import (
-    ArtifactStore,
-    Conditions,
-    Equipment,
-    Progress,
-    Sources,
-    Workspace,
-)
+from imagectl.services.ports.building import Conditions, Equipment
+from imagectl.services.ports.definitions import Sources
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.stores import ArtifactStore
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.reproduce import Comparison, compare, stored_tree
 from imagectl.services.workbench import Workbench, stages_of
 

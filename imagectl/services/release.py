@@ -34,7 +34,10 @@ from imagectl.policy.rollback import plan_check, plan_rollback
 from imagectl.policy.wording import listed
 from imagectl.services.current import against, check_newest
 from imagectl.services.live import PATIENCE, Waiting, look, takes_of
-from imagectl.services.ports import Catalog, Clock, Committed, Location, Publisher
+from imagectl.services.ports.catalog import Catalog, Committed
+from imagectl.services.ports.clock import Clock
+from imagectl.services.ports.locations import Location
+from imagectl.services.ports.published import Publisher
 
 ENTRY_ATTEMPTS = 5
 """How often an arrival is decided anew because another build was recorded meanwhile."""

@@ -11,14 +11,10 @@ from imagectl.model.lock import Access, Expected, Lock
 from imagectl.model.version import Version
 from imagectl.policy.reproduction import Deviation, cause, deviations
 from imagectl.services.pipeline import Product, equipped, produce
-from imagectl.services.ports import (
-    REST,
-    Conditions,
-    Difference,
-    Equipment,
-    Progress,
-    Workspace,
-)
+from imagectl.services.ports.building import Conditions, Equipment
+from imagectl.services.ports.looking_inside import REST, Difference
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.workbench import Stages, Workbench
 
 AGAIN = " again"

@@ -15,7 +15,7 @@ from imagectl.errors import CannotTell, Refused
 from imagectl.model.resource import Resource, ResourceKind
 from imagectl.policy.leases import count_machines
 from imagectl.policy.wording import counted
-from imagectl.services.janitor_ports import Machines, Resources
+from imagectl.services.ports.janitor import Machines, Resources
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from imagectl.model.contents import Contents, DebianPackage, SourcePackage
 from imagectl.model.debian_version import version_order
 from imagectl.model.security import SecurityData, Urgency, Vulnerability, Weakness
 from imagectl.policy.wording import moment, span
-from imagectl.services.ports import Advisories, Progress
+from imagectl.services.ports.looking_inside import Advisories
+from imagectl.services.ports.progress import Progress
 
 FRESH = timedelta(days=1)
 """Data that is kept here is not fetched again within that time. Debian makes it anew several times

@@ -33,7 +33,9 @@ from imagectl.policy.wording import listed, moment
 from imagectl.services.backfill import bring_back
 from imagectl.services.current import check_newest
 from imagectl.services.ledger import ATTEMPTS, write_down
-from imagectl.services.ports import ArtifactStore, Location, Mark, Progress
+from imagectl.services.ports.locations import Location, Mark
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.stores import ArtifactStore
 from imagectl.services.publish import place
 from imagectl.services.release import PUBLISH, Releasing, catch_up, commit
 

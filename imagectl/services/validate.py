@@ -7,7 +7,8 @@ from collections.abc import Collection
 from imagectl.errors import BadInput, Problem
 from imagectl.model.image import Image
 from imagectl.model.names import ImageName
-from imagectl.services.ports import Checks, Definitions, Progress
+from imagectl.services.ports.definitions import Checks, Definitions
+from imagectl.services.ports.progress import Progress
 
 
 def validate(

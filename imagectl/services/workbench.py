@@ -7,21 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from imagectl.model.names import ImageName
-from imagectl.services.ports import (
-    ArtifactStore,
-    Catalog,
-    Checks,
-    Clock,
-    Comparer,
-    Definitions,
-    Equipper,
-    Inspector,
-    Progress,
-    Prover,
-    Templates,
-    Timings,
-    Workspaces,
-)
+from imagectl.services.ports.building import Equipper, Templates
+from imagectl.services.ports.catalog import Catalog
+from imagectl.services.ports.clock import Clock
+from imagectl.services.ports.definitions import Checks, Definitions
+from imagectl.services.ports.looking_inside import Comparer, Inspector
+from imagectl.services.ports.progress import Progress, Timings
+from imagectl.services.ports.proving import Prover
+from imagectl.services.ports.stores import ArtifactStore
+from imagectl.services.ports.workspaces import Workspaces
 
 
 @dataclass(frozen=True, slots=True)

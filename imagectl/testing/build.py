@@ -11,7 +11,10 @@ from imagectl.errors import Conflict
 from imagectl.model.image import Image
 from imagectl.model.names import Format, ImageName
 from imagectl.model.proof import Outcome, TestReport, TestResult
-from imagectl.services.ports import Booted, Leftover, Progress, Proof, Workspace
+from imagectl.services.ports.locations import Booted
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.workspaces import Leftover, Workspace
 from imagectl.testing.clock import FixedClock
 
 

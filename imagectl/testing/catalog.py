@@ -14,7 +14,7 @@ from imagectl.model.event import GENESIS, Event
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Stock
 from imagectl.model.version import Version
-from imagectl.services.ports import Committed
+from imagectl.services.ports.catalog import Committed
 
 
 class MemoryCatalog:

@@ -11,7 +11,8 @@ from imagectl.model.digest import digest_of
 from imagectl.model.image import Image
 from imagectl.model.lock import DefinitionDigests, Lock
 from imagectl.model.names import ImageName
-from imagectl.services.ports import Sources, Workspace
+from imagectl.services.ports.definitions import Sources
+from imagectl.services.ports.workspaces import Workspace
 
 
 class MemoryDefinitions:

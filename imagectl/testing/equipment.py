@@ -23,19 +23,19 @@ from imagectl.model.lock import (
 )
 from imagectl.model.names import Format, Sha256, bootable_format
 from imagectl.model.version import Version
-from imagectl.services.ports import (
-    ArtifactStore,
+from imagectl.services.ports.building import (
     Base,
     CanonicalTree,
     Conditions,
     Equipment,
     Finished,
     OpaqueDisk,
-    Progress,
     Taken,
-    Workspace,
     Written,
 )
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.stores import ArtifactStore
+from imagectl.services.ports.workspaces import Workspace
 
 MIRROR = "https://mirror.example"
 OPAQUE = "its partitions are LVM"

@@ -13,14 +13,10 @@ from imagectl.model.image import Image
 from imagectl.model.lock import Lock
 from imagectl.model.names import Sha256
 from imagectl.model.version import Artifact
-from imagectl.services.ports import (
-    CanonicalTree,
-    Difference,
-    Findings,
-    Made,
-    Progress,
-    Workspace,
-)
+from imagectl.services.ports.building import CanonicalTree, Made
+from imagectl.services.ports.looking_inside import Difference, Findings
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 
 def _files(tree: Path) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from imagectl.policy.leases import may_collect
 
 
 class MemoryMachines:
-    """Implements ``services.janitor_ports.Machines``.
+    """Implements ``services.ports.Machines``.
 
     ``collected`` are the provider ids of what was, in that order; ``gaps`` are those of each view.
     """

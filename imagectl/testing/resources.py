@@ -12,7 +12,7 @@ from imagectl.model.resource import Resource
 
 
 class MemoryResources:
-    """Implements ``services.janitor_ports.Resources``. It may be used from several threads.
+    """Implements ``services.ports.Resources``. It may be used from several threads.
 
     While ``broken`` is true, it can neither be read nor written.
     """

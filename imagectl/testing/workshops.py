@@ -12,7 +12,9 @@ from imagectl.formats.native_v1 import write_native
 from imagectl.model.names import Format, LocationName
 from imagectl.model.native import Native
 from imagectl.model.version import Artifact, Placement, VersionRef
-from imagectl.services.ports import Booted, Progress, Workspace
+from imagectl.services.ports.locations import Booted
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.locations import MemoryLocation
 
 

@@ -51,7 +51,7 @@ from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, VersionId
 from imagectl.model.retention import DELETING, Stage
 from imagectl.model.version import Reproducible
-from imagectl.services.ports import Catalog, Committed
+from imagectl.services.ports.catalog import Catalog, Committed
 from imagectl.testing.catalog import MemoryCatalog
 
 pytest_plugins = ["support.postgresql"]

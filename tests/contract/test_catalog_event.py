@@ -9,7 +9,7 @@ import pytest
 from support.examples import CI, change, hold, record
 
 from imagectl.adapters.catalog_sql import SqlCatalog
-from imagectl.services.ports import Catalog
+from imagectl.services.ports.catalog import Catalog
 from imagectl.testing.catalog import MemoryCatalog
 
 pytest_plugins = ["support.postgresql"]

@@ -42,7 +42,7 @@ from imagectl.model.catalog import Change, RecordVersion
 from imagectl.model.names import ImageName, LocationName, Sha256
 from imagectl.model.retention import DELETING, Stage
 from imagectl.model.stock import Counted, Kept, Shelf, Shelved
-from imagectl.services.ports import Catalog
+from imagectl.services.ports.catalog import Catalog
 from imagectl.testing.catalog import MemoryCatalog
 
 pytest_plugins = ["support.postgresql"]

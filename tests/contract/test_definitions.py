@@ -25,7 +25,8 @@ from imagectl.model.lock import (
     LockedToolchain,
 )
 from imagectl.model.names import Format, ImageName, Sha256
-from imagectl.services.ports import Definitions, Workspace
+from imagectl.services.ports.definitions import Definitions
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.definitions import MemoryDefinitions
 
 

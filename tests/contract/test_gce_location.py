@@ -47,7 +47,7 @@ from imagectl.errors import (
 from imagectl.model.names import ChannelName, Format, ImageName
 from imagectl.model.place import Ambient
 from imagectl.model.version import Artifact, Placement
-from imagectl.services.ports import Mark
+from imagectl.services.ports.locations import Mark
 from imagectl.testing.build import RecordingProgress
 
 VERSION = ref("debian-ci@20261120.1")

@@ -31,7 +31,7 @@ from imagectl.adapters.locations.gce_labels import claim_of, claiming
 from imagectl.errors import Conflict, Corrupt, Denied, Failed
 from imagectl.model.resource import Claim, FoundResource, ResourceKind, ResourceView
 from imagectl.model.version import Placement
-from imagectl.services.ports import Mark
+from imagectl.services.ports.locations import Mark
 from imagectl.testing.build import RecordingProgress
 from imagectl.testing.resources import MemoryResources
 

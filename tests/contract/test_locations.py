@@ -33,7 +33,7 @@ from imagectl.errors import (
 )
 from imagectl.model.version import Artifact, Placement
 from imagectl.model.view import View
-from imagectl.services.ports import Mark
+from imagectl.services.ports.locations import Mark
 
 VERSION = ref("debian-ci@20261120.1")
 ANOTHER = ref("debian-ci@20261122.1")

@@ -17,7 +17,7 @@ from support.places.s3 import InBucket
 from imagectl.adapters.locations import oci_registry, s3
 from imagectl.errors import CannotTell
 from imagectl.model.image import SecretKind, SecretRef
-from imagectl.services.ports import Location
+from imagectl.services.ports.locations import Location
 
 VERSION = ref("debian-ci@20261120.1")
 MIB = 1 << 20

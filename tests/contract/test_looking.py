@@ -18,7 +18,9 @@ from imagectl.adapters.store import FileStore
 from imagectl.errors import Corrupt, NotFound
 from imagectl.model.names import Sha256
 from imagectl.model.version import Inside
-from imagectl.services.ports import CanonicalTree, Comparer, Documents, Inspector, Workspace
+from imagectl.services.ports.building import CanonicalTree
+from imagectl.services.ports.looking_inside import Comparer, Documents, Inspector
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.build import RecordingProgress
 from imagectl.testing.inside import MemoryComparer, MemoryInspector, memory_tree
 

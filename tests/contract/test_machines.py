@@ -1,4 +1,4 @@
-"""The contract of ``services.janitor_ports.Machines``, over every place in ``support.machines``."""
+"""The contract of ``services.ports.Machines``, over every place in ``support.machines``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imagectl.adapters.clock import SystemClock
 from imagectl.errors import CannotTell, Conflict
 from imagectl.model.resource import Claim, FoundResource, ResourceKind, ResourceView
 from imagectl.policy.leases import SLACK
-from imagectl.services.janitor_ports import Machines
+from imagectl.services.ports.janitor import Machines
 
 NOW = SystemClock().now().replace(microsecond=0)
 OVER = NOW - timedelta(hours=1)

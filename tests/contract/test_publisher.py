@@ -19,7 +19,7 @@ from imagectl.formats.published_v1 import ENTRY
 from imagectl.model.catalog import Snapshot
 from imagectl.model.names import VersionId
 from imagectl.model.version import Reproducible
-from imagectl.services.ports import PublishedTree, Publisher
+from imagectl.services.ports.published import PublishedTree, Publisher
 from imagectl.testing.published import MemoryPublisher
 
 ONE = "debian-ci@20261120.1"

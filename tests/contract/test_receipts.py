@@ -17,7 +17,7 @@ from imagectl.adapters.receipts import MARKER, FileReceipts
 from imagectl.errors import CannotTell, Failed
 from imagectl.formats.receipt_v1 import FORMAT, parse_receipt, receipt_path, write_receipt
 from imagectl.model.retention import Receipt
-from imagectl.services.ports import Receipts
+from imagectl.services.ports.stores import Receipts
 from imagectl.testing.receipts import MemoryReceipts
 
 ONE, TWO = ref("debian-ci@20261120.1"), ref("debian-base@20261120.12")

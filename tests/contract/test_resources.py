@@ -1,4 +1,4 @@
-"""The contract of ``services.janitor_ports.Resources``, over every implementation of it."""
+"""The contract of ``services.ports.Resources``, over every implementation of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.examples import NOW, change, record
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import CannotTell
 from imagectl.model.resource import Resource, ResourceKind
-from imagectl.services.janitor_ports import Resources
+from imagectl.services.ports.janitor import Resources
 from imagectl.testing.resources import MemoryResources
 
 pytest_plugins = ["support.postgresql"]

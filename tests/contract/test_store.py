@@ -19,7 +19,7 @@ from imagectl.adapters.durable import PARTIAL, partial
 from imagectl.adapters.store import FileStore
 from imagectl.errors import CannotTell, Corrupt, Failed, NotFound
 from imagectl.model.names import Sha256
-from imagectl.services.ports import ArtifactStore
+from imagectl.services.ports.stores import ArtifactStore
 from imagectl.testing.store import MemoryStore
 
 Make = Callable[[Path], ArtifactStore]

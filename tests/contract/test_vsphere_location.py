@@ -50,7 +50,8 @@ from imagectl.errors import (
 )
 from imagectl.model.names import Format
 from imagectl.model.version import Artifact, Placement
-from imagectl.services.ports import Mark, Workspace
+from imagectl.services.ports.locations import Mark
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.build import RecordingProgress
 
 VERSION = ref("debian-ci@20261120.1")

@@ -49,7 +49,7 @@ from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import BuildFailed, CannotTell, Corrupt, ImagectlError
 from imagectl.model.image import DebianBase, DiskBase, Image, Provision
 from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256
-from imagectl.services.ports import Workspace
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.build import RecordingProgress
 
 pytestmark = pytest.mark.integration

@@ -31,7 +31,8 @@ from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import Corrupt, NoSpace
 from imagectl.model.image import DiskBase, Image, Provision
 from imagectl.model.names import DISKS, Architecture, Format, ImageName, LocationName, Sha256
-from imagectl.services.ports import OpaqueDisk, Workspace, Written
+from imagectl.services.ports.building import OpaqueDisk, Written
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.build import RecordingProgress
 
 pytestmark = pytest.mark.integration

@@ -22,7 +22,8 @@ from imagectl.adapters.store import FileStore
 from imagectl.errors import BadInput, BuildFailed, NotFound
 from imagectl.model.image import Image, JsonValue, PackerTemplate, Provision, SecretKind, SecretRef
 from imagectl.model.names import Architecture, Format, ImageName, LocationName
-from imagectl.services.ports import OpaqueDisk, Workspace
+from imagectl.services.ports.building import OpaqueDisk
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.build import RecordingProgress
 
 pytestmark = pytest.mark.integration

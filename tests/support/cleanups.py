@@ -22,7 +22,8 @@ from imagectl.model.signature import SignedPlan
 from imagectl.model.version import Artifact, Origin, Reproducible, Tree, Version, VersionRef
 from imagectl.services.apply_cleanup import Applied, apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
-from imagectl.services.ports import Catalog, Location
+from imagectl.services.ports.catalog import Catalog
+from imagectl.services.ports.locations import Location
 from imagectl.services.undo import Remake, Undeleted, undelete
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation

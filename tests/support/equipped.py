@@ -23,7 +23,7 @@ from imagectl.model.lock import (
     LockedPackagesBase,
 )
 from imagectl.model.names import Sha256
-from imagectl.services.ports import CanonicalTree, Conditions
+from imagectl.services.ports.building import CanonicalTree, Conditions
 
 LOCK = "small.lock"
 TREE = "small.tar"

@@ -10,7 +10,7 @@ import pytest
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.model.retention import Stage
-from imagectl.services.ports import Catalog
+from imagectl.services.ports.catalog import Catalog
 from support.upheaval import Life
 
 ID = "00000000-0000-4000-8000-000000000000"

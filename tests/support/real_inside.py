@@ -14,7 +14,7 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 from imagectl.adapters.disk.tree import CanonicalTree
 from imagectl.adapters.inside import LocalInspector
 from imagectl.formats.contents_v1 import parse_contents, parse_manifest
-from imagectl.services.ports import Findings
+from imagectl.services.ports.looking_inside import Findings
 from support.systems import image, workspace
 
 

@@ -10,7 +10,7 @@ from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import Conflict
 from imagectl.model.catalog import Change, Snapshot
 from imagectl.model.channel import MoveKind
-from imagectl.services.ports import Committed
+from imagectl.services.ports.catalog import Committed
 from support.children import Child, Say
 from support.examples import BASE, CI, NOW, STABLE, change, move, record
 

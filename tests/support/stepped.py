@@ -19,17 +19,10 @@ from imagectl.model.stock import Stock
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import View
 from imagectl.services.cleanup import Cleaning
-from imagectl.services.ports import (
-    Begin,
-    Booted,
-    Committed,
-    Credential,
-    Mark,
-    Moved,
-    Progress,
-    Workspace,
-    at_once,
-)
+from imagectl.services.ports.catalog import Committed
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.release import Releasing
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.clock import FixedClock

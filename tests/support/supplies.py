@@ -16,7 +16,7 @@ from imagectl.adapters.session import Session
 from imagectl.adapters.toolchain import OpenSupply, Toolchain, Toolchains
 from imagectl.model.lock import Access, Archive, Inputs, LockedToolchain
 from imagectl.model.names import Sha256
-from imagectl.services.ports import Conditions
+from imagectl.services.ports.building import Conditions
 
 MIRROR = Mirror("http://mirror.example/debian", "http://mirror.example/debian-security")
 

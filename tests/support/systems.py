@@ -10,7 +10,7 @@ from imagectl.adapters.disk.canonical import write_tree
 from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind
 from imagectl.model.image import DebianBase, Image, Provision
 from imagectl.model.names import Architecture, Format, ImageName
-from imagectl.services.ports import Workspace
+from imagectl.services.ports.workspaces import Workspace
 from support.trees import ROOT, ListSource, file, folder, made
 
 EPOCH = 1_790_000_000

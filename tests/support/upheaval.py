@@ -54,14 +54,8 @@ from imagectl.policy.standing import standing
 from imagectl.services import protect, publish, release, undo
 from imagectl.services.apply_cleanup import apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
-from imagectl.services.ports import (
-    Begin,
-    Catalog,
-    Committed,
-    Mark,
-    Moved,
-    at_once,
-)
+from imagectl.services.ports.catalog import Catalog, Committed
+from imagectl.services.ports.locations import Begin, Mark, Moved, at_once
 from imagectl.services.release import Releasing
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.store import MemoryStore

@@ -24,7 +24,10 @@ from imagectl.model.release import PromotionRequest, RollbackRequest
 from imagectl.model.version import Artifact, Version, VersionRef
 from imagectl.services import backfill, publish, release
 from imagectl.services.backfill import Backfilled
-from imagectl.services.ports import ArtifactStore, Catalog, Location, Publisher
+from imagectl.services.ports.catalog import Catalog
+from imagectl.services.ports.locations import Location
+from imagectl.services.ports.published import Publisher
+from imagectl.services.ports.stores import ArtifactStore
 from imagectl.services.release import Released, Releasing
 from imagectl.testing.clock import FixedClock
 from support.examples import NOW, version

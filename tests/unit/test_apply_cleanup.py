@@ -24,7 +24,8 @@ from imagectl.model.retention import Approver, Receipt, Stage
 from imagectl.model.signature import SignedPlan
 from imagectl.model.version import Placement, VersionRef
 from imagectl.model.view import View
-from imagectl.services.ports import Begin, Committed, Mark, at_once
+from imagectl.services.ports.catalog import Committed
+from imagectl.services.ports.locations import Begin, Mark, at_once
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 

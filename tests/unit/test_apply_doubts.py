@@ -30,7 +30,7 @@ from imagectl.model.stock import Stock
 from imagectl.model.version import Placement
 from imagectl.services.apply_cleanup import Applied
 from imagectl.services.cleanup import planned, scope_of
-from imagectl.services.ports import Committed
+from imagectl.services.ports.catalog import Committed
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.plans import signed

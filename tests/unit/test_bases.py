@@ -15,7 +15,7 @@ from imagectl.errors import BuildFailed, ImagectlError, NotFound
 from imagectl.model.image import DiskBase, Image, Provision
 from imagectl.model.lock import Access
 from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256
-from imagectl.services.ports import Workspace
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.build import RecordingProgress
 
 DISK = b"not really a disk"

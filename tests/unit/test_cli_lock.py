@@ -20,7 +20,7 @@ from imagectl.cli.lock import Locked
 from imagectl.cli.output import Failure
 from imagectl.cli.rebuild import RebuiltDocument
 from imagectl.errors import BuildFailed
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 from imagectl.services.workbench import Workbench
 from imagectl.testing.build import MemoryChecks, MemoryProver, MemoryTemplates, MemoryTimings
 from imagectl.testing.equipment import MemoryEquipper

@@ -26,7 +26,7 @@ from imagectl.adapters.disk.members import read_content, read_members
 from imagectl.adapters.disk.tree import Entry, Kind
 from imagectl.errors import Corrupt
 from imagectl.model.patterns import to_regex
-from imagectl.services.ports import Difference
+from imagectl.services.ports.looking_inside import Difference
 from imagectl.testing.build import RecordingProgress
 
 EPOCH = 2_000_000_000

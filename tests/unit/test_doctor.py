@@ -34,7 +34,7 @@ from imagectl.services.doctor import (
     parse_version,
     probe_locations,
 )
-from imagectl.services.ports import Credential
+from imagectl.services.ports.locations import Credential
 from imagectl.testing.locations import MemoryLocation
 
 Run = Callable[..., Result]

@@ -16,7 +16,10 @@ from imagectl.model.names import Format, LocationName
 from imagectl.model.release import PromotionRequest, RollbackRequest
 from imagectl.model.version import Placement, VersionRef
 from imagectl.services.drill import Drilled, drill, worst
-from imagectl.services.ports import Booted, Moved, Progress, Proof, Workspace
+from imagectl.services.ports.locations import Booted, Moved
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.release import promote
 from imagectl.testing.build import MemoryProver
 from imagectl.testing.locations import MemoryLocation

@@ -32,7 +32,7 @@ from imagectl.model.contents import (
     SourcePackage,
     User,
 )
-from imagectl.services.ports import Findings
+from imagectl.services.ports.looking_inside import Findings
 
 
 def inspect(files: Files, where: Path, ports: tuple[str, ...] = ("tcp 22",)) -> Findings:

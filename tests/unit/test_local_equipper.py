@@ -33,7 +33,8 @@ from imagectl.model.lock import (
     Package,
 )
 from imagectl.model.names import Architecture, ImageName
-from imagectl.services.ports import Conditions, Workspace
+from imagectl.services.ports.building import Conditions
+from imagectl.services.ports.workspaces import Workspace
 from imagectl.testing.build import RecordingProgress
 
 

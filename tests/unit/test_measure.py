@@ -24,7 +24,7 @@ from imagectl.model.resource import Claim, FoundResource, Resource, ResourceKind
 from imagectl.model.view import View
 from imagectl.services.janitor import Janitoring
 from imagectl.services.measure import Measurement, measure
-from imagectl.services.ports import Credential
+from imagectl.services.ports.locations import Credential
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher

@@ -38,7 +38,10 @@ from imagectl.model.names import (
 from imagectl.model.version import Placement, Reproducible, Version
 from imagectl.services.build import Delivered, build_and_release
 from imagectl.services.lock import LockRequest, propose
-from imagectl.services.ports import Booted, Credential, Leftover, Progress, Proof, Workspace
+from imagectl.services.ports.locations import Booted, Credential
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.proving import Proof
+from imagectl.services.ports.workspaces import Leftover, Workspace
 from imagectl.services.prove import prove_version
 from imagectl.services.rebuild import RebuildRequest, rebuild
 from imagectl.testing.build import MemoryProver, RecordingProgress

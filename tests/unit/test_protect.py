@@ -19,7 +19,7 @@ from imagectl.model.retention import Lease, Stage
 from imagectl.model.version import VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve
-from imagectl.services.ports import Committed
+from imagectl.services.ports.catalog import Committed
 from imagectl.services.protect import (
     LONGEST_LEASE,
     end_lease,

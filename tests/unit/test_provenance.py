@@ -31,7 +31,7 @@ from imagectl.adapters.inside.provenance import PAYLOAD, Json, sign, statement, 
 from imagectl.adapters.inside.signing import PRIVATE, PUBLIC, project_key, public_key
 from imagectl.errors import Corrupt, Failed, NotFound
 from imagectl.model.lock import LockedParentBase
-from imagectl.services.ports import Made
+from imagectl.services.ports.building import Made
 
 MADE = Made(NOW, NOW + timedelta(minutes=3), "0.1.0", digest("source"), digest("report"))
 

@@ -33,7 +33,8 @@ from imagectl.model.version import Artifact, Intent, Placement, VersionRef
 from imagectl.model.view import View
 from imagectl.services import publish
 from imagectl.services.abreast import abreast
-from imagectl.services.ports import Committed, Credential, Moved
+from imagectl.services.ports.catalog import Committed
+from imagectl.services.ports.locations import Credential, Moved
 from imagectl.testing.build import RecordingProgress
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation

@@ -21,7 +21,7 @@ from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve
 from imagectl.services.live import PATIENCE
-from imagectl.services.ports import Committed
+from imagectl.services.ports.catalog import Committed
 from imagectl.services.publish import publish_catalog
 from imagectl.services.release import catch_up, point, show
 from imagectl.testing.catalog import MemoryCatalog

@@ -36,7 +36,7 @@ from imagectl.policy.readiness import NO_WAY_BACK
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.policy.standing import standing
 from imagectl.services.consume import resolve
-from imagectl.services.ports import Catalog
+from imagectl.services.ports.catalog import Catalog
 from imagectl.services.release import Released, catch_up
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation

@@ -17,7 +17,7 @@ from imagectl.model.names import Sha256
 from imagectl.model.retention import DELETING, Receipt, Stage
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.wording import moment
-from imagectl.services.ports import Mark
+from imagectl.services.ports.locations import Mark
 from imagectl.services.undo import MARKS, Undeleted, Unmarked, taken_down, undo
 from imagectl.testing.locations import MemoryLocation
 

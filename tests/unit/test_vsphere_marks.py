@@ -10,7 +10,7 @@ from support.strategies import digests, texts, version_refs, wholes
 from imagectl.adapters.locations.vsphere_marks import PREFIX, Marks, read_marks, write_marks
 from imagectl.model.names import Architecture, Format
 from imagectl.model.view import Ownership
-from imagectl.services.ports import Mark
+from imagectl.services.ports.locations import Mark
 
 owners = st.builds(
     Ownership,

@@ -12,7 +12,7 @@ from imagectl.errors import CannotTell
 from imagectl.model.names import ImageName, LocationName, Sha256, VersionId
 from imagectl.model.resource import Resource, ResourceKind
 from imagectl.model.version import VersionRef
-from imagectl.services.ports import Leftover
+from imagectl.services.ports.workspaces import Leftover
 from imagectl.testing.build import RecordingProgress
 from imagectl.testing.resources import MemoryResources
 

@@ -28,7 +28,7 @@ from imagectl.model.catalog import Change, Snapshot, apply_change
 from imagectl.model.event import Event
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.stock import Shelf, Stock
-from imagectl.services.ports import Committed
+from imagectl.services.ports.catalog import Committed
 
 PATIENCE = 10.0
 """How long to wait for another process's lock, in seconds. A commit holds it for milliseconds."""

@@ -1,4 +1,4 @@
-"""The ledger of things that are made to be thrown away: ``services.janitor_ports.Resources``.
+"""The ledger of things that are made to be thrown away: ``services.ports.Resources``.
 
 A table in the catalog's database that no event speaks of. Writing to it does not take the head row,
 so that renewing a lease holds up no commit on PostgreSQL, and on SQLite, which has one writer at a
@@ -32,7 +32,7 @@ class SqlResources:
         self._database = database
 
     def begin(self, resource: Resource) -> None:
-        """See :class:`imagectl.services.janitor_ports.Resources`; so for all that follow."""
+        """See :class:`imagectl.services.ports.janitor.Resources`; so for all that follow."""
         table = tables.resources
         with self._writing() as connection:
             known = select(table.c.id).where(table.c.id == resource.id)

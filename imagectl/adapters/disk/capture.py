@@ -10,7 +10,7 @@ from imagectl.adapters.disk.initramfs import rebuild_initrds
 from imagectl.adapters.disk.root import open_root
 from imagectl.adapters.disk.rules import RULES, Rule
 from imagectl.adapters.disk.tree import CanonicalTree, LayeredSource, Source
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 
 def read_back(

@@ -23,7 +23,9 @@ from imagectl.adapters.disk.causes import AROUND, HEAD, Cause, Sample, cause_of
 from imagectl.adapters.disk.members import Member, read_content, read_members
 from imagectl.adapters.disk.tree import Kind, display
 from imagectl.errors import ToolMissing, ToolTimedOut
-from imagectl.services.ports import REST, Difference, Progress, Workspace
+from imagectl.services.ports.looking_inside import REST, Difference
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 SHOWN = 100
 """How many differences are told one by one."""

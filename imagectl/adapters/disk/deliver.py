@@ -16,7 +16,7 @@ from imagectl.adapters.disk.qcow2 import write_qcow2
 from imagectl.adapters.disk.vmdk import write_vmdk
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.model.names import DISKS, Format
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 
 def write_formats(

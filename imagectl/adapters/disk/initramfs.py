@@ -21,7 +21,7 @@ from imagectl.adapters.disk.packed import SortedEntries
 from imagectl.adapters.disk.rules import Rule
 from imagectl.adapters.disk.tree import Entry, Kind, MemorySource, Source
 from imagectl.adapters.namespaces import Bind, remove_tree, run_inside
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 _KERNEL = re.compile(rb"boot/vmlinuz-([A-Za-z0-9+.~_-]+)\Z")
 _INITRD = b"boot/initrd.img-"

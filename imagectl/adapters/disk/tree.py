@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from imagectl.errors import Failed
-from imagectl.services.ports import CanonicalTree as CanonicalTree
+from imagectl.services.ports.building import CanonicalTree as CanonicalTree
 
 CHUNK = 1 << 20
 """Bytes of content that are in memory at a time."""

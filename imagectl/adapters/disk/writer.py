@@ -36,7 +36,7 @@ from imagectl.adapters.disk.tree import CanonicalTree, Entry, Kind, display
 from imagectl.adapters.namespaces import Bind
 from imagectl.adapters.toolchain import Toolchain
 from imagectl.errors import BuildFailed, ToolFailed
-from imagectl.services.ports import Progress
+from imagectl.services.ports.progress import Progress
 
 _GRUB_PC = b"usr/lib/grub/i386-pc/"
 _GRUB_MODULES = (

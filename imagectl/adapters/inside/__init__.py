@@ -12,7 +12,9 @@ from pathlib import Path
 from imagectl.model.image import Image
 from imagectl.model.lock import Lock
 from imagectl.model.version import Artifact
-from imagectl.services.ports import CanonicalTree, Findings, Made, Workspace
+from imagectl.services.ports.building import CanonicalTree, Made
+from imagectl.services.ports.looking_inside import Findings
+from imagectl.services.ports.workspaces import Workspace
 
 
 class LocalInspector:

@@ -17,7 +17,7 @@ from imagectl.adapters.inside.languages import npm_packages, pip_packages
 from imagectl.adapters.inside.tree import Tree, readable
 from imagectl.model.contents import Contents, Group, User
 from imagectl.model.image import Image
-from imagectl.services.ports import CanonicalTree
+from imagectl.services.ports.building import CanonicalTree
 
 _ENABLED = re.compile(
     rb"etc/systemd/system/[^/]+\.(?:wants|requires|upholds)/"

@@ -9,7 +9,7 @@ from imagectl.errors import Corrupt
 from imagectl.formats.contents_v1 import parse_contents, parse_manifest
 from imagectl.model.contents import Contents, Listed
 from imagectl.model.version import Inside, TestSummary
-from imagectl.services.ports import ArtifactStore
+from imagectl.services.ports.stores import ArtifactStore
 
 
 class StoredDocuments:

@@ -26,7 +26,7 @@ from imagectl.model.lock import (
     Package,
 )
 from imagectl.model.version import Artifact
-from imagectl.services.ports import Made
+from imagectl.services.ports.building import Made
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey

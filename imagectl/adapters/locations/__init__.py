@@ -15,8 +15,8 @@ from imagectl.adapters.secrets import read_secret
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.place import LocationSettings
-from imagectl.services.janitor_ports import Leasing
-from imagectl.services.ports import Location
+from imagectl.services.ports.janitor import Leasing
+from imagectl.services.ports.locations import Location
 
 TYPES: Mapping[str, tuple[str, str]] = {
     "directory": ("imagectl.adapters.locations.directory", "DirectoryLocation"),

@@ -45,16 +45,9 @@ from imagectl.model.names import ChannelName, Format, ImageName, LocationName, S
 from imagectl.model.place import ALL_DISKS, Bucket
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
-from imagectl.services.ports import (
-    Begin,
-    Booted,
-    Credential,
-    Mark,
-    Moved,
-    Progress,
-    Workspace,
-    at_once,
-)
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings

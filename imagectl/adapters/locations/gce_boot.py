@@ -25,8 +25,10 @@ from imagectl.adapters.locations.gce_zones import Zones
 from imagectl.errors import GuestUnreachable, ImagectlError, Interrupted
 from imagectl.model.place import GceLocation as Settings
 from imagectl.model.resource import Claim, ResourceKind
-from imagectl.services.janitor_ports import Leased, Leasing
-from imagectl.services.ports import Booted, Progress, Workspace
+from imagectl.services.ports.janitor import Leased, Leasing
+from imagectl.services.ports.locations import Booted
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 LIFETIME = 3600
 """Seconds after which Compute Engine deletes an instance."""

@@ -15,7 +15,7 @@ from imagectl.adapters.locations.gce_project import Project
 from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
 from imagectl.model.version import Placement
 from imagectl.model.view import Ownership
-from imagectl.services.ports import Mark
+from imagectl.services.ports.locations import Mark
 
 if TYPE_CHECKING:
     from google.cloud.compute_v1 import Image

@@ -48,7 +48,7 @@ class Janitor:
         self._catalog = catalog
 
     def resources(self, now: Callable[[], datetime], requests: Callable[[], int]) -> ResourceView:
-        """See ``services.janitor_ports.Machines``. *requests*: how many there were so far."""
+        """See ``services.ports.Machines``. *requests*: how many there were so far."""
         began, before = now(), requests()
         found: list[FoundResource] = []
         gaps: list[str] = []
@@ -107,7 +107,7 @@ class Janitor:
         )
 
     def collect(self, found: FoundResource, now: datetime) -> None:
-        """See ``services.janitor_ports.Machines``."""
+        """See ``services.ports.Machines``."""
         if found.kind is ResourceKind.UPLOAD:
             self._collect_upload(found, now)
         else:

@@ -42,7 +42,7 @@ from imagectl.model.names import LocationName
 from imagectl.model.place import GceLocation as Settings
 from imagectl.model.resource import Claim
 from imagectl.model.version import Artifact
-from imagectl.services.ports import Moved
+from imagectl.services.ports.locations import Moved
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket

@@ -24,7 +24,7 @@ from imagectl.model.names import LocationName
 from imagectl.model.place import GceLocation as UploadSettings
 from imagectl.model.place import GcsLocation as Settings
 from imagectl.model.version import Artifact
-from imagectl.services.ports import Credential, Moved
+from imagectl.services.ports.locations import Credential, Moved
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings

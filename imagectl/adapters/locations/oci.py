@@ -48,16 +48,9 @@ from imagectl.model.names import (
 from imagectl.model.place import OciLocation as Settings
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
-from imagectl.services.ports import (
-    Begin,
-    Booted,
-    Credential,
-    Mark,
-    Moved,
-    Progress,
-    Workspace,
-    at_once,
-)
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings

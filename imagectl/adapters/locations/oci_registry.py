@@ -34,7 +34,7 @@ from imagectl.errors import (
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName, Sha256
 from imagectl.model.place import OciLocation as Settings
-from imagectl.services.ports import Moved
+from imagectl.services.ports.locations import Moved
 
 if TYPE_CHECKING:
     import requests

@@ -31,7 +31,7 @@ from imagectl.model.names import LocationName
 from imagectl.model.place import Ambient
 from imagectl.model.place import S3Location as Settings
 from imagectl.model.version import Artifact
-from imagectl.services.ports import Credential, Moved
+from imagectl.services.ports.locations import Credential, Moved
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings

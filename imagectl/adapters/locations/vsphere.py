@@ -55,23 +55,16 @@ from imagectl.model.place import VsphereLocation as Settings
 from imagectl.model.resource import FoundResource, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
-from imagectl.services.ports import (
-    Begin,
-    Booted,
-    Credential,
-    Mark,
-    Moved,
-    Progress,
-    Workspace,
-    at_once,
-)
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 if TYPE_CHECKING:
     from imagectl.adapters.locations import Surroundings
 
 
 class VsphereLocation:
-    """``services.ports.Location`` and ``Workshop``, and ``services.janitor_ports.Machines``, on a
+    """``services.ports.Location`` and ``Workshop``, and ``services.ports.Machines``, on a
     vCenter."""
 
     def __init__(self, name: LocationName, settings: Settings, around: Surroundings) -> None:

@@ -27,8 +27,10 @@ from imagectl.adapters.locations.vsphere_import import Target, without_reservati
 from imagectl.adapters.locations.vsphere_session import Session, sdk
 from imagectl.errors import CannotTell, Conflict, GuestUnreachable, ImagectlError
 from imagectl.model.resource import Claim, ResourceKind
-from imagectl.services.janitor_ports import Leased, Leasing
-from imagectl.services.ports import Booted, Progress, Workspace
+from imagectl.services.ports.janitor import Leased, Leasing
+from imagectl.services.ports.locations import Booted
+from imagectl.services.ports.progress import Progress
+from imagectl.services.ports.workspaces import Workspace
 
 SSH_PORT = 22
 USER = "root"

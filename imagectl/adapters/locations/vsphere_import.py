@@ -26,7 +26,7 @@ from imagectl.adapters.durable import naming_failures
 from imagectl.adapters.locations.vsphere_session import TIMEOUT, Session, sdk
 from imagectl.errors import CannotTell, Corrupt, Failed
 from imagectl.model.names import Sha256
-from imagectl.services.ports import Moved
+from imagectl.services.ports.locations import Moved
 
 KEEP_ALIVE = 10.0
 """Seconds between two signs of life to the vCenter, which gives a lease up after 300 without."""

@@ -39,7 +39,7 @@ such as that of a host which does not answer, that would only hide it."""
 
 
 class VsphereMachines:
-    """``services.janitor_ports.Machines`` in the folder of a location. *catalog* gives the id of
+    """``services.ports.Machines`` in the folder of a location. *catalog* gives the id of
     the catalog whose machines are ours."""
 
     def __init__(

@@ -21,7 +21,7 @@ from imagectl.model.names import (
 )
 from imagectl.model.version import VersionRef
 from imagectl.model.view import Ownership
-from imagectl.services.ports import Mark
+from imagectl.services.ports.locations import Mark
 
 PREFIX = "imagectl-"
 

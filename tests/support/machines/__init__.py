@@ -15,7 +15,7 @@ from typing import Protocol
 import pytest
 
 from imagectl.model.resource import Claim
-from imagectl.services.janitor_ports import Machines
+from imagectl.services.ports.janitor import Machines
 
 CATALOG = "00000000-0000-4000-8000-000000000001"
 """The id of the catalog whose things are ours."""

@@ -18,7 +18,7 @@ from imagectl.adapters.locations import Surroundings, open_location
 from imagectl.adapters.locations.directory import DirectoryLocation
 from imagectl.model.names import LocationName
 from imagectl.model.place import DirectoryLocation as Settings
-from imagectl.services.janitor_ports import Resources
+from imagectl.services.ports.janitor import Resources
 from imagectl.testing.resources import MemoryResources
 from support.places.place import CATALOG_ID, LOCAL, Fault, Place
 

@@ -20,7 +20,7 @@ from imagectl.model.names import (
 )
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership
-from imagectl.services.ports import Location
+from imagectl.services.ports.locations import Location
 
 CATALOG_ID = "00000000-0000-4000-8000-000000000001"
 LOCAL = LocationName("local")

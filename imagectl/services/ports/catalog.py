@@ -1,0 +1,65 @@
+"""The catalog: the truth about versions and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from imagectl.model.catalog import Change, Snapshot
+from imagectl.model.event import Event
+from imagectl.model.names import (
+    ImageName,
+)
+from imagectl.model.stock import Stock
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A change is in the catalog. ``replayed``: it was there already, under the same key."""
+
+    generation: int
+    replayed: bool
+
+
+class Catalog(Protocol):
+    """The truth: versions, channels, placements, and the chain of events that made them.
+
+    Every commit takes the one head row for writing, so commits are serial; each bumps the
+    generation by one and appends one event. Reads see one generation, never a mixture.
+    """
+
+    def snapshot(self, images: Collection[ImageName] | None = None) -> Snapshot:
+        """All that is known of *images* (of all images where None), at one generation.
+
+        Raises CannotTell where the catalog cannot be read.
+        """
+        ...
+
+    def commit(self, change: Change) -> Committed:
+        """Apply *change*, whole or not at all, durable on return.
+
+        Idempotent by ``change.key``: a key that is already in the catalog changes nothing and
+        returns the generation it made then. Raises Conflict where ``change.based_on`` is not the
+        current generation, and ImpossibleChange where it contradicts what is recorded; nothing is
+        done in both cases. Never retries a conflict by itself.
+        """
+        ...
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """The events with a generation above *after*, oldest first."""
+        ...
+
+    def stock(self, images: Collection[ImageName] | None = None) -> AbstractContextManager[Stock]:
+        """What a cleanup looks at, of *images* or of all, at one generation, for as long as the
+        block runs. Of a million versions, one image's at a time is in memory.
+
+        Raises CannotTell where the catalog cannot be read.
+        """
+        ...
+
+    def verify(self) -> tuple[str, ...]:
+        """Everything wrong: a broken hash chain, a gap in the generations, tables that differ from
+        the fold of the events. Empty means sound."""
+        ...
