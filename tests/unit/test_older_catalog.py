@@ -141,7 +141,7 @@ def test_another_catalog_changes_nothing(restored: Restored, imagectl: Run) -> N
         ours = project.catalog.snapshot(()).catalog_id
     entry.write_text(entry.read_text().replace(ours, "11111111-0000-4000-8000-000000000000"))
     before = restored.state()
-    for verb in (("hold", OLD, "--reason", "x"), ("catalog", "publish")):
+    for verb in (("hold", OLD, "--reason", "x"), ("publish", OLD), ("catalog", "publish")):
         result = imagectl(*verb)
         assert result.exit_code == 5, result.output
         assert "may name another database" in " ".join(result.stderr.split())
