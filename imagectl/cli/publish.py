@@ -78,8 +78,8 @@ class Published(TypedDict):
         0: "it is in all locations that count, verified",
         1: "a location failed; the others are done and recorded",
         2: "bad usage, such as a location that takes none of its formats",
-        3: "refused: it is deleted; or what is to be given up is there, or was begun within the last "
-        "hour",
+        3: "refused: it is deleted; or what is to be given up is there, or was begun within the "
+        "last hour",
         4: "conflict: something that is not ours has its name in a location, or others kept "
         "changing the catalog",
         5: "cannot tell: a location or the catalog cannot be read; other locations are done. Or a "
