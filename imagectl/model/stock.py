@@ -26,7 +26,8 @@ class Shelved:
     """One version as much as a cleanup looks at it: there may be a million of them.
 
     ``staged`` is when it came to its stage; ``created`` where it never went down. ``held``: by
-    whom. ``leased``: the latest end of its consumers' leases. ``begun``: something is being placed.
+    whom. ``leased``: the latest end of its consumers' leases, and ``leased_by`` whose lease that
+    is. ``begun``: something is being placed.
     """
 
     id: VersionId
@@ -37,6 +38,7 @@ class Shelved:
     placed: tuple[Kept, ...]
     held: tuple[str, ...] = ()
     leased: datetime | None = None
+    leased_by: str = ""
     begun: bool = False
     revoked: bool = False
 

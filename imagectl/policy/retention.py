@@ -113,7 +113,7 @@ def _claimed(version: Shelved, now: datetime) -> Iterator[Reason]:
     for holder in version.held:
         yield Reason(Because.HELD, holder)
     if version.leased is not None and version.leased > now:
-        yield Reason(Because.LEASED, f"until {moment(version.leased)}")
+        yield Reason(Because.LEASED, f"by {version.leased_by} until {moment(version.leased)}")
     if version.begun:
         yield Reason(Because.PLACING)
 

@@ -105,6 +105,9 @@ def _shelves(now: Snapshot) -> Iterator[Shelf]:
 def _shelved(now: Snapshot, version: Version) -> Shelved:
     ref = version.ref
     staged = now.stages.get(ref)
+    until, consumer = max(
+        ((each.until, each.consumer) for each in now.leases.get(ref, ())), default=(None, "")
+    )
     return Shelved(
         id=version.id,
         created=version.created,
@@ -115,7 +118,8 @@ def _shelved(now: Snapshot, version: Version) -> Shelved:
             Kept(each.location, each.provider_id, each.sha256) for each in now.placed(ref)
         ),
         held=tuple(each.by for each in now.holds.get(ref, ())),
-        leased=max((each.until for each in now.leases.get(ref, ())), default=None),
+        leased=until,
+        leased_by=consumer,
         begun=bool(now.intended(ref)),
         revoked=ref in now.revoked,
     )

@@ -123,6 +123,7 @@ def test_everything_that_a_cleanup_asks_of_a_version_is_there(catalog: Catalog) 
             (kept(ONE, "dc1"), kept(ONE, "local")),
             held=("alice", "bob"),
             leased=NOW + timedelta(hours=3),
+            leased_by="ci-8",
             begun=True,
         ),
         Shelved(

@@ -271,7 +271,10 @@ def test_two_views_of_one_location_are_a_doubt() -> None:
     ("protected", "said"),
     [
         ({"held": ("ann",)}, "held: ann"),
-        ({"leased": NOW + SECOND}, "leased: until 2026-11-20 12:00 UTC"),
+        (
+            {"leased": NOW + SECOND, "leased_by": "ci-7"},
+            "leased: by ci-7 until 2026-11-20 12:00 UTC",
+        ),
         ({"begun": True}, "placing"),
         ({"created": NOW}, "young: until 2026-12-20 12:00 UTC"),
     ],

@@ -130,8 +130,9 @@ def test_holds_name_each_holder() -> None:
 
 
 def test_a_lease_protects_until_it_is_over() -> None:
-    assert alone(replace(old(1), leased=NOW + SECOND)) == ["leased: until 2026-11-20 12:00 UTC"]
-    assert alone(replace(old(1), leased=NOW)) == []
+    leased = replace(old(1), leased=NOW + SECOND, leased_by="ci-7")
+    assert alone(leased) == ["leased: by ci-7 until 2026-11-20 12:00 UTC"]
+    assert alone(replace(leased, leased=NOW)) == []
 
 
 def test_what_is_being_placed_is_kept() -> None:

@@ -92,7 +92,7 @@ def shelves(connection: Connection, images: Images) -> Iterator[Shelf]:
             placements=stream(tables.placements, "location provider_id sha256 position"),
             stages=stream(tables.stages, "stage at"),
             holds=stream(tables.holds, "by"),
-            leases=stream(tables.leases, "until"),
+            leases=stream(tables.leases, "until consumer"),
             intents=stream(tables.intents, "position"),
             revocations=stream(tables.revocations, ""),
         )
@@ -210,6 +210,9 @@ class _Others:
     ) -> Shelved:
         _, day, serial, created_text, parent_image, parent_day, parent_serial = row
         created = datetime.fromisoformat(created_text)
+        until, consumer = max(
+            ((datetime.fromisoformat(each[3]), each[4]) for each in leases), default=(None, "")
+        )
         return Shelved(
             id=VersionId(day, serial),
             created=created,
@@ -219,7 +222,8 @@ class _Others:
             staged=datetime.fromisoformat(stages[0][4]) if stages else created,
             placed=self._kept(placements) if placements else (),
             held=tuple(each[3] for each in holds),
-            leased=max((datetime.fromisoformat(each[3]) for each in leases), default=None),
+            leased=until,
+            leased_by=consumer,
             begun=bool(intents),
             revoked=bool(revocations),
         )
