@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -131,6 +132,8 @@ IMAGE_REF: _Named[ImageRef] = _Named("image", parse_image_ref, _published)
 PROMOTABLE: _Named[ImageRef] = _Named("image", parse_image_ref, _promotable)
 DURATION: _Named[timedelta] = _Named("duration", _duration)
 VERSION_REF: _Named[VersionRef] = _Named("image@version", _version_ref, _published_versions)
+PLAN_FILE = click.Path(dir_okay=False, path_type=Path)
+"""Where a cleanup's plan is, or is to be."""
 
 
 def insist_on(parameter: str, option: str, why: str) -> None:

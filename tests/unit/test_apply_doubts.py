@@ -13,7 +13,7 @@ from support.cleanups import CATALOG_ID, Cleanups, digest_of, open_cleanups
 from support.examples import CI, ref
 from support.releases import DC1, LOCAL
 
-from imagectl.cli.cleanup import _applied_lines
+from imagectl.cli.cleanup.apply import applied_lines
 from imagectl.errors import CannotTell, Failed, ImagectlError, Refused
 from imagectl.model.catalog import (
     Change,
@@ -171,7 +171,7 @@ def test_the_step_that_ended_it_is_told(cleanups: Cleanups) -> None:
     assert applied.stopped_at is not None
     assert applied.stopped_at.version == ref(OLD)
     assert [each.version for each in applied.left] == [ref(MIDDLE)]
-    lines = "\n".join(_applied_lines(applied, Path("plan.json")))
+    lines = "\n".join(applied_lines(applied, Path("plan.json")))
     assert re.search(rf"{OLD} +quarantined +deleted +NOT done: the surprise", lines)
 
 
@@ -203,7 +203,7 @@ def test_a_dry_run_tells_what_would_be_finished(cleanups: Cleanups, place: Memor
     plan = cleanups.plan()
     applied = cleanups.apply(plan, dry_run=True)
     assert [each.placement.version for each in applied.would_finish] == [ref(OLD)]
-    lines = "\n".join(_applied_lines(applied, Path("plan.json")))
+    lines = "\n".join(applied_lines(applied, Path("plan.json")))
     assert f"{OLD} in local (" in lines
     assert "nothing to do" not in lines
     assert len(place.view(cleanups.world.clock.now).found) == 3

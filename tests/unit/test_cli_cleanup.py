@@ -19,8 +19,11 @@ from support.projects import new_project, release
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.bootstrap import Project
-from imagectl.cli.cleanup import AppliedDocument, KeyDocument, UndeletedDocument, UndoneDocument
-from imagectl.cli.cleanup_page import PlanDocument
+from imagectl.cli.cleanup.apply import AppliedDocument
+from imagectl.cli.cleanup.key import KeyDocument
+from imagectl.cli.cleanup.plan_document import PlanDocument
+from imagectl.cli.cleanup.undelete import UndeletedDocument
+from imagectl.cli.cleanup.undo import UndoneDocument
 from imagectl.cli.documents import schema
 from imagectl.model.retention import Stage
 

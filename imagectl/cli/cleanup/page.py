@@ -6,29 +6,38 @@ catalog does not know, and how all of it is taken back.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from imagectl.cli.keeping import StageName
+from imagectl.cli.cleanup.plan_document import (
+    KeptDocument,
+    PlacedDocument,
+    PlanDocument,
+    SightDocument,
+    StepDocument,
+    unfinished_document,
+    unknown_document,
+)
+from imagectl.cli.cleanup.tally import Tally
+from imagectl.cli.invocation import Invocation
 from imagectl.cli.text import stamp, table
 from imagectl.model.cleanup import Because
 from imagectl.model.retention import Stage
 from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
-    from imagectl.model.cleanup import CleanupPlan, Entry, Unknown
-    from imagectl.model.names import ImageName, LocationName
-    from imagectl.model.retention import RetentionPolicy, Tombstone
+    from imagectl.bootstrap import Project
+    from imagectl.model.cleanup import CleanupPlan, Entry
+    from imagectl.model.names import LocationName
+    from imagectl.model.retention import RetentionPolicy
+    from imagectl.model.signature import SignedPlan
     from imagectl.model.version import VersionRef
 
 SHOWN = 20
 """How many lines a list of what nobody has to decide on has, without ``-v``."""
-
-EXAMPLES = 3
-"""How many versions are named for each reason to keep some."""
 
 MEANINGS: Mapping[Because, str] = {
     Because.CHANNEL: "a channel points to it",
@@ -53,155 +62,6 @@ STAGES: Mapping[Stage, str] = {
     Stage.QUARANTINED: "nobody gets it any more; all of it is still there",
     Stage.DELETED: "it is taken out of its locations; what it takes to make it again stays",
 }
-
-BecauseName = Literal[
-    "channel",
-    "window",
-    "keep-last",
-    "held",
-    "leased",
-    "parent",
-    "resolved",
-    "young",
-    "placing",
-    "waiting",
-    "needed",
-    "elsewhere",
-    "capped",
-    "deleted",
-]
-
-
-class PlacedDocument(TypedDict):
-    """A placement."""
-
-    location: Annotated[str, "the location"]
-    provider_id: Annotated[str, "how the location names it"]
-    sha256: Annotated[str, "its digest"]
-
-
-class StepDocument(TypedDict):
-    """A version that goes down by a stage."""
-
-    version: Annotated[str, "IMAGE@VERSION"]
-    stage: Annotated[StageName, "what it is"]
-    to: Annotated[StageName, "what it becomes"]
-    placed: Annotated[list[PlacedDocument], "where it is"]
-    missing: Annotated[list[PlacedDocument], "where the catalog has it, and it was not seen"]
-    deleted_earliest: Annotated[
-        str | None,
-        "when further plans like this one could delete it at the earliest; null where none could, "
-        "since it is also in locations that they do not look at",
-    ]
-    final: Annotated[str, "why it is not proven that it can be made again; empty where it is"]
-
-
-class SightDocument(TypedDict):
-    """What was seen in a location. It was everything: else there is no plan."""
-
-    location: Annotated[str, "the location"]
-    scope: Annotated[str, "what was listed"]
-    at: Annotated[str, "when"]
-    expected: Annotated[int, "placements that the catalog has there"]
-    seen: Annotated[int, "those of them that were seen"]
-    found: Annotated[int, "all things that are there, foreign ones too"]
-    requests: Annotated[int, "how many requests it took"]
-    digest: Annotated[str, "over all that was found"]
-
-
-class KeptDocument(TypedDict):
-    """A reason to keep versions."""
-
-    because: Annotated[BecauseName, "the reason"]
-    protects: Annotated[bool, "false where it says only that it is not their turn"]
-    versions: Annotated[int, "how many; a version may have several reasons"]
-
-
-class UnknownDocument(TypedDict):
-    """Something that the catalog does not know. It is never touched."""
-
-    location: Annotated[str, "the location"]
-    provider_id: Annotated[str, "how the location names it"]
-    name: Annotated[str, "what it is called"]
-    why: Annotated[str, "what is known of it"]
-    size: Annotated[int | None, "bytes; null where the location does not tell"]
-    created: Annotated[str | None, "null where the location does not tell"]
-
-
-class UnfinishedDocument(TypedDict):
-    """A deletion that was begun and has not been seen to end."""
-
-    version: Annotated[str, "IMAGE@VERSION"]
-    location: Annotated[str, "the location"]
-    provider_id: Annotated[str, "how the location names it"]
-    at: Annotated[str, "when it was begun"]
-    by: Annotated[str, "who began it"]
-    reason: Annotated[str, "the plan"]
-
-
-class PlanDocument(TypedDict):
-    """A plan. The file has each version that is kept, too."""
-
-    file: Annotated[str | None, "where it is; null where it was only shown"]
-    digest: Annotated[str | None, "what is signed; null where it was only shown"]
-    catalog: Annotated[str, "the catalog's id"]
-    generation: Annotated[int, "its generation"]
-    made: Annotated[str, "when"]
-    expires: Annotated[str, "until when it can be applied"]
-    author: Annotated[str, "who made it"]
-    approved_by: Annotated[list[str], "who else has signed it, as they call themselves"]
-    approvals: Annotated[int, "how many others have to sign it"]
-    images: Annotated[list[str], "what it is about; all where empty"]
-    locations: Annotated[list[str], "the locations that were looked at"]
-    versions: Annotated[int, "how many it is about"]
-    placements: Annotated[int, "how many of these there are, as the catalog has them"]
-    protected: Annotated[int, "versions that nothing may delete now"]
-    sights: Annotated[list[SightDocument], "what was seen"]
-    steps: Annotated[list[StepDocument], "what goes, oldest first"]
-    kept: Annotated[list[KeptDocument], "why the others are kept"]
-    unknown: Annotated[list[UnknownDocument], "what the catalog does not know"]
-    resolved: Annotated[int, "versions that consumers have left receipts of"]
-    receipts: Annotated[str, "where the receipts are"]
-    unfinished: Annotated[list[UnfinishedDocument], "what applying it also goes on with"]
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts the entries of a plan while somebody reads them."""
-
-    versions: int = 0
-    placements: int = 0
-    kept: int = 0
-    protected: int = 0
-    reasons: Counter[Because] = field(default_factory=Counter)
-    examples: dict[Because, list[str]] = field(default_factory=dict)
-    missing: list[tuple[VersionRef, LocationName]] = field(default_factory=list)
-    steps: list[Entry] = field(default_factory=list)
-    images: set[ImageName] = field(default_factory=set)
-
-    def over(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """The entries, counted as they go by."""
-        for entry in entries:
-            self.versions += 1
-            self.images.add(entry.version.image)
-            self.placements += len(entry.placed)
-            if entry.to is None:
-                self.kept += 1
-            else:
-                self.steps.append(entry)
-            self.protected += entry.protected
-            for because in {each.because for each in entry.reasons}:
-                self.reasons[because] += 1
-                named = self.examples.setdefault(because, [])
-                if len(named) < EXAMPLES:
-                    named.append(_example(entry, because))
-            self.missing += [(entry.version, each.location) for each in entry.missing]
-            yield entry
-
-
-def _example(entry: Entry, because: Because) -> str:
-    detail = ", ".join(each.detail for each in entry.reasons if each.because is because)
-    return f"{entry.version} ({detail})" if detail else str(entry.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,10 +127,10 @@ class Page:
                 for because in Because
                 if tally.reasons[because]
             ],
-            unknown=[_unknown(each) for each in plan.unknown],
+            unknown=[unknown_document(each) for each in plan.unknown],
             resolved=plan.resolved,
             receipts=plan.receipts,
-            unfinished=[_unfinished(each) for each in plan.unfinished],
+            unfinished=[unfinished_document(each) for each in plan.unfinished],
         )
 
     def step(self, entry: Entry) -> StepDocument:
@@ -453,30 +313,47 @@ class Page:
         return self.plan.made + further * grace
 
 
+def page_of(
+    project: Project,
+    plan: CleanupPlan,
+    steps: tuple[Entry, ...],
+    tally: Tally,
+    file: Path | None,
+    signed: SignedPlan | None,
+) -> Page:
+    """The page of *plan*, with what the project says of its steps and its author."""
+    from imagectl.policy.retention import stranger
+    from imagectl.services.clear_store import final_ones
+
+    author = signed.author if signed else None
+    return Page(
+        plan,
+        steps,
+        tally,
+        project.policy.retention,
+        str(file) if file is not None else None,
+        signed.digest if signed else None,
+        tuple(each.by for each in signed.approvals) if signed else (),
+        final_ones(project.catalog, steps),
+        stranger(project.policy.retention, author.key) if author else "",
+    )
+
+
+def say_next(invocation: Invocation, page: Page, file: Path) -> None:
+    """What to do with the plan, which may not be the author's to do."""
+    if page.never:
+        from imagectl.policy.retention import ANEW
+
+        invocation.out.warn(f"this plan can never be applied: {page.never}")
+        invocation.out.say(f"next: {ANEW}")
+    elif page.lacking:
+        invocation.out.say(f"next: imagectl cleanup approve {file}, by another approver")
+    else:
+        invocation.out.say(f"next: imagectl cleanup apply {file}")
+
+
 def _are(count: int) -> str:
     return "is" if count <= 1 else "are"
-
-
-def _unknown(unknown: Unknown) -> UnknownDocument:
-    return UnknownDocument(
-        location=unknown.location,
-        provider_id=unknown.provider_id,
-        name=unknown.name,
-        why=unknown.why,
-        size=unknown.size,
-        created=stamp(unknown.created) if unknown.created else None,
-    )
-
-
-def _unfinished(tombstone: Tombstone) -> UnfinishedDocument:
-    return UnfinishedDocument(
-        version=str(tombstone.placement.version),
-        location=tombstone.placement.location,
-        provider_id=tombstone.placement.provider_id,
-        at=stamp(tombstone.at),
-        by=tombstone.by,
-        reason=tombstone.reason,
-    )
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:

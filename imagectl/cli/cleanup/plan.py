@@ -1,0 +1,108 @@
+"""``imagectl cleanup plan``: what would be taken down, what is protected, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imagectl.cli.arguments import IMAGE, LOCATION, PLAN_FILE
+from imagectl.cli.cleanup.key import own_key
+from imagectl.cli.cleanup.page import page_of, say_next
+from imagectl.cli.cleanup.plan_document import PlanDocument
+from imagectl.cli.cleanup.tally import Tally
+from imagectl.cli.exceptions import strangers
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.noting import noting
+from imagectl.cli.verb import Verb
+
+if TYPE_CHECKING:
+    from imagectl.model.names import ImageName, LocationName
+
+
+@click.command(
+    "plan",
+    cls=Verb,
+    answers=PlanDocument,
+    exits={
+        0: "here is the plan; it may be to do nothing",
+        3: "refused by policy; every reason is listed",
+        5: "cannot tell: a location, the catalog or a published tree could not be read, or does "
+        "not show everything that must be there; there is no plan",
+        6: "there is no such image or location",
+    },
+    examples=[
+        ("imagectl cleanup plan", "look what would go, and why the rest is kept"),
+        ("imagectl cleanup plan --out plan.json", "write it down, signed, to be applied"),
+        (
+            "imagectl cleanup plan --image debian-ci --location gce-prod --out plan.json",
+            "of one image in one location; nothing else is even looked at",
+        ),
+    ],
+)
+@click.option(
+    "--image",
+    "images",
+    metavar="IMAGE",
+    type=IMAGE,
+    multiple=True,
+    help="Only versions of this image; may be given several times.",
+)
+@click.option(
+    "--location",
+    "locations",
+    metavar="LOCATION",
+    type=LOCATION,
+    multiple=True,
+    help="Look at this location only; may be given several times. What is elsewhere too is "
+    "not taken from anybody: it becomes OBSOLETE at most.",
+)
+@click.option("--out", metavar="FILE", type=PLAN_FILE, help="Write the plan to FILE, signed.")
+@pass_invocation
+def command(
+    invocation: Invocation,
+    images: tuple[ImageName, ...],
+    locations: tuple[LocationName, ...],
+    out: Path | None,
+) -> None:
+    """Show what would be taken down, what is protected and why, and what is not known.
+
+    Every location in the plan's scope is listed, whole; where one does not show everything that
+    must be there, there is no plan. Nothing is changed. With --out the plan is signed with your own
+    key (`imagectl cleanup key`), and can be applied until it expires.
+    """
+    from imagectl.adapters.plan_file import write_plan
+    from imagectl.model.signature import oldest_first
+    from imagectl.services.cleanup import planned, scope_of
+
+    project = invocation.open_project()
+    tally = Tally()
+    with (
+        noting(invocation.out, project, "cleanup"),
+        invocation.out.progress(project.clock) as progress,
+    ):
+        progress.stage("plan a cleanup")
+        cleaning = project.cleaning(progress)
+        scope = scope_of(cleaning.releasing, images, locations)
+        signed = None
+        with planned(cleaning, project.policy, scope, progress=progress) as made:
+            counted_plan = replace(made, entries=tally.over(made.entries))
+            if out is not None:
+                progress.step(f"writing {out}")
+                signed = write_plan(out, counted_plan, own_key())
+            else:
+                for _ in counted_plan.entries:
+                    pass
+    # Rules of a misspelt image leave the image itself to the rules of all.
+    if not images and not locations:
+        strangers(invocation, project.policy, {*project.image_names, *tally.images})
+    steps = oldest_first(tally.steps)
+    page = page_of(project, replace(made, entries=()), steps, tally, out, signed)
+    invocation.out.answer(page.document(), page.lines(verbose=invocation.verbose))
+    if steps or made.unfinished:
+        if out is None:
+            invocation.out.say("next: the same with --out FILE, which can be applied")
+        else:
+            say_next(invocation, page, out)
