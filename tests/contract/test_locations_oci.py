@@ -22,7 +22,7 @@ from support.places.place import ignore, some_artifact
 from support.web import Fault, Handler, Page, Site, cut_off, site
 
 from imagectl.adapters.inputs.authority import Authority
-from imagectl.adapters.locations import oci_registry
+from imagectl.adapters.locations import oci_login
 from imagectl.adapters.locations.oci import DISK, OciLocation
 from imagectl.adapters.locations.oci_registry import INDEX
 from imagectl.errors import CannotTell, Conflict, Denial, Denied, Failed, NotFound
@@ -364,7 +364,7 @@ def test_nothing_is_sent_unencrypted_to_where_a_registry_points(
 def test_a_token_server_that_says_nothing_is_given_up(
     place: InRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oci_registry, "TIMEOUT", (1.0, 1.0))
+    monkeypatch.setattr(oci_login, "TIMEOUT", (1.0, 1.0))
     ended = Event()
 
     def silent(request: Request, _: object) -> None:

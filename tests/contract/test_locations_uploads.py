@@ -14,7 +14,7 @@ from support.places.oci import InRegistry
 from support.places.place import ignore, some_artifact
 from support.places.s3 import InBucket
 
-from imagectl.adapters.locations import oci_registry, s3
+from imagectl.adapters.locations import oci_upload, s3
 from imagectl.errors import CannotTell
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.services.ports.locations import Location
@@ -46,7 +46,7 @@ def large(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
             lambda: bucket.reopened(),
         )
     assert isinstance(place, InRegistry)
-    monkeypatch.setattr(oci_registry, "CHUNK", 5 * MIB)
+    monkeypatch.setattr(oci_upload, "CHUNK", 5 * MIB)
     registry = place
     return Large(
         registry.location,

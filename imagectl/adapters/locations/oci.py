@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 from imagectl.adapters.content import READ_ONLY
 from imagectl.adapters.durable import partial
 from imagectl.adapters.locations.oci_registry import INDEX, MANIFEST, Manifest, Registry
+from imagectl.adapters.locations.oci_session import Session
+from imagectl.adapters.locations.oci_upload import Uploads
 from imagectl.adapters.locations.owners import owner_of, placed_by
 from imagectl.adapters.locations.source import check_source
 from imagectl.errors import (
@@ -75,7 +77,9 @@ class OciLocation:
         self._url = settings.url
         self._prefix = settings.url.split("/", 1)[1]
         self._expires = settings.credential_expires
-        self._registry = Registry(name, settings, around)
+        self._session = Session(name, settings, around)
+        self._registry = Registry(self._session)
+        self._uploads = Uploads(self._session, around.state)
         self._catalog = around.catalog
 
     @property
@@ -95,8 +99,8 @@ class OciLocation:
         if found is None:
             check_source(source, artifact)
             self._require_free(repository, str(version.version), owner)
-            self._registry.put_blob(repository, _NOTHING_DIGEST, _NOTHING)
-            self._registry.upload(repository, artifact.sha256, source, moved)
+            self._uploads.put_blob(repository, _NOTHING_DIGEST, _NOTHING)
+            self._uploads.upload(repository, artifact.sha256, source, moved)
             found = self._registry.put_manifest(repository, tag, _manifest(owner, artifact))
         else:
             said = _owner(found.document)
@@ -153,7 +157,7 @@ class OciLocation:
             copy.keep(to, READ_ONLY)
 
     def view(self, now: Callable[[], datetime]) -> View:
-        began, before = now(), self._registry.calls.requests
+        began, before = now(), self._session.requests_made
         found: list[Found] = []
         gaps: list[str] = []
         below = f"{self._prefix}/"
@@ -172,13 +176,13 @@ class OciLocation:
                     found += self._shown(repository, tag)
             except (CannotTell, Failed) as error:
                 gaps.append(f"{repository} could not be read: {error.why or error.what}")
-        requests = self._registry.calls.requests - before
+        requests = self._session.requests_made - before
         scope = f"repositories below {self._url}"
         return View(self._name, scope, tuple(found), tuple(gaps), requests, began, now())
 
     def probe(self) -> Credential:
-        self._registry.probe(f"{self._prefix}/probe")
-        return Credential(self._registry.identity, self._expires)
+        self._uploads.probe(f"{self._prefix}/probe")
+        return Credential(self._session.identity, self._expires)
 
     def boot(
         self, placement: Placement, work: Workspace, progress: Progress

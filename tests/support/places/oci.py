@@ -24,13 +24,8 @@ from peers.faults import (
 from peers.registry import PASSWORD, USER, DockerRegistry, docker_registry
 
 from imagectl.adapters.locations.oci import DISK, OciLocation
-from imagectl.adapters.locations.oci_registry import (
-    BYTES,
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    INDEX,
-    MANIFEST,
-)
+from imagectl.adapters.locations.oci_registry import DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST
+from imagectl.adapters.locations.oci_upload import BYTES
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.place import OciLocation as Settings
 from imagectl.model.version import Artifact, Placement
