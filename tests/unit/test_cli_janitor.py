@@ -19,7 +19,9 @@ from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.host_machines import RUNS, write_claim
 from imagectl.bootstrap import STATE, Project, open_project
 from imagectl.cli.documents import schema
-from imagectl.cli.janitor import ForgottenDocument, JanitorDocument, JanitorPlanDocument
+from imagectl.cli.janitor.apply import JanitorDocument
+from imagectl.cli.janitor.forget import ForgottenDocument
+from imagectl.cli.janitor.plan_document import JanitorPlanDocument
 from imagectl.errors import Refused
 from imagectl.model.names import ImageName
 from imagectl.model.resource import Claim, Resource, ResourceKind

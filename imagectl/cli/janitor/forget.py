@@ -1,0 +1,62 @@
+"""``imagectl janitor forget``: let go of what was made in a place that is no more."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+import click
+
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.janitor.entry import EntryDocument, entry_document
+from imagectl.cli.verb import Verb
+from imagectl.errors import NotFound, Refused
+
+
+class ForgottenDocument(TypedDict):
+    """What the ledger does not know any more."""
+
+    forgotten: Annotated[list[EntryDocument], "each entry"]
+
+
+@click.command(
+    "forget",
+    cls=Verb,
+    answers=ForgottenDocument,
+    exits={
+        3: "refused: the place can be looked at from here; `imagectl janitor apply` does",
+        5: "cannot tell: the ledger cannot be read or written",
+        6: "there is no project here, or nothing to forget in that place",
+    },
+    examples=[
+        ("imagectl janitor forget host/ci7/srv/images/.imagectl/runs", "ci7 was scrapped"),
+    ],
+)
+@click.argument("place", metavar="PLACE", help="As `imagectl janitor plan --json` calls it.")
+@pass_invocation
+def command(invocation: Invocation, place: str) -> None:
+    """Forget what was made in a place that is no more: a host that was scrapped, a location that
+    is not in imagectl.yaml any more.
+
+    Only the ledger changes, and only what has no lease any more is forgotten. Should the place come
+    back, its things still say themselves whose they are.
+    """
+    from imagectl.services import janitor
+
+    project = invocation.open_project()
+    if place in project.machines():
+        raise Refused(
+            f"{place} is not gone",
+            reasons=["it can be looked at from here, so nobody has to take your word for it"],
+            hint="`imagectl janitor apply` ends what is not there any more",
+        )
+    forgotten = janitor.forget(project.resources, place, project.clock.now())
+    if not forgotten:
+        raise NotFound(
+            f"nothing is to be forgotten in {place}",
+            why="the ledger has nothing there whose lease is over",
+            hint="`imagectl janitor plan` tells which places were not looked at",
+        )
+    invocation.out.answer(
+        ForgottenDocument(forgotten=[entry_document(each) for each in forgotten]),
+        (f"forgotten: {each.name}, made by {each.by} for {each.purpose}" for each in forgotten),
+    )
