@@ -78,7 +78,7 @@ class Login:
         return self.header is not None
 
     def require_encrypted(self, what: str, url: str) -> None:
-        """Raises Failed where others could read what is sent to that URL, which the registry names."""
+        """Raises Failed where others could read what is sent to that URL of the registry's."""
         scheme = urlsplit(url).scheme
         if scheme != "https" and not (self._settings.insecure and scheme == "http"):
             raise Failed(
