@@ -41,7 +41,7 @@ from imagectl.model.retention import Receipt
 from imagectl.model.version import VersionRef
 from imagectl.model.view import Found, Ownership, View
 from imagectl.services.cleanup import Cleaning, planned, scope_of
-from imagectl.services.release import Releasing
+from imagectl.services.releasing import Releasing
 from imagectl.testing.clock import FixedClock
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.store import MemoryStore

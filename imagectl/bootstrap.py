@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from imagectl.services.ports.progress import Progress
     from imagectl.services.ports.published import PublishedTree, Publisher
     from imagectl.services.ports.stores import ArtifactStore, Receipts
-    from imagectl.services.release import Releasing
+    from imagectl.services.releasing import Releasing
     from imagectl.services.workbench import Workbench
 
 STATE = ".imagectl"
@@ -266,7 +266,7 @@ class Project:
         """What promoting, rolling back and publishing need."""
         import uuid
 
-        from imagectl.services.release import Releasing
+        from imagectl.services.releasing import Releasing
 
         return Releasing(
             self.catalog,

@@ -132,7 +132,7 @@ def command(
     from imagectl.bootstrap import tool_version
     from imagectl.policy.adoption import Wanted
     from imagectl.services.adopt import AdoptRequest, adopt
-    from imagectl.services.release import show
+    from imagectl.services.show import show
 
     project = invocation.open_project()
     with invocation.out.progress(project.clock) as progress:

@@ -104,7 +104,7 @@ def publish(invocation: Invocation) -> None:
     files of a tree were lost or changed.
     """
     from imagectl.services.publish import publish_catalog
-    from imagectl.services.release import point
+    from imagectl.services.show import point
 
     project = invocation.open_project()
     generation = publish_catalog(project.catalog, project.publishers)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from imagectl.cli.invocation import Invocation
     from imagectl.cli.output import Output
     from imagectl.model.release import Decision, Delivery
-    from imagectl.services.release import Behind, Released, Releasing
+    from imagectl.services.release import Released
+    from imagectl.services.releasing import Releasing
+    from imagectl.services.show import Behind
 
 
 def watched(invocation: Invocation, project: Project) -> Releasing:
@@ -125,7 +127,7 @@ def behind_document(behind: Sequence[Behind]) -> list[BehindDocument]:
 
 def tell_behind(out: Output, behind: Sequence[Behind]) -> None:
     """Say which locations' own pointers may be wrong now, why, and what to type."""
-    from imagectl.services.release import PUBLISH
+    from imagectl.services.show import PUBLISH
 
     for location in dict.fromkeys(each.location for each in behind):
         those = [each for each in behind if each.location == location]

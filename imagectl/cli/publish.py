@@ -170,7 +170,7 @@ def _the_version(refs: tuple[ImageRef, ...]) -> VersionRef:
 
 def _backfill(invocation: Invocation, project: Project, images: Collection[ImageName]) -> None:
     from imagectl.services.backfill import backfill
-    from imagectl.services.release import show
+    from imagectl.services.show import show
 
     with invocation.out.progress(project.clock) as progress:
         done = backfill(
@@ -207,7 +207,7 @@ def _place(
     invocation: Invocation, project: Project, ref: VersionRef, to: tuple[LocationName, ...]
 ) -> None:
     from imagectl.services.publish import place
-    from imagectl.services.release import show
+    from imagectl.services.show import show
 
     optional = _optional(invocation, project, ref.image)
     with invocation.out.progress(project.clock) as progress:
@@ -255,7 +255,7 @@ def _give_up(
     invocation: Invocation, project: Project, ref: VersionRef, at: tuple[LocationName, ...]
 ) -> None:
     from imagectl.services.publish import give_up
-    from imagectl.services.release import show
+    from imagectl.services.show import show
 
     ended = give_up(project.releasing, ref, at)
     behind = show(project.releasing)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imagectl.model.names import ChannelName, ImageName
-    from imagectl.services.release import Behind
+    from imagectl.services.show import Behind
     from imagectl.services.verify import ChannelChecked, Verified
 
 
@@ -119,7 +119,7 @@ def command(
     verified. No channel moves, and nothing is put anywhere: each problem says what to type. Only
     what consumers are shown, in published trees and families, is made good where it is behind.
     """
-    from imagectl.services.release import show
+    from imagectl.services.show import show
     from imagectl.services.verify import State, verify
 
     if metrics is not None and (channels or images):

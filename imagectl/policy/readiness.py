@@ -188,6 +188,17 @@ def placed_at(
     return tuple(each for each in snapshot.placed(version.ref) if each.location == location)
 
 
+def required_placements(
+    snapshot: Snapshot, ref: VersionRef, locations: Collection[LocationName], takes: Takes
+) -> tuple[Placement, ...]:
+    """The placements without which the version is not in *locations*, as far as there are any."""
+    return tuple(
+        each
+        for each in snapshot.placed(ref)
+        if each.location in locations and each.format in takes.get(each.location, ())
+    )
+
+
 def _unplaced(
     version: Version, snapshot: Snapshot, locations: Sequence[LocationName], takes: Takes
 ) -> Iterator[str]:

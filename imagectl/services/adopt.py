@@ -40,7 +40,7 @@ from imagectl.services.pipeline import digest_of_file
 from imagectl.services.ports.locations import Location, Workshop
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.stores import ArtifactStore
-from imagectl.services.release import Releasing
+from imagectl.services.releasing import Releasing
 
 BATCH = 50
 """How many are written down at once, before their marks are set, and again afterwards."""

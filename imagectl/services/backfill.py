@@ -24,7 +24,8 @@ from imagectl.policy.wording import listed
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.stores import ArtifactStore
 from imagectl.services.publish import Placed, place
-from imagectl.services.release import Released, Releasing, enter
+from imagectl.services.release import Released, enter
+from imagectl.services.releasing import Releasing
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ from imagectl.services.ports.published import Publisher
 from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.protect import leased
 from imagectl.services.publish import Placed, place
-from imagectl.services.release import Released, Releasing
+from imagectl.services.release import Released
+from imagectl.services.releasing import Releasing
 from imagectl.services.reproduce import Comparison, build_again, compare, stored_tree
 from imagectl.services.workbench import Stages, Workbench, stages_of
 

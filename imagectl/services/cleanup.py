@@ -28,7 +28,7 @@ from imagectl.services.abreast import abreast
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.published import PublishedTree
 from imagectl.services.ports.stores import ArtifactStore, Receipts
-from imagectl.services.release import Releasing
+from imagectl.services.releasing import Releasing
 
 ATTEMPTS = 3
 """How often everything is read anew where the catalog changed while it was read: what a build has

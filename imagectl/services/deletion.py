@@ -23,7 +23,7 @@ from imagectl.model.view import Ownership
 from imagectl.services.ledger import write_down
 from imagectl.services.ports.locations import Location
 from imagectl.services.ports.progress import Progress
-from imagectl.services.release import Releasing
+from imagectl.services.releasing import Releasing
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,15 @@ from imagectl.model.names import Format, LocationName, bootable_format
 from imagectl.model.proof import TestReport
 from imagectl.model.release import RollbackRequest
 from imagectl.model.version import Placement, Version, VersionRef
+from imagectl.policy.readiness import required_placements
 from imagectl.services.live import takes_of
 from imagectl.services.ports.locations import Location
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.proving import Proof
 from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.prove import failed
-from imagectl.services.release import Released, Releasing, required_placements, rollback
+from imagectl.services.release import Released, rollback
+from imagectl.services.releasing import Releasing
 from imagectl.services.workbench import Workbench
 
 _BY_HAND = (Format.OVA, Format.GCE)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event, Thread
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, ImagectlError, NotFound
+from imagectl.model.catalog import Snapshot
 from imagectl.model.names import Architecture, Format, LocationName
 from imagectl.model.place import Takes
 from imagectl.model.version import Placement, VersionRef
@@ -153,3 +154,11 @@ def _ask(location: Location, placements: Sequence[Placement], clock: Clock) -> l
             answers.append(Looked(placement, None, unknown))
             unanswered += 1
     return answers
+
+
+def still_recorded(placement: Placement, snapshot: Snapshot) -> bool:
+    """Whether the catalog still has what was verified, but for when and how it is reached."""
+    return any(
+        replace(known, verified=placement.verified, reference=placement.reference) == placement
+        for known in snapshot.placed(placement.version)
+    )

@@ -30,7 +30,7 @@ from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.clock import Clock
 from imagectl.services.ports.locations import Credential, Location
 from imagectl.services.ports.published import Publisher
-from imagectl.services.release import Releasing
+from imagectl.services.releasing import Releasing
 from imagectl.services.verify import State, Verified, verify
 
 T = TypeVar("T")

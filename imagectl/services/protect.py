@@ -31,7 +31,8 @@ from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import can_be_had, taken_away
 from imagectl.policy.wording import listed, span
 from imagectl.services.ledger import Author, write_down
-from imagectl.services.release import PUBLISH, Behind, Releasing, catch_up, show
+from imagectl.services.releasing import Releasing
+from imagectl.services.show import PUBLISH, Behind, catch_up, show
 
 LONGEST_LEASE = timedelta(days=90)
 """A consumer that needs a version for longer needs a person to hold it: nobody remembers what a

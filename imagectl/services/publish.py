@@ -39,7 +39,8 @@ from imagectl.services.ports.locations import Location
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.published import Publisher
 from imagectl.services.ports.stores import ArtifactStore
-from imagectl.services.release import Releasing, catch_up
+from imagectl.services.releasing import Releasing
+from imagectl.services.show import catch_up
 
 
 @dataclass(frozen=True, slots=True)

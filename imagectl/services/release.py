@@ -10,16 +10,14 @@ the next ``show`` makes it good, whoever does it, and for which image.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from imagectl.errors import CannotTell, Conflict, Failed, ImagectlError
+from imagectl.errors import Conflict, Failed, ImagectlError
 from imagectl.model.catalog import Change, MoveChannel, Operation, RecordPlacement, Snapshot
-from imagectl.model.channel import Channel, ReleasePolicy
-from imagectl.model.names import ChannelName, ImageName, LocationName
-from imagectl.model.place import Takes
+from imagectl.model.channel import ReleasePolicy
+from imagectl.model.names import ImageName
 from imagectl.model.release import (
     Decision,
     Delivery,
@@ -29,55 +27,17 @@ from imagectl.model.release import (
 )
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.promotion import insist, plan_entry, plan_promotion
-from imagectl.policy.readiness import NO_WAY_BACK, required_now
+from imagectl.policy.readiness import NO_WAY_BACK, required_placements
 from imagectl.policy.rollback import plan_check, plan_rollback
 from imagectl.policy.wording import listed
-from imagectl.services.current import against, check_newest
-from imagectl.services.live import PATIENCE, Waiting, look, takes_of
-from imagectl.services.ports.catalog import Catalog, Committed
-from imagectl.services.ports.clock import Clock
-from imagectl.services.ports.locations import Location
-from imagectl.services.ports.published import Publisher
+from imagectl.services.current import check_newest
+from imagectl.services.ledger import commit
+from imagectl.services.live import look, still_recorded, takes_of
+from imagectl.services.releasing import Releasing
+from imagectl.services.show import PUBLISH, Behind, show
 
 ENTRY_ATTEMPTS = 5
 """How often an arrival is decided anew because another build was recorded meanwhile."""
-
-POINT_ATTEMPTS = 3
-"""How often pointers are changed anew because the catalog was changed meanwhile. Whoever changed it
-last looks at all of them too."""
-
-PUBLISH = "put that right, then `imagectl catalog publish`"
-"""What makes good that consumers are not shown what the catalog has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Releasing:
-    """What a release needs of the outside world.
-
-    ``actor`` is who is asking. ``new_key`` gives a new idempotency key for each change. ``waiting``
-    is told now and then which locations have not answered yet.
-    """
-
-    catalog: Catalog
-    locations: Mapping[LocationName, Location]
-    publishers: Sequence[Publisher]
-    clock: Clock
-    actor: str
-    new_key: Callable[[], str]
-    waiting: Waiting = lambda _: None
-
-
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """A location whose own pointers may still show what the image's channels have left, and why.
-
-    ``required``: one of these channels requires that location.
-    """
-
-    location: LocationName
-    image: ImageName
-    error: ImagectlError
-    required: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,127 +148,6 @@ def enter(
     raise AssertionError("unreachable")
 
 
-def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
-    """Show consumers what the catalog has and a killed process did not publish any more.
-
-    How many trees were behind. Cheap where none is. Every tree is tried before an error is raised:
-    CannotTell where one shows a later generation than the catalog has, or another catalog; it is
-    left as it is.
-    """
-    behind = 0
-    first_error: ImagectlError | None = None
-    for publisher in publishers:
-        try:
-            # In this order: a tree read first cannot be ahead of a catalog read later.
-            shown = publisher.shown()
-            if shown is not None and (trouble := against(catalog, publisher, shown)) is not None:
-                raise trouble
-            if shown is None or shown.generation != catalog.snapshot(()).generation:
-                publisher.publish(catalog.snapshot())
-                behind += 1
-        except ImagectlError as error:
-            first_error = first_error or error
-    if first_error is not None:
-        raise first_error
-    return behind
-
-
-def show(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behind, ...]:
-    """Show consumers what the catalog has: published trees, and the locations' own pointers.
-
-    All of it, *first* what concerns these images: what a killed process did not do is made good.
-    Pointers are tried also where a tree cannot be written. Raises as ``catch_up`` does.
-    """
-    try:
-        catch_up(releasing.catalog, releasing.publishers)
-    except ImagectlError:
-        with contextlib.suppress(CannotTell):  # nothing is pointed where a tree knows better
-            point(releasing, first)
-        raise
-    return point(releasing, first)
-
-
-def point(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behind, ...]:
-    """Make the locations' own pointers (families) show the channels' heads, those of *first* first.
-
-    Where a head is not in a location that has had other versions, it is told so: its pointers must
-    not go on showing what the channel has left. Cheap where locations have none. Where that did not
-    work is in the answer; a location that does not answer is asked no further. Nothing remembers
-    which pointers a killed process left behind, maybe on another machine: all are looked at.
-
-    Raises CannotTell, and points nothing, where a published tree knows a later catalog.
-    """
-    check_newest(releasing.catalog, releasing.publishers)
-    behind: tuple[Behind, ...] = ()
-    for _ in range(POINT_ATTEMPTS):
-        snapshot = releasing.catalog.snapshot()
-        images = sorted(snapshot.images, key=lambda image: image not in first)
-        behind = tuple(
-            each
-            for location in releasing.locations.values()
-            for each in _point_in(location, images, snapshot)
-        )
-        # Another process may have shown a later move meanwhile, and this one an earlier one after.
-        if releasing.catalog.snapshot(()).generation == snapshot.generation:
-            break
-    return behind
-
-
-def _point_in(
-    location: Location, images: Sequence[ImageName], snapshot: Snapshot
-) -> Iterator[Behind]:
-    name, unanswered = location.name, 0
-    last: ImagectlError | None = None
-    for image in images:
-        if not _ever_in(name, image, snapshot):
-            continue
-        channels = [known for (owner, _), known in snapshot.channels.items() if owner == image]
-        required = any(name in required_now(snapshot, channel) for channel in channels)
-        if last is not None and unanswered == PATIENCE:
-            yield Behind(name, image, last, required)
-            continue
-        try:
-            location.point(image, _heads_in(location, channels, snapshot))
-            unanswered = 0
-        except ImagectlError as error:
-            last, unanswered = error, unanswered + isinstance(error, CannotTell)
-            yield Behind(name, image, error, required)
-
-
-def _heads_in(
-    location: Location, channels: Sequence[Channel], snapshot: Snapshot
-) -> Mapping[ChannelName, Placement]:
-    """What channels point to, where it is in that location. What was revoked is shown to nobody."""
-    heads = {}
-    for channel in channels:
-        ref = VersionRef(channel.image, channel.head.version)
-        if ref in snapshot.revoked:
-            continue
-        there = required_placements(
-            snapshot, ref, (location.name,), takes_of({location.name: location})
-        )
-        if there:
-            heads[channel.name] = there[0]
-    return heads
-
-
-def _ever_in(location: LocationName, image: ImageName, snapshot: Snapshot) -> bool:
-    return any(
-        each.location == location
-        for ref, placed in snapshot.placements.items()
-        if ref.image == image
-        for each in placed
-    )
-
-
-def commit(catalog: Catalog, change: Change) -> Committed:
-    """Commit, once more where the answer was lost: the key makes that safe."""
-    try:
-        return catalog.commit(change)
-    except CannotTell:
-        return catalog.commit(change)
-
-
 def _release(
     releasing: Releasing,
     decide: Callable[[Snapshot, datetime], ReleasePlan],
@@ -388,25 +227,6 @@ def _verify_live(
             failures[image] = tuple(wrong)
         verified[image] = tuple(each.renewed for _, each in answers if each.renewed is not None)
     return verified, failures
-
-
-def required_placements(
-    snapshot: Snapshot, ref: VersionRef, locations: Collection[LocationName], takes: Takes
-) -> tuple[Placement, ...]:
-    """The placements without which the version is not in *locations*, as far as there are any."""
-    return tuple(
-        each
-        for each in snapshot.placed(ref)
-        if each.location in locations and each.format in takes.get(each.location, ())
-    )
-
-
-def still_recorded(placement: Placement, snapshot: Snapshot) -> bool:
-    """Whether the catalog still has what was verified, but for when and how it is reached."""
-    return any(
-        replace(known, verified=placement.verified, reference=placement.reference) == placement
-        for known in snapshot.placed(placement.version)
-    )
 
 
 def _carry_out(

@@ -32,12 +32,13 @@ from imagectl.policy.readiness import required_now
 from imagectl.policy.wording import listed, moment
 from imagectl.services.backfill import bring_back
 from imagectl.services.current import check_newest
-from imagectl.services.ledger import ATTEMPTS, write_down
+from imagectl.services.ledger import ATTEMPTS, commit, write_down
 from imagectl.services.ports.locations import Location, Mark
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.stores import ArtifactStore
 from imagectl.services.publish import place
-from imagectl.services.release import PUBLISH, Releasing, catch_up, commit
+from imagectl.services.releasing import Releasing
+from imagectl.services.show import show_consumers
 
 MARKS = {
     Stage.ACTIVE: Mark.ACTIVE,
@@ -137,20 +138,6 @@ def _make_active(
     unmarked = tuple(remark(releasing, refs, progress=progress))
     show_consumers(releasing, f"{listed(sorted(set(refs)))} can be had again")
     return Undone(down, already, unmarked, dry_run=False)
-
-
-def show_consumers(releasing: Releasing, done: str) -> None:
-    """Write what consumers read. Raises Failed, after *done*, where that does not work. The
-    locations' own pointers are left alone: channels have not moved."""
-    try:
-        catch_up(releasing.catalog, releasing.publishers)
-    except ImagectlError as error:
-        raise Failed(
-            f"{done}, but consumers are not shown it yet: {error.what}",
-            where=error.where,
-            why=error.why,
-            hint=PUBLISH,
-        ) from error
 
 
 Down = tuple[tuple[VersionRef, Staged], ...]

@@ -21,6 +21,7 @@ from imagectl.policy.promotion import check_channel, find_image
 from imagectl.policy.readiness import (
     out_of_reach,
     required_now,
+    required_placements,
     rule_of,
     taken_away,
     unready,
@@ -28,8 +29,9 @@ from imagectl.policy.readiness import (
 )
 from imagectl.policy.wording import listed
 from imagectl.services.current import check_newest
-from imagectl.services.live import Key, Looked, look, takes_of
-from imagectl.services.release import Releasing, commit, required_placements, still_recorded
+from imagectl.services.ledger import commit
+from imagectl.services.live import Key, Looked, look, still_recorded, takes_of
+from imagectl.services.releasing import Releasing
 
 ATTEMPTS = 5
 """How often recording is tried where something else changes the catalog each time: that something

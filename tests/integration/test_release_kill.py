@@ -25,7 +25,7 @@ from imagectl.model.channel import MoveKind
 from imagectl.model.names import VersionId
 from imagectl.policy.resolution import ResolutionRequest
 from imagectl.services.consume import resolve
-from imagectl.services.release import catch_up
+from imagectl.services.show import catch_up
 
 TRIES = 200
 

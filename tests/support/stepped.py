@@ -23,7 +23,7 @@ from imagectl.services.ports.catalog import Committed
 from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
-from imagectl.services.release import Releasing
+from imagectl.services.releasing import Releasing
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.clock import FixedClock
 from imagectl.testing.locations import MemoryLocation

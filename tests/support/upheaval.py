@@ -56,7 +56,7 @@ from imagectl.services.apply_cleanup import apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
 from imagectl.services.ports.catalog import Catalog, Committed
 from imagectl.services.ports.locations import Begin, Mark, Moved, at_once
-from imagectl.services.release import Releasing
+from imagectl.services.releasing import Releasing
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.store import MemoryStore
 from support.examples import BASE, BETA, CI, NOW, STABLE, locked

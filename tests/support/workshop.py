@@ -23,7 +23,7 @@ from imagectl.model.version import Origin, Version, VersionRef
 from imagectl.services.build import BuildRequest, Built, Delivered, build, build_and_release
 from imagectl.services.lock import LockRequest, Proposal, accept, propose
 from imagectl.services.rebuild import RebuildRequest, Rebuilt, rebuild
-from imagectl.services.release import Releasing
+from imagectl.services.releasing import Releasing
 from imagectl.services.workbench import Workbench
 from imagectl.testing.build import (
     MemoryChecks,

@@ -28,7 +28,8 @@ from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.locations import Location
 from imagectl.services.ports.published import Publisher
 from imagectl.services.ports.stores import ArtifactStore
-from imagectl.services.release import Released, Releasing
+from imagectl.services.release import Released
+from imagectl.services.releasing import Releasing
 from imagectl.testing.clock import FixedClock
 from support.examples import NOW, version
 from support.releases import LOCAL, POLICY

@@ -36,7 +36,7 @@ from imagectl.cli.verify import VerifiedDocument
 from imagectl.errors import CannotTell
 from imagectl.model.names import ImageName, LocationName
 from imagectl.model.version import Reproducible
-from imagectl.services.release import Behind
+from imagectl.services.show import Behind
 
 Run = Callable[..., Result]
 OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"

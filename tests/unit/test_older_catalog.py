@@ -27,7 +27,8 @@ from imagectl.formats.published_v1 import ENTRY
 from imagectl.model.catalog import Change, HoldVersion
 from imagectl.services.protect import hold
 from imagectl.services.publish import publish_catalog
-from imagectl.services.release import Releasing, catch_up, point, show
+from imagectl.services.releasing import Releasing
+from imagectl.services.show import catch_up, point, show
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher

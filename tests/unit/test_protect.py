@@ -31,7 +31,8 @@ from imagectl.services.protect import (
     take_lease,
     unhold,
 )
-from imagectl.services.release import Releasing, point
+from imagectl.services.releasing import Releasing
+from imagectl.services.show import point
 from imagectl.services.verify import State, verify
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation

@@ -23,7 +23,7 @@ from imagectl.services.consume import resolve
 from imagectl.services.live import PATIENCE
 from imagectl.services.ports.catalog import Committed
 from imagectl.services.publish import publish_catalog
-from imagectl.services.release import catch_up, point, show
+from imagectl.services.show import catch_up, point, show
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher

@@ -37,7 +37,8 @@ from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.policy.standing import standing
 from imagectl.services.consume import resolve
 from imagectl.services.ports.catalog import Catalog
-from imagectl.services.release import Released, catch_up
+from imagectl.services.release import Released
+from imagectl.services.show import catch_up
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
