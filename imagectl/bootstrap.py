@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from imagectl.model.names import ImageName, LocationName
     from imagectl.model.project import Project as Settings
     from imagectl.services.cleanup import Cleaning
-    from imagectl.services.doctor import Finding, SeenAccelerator, SeenLocation
+    from imagectl.services.doctor import Finding, SeenAccelerator, SeenCatalog, SeenLocation
     from imagectl.services.janitor import Janitoring
     from imagectl.services.measure import Outcomes
     from imagectl.services.ports.definitions import Checks, Definitions
@@ -98,13 +98,23 @@ class Project:
         """
         import uuid
 
+        return self._open_catalog(lambda: str(uuid.uuid4()))
+
+    def existing_catalog(self) -> SqlCatalog:
+        """The same, where there is one; else NotFound. Whoever opens it closes it."""
+        return self._open_catalog(None)
+
+    def _open_catalog(self, new_id: Callable[[], str] | None) -> SqlCatalog:
         from imagectl.adapters.catalog_sql import SqlCatalog
 
         published = self._published()
-        new_id = None if published else lambda: str(uuid.uuid4())
+        if published is not None:
+            new_id = None
         try:
             return SqlCatalog(self._catalog_url(), root=self.root, new_id=new_id)
         except NotFound as missing:
+            if published is None:
+                raise
             raise CannotTell(
                 "the catalog is not there, but consumers are shown one",
                 where=missing.where,
@@ -522,15 +532,24 @@ def examine(start: Path) -> tuple[Finding, ...]:
     mirror_trouble, mirror_fix = _trouble(lambda: mirror.append(_mirror(usable).archive))
     namespaces_trouble, namespaces_fix = _trouble(namespaces.check_namespaces)
     state = (project.root if project else start) / STATE
+    directories: dict[str, LocationName] = {}
     folders = [("builds", state, doctor.BUILD_SPACE)]
     if usable is not None:
         settings = usable.settings
         folders.append(("store", usable.root / settings.store, doctor.KEEP_SPACE))
         for name, each in settings.locations.items():
             if isinstance(each, DirectoryLocation):
+                directories[f"location {name}"] = name
                 folders.append((f"location {name}", usable.root / each.path, doctor.KEEP_SPACE))
         for path in settings.publish:
             folders.append(("published catalog", usable.root / path, doctor.SMALL_SPACE))
+    seen = host.see_folders(folders)
+    empty = {
+        each.name: directories[each.name]
+        for each in seen
+        if each.empty and each.name in directories
+    }
+    catalog, placed = _catalog(usable, empty.values())
     return doctor.judge(
         doctor.Seen(
             imagectl=f"{tool_version()} on Python {host.python()}",
@@ -544,8 +563,14 @@ def examine(start: Path) -> tuple[Finding, ...]:
             mirror_trouble=mirror_trouble,
             mirror_fix=mirror_fix,
             accelerator=_accelerator(usable, state),
-            folders=host.see_folders(folders),
+            folders=[
+                replace(each, placed=placed.get(empty[each.name], 0))
+                if each.name in empty
+                else each
+                for each in seen
+            ],
             memory=host.memory(),
+            catalog=catalog,
             locations=_locations(usable),
             now=SystemClock().now(),
         )
@@ -565,6 +590,24 @@ def _mirror(project: Project | None) -> Mirror:
     from imagectl.adapters.mirrors import host_mirror
 
     return project.mirror() if project is not None else host_mirror()
+
+
+def _catalog(
+    project: Project | None, empty: Collection[LocationName]
+) -> tuple[SeenCatalog | None, Mapping[LocationName, int]]:
+    """What can be said of the catalog, and how many placements it has in those locations."""
+    from imagectl.services import doctor
+
+    if project is None:
+        return None, {}
+    try:
+        with project.existing_catalog() as catalog:
+            seen = doctor.see_catalog(catalog, project.publishers)
+            return seen, doctor.count_placed(catalog, empty)
+    except NotFound:
+        return doctor.SeenCatalog(None), {}
+    except ImagectlError as trouble:
+        return doctor.SeenCatalog(None, trouble), {}
 
 
 def _locations(project: Project | None) -> tuple[SeenLocation, ...]:

@@ -65,7 +65,15 @@ def _folder(name: str, path: Path, needed: int) -> SeenFolder:
     except OSError as failure:
         full = failure.errno == errno.ENOSPC
         free, trouble = 0, "" if full else f"cannot be written to: {failure.strerror}"
-    return SeenFolder(name, path, free, trouble, needed)
+    return SeenFolder(name, path, free, trouble, needed, empty=there != path or _is_empty(path))
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether there is nothing in it; what cannot be read is not known to be empty."""
+    try:
+        return next(folder.iterdir(), None) is None
+    except OSError:
+        return False
 
 
 def memory() -> int:

@@ -45,8 +45,9 @@ def command(invocation: Invocation) -> int:
     """Check this machine, and say how to mend what is missing.
 
     Looks at each tool and its version, whether virtual machines can be accelerated, user
-    namespaces, the Debian mirror, memory, the room in the project's folders, and whether each
-    location takes our credential, and for how long. Changes nothing.
+    namespaces, the Debian mirror, memory, the room in the project's folders, whether the catalog is
+    the one that consumers are shown, whether a folder is gone that had versions in it, and whether
+    each location takes our credential, and for how long. Changes nothing.
     """
     from imagectl.bootstrap import examine
     from imagectl.services.doctor import Level

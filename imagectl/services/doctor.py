@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,10 +17,13 @@ from threading import Event
 
 from imagectl.errors import ImagectlError
 from imagectl.model.names import LocationName
-from imagectl.policy.wording import moment
+from imagectl.policy.wording import counted, moment
 from imagectl.services.abreast import abreast
 from imagectl.services.credentials import RENEW, expiring
+from imagectl.services.current import not_the_newest
+from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.locations import Credential, Location
+from imagectl.services.ports.published import Publisher
 
 GIB = 1 << 30
 
@@ -103,13 +106,26 @@ class SeenTool:
 @dataclass(frozen=True, slots=True)
 class SeenFolder:
     """A folder of the project. ``free`` in bytes; ``trouble`` says why it cannot be written to,
-    empty where it can. Where it does not exist yet, its nearest parent was looked at."""
+    empty where it can. Where it does not exist yet, its nearest parent was looked at. ``empty``:
+    there is nothing in it, or it is not there; ``placed`` is how many placements the catalog has in
+    one that is empty."""
 
     name: str
     path: Path
     free: int
     trouble: str
     space_needed: int
+    empty: bool = False
+    placed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCatalog:
+    """The catalog. ``generation`` is None where there never was one; ``trouble`` says why nothing
+    can be done with it, None where all can."""
+
+    generation: int | None
+    trouble: ImagectlError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +149,8 @@ class SeenAccelerator:
 class Seen:
     """The machine as it was found. A trouble is in words, and empty where there is none.
 
-    ``project`` is the project's folder, None outside of one. ``memory`` is the machine's, in bytes.
+    ``project`` is the project's folder, None outside of one, as ``catalog``. ``memory`` is the
+    machine's, in bytes.
     """
 
     imagectl: str
@@ -149,6 +166,7 @@ class Seen:
     accelerator: SeenAccelerator
     folders: Sequence[SeenFolder]
     memory: int
+    catalog: SeenCatalog | None
     locations: Sequence[SeenLocation]
     now: datetime
 
@@ -185,6 +203,8 @@ def _findings(seen: Seen) -> Iterator[Finding]:
     yield _memory(seen.memory)
     for folder in seen.folders:
         yield _folder(folder)
+    if seen.catalog is not None:
+        yield _catalog(seen.catalog)
     for location in seen.locations:
         yield _location(location, seen.now)
 
@@ -202,6 +222,26 @@ def probe_locations(locations: Mapping[LocationName, Location]) -> tuple[SeenLoc
             else:
                 found[name] = SeenLocation(name, outcome, None)
     return tuple(found[name] for name in locations)
+
+
+def see_catalog(catalog: Catalog, publishers: Sequence[Publisher]) -> SeenCatalog:
+    """Read it, and compare it with what consumers are shown. Raises CannotTell."""
+    trouble = not_the_newest(catalog, publishers)
+    return SeenCatalog(catalog.snapshot(()).generation, trouble)
+
+
+def count_placed(catalog: Catalog, names: Collection[LocationName]) -> Mapping[LocationName, int]:
+    """How many placements the catalog has in each of these locations."""
+    counts = dict.fromkeys(names, 0)
+    if not counts:
+        return counts
+    with catalog.stock() as stock:
+        for shelf in stock.shelves():
+            for version in shelf.versions:
+                for kept in version.placed:
+                    if kept.location in counts:
+                        counts[kept.location] += 1
+    return counts
 
 
 def parse_version(said: str) -> tuple[int, ...]:
@@ -273,7 +313,25 @@ def _location(seen: SeenLocation, now: datetime) -> Finding:
     return Finding(name, Level.OK, f"{who}, until {moment(expires)}")
 
 
+def _catalog(seen: SeenCatalog) -> Finding:
+    """A copy that is not the newest takes no change, so nothing can be built or released."""
+    if seen.trouble is not None:
+        because = f": {seen.trouble.why}" if seen.trouble.why else ""
+        fix = seen.trouble.hint or "imagectl catalog verify"
+        return Finding("catalog", Level.FAIL, f"{seen.trouble.what}{because}", fix)
+    if seen.generation is None:
+        return Finding("catalog", Level.OK, "none yet: the first build makes it")
+    return Finding("catalog", Level.OK, f"generation {seen.generation}")
+
+
 def _folder(seen: SeenFolder) -> Finding:
+    if seen.empty and seen.placed:
+        return Finding(
+            seen.name,
+            Level.FAIL,
+            f"nothing is in {seen.path}, where the catalog has {counted(seen.placed, 'placement')}",
+            "mount it, or bring it back; `imagectl verify` says what is missing then",
+        )
     if seen.trouble:
         return Finding(
             seen.name,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +14,13 @@ import jsonschema
 import pytest
 from click.testing import Result
 from support.examples import NOW
+from support.projects import new_project, release
 
 from imagectl.adapters import host
+from imagectl.bootstrap import examine, open_project
 from imagectl.cli.doctor import Examined
 from imagectl.cli.documents import schema
-from imagectl.errors import Denial, Denied
+from imagectl.errors import CannotTell, Denial, Denied
 from imagectl.model.names import LocationName
 from imagectl.services.doctor import (
     BUILD_SPACE,
@@ -26,6 +30,7 @@ from imagectl.services.doctor import (
     Level,
     Seen,
     SeenAccelerator,
+    SeenCatalog,
     SeenFolder,
     SeenLocation,
     SeenTool,
@@ -55,6 +60,7 @@ GOOD = Seen(
     accelerator=SeenAccelerator("kvm", "a kernel was booted with it"),
     folders=(SeenFolder("store", Path("/p/.imagectl/store"), 90 * GIB, "", 2 * GIB),),
     memory=8 * GIB,
+    catalog=SeenCatalog(7),
     locations=(SeenLocation(LocationName("local"), Credential("user 1000"), None),),
     now=NOW,
 )
@@ -72,6 +78,7 @@ def test_nothing_is_wrong_with_a_good_machine() -> None:
         "Debian mirror",
         "memory",
         "store",
+        "catalog",
         "login to local",
     ]
 
@@ -125,6 +132,12 @@ def _folder(free: int, trouble: str) -> Seen:
         (replace(GOOD, memory=GIB), Level.WARN, "1.0 GiB", "image.yaml"),
         (_folder(GIB, ""), Level.FAIL, "1.0 GiB free; 8.0 GiB are needed", "df -h /s"),
         (_folder(0, "cannot be written to"), Level.FAIL, "cannot be written", "chown"),
+        (
+            replace(GOOD, catalog=SeenCatalog(None, CannotTell("it is damaged", why="page 3"))),
+            Level.FAIL,
+            "it is damaged: page 3",
+            "imagectl catalog verify",
+        ),
     ],
 )
 def test_each_thing_that_is_wrong_has_its_fix(
@@ -188,6 +201,70 @@ def test_a_folder_below_a_file_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (seen,) = host.see_folders([("store", tmp_path / "file" / "b", GIB)])
     assert "not a folder" in seen.trouble
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that has released a version to its location, and shows consumers so."""
+    monkeypatch.setattr(host, "see_tools", tuple)  # Ansible takes seconds to tell its version
+    made = new_project(tmp_path / "images")
+    release(made, "debian-base@20261118.1")
+    made.close()
+    return made.root
+
+
+def _found(project: Path) -> dict[str, Finding]:
+    return {each.name: each for each in examine(project)}
+
+
+def test_it_says_that_the_catalog_is_as_consumers_are_shown_it(project: Path) -> None:
+    found = _found(project)["catalog"]
+    assert (found.level, found.fix) == (Level.OK, "")
+    assert found.what.startswith("generation ")
+
+
+def test_a_project_without_a_catalog_is_not_given_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "see_tools", tuple)
+    made = new_project(tmp_path / "images")
+    found = _found(made.root)["catalog"]
+    assert (found.level, found.what) == (Level.OK, "none yet: the first build makes it")
+    assert not (made.root / ".imagectl" / "catalog.sqlite3").exists()
+
+
+def test_an_older_catalog_than_the_published_one_is_told(project: Path, tmp_path: Path) -> None:
+    catalog = project / ".imagectl" / "catalog.sqlite3"
+    copy = shutil.copy(catalog, tmp_path / "backup")
+    with closing(open_project(project)) as later:
+        release(later, "debian-base@20261120.1")
+    shutil.copy(copy, catalog)
+    found = _found(project)["catalog"]
+    assert found.level is Level.FAIL
+    assert "it may be a backup that was brought back" in found.what
+    assert "bring back the newest copy" in found.fix
+
+
+def test_a_lost_catalog_is_told(project: Path) -> None:
+    (project / ".imagectl" / "catalog.sqlite3").unlink()
+    found = _found(project)["catalog"]
+    assert found.level is Level.FAIL
+    assert "not there, but consumers are shown one" in found.what
+    assert not (project / ".imagectl" / "catalog.sqlite3").exists()
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_location_whose_folder_is_gone_is_told(project: Path, *, mounted: bool) -> None:
+    """A folder that is not there yet is no trouble; one that has had placements is."""
+    folder = project / ".imagectl" / "locations" / "local"
+    assert _found(project)["location local"].level is Level.OK
+    shutil.rmtree(folder)
+    if mounted:
+        folder.mkdir()
+    found = _found(project)["location local"]
+    assert found.level is Level.FAIL
+    assert found.what == f"nothing is in {folder}, where the catalog has 1 placement"
+    assert "mount it" in found.fix
 
 
 def test_the_verb_ends_with_1_where_something_needed_is_missing(
