@@ -39,9 +39,9 @@ from imagectl.services.clear_store import Cleared, can_be_remade, clear_store
 from imagectl.services.deletion import Deleted, delete_buried
 from imagectl.services.judging import Judge
 from imagectl.services.ledger import commit
+from imagectl.services.marking import Unmarked, remark
 from imagectl.services.ports.progress import Progress
 from imagectl.services.show import PUBLISH, catch_up, show_consumers
-from imagectl.services.undo import Unmarked, remark
 
 ATTEMPTS = 20
 """How often a version is judged again because the catalog changed while it was judged."""

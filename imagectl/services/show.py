@@ -11,14 +11,8 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from imagectl.errors import (
-    CannotTell,
-    Failed,
-    ImagectlError,
-)
-from imagectl.model.catalog import (
-    Snapshot,
-)
+from imagectl.errors import CannotTell, Failed, ImagectlError
+from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import Channel
 from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.version import Placement, VersionRef

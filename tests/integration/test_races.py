@@ -29,7 +29,7 @@ from imagectl.model.catalog import Operation, Snapshot, StepVersion, fold
 from imagectl.model.channel import ChannelRule, ReleasePolicy
 from imagectl.model.retention import RetentionPolicy, RetentionRule, Stage
 from imagectl.model.version import VersionRef
-from imagectl.services import protect, undo
+from imagectl.services import protect, undelete, undo
 from imagectl.services.apply_cleanup import apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
 
@@ -130,7 +130,7 @@ class Racer:
         refs = [ref for ref in sorted(now.versions) if now.stage(ref) is Stage.DELETED]
         if refs:
             ref = self._chance.choice(refs)
-            undo.undelete(
+            undelete.undelete(
                 self.cleaning.releasing,
                 self.world.store,
                 ref,

@@ -24,7 +24,7 @@ from imagectl.services.apply_cleanup import Applied, apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
 from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.locations import Location
-from imagectl.services.undo import Remake, Undeleted, undelete
+from imagectl.services.undelete import Remake, Undeleted, undelete
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.plans import signed

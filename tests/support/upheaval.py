@@ -51,7 +51,7 @@ from imagectl.model.stock import Shelf, Stock
 from imagectl.model.version import Artifact, Placement, Version, VersionRef
 from imagectl.model.view import Ownership, View
 from imagectl.policy.standing import standing
-from imagectl.services import protect, publish, release, undo
+from imagectl.services import protect, publish, release, undelete, undo
 from imagectl.services.apply_cleanup import apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
 from imagectl.services.ports.catalog import Catalog, Committed
@@ -628,7 +628,7 @@ class Life:
     def _undelete(self, cleaning: Cleaning) -> None:
         ref = self._any(Stage.DELETED)
         scratch = Path(self.store.path(next(iter(self.store.digests()))[0])).parent
-        undo.undelete(
+        undelete.undelete(
             cleaning.releasing,
             self.store,
             ref,

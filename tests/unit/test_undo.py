@@ -17,8 +17,10 @@ from imagectl.model.names import Sha256
 from imagectl.model.retention import DELETING, Receipt, Stage
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.wording import moment
+from imagectl.services.marking import MARKS, Unmarked
 from imagectl.services.ports.locations import Mark
-from imagectl.services.undo import MARKS, Undeleted, Unmarked, taken_down, undo
+from imagectl.services.undelete import Undeleted
+from imagectl.services.undo import taken_down, undo
 from imagectl.testing.locations import MemoryLocation
 
 OLD, MIDDLE, NEW = (f"debian-ci@2026111{day}.1" for day in (1, 2, 3))

@@ -16,7 +16,7 @@ from imagectl.policy.wording import listed
 
 if TYPE_CHECKING:
     from imagectl.model.version import VersionRef
-    from imagectl.services.undo import Undeleted
+    from imagectl.services.undelete import Undeleted
 
 
 class UndeletedDocument(TypedDict):
@@ -62,7 +62,7 @@ def command(invocation: Invocation, ref: VersionRef, reason: str, offline: bool)
     While a cleanup is deleting it, nothing is done, and the message says when to try again: at most
     15 minutes later, where the cleanup was killed in the middle.
     """
-    from imagectl.services.undo import undelete
+    from imagectl.services.undelete import undelete
 
     project = invocation.open_project()
     with invocation.out.progress(project.clock, str(ref)) as progress:

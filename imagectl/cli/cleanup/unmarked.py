@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from imagectl.cli.invocation import Invocation
 
 if TYPE_CHECKING:
-    from imagectl.services.undo import Unmarked
+    from imagectl.services.marking import Unmarked
 
 
 class UnmarkedDocument(TypedDict):
