@@ -18,9 +18,10 @@ from support.places.place import LOCAL, ignore, some_artifact
 from support.places.s3 import InBucket, moto, said
 from support.places.session import for_session
 
-from imagectl.adapters.locations import s3
+from imagectl.adapters.locations import s3_upload
 from imagectl.adapters.locations.owners import Record, owner_of, record_of
-from imagectl.adapters.locations.s3 import S3Location, again
+from imagectl.adapters.locations.s3 import S3Location
+from imagectl.adapters.locations.s3_answers import again
 from imagectl.errors import CannotTell, Conflict, Corrupt, Denied, Interrupted, NotFound
 from imagectl.model.place import Bucket
 from imagectl.model.version import Placement
@@ -223,7 +224,7 @@ def test_the_same_name_at_another_server_is_another_place(place: InBucket) -> No
 def test_two_processes_that_put_the_same_upload_it_once(
     place: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "PART", 5 * MIB)  # the least that S3 takes
+    monkeypatch.setattr(s3_upload, "PART", 5 * MIB)  # the least that S3 takes
     artifact, source = some_artifact(tmp_path, 5, 12 * MIB)
     parts: list[str] = []
     others: list[Placement] = []
@@ -255,7 +256,7 @@ def test_two_processes_that_put_the_same_upload_it_once(
 def test_who_waits_for_an_upload_can_be_stopped(
     place: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "PART", 5 * MIB)
+    monkeypatch.setattr(s3_upload, "PART", 5 * MIB)
     artifact, source = some_artifact(tmp_path, 6, 12 * MIB)
 
     def stop(done: int) -> None:
@@ -275,7 +276,7 @@ def test_an_upload_that_is_given_up_in_the_middle_begins_anew(
     place: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, times: int
 ) -> None:
     """By a lifecycle rule, or by somebody who cleans up. Never: "it is not there" (P3)."""
-    monkeypatch.setattr(s3, "PART", 5 * MIB)
+    monkeypatch.setattr(s3_upload, "PART", 5 * MIB)
     artifact, source = some_artifact(tmp_path, 7, 12 * MIB)
 
     def of_upload(request: Request) -> bool:

@@ -14,7 +14,7 @@ from support.places.oci import InRegistry
 from support.places.place import ignore, some_artifact
 from support.places.s3 import InBucket
 
-from imagectl.adapters.locations import oci_upload, s3
+from imagectl.adapters.locations import oci_upload, s3_upload
 from imagectl.errors import CannotTell
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.services.ports.locations import Location
@@ -37,7 +37,7 @@ class Large:
 def large(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Large:
     place = opened(request.param, request, tmp_path)
     if isinstance(place, InBucket):
-        monkeypatch.setattr(s3, "PART", 5 * MIB)  # the least that S3 takes
+        monkeypatch.setattr(s3_upload, "PART", 5 * MIB)  # the least that S3 takes
         bucket = place
         return Large(
             bucket.location,
