@@ -22,7 +22,8 @@ from imagectl.errors import Interrupted
 from imagectl.policy.wording import counted
 
 if TYPE_CHECKING:
-    from imagectl.services.apply_cleanup import Applied, FallenOut
+    from imagectl.services.apply_cleanup import Applied
+    from imagectl.services.compare_cleanup_plans import FallenOut
 
 
 class DroppedDocument(TypedDict):
