@@ -29,7 +29,8 @@ from imagectl.model.retention import RetentionPolicy, Stage, Tombstone
 from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
 from imagectl.model.view import View
-from imagectl.policy.evidence import Evidence, check_published, insist
+from imagectl.policy.doubts import insist
+from imagectl.policy.evidence import Evidence, check_published
 from imagectl.policy.lineage import Lineage
 from imagectl.policy.retention import cap, judge, went_lately
 from imagectl.policy.wording import counted, listed, moment

@@ -1,28 +1,25 @@
 """Whether what was read is everything: the catalog, the locations, the published trees (P2, P3).
 
 Promises: a plan rests on evidence that was proven complete, or there is no plan. Absence from a
-view is never evidence; here it is a doubt. All doubts are told together, each with what is missing
-and what to do about it, in one CannotTell.
+view is never evidence; here it is a doubt. Doubts are told all together.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import groupby
-from operator import attrgetter
 
-from imagectl.errors import CannotTell
-from imagectl.model.cleanup import Because, CleanupPlan, Reason, Scope, Sight, Unknown
-from imagectl.model.names import LocationName, Sha256
+from imagectl.model.cleanup import CleanupPlan, Reason, Scope, Sight, Unknown
+from imagectl.model.names import LocationName
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.retention import Stage
 from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
-from imagectl.model.view import NOT_THERE, Found, View
+from imagectl.model.view import View
+from imagectl.policy.doubts import OLDER_COPY, Doubt, insist, some_of
 from imagectl.policy.lineage import Lineage
+from imagectl.policy.seen import Seen
 from imagectl.policy.wording import counted, moment, span
 
 FRESH = timedelta(minutes=15)
@@ -33,45 +30,11 @@ an hour."""
 SKEW = timedelta(minutes=5)
 """By how much the clocks of machines may differ."""
 
-SHOWN = 10
-"""How many of many missing things a message names."""
-
 CHECK_CATALOG = "`imagectl catalog verify` says what is wrong with it"
-OLDER_COPY = (
-    "bring back the newest copy of the catalog, or let `imagectl adopt` record again what no copy "
-    "has"
-)
 ANOTHER_CATALOG = (
     "bring back a backup of the catalog, or mend `catalog.url` in imagectl.yaml. To begin anew, "
     "build: what is there stays another catalog's, and is never touched"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """One thing that does not fit, and the way out."""
-
-    what: str
-    where: str
-    why: str
-    hint: str
-
-
-def insist(doubts: Sequence[Doubt]) -> None:
-    """Raise CannotTell where there is a doubt. The first one is its headline."""
-    if not doubts:
-        return
-    first = doubts[0]
-    others = [
-        f"{each.where}: {each.what}: {each.why} ({each.hint})" if each.hint else each.what
-        for each in doubts[1:]
-    ]
-    raise CannotTell(
-        f"{first.what}; nothing was done",
-        where=first.where,
-        why="\n".join([first.why, *others]),
-        hint=first.hint,
-    )
 
 
 def check_published(
@@ -206,14 +169,14 @@ class Evidence:
         scope."""
         self.lineage = Lineage()
         self._stock = stock
-        self._seen: dict[LocationName, _Seen] = {}
+        self._seen: dict[LocationName, Seen] = {}
         self._loose: list[str] = []
         self._making: list[Unknown] = []
         self._versions = self._placements = self._moves = 0
         looked: list[View] = []
         for view in views:
             looked.append(replace(view, found=()))
-            self._seen[view.location] = _Seen(view, stock.catalog_id)
+            self._seen[view.location] = Seen(view, stock.catalog_id)
         # What is placed or deleted is begun in the catalog first. Where nothing at all has changed
         # there since before the listings began, they cannot have missed it however long they took,
         # and so are as old as the last of them is; nobody's clock makes them younger than now.
@@ -283,7 +246,7 @@ class Evidence:
             ]
         )
 
-    def _unrecorded(self, seen: _Seen) -> Iterator[Doubt]:
+    def _unrecorded(self, seen: Seen) -> Iterator[Doubt]:
         """One place under two names has all things twice, and they are recorded once."""
         same = [name for name, each in self._seen.items() if each.digest == seen.digest]
         return seen.unrecorded(same)
@@ -314,7 +277,7 @@ class Evidence:
             yield Doubt(
                 "the catalog speaks of versions that it does not show",
                 "the catalog",
-                _some([*self._loose, *sorted(orphans)]),
+                some_of([*self._loose, *sorted(orphans)]),
                 CHECK_CATALOG,
             )
 
@@ -329,193 +292,3 @@ class Evidence:
                         "it may be the wrong catalog, or a new one in place of a lost one",
                         ANOTHER_CATALOG,
                     )
-
-
-class _Seen:
-    """One location's view, of which is taken away what the catalog knows. What says that it is of
-    this catalog is kept by the version that it says it is of, as what the location calls it; only
-    of the rest are all the facts kept."""
-
-    def __init__(self, view: View, catalog_id: str) -> None:
-        self._view = (view.location, view.scope, view.requests, view.began)
-        self.digest = digest(view.found)
-        self._count = len(view.found)
-        self._ours: dict[VersionRef, str | tuple[str, ...]] = {}
-        self._others: dict[str, list[Found]] = {}
-        self._expected = 0
-        self._missing = 0
-        self._lost: list[tuple[VersionRef, Reason | None]] = []
-        self._buried: set[VersionRef] = set()
-        self.owned = 0
-        """How many things say of which catalog they are."""
-        for each in view.found:
-            owner = each.owner
-            self.owned += owner is not None
-            if each.state == NOT_THERE:
-                continue  # a note of ours is no artifact
-            if owner is None or owner.catalog != catalog_id:
-                self._others.setdefault(each.provider_id, []).append(each)
-            else:
-                known = self._ours.get(owner.version)
-                self._ours[owner.version] = (
-                    each.provider_id if known is None else (*_several(known), each.provider_id)
-                )
-
-    @property
-    def sight(self) -> Sight:
-        location, scope, requests, began = self._view
-        return Sight(
-            location,
-            scope,
-            self.digest,
-            self._expected,
-            self._expected - self._missing,
-            self._count,
-            requests,
-            began,
-        )
-
-    def take(self, ref: VersionRef, provider_id: str) -> bool:
-        """Whether that is there as what the catalog says it is, or without saying what it is."""
-        ours = self._ours.pop(ref, ())
-        if ours == provider_id:
-            return True
-        left = list(_several(ours))
-        there = provider_id in left
-        if there:
-            left.remove(provider_id)
-        if left:
-            self._ours[ref] = tuple(left)
-        return there or self._take_bare(provider_id)
-
-    def _take_bare(self, provider_id: str) -> bool:
-        """Somebody has taken our marks away. It is there; whoever is to touch it reads it again."""
-        there = self._others.get(provider_id, [])
-        foreign = [each for each in there if each.owner is not None]
-        if foreign:
-            self._others[provider_id] = foreign
-        elif there:
-            del self._others[provider_id]
-        return len(foreign) < len(there)
-
-    def expects(self, ref: VersionRef, kept: Kept, reasons: Sequence[Reason]) -> bool:
-        """Whether that placement is there. One that is not is remembered."""
-        self._expected += 1
-        if self.take(ref, kept.provider_id):
-            return True
-        self._missing += 1
-        self._lost.append((ref, next((each for each in reasons if each.because.protects), None)))
-        return False
-
-    def buried(self, ref: VersionRef) -> None:
-        """That version is deleted: nothing more of it ought to be there."""
-        if ref in self._ours:
-            self._buried.add(ref)
-
-    def making(self, ref: VersionRef) -> Iterator[Unknown]:
-        """What says that it is of a version of which something is just being placed: it has marks
-        before it is recorded."""
-        for provider_id in _several(self._ours.pop(ref, ())):
-            why = f"of {ref}, which is just being placed"
-            yield Unknown(self._view[0], provider_id, provider_id, why)
-
-    def missing(self, sheltered: Mapping[VersionRef, VersionRef]) -> Iterator[Doubt]:
-        """Every placement of a protected version has to be in the view (P3)."""
-        lost, first = [], None
-        for ref, reason in self._lost:
-            because = reason
-            if because is None and ref in sheltered:
-                because = Reason(Because.PARENT, f"of {sheltered[ref]}")
-            if because is not None:
-                first = first or ref
-                channel = because.because is Because.CHANNEL
-                lost.append(f"{ref} ({because.detail if channel else because})")
-        if lost:
-            sight = self.sight
-            yield Doubt(
-                f"saw {sight.seen} of {sight.expected} in {sight.location}",
-                f"{sight.location}: {sight.scope}",
-                f"missing {_some(lost)}",
-                "if the listing is wrong, run it again; if they are gone, `imagectl verify` says "
-                f"so, and `imagectl publish {first} --to {sight.location}` puts {first} there "
-                f"again, after `imagectl rebuild {first}` where the store does not have it",
-            )
-
-    def unrecorded(self, same: Sequence[LocationName]) -> Iterator[Doubt]:
-        """What this catalog has made, and does not know: it may be an older copy (P2). *same*: the
-        locations that show the very same things, this one too."""
-        if self._ours:
-            location, scope, _, _ = self._view
-            twice = f"{' and '.join(sorted(same))} show the same things: " if len(same) > 1 else ""
-            yield Doubt(
-                f"{location} has things of this catalog that it does not know",
-                f"{location}: {scope}",
-                twice
-                + _some(
-                    f"{ref} as {provider_id}"
-                    for ref in sorted(self._ours)
-                    for provider_id in _several(self._ours[ref])
-                )
-                + "; the catalog may be an older copy of itself",
-                ("imagectl.yaml may name one place twice: take one name away; or " if twice else "")
-                + OLDER_COPY
-                + self._way_out(),
-            )
-
-    def _way_out(self) -> str:
-        """For what is of versions that are deleted: adopting leaves those alone."""
-        if not self._buried:
-            return ""
-        named = _some(str(ref) for ref in sorted(self._buried))
-        return (
-            f"; of versions that are deleted ({named}), `imagectl cleanup undelete IMAGE@VERSION` "
-            "brings one back; or remove what is there by hand"
-        )
-
-    def unknown(self) -> Iterator[Unknown]:
-        """What is no business of this catalog's, sorted."""
-        for provider_id in sorted(self._others):
-            for each in self._others[provider_id]:
-                owner = each.owner
-                why = f"of catalog {owner.catalog}" if owner else "it has no marks of imagectl's"
-                yield Unknown(
-                    self._view[0], each.provider_id, each.name, why, each.size, each.created
-                )
-
-
-def _several(one_or_more: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (one_or_more,) if isinstance(one_or_more, str) else one_or_more
-
-
-def digest(found: Iterable[Found]) -> Sha256:
-    """One digest of all that a view has found, in whatever order."""
-    summed = hashlib.sha256()
-    for _, same in groupby(sorted(found, key=_provider_id), key=_provider_id):
-        for line in sorted(map(_line, same)):
-            summed.update(line.encode())
-    return Sha256(summed.hexdigest())
-
-
-_provider_id = attrgetter("provider_id")
-
-
-def _line(found: Found) -> str:
-    owner = found.owner
-    whose = (
-        f"{owner.catalog}\x1f{owner.version.image}\x1f{owner.version.version.day}\x1f"
-        f"{owner.version.version.serial}\x1f{owner.format.value}\x1f"
-        f"{owner.architecture.value}\x1f{owner.sha256}"
-        if owner
-        else ""
-    )
-    return (
-        f"{found.provider_id}\x1f{found.name}\x1f{whose}\x1f{found.size}\x1f{found.created}"
-        f"\x1f{found.state}\n"
-    )
-
-
-def _some(what: Iterable[str]) -> str:
-    """The first of them, and how many more there are."""
-    texts = list(what)
-    more = len(texts) - SHOWN
-    return ", ".join(texts[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -37,7 +37,8 @@ from imagectl.model.published import PublishedCatalog
 from imagectl.model.retention import Stage
 from imagectl.model.stock import Stock
 from imagectl.model.view import Found, View
-from imagectl.policy.evidence import FRESH, SKEW, check_same_sights, digest
+from imagectl.policy.evidence import FRESH, SKEW, check_same_sights
+from imagectl.policy.seen import digest
 
 SECOND = timedelta(seconds=1)
 OTHER = "11111111-1111-4111-8111-111111111111"
