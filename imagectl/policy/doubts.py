@@ -14,11 +14,6 @@ from imagectl.errors import CannotTell
 SHOWN = 10
 """How many of many missing things a message names."""
 
-OLDER_COPY = (
-    "bring back the newest copy of the catalog, or let `imagectl adopt` record again what no copy "
-    "has"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Doubt:

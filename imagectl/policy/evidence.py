@@ -17,8 +17,9 @@ from imagectl.model.retention import Stage
 from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
 from imagectl.model.view import View
-from imagectl.policy.doubts import OLDER_COPY, Doubt, insist, some_of
+from imagectl.policy.doubts import Doubt, insist, some_of
 from imagectl.policy.lineage import Lineage
+from imagectl.policy.newest import why_not_the_newest
 from imagectl.policy.seen import Seen
 from imagectl.policy.wording import counted, moment, span
 
@@ -40,9 +41,8 @@ ANOTHER_CATALOG = (
 def check_published(
     stock: Stock, published: Mapping[str, PublishedCatalog | None]
 ) -> Iterator[Doubt]:
-    """What published trees, by where they are, say against the catalog: that it is another one, or
-    an older copy, also one that has moved on since by changes of its own. Where a channel
-    was ever moved, a tree that shows nothing (None) is not there, or not mounted."""
+    """What published trees, by where they are, say against the catalog. Where a channel was ever
+    moved, a tree that shows nothing (None) is not there, or not mounted."""
     for where, tree in published.items():
         if tree is None:
             if stock.counted.moves:
@@ -53,30 +53,10 @@ def check_published(
                     "catalog from the newest",
                     "mount it; if nothing ever was published there, `imagectl catalog publish`",
                 )
-        elif tree.catalog_id != stock.catalog_id:
-            yield Doubt(
-                "this is not the catalog that was published",
-                where,
-                f"published is catalog {tree.catalog_id}, and this is {stock.catalog_id}",
-                "see `catalog.url` in imagectl.yaml: it may name another database",
-            )
-        elif tree.generation > stock.generation:
-            yield Doubt(
-                "the catalog is older than what was published from it",
-                where,
-                f"published is generation {tree.generation}, and this is {stock.generation}: "
-                "it may be a backup that was brought back",
-                OLDER_COPY,
-            )
-        elif tree.event is not None and tree.event != (known := stock.event(tree.generation)):
-            yield Doubt(
-                "the catalog is not the one that was published: it went another way",
-                where,
-                f"published is generation {tree.generation} as event {tree.event[:12]}, and here "
-                f"it is {known[:12] if known else 'not known'}: it may be a backup that was "
-                "brought back, and has moved on",
-                OLDER_COPY,
-            )
+            continue
+        doubt = why_not_the_newest(tree, where, stock.catalog_id, stock.generation, stock.event)
+        if doubt is not None:
+            yield doubt
 
 
 def check_view(view: View, now: datetime, since: datetime | None = None) -> Iterator[Doubt]:

@@ -17,7 +17,12 @@ from imagectl.model.names import LocationName, Sha256
 from imagectl.model.stock import Kept
 from imagectl.model.version import VersionRef
 from imagectl.model.view import NOT_THERE, Found, View
-from imagectl.policy.doubts import OLDER_COPY, Doubt, some_of
+from imagectl.policy.doubts import Doubt, some_of
+
+OLDER_COPY = (
+    "bring back the newest copy of the catalog, or let `imagectl adopt` record again what no copy "
+    "has"
+)
 
 
 class Seen:

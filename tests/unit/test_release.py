@@ -383,7 +383,7 @@ def test_a_tree_ahead_of_its_catalog_is_never_passed_over(
 ) -> None:
     world.built(ONE)
     older = MemoryCatalog()
-    with pytest.raises(CannotTell, match="not the newest copy") as caught:
+    with pytest.raises(CannotTell, match="older than what was published") as caught:
         catch_up(older, [public])
     assert "the catalog is only at 0" in caught.value.why
     assert got(public, channel=BETA).ref == ref(ONE)
