@@ -293,6 +293,18 @@ class Project:
         from imagectl.services.cleanup import Cleaning
 
         folders = [self.root / path for path in self.settings.publish]
+        where = self.receipts_at()
+        return Cleaning(
+            self.releasing,
+            self.store,
+            {str(folder): open_tree(folder) for folder in folders},
+            self.receipts,
+            self.workspaces(progress).undisturbed,
+            str(where),
+        )
+
+    def receipts_at(self) -> Path:
+        """The folder of receipts. Raises BadUsage where they may be in other checkouts, too."""
         said = self.settings.receipts
         if said is None and not self.settings.catalog_url.startswith("sqlite"):
             raise BadUsage(
@@ -302,14 +314,7 @@ class Project:
                 "their own: a cleanup would take away what is in use",
                 hint="name a folder that all of them share under `receipts`",
             )
-        return Cleaning(
-            self.releasing,
-            self.store,
-            {str(folder): open_tree(folder) for folder in folders},
-            self.receipts,
-            self.workspaces(progress).undisturbed,
-            str(self.root / said if said is not None else self.state / "receipts"),
-        )
+        return self.root / said if said is not None else self.state / "receipts"
 
     def fetched(self) -> Path:
         """A folder for artifacts on their way from a location into the store. What a killed process

@@ -11,7 +11,7 @@ import click
 
 from imagectl.cli.arguments import IMAGE_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.keeping import Keeping, buried, in_full, keeping
+from imagectl.cli.keeping import Keeping, StageName, buried, in_full, keeping
 from imagectl.cli.publish import Unfinished, unfinished
 from imagectl.cli.refs import head_of
 from imagectl.cli.text import age, duration, size, stamp
@@ -20,9 +20,10 @@ from imagectl.errors import BadUsage, ImagectlError
 from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
+    from imagectl.bootstrap import Project
     from imagectl.model.catalog import Snapshot
     from imagectl.model.names import ImageRef, Sha256
-    from imagectl.model.version import Origin, Version
+    from imagectl.model.version import Origin, Version, VersionRef
     from imagectl.services.ports.stores import ArtifactStore
 
 
@@ -89,6 +90,17 @@ class ShownChannel(TypedDict):
     since: Annotated[str, "since when"]
 
 
+class NextDocument(TypedDict):
+    """What may become of the version, as a cleanup of now would judge it."""
+
+    to: Annotated[StageName | None, "the next stage on its way down; null where it is deleted"]
+    earliest: Annotated[
+        str | None, "from when on; null where something keeps it that does not end by itself"
+    ]
+    reasons: Annotated[list[str], "each reason that keeps it now"]
+    trouble: Annotated[str, "why it cannot be told; empty where it can"]
+
+
 class Shown(TypedDict):
     """One version."""
 
@@ -103,6 +115,7 @@ class Shown(TypedDict):
     parent: Annotated[str | None, "IMAGE@VERSION that it was built on; null where none"]
     channels: Annotated[list[ShownChannel], "the channels that point to it now"]
     keeping: Annotated[Keeping, "what protects it, and how far it is on its way down"]
+    next: Annotated[NextDocument, "when it may go down, or what keeps it"]
     tests: Annotated[ShownTests, "what the suites said"]
     tree: Annotated[
         str | None, "sha256 of its canonical file tree; null where the disk is as Packer left it"
@@ -148,7 +161,7 @@ def command(invocation: Invocation, ref: ImageRef) -> None:
     snapshot = project.catalog.snapshot([ref.image])
     version = _find(snapshot, ref)
     now = project.clock.now()
-    document = _document(version, snapshot, project.store, now)
+    document = _document(version, snapshot, project.store, now, _next(project, version.ref, now))
     invocation.out.answer(document, _lines(document, now))
 
 
@@ -167,7 +180,34 @@ def _find(snapshot: Snapshot, ref: ImageRef) -> Version:
     return find_version(snapshot, VersionRef(ref.image, version))
 
 
-def _document(version: Version, snapshot: Snapshot, store: ArtifactStore, now: datetime) -> Shown:
+def _next(project: Project, ref: VersionRef, now: datetime) -> NextDocument:
+    """What cannot be told is said, and keeps nobody from seeing all the rest."""
+    from imagectl.policy.outlook import look_ahead
+
+    try:
+        project.receipts_at()
+        resolved = project.receipts.latest()
+        with project.catalog.stock() as stock:
+            found = look_ahead(
+                stock, ref, project.policy, resolved, project.settings.locations, now
+            )
+    except ImagectlError as error:
+        return NextDocument(to=None, earliest=None, reasons=[], trouble=error.what)
+    return NextDocument(
+        to=found.to.value if found.to else None,
+        earliest=stamp(found.earliest) if found.to and found.earliest else None,
+        reasons=[str(each) for each in found.reasons],
+        trouble="",
+    )
+
+
+def _document(
+    version: Version,
+    snapshot: Snapshot,
+    store: ArtifactStore,
+    now: datetime,
+    ahead: NextDocument,
+) -> Shown:
     return Shown(
         image=version.image,
         version=str(version.id),
@@ -184,6 +224,7 @@ def _document(version: Version, snapshot: Snapshot, store: ArtifactStore, now: d
             if image == version.image and channel.head.version == version.id
         ],
         keeping=keeping(snapshot, version.ref, now),
+        next=ahead,
         tests={
             "passed": version.tests.passed,
             "failed": version.tests.failed,
@@ -265,6 +306,8 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
         yield f"{name:<9} {fact}"
     if back := _way_back(shown):
         yield f"{'way back':<9} {back}"
+    if ahead := _ahead(shown, now):
+        yield f"{'next':<9} {ahead}"
     if shown["channels"]:
         those = [each["name"] for each in shown["channels"]]
         points = "points" if len(those) == 1 else "point"
@@ -330,6 +373,22 @@ def _way_back(shown: Shown) -> str:
         return ""
     verb = "undelete" if stage == "deleted" else "undo"
     return f"imagectl cleanup {verb} {shown['image']}@{shown['version']}"
+
+
+def _ahead(shown: Shown, now: datetime) -> str:
+    """When it may go down, or what keeps it; empty where it is deleted."""
+    ahead = shown["next"]
+    if ahead["trouble"]:
+        return f"cannot tell when it may go down: {ahead['trouble']}"
+    if ahead["to"] is None:
+        return ""
+    if ahead["earliest"] is None:
+        stage = shown["keeping"]["stage"]["stage"]
+        return f"stays {stage} ({'; '.join(ahead['reasons'])})"
+    earliest = datetime.fromisoformat(ahead["earliest"])
+    if earliest <= now:
+        return f"may become {ahead['to']} now: nothing keeps it"
+    return f"may become {ahead['to']} from {moment(earliest)} ({'; '.join(ahead['reasons'])})"
 
 
 def _again(shown: Shown) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from imagectl.model.names import ImageName, LocationName, Sha256
@@ -60,10 +60,12 @@ class Because(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason, and in what: a channel's name, a person, a consumer, a child, a time."""
+    """One reason, and in what: a channel's name, a person, a consumer, a child, a time. ``until``:
+    when it ends by itself, None where it does not; the file of a plan does not have it."""
 
     because: Because
     detail: str = ""
+    until: datetime | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.because.value}: {self.detail}" if self.detail else self.because.value

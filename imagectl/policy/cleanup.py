@@ -129,7 +129,7 @@ class _Read:
             self.sheltering.setdefault(version.parent, ref)
         if covers(self._scope, ref.image, version):
             self.alive += 1
-            due = not reasons and not _elsewhere(version, self._scope)
+            due = not reasons and not elsewhere(version.stage, version.placed, self._scope)
             if due and (self._only is None or ref in self._only):
                 self.due.add(ref, version)
 
@@ -177,13 +177,13 @@ def covers(scope: Scope, image: ImageName, version: Shelved) -> bool:
     return not scope.narrowed or any(each.location in scope.locations for each in version.placed)
 
 
-def _elsewhere(version: Shelved, scope: Scope) -> tuple[Reason, ...]:
+def elsewhere(stage: Stage, placed: Iterable[Kept], scope: Scope) -> tuple[Reason, ...]:
     """What would be deleted has to be seen, all of it; and a plan about some locations takes
     nothing away from those who have it from another one (INCIDENTS D)."""
     taken = (Stage.OBSOLETE, Stage.QUARANTINED) if scope.narrowed else (Stage.QUARANTINED,)
-    if version.stage not in taken:
+    if stage not in taken:
         return ()
-    others = {each.location for each in version.placed}.difference(scope.locations)
+    others = {each.location for each in placed}.difference(scope.locations)
     return (Reason(Because.ELSEWHERE, f"in {listed(sorted(others))}"),) if others else ()
 
 
@@ -265,4 +265,4 @@ class _Entries:
             yield Reason(Because.PARENT, f"of {self.sheltered[ref]}")
         if version.stage is Stage.QUARANTINED and ref in self.needed:
             yield Reason(Because.NEEDED, f"for {self.needed[ref]}")
-        yield from _elsewhere(version, self.scope)
+        yield from elsewhere(version.stage, version.placed, self.scope)

@@ -113,7 +113,8 @@ def _claimed(version: Shelved, now: datetime) -> Iterator[Reason]:
     for holder in version.held:
         yield Reason(Because.HELD, holder)
     if version.leased is not None and version.leased > now:
-        yield Reason(Because.LEASED, f"by {version.leased_by} until {moment(version.leased)}")
+        until = version.leased
+        yield Reason(Because.LEASED, f"by {version.leased_by} until {moment(until)}", until)
     if version.begun:
         yield Reason(Because.PLACING)
 
@@ -127,10 +128,10 @@ def _recent(version: Shelved, rule: RetentionRule, now: datetime) -> Iterator[Re
     (somebody's clock is wrong) is as recent as can be."""
     grown = version.created + _grows_for(rule)
     if grown > now:
-        yield Reason(Because.YOUNG, f"until {moment(grown)}")
+        yield Reason(Because.YOUNG, f"until {moment(grown)}", grown)
     rested = version.staged + rule.grace
     if rested > now and rested > grown:
-        yield Reason(Because.WAITING, f"{version.stage.value} until {moment(rested)}")
+        yield Reason(Because.WAITING, f"{version.stage.value} until {moment(rested)}", rested)
 
 
 def _resolved(last: datetime, rule: RetentionRule, now: datetime) -> Iterator[Reason]:
@@ -142,7 +143,8 @@ def _resolved(last: datetime, rule: RetentionRule, now: datetime) -> Iterator[Re
             f"on {moment(last)}, still to come: its folder of receipts says by whose clock",
         )
     elif last + rule.unused > now:
-        yield Reason(Because.RESOLVED, f"until {moment(last + rule.unused)}")
+        until = last + rule.unused
+        yield Reason(Because.RESOLVED, f"until {moment(until)}", until)
 
 
 def cap(policy: RetentionPolicy, versions: int, went: int = 0, went_inside: int = 0) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from imagectl.model.retention import Stage
 
 Run = Callable[..., Result]
 OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
+FREE = "debian-base@20261119.1"
+"""In no channel."""
 
 
 @pytest.fixture
@@ -299,6 +301,34 @@ def test_show_tells_what_protects_a_version(project: Project, imagectl: Run) -> 
     assert said["leases"][0]["over"] is False
     assert said["revoked"]["reason"] == "a hole"
     assert said["stage"] == {"stage": "active", "at": None, "by": None, "reason": None}
+
+
+def test_show_tells_when_a_version_may_go_next(project: Project, imagectl: Run) -> None:
+    record_version(project, FREE)
+    text = imagectl("show", FREE).stdout
+    assert "next      may become deprecated from 20" in text
+    assert "(young: until 20" in text
+    taken_down(project, FREE, Stage.DEPRECATED)
+    said = answer(imagectl("show", FREE, "--json"), Shown)["next"]
+    assert (said["to"], said["trouble"], len(said["reasons"])) == ("obsolete", "", 1)
+    assert datetime.fromisoformat(said["earliest"]) > project.clock.now()
+    imagectl("hold", FREE, "--reason", "audit")
+    text = imagectl("show", FREE).stdout
+    assert "next      stays deprecated (held: tester@unit; young: until 20" in text
+    said = answer(imagectl("show", FREE, "--json"), Shown)["next"]
+    assert (said["to"], said["earliest"]) == ("obsolete", None)
+    assert "next      stays active (window: beta; " in imagectl("show", OLD).stdout
+
+
+def test_show_shows_the_rest_where_that_cannot_be_told(project: Project, imagectl: Run) -> None:
+    """Consumers' receipts may be on a disk that is not mounted."""
+    receipts = project.root / ".imagectl" / "receipts"
+    receipts.mkdir(exist_ok=True)
+    (receipts / MARKER).unlink(missing_ok=True)
+    result = imagectl("show", OLD)
+    assert result.exit_code == 0
+    assert "next      cannot tell when it may go down: " in result.stdout
+    assert "1 placement" in result.stdout
 
 
 def test_show_tells_what_became_of_what_was_deleted(project: Project, imagectl: Run) -> None:
