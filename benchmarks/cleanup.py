@@ -26,7 +26,7 @@ from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.adapters.person_key import open_key
 from imagectl.adapters.plan_file import write_plan
 from imagectl.formats.events import event_text
-from imagectl.model.catalog import MoveChannel, RecordPlacement, RecordVersion
+from imagectl.model.change import MoveChannel, RecordPlacement, RecordVersion
 from imagectl.model.event import GENESIS
 from imagectl.model.names import (
     Architecture,

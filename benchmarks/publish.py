@@ -23,7 +23,7 @@ from support.world import World
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.adapters.store import FileStore
 from imagectl.errors import Corrupt
-from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.change import Change, RecordVersion
 from imagectl.model.names import Architecture, Format, LocationName
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.services.ports.locations import Moved

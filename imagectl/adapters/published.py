@@ -14,8 +14,8 @@ from pathlib import Path
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound, Refused
 from imagectl.formats.published_v1 import ENTRY, TreeReader, parse_entry, render
-from imagectl.model.catalog import Snapshot
 from imagectl.model.published import PublishedCatalog
+from imagectl.model.snapshot import Snapshot
 
 KEPT_DOCUMENTS = 10
 """How many states of an image's index and of each channel stay in the tree: a reader that is just

@@ -15,10 +15,10 @@ from imagectl.errors import BadUsage, NotFound
 from imagectl.policy.wording import listed
 
 if TYPE_CHECKING:
-    from imagectl.model.catalog import Snapshot
     from imagectl.model.channel import ReleasePolicy
     from imagectl.model.comparison import Comparison, NameChange
     from imagectl.model.names import ImageRef
+    from imagectl.model.snapshot import Snapshot
     from imagectl.model.version import Version
 
 Kind = Literal["added", "removed", "upgraded", "downgraded", "changed"]

@@ -12,7 +12,7 @@ from imagectl.cli.arguments import CHANNEL, IMAGE
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     ConfirmGone,
     HoldVersion,
     RestoreVersion,
@@ -24,10 +24,11 @@ from imagectl.model.channel import MoveKind
 from imagectl.policy.wording import moment
 
 if TYPE_CHECKING:
-    from imagectl.model.catalog import Operation, Snapshot
+    from imagectl.model.change import Operation
     from imagectl.model.channel import Move
     from imagectl.model.event import Event
     from imagectl.model.names import ChannelName, ImageName, VersionId
+    from imagectl.model.snapshot import Snapshot
     from imagectl.model.version import VersionRef
 
 

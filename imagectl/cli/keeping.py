@@ -10,7 +10,7 @@ from imagectl.cli.text import age, stamp
 from imagectl.policy.wording import counted, moment
 
 if TYPE_CHECKING:
-    from imagectl.model.catalog import Snapshot
+    from imagectl.model.snapshot import Snapshot
     from imagectl.model.version import VersionRef
 
 StageName = Literal["active", "deprecated", "obsolete", "quarantined", "deleted"]

@@ -17,8 +17,8 @@ from imagectl.errors import NotFound
 from imagectl.policy.wording import counted, listed, nearest
 
 if TYPE_CHECKING:
-    from imagectl.model.catalog import Snapshot
     from imagectl.model.names import ChannelName, ImageName
+    from imagectl.model.snapshot import Snapshot
 
 
 class ListedChannel(TypedDict):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from imagectl.errors import BadUsage, NotFound
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import ImageRef, VersionId
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Version, VersionRef
 
 

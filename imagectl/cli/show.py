@@ -21,8 +21,8 @@ from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
     from imagectl.bootstrap import Project
-    from imagectl.model.catalog import Snapshot
     from imagectl.model.names import ImageRef, Sha256
+    from imagectl.model.snapshot import Snapshot
     from imagectl.model.version import Origin, Version, VersionRef
     from imagectl.services.ports.stores import ArtifactStore
 

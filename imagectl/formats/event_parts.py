@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TypeVar
 
-from imagectl.model.catalog import MoveChannel
+from imagectl.model.change import MoveChannel
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import (
     Architecture,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from imagectl.formats import event_parts as parts
 from imagectl.formats.event_parts import Fields
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     BeginDeletion,
     ConfirmGone,
     EndLease,

@@ -22,7 +22,7 @@ from imagectl.errors import ImpossibleChange
 from imagectl.formats import event_parts as parts
 from imagectl.formats import event_v1, event_v2, event_v3, event_v4
 from imagectl.formats.event_parts import BadEvent, Fields, NewerEvent
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     Change,
     EndIntent,
     MoveChannel,

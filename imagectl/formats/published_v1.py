@@ -38,7 +38,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from imagectl.errors import CannotTell, Corrupt, Refused
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import Channel, MoveKind
 from imagectl.model.names import (
     Architecture,
@@ -65,6 +64,7 @@ from imagectl.model.published import (
     Warned,
 )
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, Reproducible, Version, VersionRef
 from imagectl.policy.readiness import withheld
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imagectl.model.catalog import Change
+from imagectl.model.change import Change
 from imagectl.model.names import Sha256
 
 GENESIS = Sha256("0" * 64)

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import Architecture, BadName, ImageName, parse_image_name
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, VersionRef
 from imagectl.model.view import Found, Ownership
 

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from imagectl.errors import BadUsage, NotFound, Refused
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import ChannelRule, Gate, Move, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
 from imagectl.model.place import Takes
 from imagectl.model.release import Decision, PromotionRequest, ReleasePlan, Verdict
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Version, VersionRef
 from imagectl.policy.readiness import (
     NO_WAY_BACK,

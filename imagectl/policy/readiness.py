@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import Channel, ChannelRule, ReleasePolicy
 from imagectl.model.names import ImageName, LocationName, VersionId
 from imagectl.model.place import Takes
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, Placement, Reproducible, Version, VersionRef
 from imagectl.policy.standing import standing
 from imagectl.policy.wording import counted, listed, moment

@@ -14,11 +14,11 @@ from datetime import datetime
 from itertools import takewhile
 
 from imagectl.errors import BadUsage, NotFound
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import Channel, MoveKind, ReleasePolicy
 from imagectl.model.names import ImageName, VersionId
 from imagectl.model.place import Takes
 from imagectl.model.release import Decision, ReleasePlan, RollbackRequest, Verdict
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import check_channel, find_image, find_version, insist
 from imagectl.policy.readiness import (

@@ -17,19 +17,19 @@ from itertools import groupby
 from pathlib import Path
 
 from imagectl.errors import CannotTell, Corrupt, ImagectlError, NotFound, Unsupported
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     EndIntent,
     HoldVersion,
     Operation,
     RecordIntent,
     RecordPlacement,
     RecordVersion,
-    Snapshot,
 )
 from imagectl.model.digest import digest_of
 from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256, VersionId
 from imagectl.model.proof import TestReport
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, Intent, Placement, TestSummary, Version, VersionRef
 from imagectl.model.view import Found, Ownership, View
 from imagectl.policy.adoption import Left, Sorted, Wanted, images_of, sort_found

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagectl.errors import CannotTell, Conflict, Failed, ImagectlError, ImpossibleChange, summed_up
-from imagectl.model.catalog import Change, StepVersion
+from imagectl.model.change import Change, StepVersion
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import Entry
 from imagectl.model.retention import Stage, Tombstone

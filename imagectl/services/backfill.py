@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagectl.errors import ImagectlError, NotFound, Refused
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.names import ImageName, LocationName
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, VersionRef
 from imagectl.policy.promotion import find_image
 from imagectl.policy.readiness import NO_WAY_BACK, due, untested

@@ -19,11 +19,11 @@ from itertools import count
 from pathlib import Path
 
 from imagectl.errors import TestsFailed
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.image import Image
 from imagectl.model.lock import Lock
 from imagectl.model.names import ImageName
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.locking import access_to_build, fingerprint, renewed
 from imagectl.policy.reproduction import deviations, judge

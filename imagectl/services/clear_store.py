@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from imagectl.errors import Conflict, NotFound
-from imagectl.model.catalog import Snapshot
 from imagectl.model.cleanup import Entry
 from imagectl.model.names import Format, ImageName, Sha256
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.services.cleanup import Cleaning
 from imagectl.services.ports.catalog import Catalog

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imagectl.model.catalog import Snapshot
 from imagectl.model.cleanup import CleanupPlan, Entry
 from imagectl.model.retention import Tombstone
 from imagectl.model.signature import SignedPlan
+from imagectl.model.snapshot import Snapshot
 from imagectl.policy.wording import listed
 from imagectl.services.cleanup import Cleaning
 

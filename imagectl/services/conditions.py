@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imagectl.errors import BadInput, Corrupt, NotFound, Problem, Refused
-from imagectl.model.catalog import Snapshot
 from imagectl.model.image import Image, ParentBase
 from imagectl.model.lock import Access, DefinitionDigests, Lock, LockedParentBase
 from imagectl.model.names import ImageName, VersionId
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Version, VersionRef
 from imagectl.policy.locking import changed_since, fingerprint, misfit
 from imagectl.policy.readiness import can_be_had, taken_away

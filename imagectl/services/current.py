@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from imagectl.errors import CannotTell, ImagectlError
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import Sha256
 from imagectl.model.published import PublishedCatalog
+from imagectl.model.snapshot import Snapshot
 from imagectl.policy.newest import why_not_the_newest
 from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.published import Publisher

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imagectl.errors import CannotTell, Conflict, Failed, NotFound
-from imagectl.model.catalog import BeginDeletion, ConfirmGone, Operation, Snapshot
+from imagectl.model.change import BeginDeletion, ConfirmGone, Operation
 from imagectl.model.retention import Stage, Tombstone
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement
 from imagectl.model.view import Ownership
 from imagectl.services.ledger import write_down

@@ -18,12 +18,12 @@ from imagectl.errors import (
     TestsFailed,
     Unsupported,
 )
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.image import Image
 from imagectl.model.names import Format, LocationName, bootable_format
 from imagectl.model.proof import TestReport
 from imagectl.model.release import RollbackRequest
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, Version, VersionRef
 from imagectl.policy.readiness import required_placements
 from imagectl.services.live import takes_of

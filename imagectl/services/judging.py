@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     BeginDeletion,
     Change,
     ConfirmGone,

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagectl.errors import Conflict
-from imagectl.model.catalog import Change, RecordVersion, Snapshot
+from imagectl.model.change import Change, RecordVersion
 from imagectl.model.image import Image
 from imagectl.model.lock import Lock
 from imagectl.model.names import ImageName, Sha256, VersionId
 from imagectl.model.proof import Outcome, TestReport
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import (
     Artifact,
     Inside,

@@ -13,15 +13,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from imagectl.errors import CannotTell, Conflict
-from imagectl.model.catalog import (
-    Change,
-    EndIntent,
-    Operation,
-    RecordIntent,
-    RecordPlacement,
-    Snapshot,
-)
+from imagectl.model.change import Change, EndIntent, Operation, RecordIntent, RecordPlacement
 from imagectl.model.names import ImageName
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, Intent, Placement, VersionRef
 from imagectl.policy.wording import listed
 from imagectl.services.current import check_newest

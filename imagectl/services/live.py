@@ -13,9 +13,9 @@ from functools import partial
 from threading import Event, Thread
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, ImagectlError, NotFound
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import Architecture, Format, LocationName
 from imagectl.model.place import Takes
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, VersionRef
 from imagectl.services.abreast import abreast
 from imagectl.services.ports.clock import Clock

@@ -7,8 +7,8 @@ quarantined (P2); and nothing goes that could not be brought back as its plan sa
 from __future__ import annotations
 
 from imagectl.errors import Failed, ImagectlError, NotFound
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import Format
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.services.cleanup import Cleaning
 from imagectl.services.clear_store import can_be_remade

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from imagectl.errors import BadUsage, Failed, ImagectlError, NotFound, Refused
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     EndLease,
     HoldVersion,
     LeaseVersion,
     Operation,
     RestoreVersion,
     RevokeVersion,
-    Snapshot,
     UnholdVersion,
 )
 from imagectl.model.names import ChannelName, ImageName
 from imagectl.model.retention import Hold, Lease, Revocation, Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import can_be_had, taken_away

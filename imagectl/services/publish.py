@@ -23,9 +23,9 @@ from imagectl.errors import (
     Refused,
     summed_up,
 )
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import LocationName
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, Intent, Placement, Version, VersionRef
 from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import taken_away

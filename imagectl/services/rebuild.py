@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagectl.errors import Corrupt, Failed, NotFound
-from imagectl.model.catalog import Snapshot
 from imagectl.model.lock import Access, Expected
 from imagectl.model.names import Sha256
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Origin, Version, VersionRef
 from imagectl.policy.reproduction import Deviation
 from imagectl.services.keep import keep_artifacts

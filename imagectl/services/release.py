@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagectl.errors import Conflict, Failed, ImagectlError
-from imagectl.model.catalog import Change, MoveChannel, Operation, RecordPlacement, Snapshot
+from imagectl.model.change import Change, MoveChannel, Operation, RecordPlacement
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.names import ImageName
 from imagectl.model.release import (
@@ -25,6 +25,7 @@ from imagectl.model.release import (
     ReleasePlan,
     RollbackRequest,
 )
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.promotion import insist, plan_entry, plan_promotion
 from imagectl.policy.readiness import NO_WAY_BACK, required_placements

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imagectl.errors import CannotTell, Failed, ImagectlError
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import Channel
 from imagectl.model.names import ChannelName, ImageName, LocationName
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.readiness import required_now, required_placements
 from imagectl.services.current import against, check_newest

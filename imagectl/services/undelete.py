@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from imagectl.errors import Conflict, Corrupt, Failed, ImagectlError, NotFound, Refused
-from imagectl.model.catalog import Operation, RecordPlacement, Snapshot, StepVersion
+from imagectl.model.change import Operation, RecordPlacement, StepVersion
 from imagectl.model.names import ImageName, LocationName
 from imagectl.model.retention import DELETING, Stage, Tombstone
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import required_now

@@ -11,10 +11,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from imagectl.errors import Conflict, NotFound, Refused
-from imagectl.model.catalog import Change, Snapshot, StepVersion
+from imagectl.model.change import Change, StepVersion
 from imagectl.model.names import ImageName
 from imagectl.model.retention import Stage, Staged
 from imagectl.model.signature import plan_name
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import find_version
 from imagectl.policy.wording import listed

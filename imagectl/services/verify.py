@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagectl.errors import Conflict, Corrupt
-from imagectl.model.catalog import Change, RecordPlacement, Snapshot
+from imagectl.model.change import Change, RecordPlacement
 from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.promotion import check_channel, find_image
 from imagectl.policy.readiness import (

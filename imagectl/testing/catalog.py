@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from imagectl.errors import Conflict
 from imagectl.formats.events import event_hash, make_event
-from imagectl.model.catalog import Change, Snapshot, apply_change, fold
+from imagectl.model.change import Change
 from imagectl.model.event import GENESIS, Event
+from imagectl.model.fold import apply_change, fold
 from imagectl.model.names import ImageName, Sha256
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Stock
 from imagectl.model.version import Version
 from imagectl.services.ports.catalog import Committed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from imagectl.errors import Corrupt, NotFound, Refused
 from imagectl.formats.published_v1 import ENTRY, TreeReader, parse_entry, render
-from imagectl.model.catalog import Snapshot
 from imagectl.model.published import PublishedCatalog
+from imagectl.model.snapshot import Snapshot
 
 
 class MemoryPublisher:

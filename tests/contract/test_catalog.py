@@ -45,9 +45,10 @@ from support.strategies import histories
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import Conflict, ImpossibleChange
 from imagectl.formats.events import event_hash
-from imagectl.model.catalog import Change, Operation, RecordVersion, fold
+from imagectl.model.change import Change, Operation, RecordVersion
 from imagectl.model.channel import MoveKind
 from imagectl.model.event import GENESIS
+from imagectl.model.fold import fold
 from imagectl.model.names import ImageName, VersionId
 from imagectl.model.retention import DELETING, Stage
 from imagectl.model.version import Reproducible

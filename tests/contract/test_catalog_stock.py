@@ -38,7 +38,7 @@ from support.strategies import histories
 
 from imagectl.adapters.catalog_sql import SqlCatalog, stock
 from imagectl.errors import CannotTell
-from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.change import Change, RecordVersion
 from imagectl.model.names import ImageName, LocationName, Sha256
 from imagectl.model.retention import DELETING, Stage
 from imagectl.model.stock import Counted, Kept, Shelf, Shelved

@@ -36,8 +36,9 @@ from support.examples import (
 from imagectl.adapters.catalog_sql import SqlCatalog, schema, tables
 from imagectl.adapters.catalog_sql.database import Database, database
 from imagectl.formats.events import event_text, text_hash
-from imagectl.model.catalog import RecordVersion, fold
+from imagectl.model.change import RecordVersion
 from imagectl.model.channel import MoveKind
+from imagectl.model.fold import fold
 from imagectl.model.retention import Stage
 
 pytest_plugins = ["support.postgresql"]

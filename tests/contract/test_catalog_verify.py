@@ -31,7 +31,7 @@ from support.examples import (
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import CannotTell
 from imagectl.formats.events import text_hash
-from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.change import Change, RecordVersion
 
 pytest_plugins = ["support.postgresql"]
 

@@ -23,9 +23,9 @@ from imagectl.adapters.locations.vsphere_session import Session
 from imagectl.bootstrap import open_project
 from imagectl.cli.adopt import AdoptedDocument
 from imagectl.cli.documents import schema
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import Format
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 
 OLD, NEW = datetime(2015, 3, 1, 10, tzinfo=UTC), datetime(2015, 3, 2, 11, tzinfo=UTC)
 NOTES = "made by hand, ask Bob"

@@ -23,9 +23,10 @@ from support.examples import ref
 from support.projects import new_project, record_version, release
 
 from imagectl.bootstrap import Project, open_project
-from imagectl.model.catalog import Change, MoveChannel, Snapshot
+from imagectl.model.change import Change, MoveChannel
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import ChannelName, ImageName, LocationName
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement
 from imagectl.services.publish import place
 

@@ -22,7 +22,7 @@ from support.releasing import begin, release
 from imagectl.adapters.catalog_sql import SqlCatalog, schema, tables
 from imagectl.adapters.catalog_sql.database import sqlite_file
 from imagectl.errors import BadUsage, CannotTell, Failed, ImagectlError, NoSpace, NotFound
-from imagectl.model.catalog import fold
+from imagectl.model.fold import fold
 
 ONE = "debian-ci@20261120.1"
 

@@ -25,9 +25,11 @@ from support.world import World
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.adapters.store import FileStore
 from imagectl.errors import Conflict, ImagectlError, ImpossibleChange
-from imagectl.model.catalog import Operation, Snapshot, StepVersion, fold
+from imagectl.model.change import Operation, StepVersion
 from imagectl.model.channel import ChannelRule, ReleasePolicy
+from imagectl.model.fold import fold
 from imagectl.model.retention import RetentionPolicy, RetentionRule, Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.services import protect, undelete, undo
 from imagectl.services.apply_cleanup import apply

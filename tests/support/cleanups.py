@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from imagectl.errors import Conflict
-from imagectl.model.catalog import Change, Operation, RecordVersion, StepVersion
+from imagectl.model.change import Change, Operation, RecordVersion, StepVersion
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256
 from imagectl.model.retention import RetentionPolicy, RetentionRule, Stage

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     BeginDeletion,
     Change,
     ConfirmGone,

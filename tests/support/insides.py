@@ -12,7 +12,7 @@ from imagectl.adapters.inside.manifest import write_manifest
 from imagectl.adapters.inside.tree import Tree as OpenTree
 from imagectl.bootstrap import Project
 from imagectl.formats.contents_v1 import write_contents
-from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.change import Change, RecordVersion
 from imagectl.model.names import Architecture, Format
 from imagectl.model.version import Artifact, Inside, TestSummary, Tree, Version
 from support.examples import NOW, digest, ref, version

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imagectl.adapters.scaffold import write_scaffold
 from imagectl.bootstrap import Project, open_project
-from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.change import Change, RecordVersion
 from imagectl.model.names import Architecture, Format, LocationName, Sha256
 from imagectl.model.version import (
     Artifact,

@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 
 from hypothesis import strategies as st
 
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     Change,
     MoveChannel,
     Operation,
     RecordPlacement,
     RecordVersion,
     RevokeVersion,
-    Snapshot,
     StepVersion,
-    apply_change,
 )
 from imagectl.model.channel import Channel, ChannelRule, MoveKind, ReleasePolicy
+from imagectl.model.fold import apply_change
 from imagectl.model.names import ChannelName, Format, LocationName
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.readiness import out_of_reach
 from support.examples import BASE, BETA, CI, NOW, STABLE, locked, placement, ref, version

@@ -8,8 +8,9 @@ from itertools import count
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import Conflict
-from imagectl.model.catalog import Change, Snapshot
+from imagectl.model.change import Change
 from imagectl.model.channel import MoveKind
+from imagectl.model.snapshot import Snapshot
 from imagectl.services.ports.catalog import Committed
 from support.children import Child, Say
 from support.examples import BASE, CI, NOW, STABLE, change, move, record

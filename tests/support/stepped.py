@@ -10,11 +10,12 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from imagectl.model.catalog import Change, Snapshot, StepVersion
+from imagectl.model.change import Change, StepVersion
 from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.event import Event
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Stock
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import View

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imagectl.errors import ImpossibleChange
 from imagectl.formats.event_parts import MAX_INTEGER
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     BeginDeletion,
     Change,
     ConfirmGone,
@@ -24,12 +24,11 @@ from imagectl.model.catalog import (
     RecordVersion,
     RestoreVersion,
     RevokeVersion,
-    Snapshot,
     StepVersion,
     UnholdVersion,
-    apply_change,
 )
 from imagectl.model.channel import MoveKind
+from imagectl.model.fold import apply_change
 from imagectl.model.lock import (
     Archive,
     BuildMode,
@@ -57,6 +56,7 @@ from imagectl.model.names import (
     VersionId,
 )
 from imagectl.model.retention import Stage, Tombstone
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import (
     Artifact,
     Inside,

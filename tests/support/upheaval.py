@@ -21,20 +21,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from imagectl.errors import CannotTell, ImagectlError
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     BeginDeletion,
     Change,
     MoveChannel,
     Operation,
     RecordPlacement,
     RecordVersion,
-    Snapshot,
     StepVersion,
-    apply_change,
 )
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.cleanup import CleanupPlan
 from imagectl.model.event import Event
+from imagectl.model.fold import apply_change
 from imagectl.model.names import (
     Architecture,
     ChannelName,
@@ -47,6 +46,7 @@ from imagectl.model.names import (
 from imagectl.model.release import PromotionRequest, RollbackRequest
 from imagectl.model.retention import Receipt, RetentionPolicy, RetentionRule, Stage
 from imagectl.model.signature import Role, Signature, SignedPlan, oldest_first
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Shelf, Stock
 from imagectl.model.version import Artifact, Placement, Version, VersionRef
 from imagectl.model.view import Ownership, View

@@ -13,13 +13,7 @@ from support.examples import CI, ref
 from support.releases import DC1, LOCAL
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
-from imagectl.model.catalog import (
-    Change,
-    ConfirmGone,
-    HoldVersion,
-    RecordPlacement,
-    StepVersion,
-)
+from imagectl.model.change import Change, ConfirmGone, HoldVersion, RecordPlacement, StepVersion
 from imagectl.model.retention import Approver, Receipt, Stage
 from imagectl.model.signature import SignedPlan
 from imagectl.model.version import Placement, VersionRef

@@ -15,17 +15,11 @@ from support.releases import DC1, LOCAL
 
 from imagectl.cli.cleanup.apply import applied_lines
 from imagectl.errors import CannotTell, Failed, ImagectlError, Refused
-from imagectl.model.catalog import (
-    Change,
-    HoldVersion,
-    LeaseVersion,
-    RestoreVersion,
-    RevokeVersion,
-    Snapshot,
-)
+from imagectl.model.change import Change, HoldVersion, LeaseVersion, RestoreVersion, RevokeVersion
 from imagectl.model.names import ImageName
 from imagectl.model.retention import Stage
 from imagectl.model.signature import SignedPlan
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Stock
 from imagectl.model.version import Placement
 from imagectl.services.apply_cleanup import Applied

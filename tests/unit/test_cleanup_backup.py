@@ -11,7 +11,7 @@ from support.examples import ref
 from support.releases import LOCAL
 
 from imagectl.errors import CannotTell
-from imagectl.model.catalog import HoldVersion
+from imagectl.model.change import HoldVersion
 from imagectl.model.retention import Receipt, Stage
 from imagectl.services.protect import hold
 from imagectl.testing.catalog import MemoryCatalog

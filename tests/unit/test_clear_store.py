@@ -11,9 +11,10 @@ from support.cleanups import CATALOG_ID, Cleanups, digest_of, open_cleanups
 from support.examples import CI, ref
 from support.releases import LOCAL
 
-from imagectl.model.catalog import ConfirmGone, HoldVersion, Snapshot, StepVersion
+from imagectl.model.change import ConfirmGone, HoldVersion, StepVersion
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible
 from imagectl.services.clear_store import clear_store, final_ones
 from imagectl.testing.catalog import MemoryCatalog

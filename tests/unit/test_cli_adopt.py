@@ -25,8 +25,8 @@ from imagectl.adapters.locations import calls, gce
 from imagectl.bootstrap import open_project
 from imagectl.cli.adopt import AdoptedDocument
 from imagectl.cli.documents import schema
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import Format, LocationName
+from imagectl.model.snapshot import Snapshot
 from imagectl.policy.readiness import unready, untested
 from imagectl.services.publish import place
 

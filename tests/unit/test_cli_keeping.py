@@ -27,7 +27,7 @@ from imagectl.cli.restore import RestoredDocument
 from imagectl.cli.revoke import RevokedDocument
 from imagectl.cli.show import Shown
 from imagectl.cli.unhold import Unheld
-from imagectl.model.catalog import Change, ConfirmGone, Operation, StepVersion
+from imagectl.model.change import Change, ConfirmGone, Operation, StepVersion
 from imagectl.model.retention import Stage
 
 Run = Callable[..., Result]

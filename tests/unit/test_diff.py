@@ -23,7 +23,7 @@ from imagectl.bootstrap import Project
 from imagectl.cli.diff import Diff
 from imagectl.cli.documents import schema
 from imagectl.errors import Corrupt
-from imagectl.model.catalog import Change, MoveChannel
+from imagectl.model.change import Change, MoveChannel
 from imagectl.model.channel import MoveKind
 from imagectl.model.comparison import ChangeKind
 from imagectl.model.contents import Listed

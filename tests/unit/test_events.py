@@ -48,7 +48,7 @@ from imagectl.formats.events import (
     parse_event,
     text_hash,
 )
-from imagectl.model.catalog import Change, ConfirmGone, Operation, RecordVersion
+from imagectl.model.change import Change, ConfirmGone, Operation, RecordVersion
 from imagectl.model.event import GENESIS
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.version import Version

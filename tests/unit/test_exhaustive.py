@@ -23,7 +23,7 @@ from support.releases import LOCAL
 from support.stepped import JudgedCatalog, JudgedLocation, KeepingStore, Stepped
 
 from imagectl.errors import ImagectlError
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     MoveChannel,
     Operation,
     RecordPlacement,

@@ -33,7 +33,7 @@ from support.examples import (
 from support.strategies import histories
 
 from imagectl.errors import ImpossibleChange
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     BeginDeletion,
     Change,
     ConfirmGone,
@@ -42,15 +42,14 @@ from imagectl.model.catalog import (
     RecordIntent,
     RecordPlacement,
     RecordVersion,
-    Snapshot,
     all_channels_of,
-    apply_change,
-    fold,
     mentioned,
 )
 from imagectl.model.channel import MoveKind
+from imagectl.model.fold import apply_change, fold
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 
 EMPTY = Snapshot("id", 0)

@@ -14,7 +14,7 @@ import pytest
 from support.examples import BETA, CI, NOW, STABLE, change, intend, move, place, record, ref
 
 from imagectl.errors import ImpossibleChange
-from imagectl.model.catalog import (
+from imagectl.model.change import (
     BeginDeletion,
     Change,
     ConfirmGone,
@@ -24,12 +24,12 @@ from imagectl.model.catalog import (
     Operation,
     RestoreVersion,
     RevokeVersion,
-    Snapshot,
     StepVersion,
     UnholdVersion,
-    apply_change,
 )
+from imagectl.model.fold import apply_change
 from imagectl.model.retention import DELETING, Stage
+from imagectl.model.snapshot import Snapshot
 
 TEXT = "debian-ci@20261120.1"
 ONE = ref(TEXT)

@@ -25,7 +25,7 @@ from imagectl.errors import (
     TestsFailed,
     Unsupported,
 )
-from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.change import Change, RecordVersion
 from imagectl.model.image import Image, PackerTemplate, ParentBase
 from imagectl.model.names import (
     ChannelName,

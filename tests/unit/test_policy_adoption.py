@@ -10,17 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import NOW, digest, ref, version
 
-from imagectl.model.catalog import (
-    Change,
-    Operation,
-    RecordPlacement,
-    RecordVersion,
-    Snapshot,
-    StepVersion,
-    apply_change,
-)
+from imagectl.model.change import Change, Operation, RecordPlacement, RecordVersion, StepVersion
+from imagectl.model.fold import apply_change
 from imagectl.model.names import Architecture, Format, ImageName, LocationName, Sha256
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement
 from imagectl.model.view import Found, Ownership
 from imagectl.policy.adoption import Sorted, Wanted, images_of, sort_found

@@ -12,8 +12,9 @@ from support.examples import BASE, BETA, CI, NOW, STABLE, change, ref
 from support.releases import DAY, DC1, LOCAL, POLICY, TAKES, Book, catalogs, day, soaking
 
 from imagectl.errors import BadUsage, NotFound, Refused
-from imagectl.model.catalog import MoveChannel, Snapshot, apply_change
+from imagectl.model.change import MoveChannel
 from imagectl.model.channel import ChannelRule, Gate, ReleasePolicy
+from imagectl.model.fold import apply_change
 from imagectl.model.names import ChannelName, parse_image_ref
 from imagectl.model.release import (
     Decision,
@@ -22,6 +23,7 @@ from imagectl.model.release import (
     RollbackRequest,
     Verdict,
 )
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible, VersionRef
 from imagectl.policy.promotion import plan_entry, plan_promotion
 from imagectl.policy.readiness import out_of_reach, unready

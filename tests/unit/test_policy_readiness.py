@@ -7,9 +7,9 @@ from dataclasses import replace
 from support.examples import BETA, CI, STABLE, digest, placement
 from support.releases import DC1, LOCAL, TAKES, Book
 
-from imagectl.model.catalog import Snapshot
 from imagectl.model.channel import ChannelRule
 from imagectl.model.names import Architecture, Format, VersionId
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, Version
 from imagectl.policy.readiness import no_way_back, required_now, unready, way_back, withheld
 

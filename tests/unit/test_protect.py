@@ -13,9 +13,10 @@ from support.releases import LOCAL
 from support.world import World
 
 from imagectl.errors import BadUsage, Failed, ImpossibleChange, NotFound, Refused
-from imagectl.model.catalog import Change, Snapshot, StepVersion
+from imagectl.model.change import Change, StepVersion
 from imagectl.model.names import ChannelName
 from imagectl.model.retention import Lease, Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve

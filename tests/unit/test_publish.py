@@ -26,7 +26,7 @@ from imagectl.errors import (
     NotFound,
     Refused,
 )
-from imagectl.model.catalog import Change, EndIntent, RecordIntent, RecordPlacement
+from imagectl.model.change import Change, EndIntent, RecordIntent, RecordPlacement
 from imagectl.model.names import Format, LocationName
 from imagectl.model.place import DirectoryLocation
 from imagectl.model.version import Artifact, Intent, Placement, VersionRef

@@ -32,7 +32,8 @@ from imagectl.formats.published_v1 import (
     render,
     version_path,
 )
-from imagectl.model.catalog import RevokeVersion, Snapshot, StepVersion, apply_change
+from imagectl.model.change import RevokeVersion, StepVersion
+from imagectl.model.fold import apply_change
 from imagectl.model.names import ChannelName, ImageName, Sha256
 from imagectl.model.published import (
     PublishedIndex,
@@ -43,6 +44,7 @@ from imagectl.model.published import (
     Warned,
 )
 from imagectl.model.retention import Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.readiness import can_be_had, withheld
 

@@ -18,7 +18,7 @@ from support.workshop import (
 )
 
 from imagectl.errors import BuildFailed, Conflict, Corrupt, Failed, NotFound
-from imagectl.model.catalog import Change, RecordVersion
+from imagectl.model.change import Change, RecordVersion
 from imagectl.model.image import Provision
 from imagectl.model.lock import Access
 from imagectl.model.names import ImageName, Sha256, VersionId

@@ -14,9 +14,10 @@ from support.world import World
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
 from imagectl.formats.published_v1 import ENTRY
-from imagectl.model.catalog import Change, MoveChannel, RecordPlacement, Snapshot
+from imagectl.model.change import Change, MoveChannel, RecordPlacement
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve

@@ -12,7 +12,7 @@ from support.examples import CI, ref
 from support.releases import DC1, LOCAL
 
 from imagectl.errors import Conflict, Failed, ImagectlError, NotFound, Refused
-from imagectl.model.catalog import BeginDeletion, StepVersion
+from imagectl.model.change import BeginDeletion, StepVersion
 from imagectl.model.names import Sha256
 from imagectl.model.retention import DELETING, Receipt, Stage
 from imagectl.model.version import Placement, VersionRef

@@ -14,7 +14,7 @@ from support.world import World
 
 from imagectl.adapters.metrics import write_verified
 from imagectl.errors import CannotTell, Conflict, Failed, NotFound
-from imagectl.model.catalog import Change, RecordPlacement
+from imagectl.model.change import Change, RecordPlacement
 from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.version import Placement
 from imagectl.services.live import PATIENCE, look

@@ -1,7 +1,7 @@
 """``catalog verify``: everything in which a stored catalog is not what it must be.
 
 Three things are compared: each event with its hash and with the event before it, the head row with
-the last event, and the tables with what the events make (``model.catalog.fold``). Each finding is
+the last event, and the tables with what the events make (``model.fold.fold``). Each finding is
 one line that begins with what it is about: ``event 7: ...``, ``head: ...``,
 ``version debian-ci@20261120.1: ...``, ``placements debian-ci@20261120.1: ...``,
 and so for its intents, stage, holds, leases, revocation and tombstones,
@@ -24,9 +24,11 @@ from imagectl.adapters.catalog_sql.schema import NEWER
 from imagectl.errors import CannotTell, ImpossibleChange
 from imagectl.formats.event_parts import BadEvent, NewerEvent
 from imagectl.formats.events import parse_event, text_hash
-from imagectl.model.catalog import Change, Snapshot, fold
+from imagectl.model.change import Change
 from imagectl.model.event import GENESIS, Event
+from imagectl.model.fold import fold
 from imagectl.model.names import Sha256
+from imagectl.model.snapshot import Snapshot
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 A commit is one transaction that holds the head row from its first statement to its end (P7): the
 key, the generation that the change was decided on, the model's own verdict, the rows, the event and
-the new head. What it does not do, it leaves to ``model.catalog.apply_change``.
+the new head. What it does not do, it leaves to ``model.fold.apply_change``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from imagectl.adapters.catalog_sql.resources import SqlResources
 from imagectl.errors import CannotTell, Conflict
 from imagectl.formats.event_parts import BadEvent, NewerEvent
 from imagectl.formats.events import event_text, parse_event, text_hash
-from imagectl.model.catalog import Change, Snapshot, apply_change
+from imagectl.model.change import Change
 from imagectl.model.event import Event
+from imagectl.model.fold import apply_change
 from imagectl.model.names import ImageName, Sha256
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Shelf, Stock
 from imagectl.services.ports.catalog import Committed
 

@@ -30,9 +30,10 @@ from sqlalchemy import (
 
 from imagectl.adapters.catalog_sql import row_values as values
 from imagectl.adapters.catalog_sql import tables
-from imagectl.model.catalog import Change, Snapshot, all_channels_of, mentioned
+from imagectl.model.change import Change, all_channels_of, mentioned
 from imagectl.model.channel import Channel, Move
 from imagectl.model.names import ChannelName, ImageName
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 
 AT_ONCE = 100

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from imagectl.model.catalog import Change, Snapshot
+from imagectl.model.change import Change
 from imagectl.model.event import Event
 from imagectl.model.names import (
     ImageName,
 )
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Stock
 
 

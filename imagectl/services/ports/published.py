@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from imagectl.model.catalog import Snapshot
 from imagectl.model.names import (
     ChannelName,
     Sha256,
@@ -16,6 +15,7 @@ from imagectl.model.published import (
     PublishedIndex,
     PublishedVersion,
 )
+from imagectl.model.snapshot import Snapshot
 
 
 class Publisher(Protocol):

@@ -1,4 +1,4 @@
-"""What the catalog knows at one generation, and the changes that lead to the next.
+"""What changes make of the catalog.
 
 ``apply_change`` is the whole meaning of a change. Every catalog, in memory or in SQL, must agree
 with it: the catalog is the fold of its changes, and ``catalog verify`` checks exactly that.
@@ -6,284 +6,35 @@ with it: the catalog is the fold of its changes, and ``catalog verify`` checks e
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVar
 
 from imagectl.errors import ImpossibleChange
-from imagectl.model.channel import Channel, Move, MoveKind
-from imagectl.model.names import ChannelName, ImageName, Sha256, VersionId
-from imagectl.model.retention import (
-    Hold,
-    Lease,
-    Revocation,
-    Stage,
-    Staged,
-    Tombstone,
+from imagectl.model.change import (
+    BeginDeletion,
+    Change,
+    ConfirmGone,
+    EndIntent,
+    EndLease,
+    HoldVersion,
+    LeaseVersion,
+    MoveChannel,
+    RecordIntent,
+    RecordPlacement,
+    RecordVersion,
+    RestoreVersion,
+    RevokeVersion,
+    StepVersion,
+    UnholdVersion,
 )
+from imagectl.model.channel import Channel, Move
+from imagectl.model.names import ChannelName, ImageName
+from imagectl.model.retention import Hold, Lease, Revocation, Stage, Staged, Tombstone
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Intent, Placement, Version, VersionRef
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The catalog at one generation. Versions are ordered oldest first."""
-
-    catalog_id: str
-    generation: int
-    versions: Mapping[VersionRef, Version] = field(default_factory=dict)
-    channels: Mapping[tuple[ImageName, ChannelName], Channel] = field(default_factory=dict)
-    placements: Mapping[VersionRef, tuple[Placement, ...]] = field(default_factory=dict)
-    intents: Mapping[VersionRef, tuple[Intent, ...]] = field(default_factory=dict)
-    stages: Mapping[VersionRef, Staged] = field(default_factory=dict)
-    """Versions that have ever been taken down a stage; all others are active."""
-    holds: Mapping[VersionRef, tuple[Hold, ...]] = field(default_factory=dict)
-    leases: Mapping[VersionRef, tuple[Lease, ...]] = field(default_factory=dict)
-    """Of consumers, those that are over too until somebody ends them: only time tells."""
-    revoked: Mapping[VersionRef, Revocation] = field(default_factory=dict)
-    tombstones: Mapping[VersionRef, tuple[Tombstone, ...]] = field(default_factory=dict)
-    event: Sha256 | None = field(default=None, compare=False)
-    """The hash of the event that made this generation; None where no catalog has committed it."""
-
-    @property
-    def images(self) -> tuple[ImageName, ...]:
-        """The images with at least one version, sorted."""
-        return tuple(sorted({ref.image for ref in self.versions}))
-
-    def of(self, image: ImageName) -> tuple[Version, ...]:
-        """The image's versions, oldest first."""
-        return tuple(self.versions[ref] for ref in sorted(self.versions) if ref.image == image)
-
-    def channel(self, image: ImageName, channel: ChannelName) -> Channel | None:
-        """The image's channel, or None where nothing has been released there yet."""
-        return self.channels.get((image, channel))
-
-    def head(self, image: ImageName, channel: ChannelName) -> VersionId | None:
-        """What the channel points to, or None where nothing has been released there yet."""
-        found = self.channels.get((image, channel))
-        return found.head.version if found else None
-
-    def placed(self, ref: VersionRef) -> tuple[Placement, ...]:
-        """The version's placements, in the order they were first recorded."""
-        return self.placements.get(ref, ())
-
-    def intended(self, ref: VersionRef) -> tuple[Intent, ...]:
-        """What was begun for the version and neither recorded nor given up yet, oldest first."""
-        return self.intents.get(ref, ())
-
-    def stage(self, ref: VersionRef) -> Stage:
-        """How far the version is on its way down."""
-        staged = self.stages.get(ref)
-        return staged.stage if staged else Stage.ACTIVE
-
-    def buried(self, ref: VersionRef) -> tuple[Tombstone, ...]:
-        """The version's tombstones, oldest first, those of things that are gone too."""
-        return self.tombstones.get(ref, ())
-
-    def only(self, images: Collection[ImageName]) -> Snapshot:
-        """The same generation with nothing but what concerns *images*."""
-        wanted = frozenset(images)
-        return replace(
-            self,
-            versions={ref: each for ref, each in self.versions.items() if ref.image in wanted},
-            channels={at: each for at, each in self.channels.items() if at[0] in wanted},
-            placements={ref: each for ref, each in self.placements.items() if ref.image in wanted},
-            intents={ref: each for ref, each in self.intents.items() if ref.image in wanted},
-            stages={ref: each for ref, each in self.stages.items() if ref.image in wanted},
-            holds={ref: each for ref, each in self.holds.items() if ref.image in wanted},
-            leases={ref: each for ref, each in self.leases.items() if ref.image in wanted},
-            revoked={ref: each for ref, each in self.revoked.items() if ref.image in wanted},
-            tombstones={ref: each for ref, each in self.tombstones.items() if ref.image in wanted},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RecordVersion:
-    """Add a version. It must be new."""
-
-    version: Version
-
-
-@dataclass(frozen=True, slots=True)
-class RecordPlacement:
-    """Add or renew a placement of a known version."""
-
-    placement: Placement
-
-
-@dataclass(frozen=True, slots=True)
-class RecordIntent:
-    """Say what is about to be made, before it is (P7). The version is known, and nothing is being
-    made yet for the same placement under the same name."""
-
-    intent: Intent
-
-
-@dataclass(frozen=True, slots=True)
-class EndIntent:
-    """An open intent is one no longer: its placement is recorded by the same change, or it has been
-    given up."""
-
-    intent: Intent
-
-
-@dataclass(frozen=True, slots=True)
-class MoveChannel:
-    """Append a move to a channel's history."""
-
-    image: ImageName
-    channel: ChannelName
-    to: VersionId
-    kind: MoveKind
-
-
-@dataclass(frozen=True, slots=True)
-class StepVersion:
-    """Take a version one stage down, bring one that is not deleted back to ACTIVE, or bring a
-    deleted one back to QUARANTINED, where it can be put into locations again (P5): not while
-    somebody may be deleting one of its placements.
-
-    DELETED buries all its placements in the same step. No stage below ACTIVE is for what a channel
-    points to, what is held, or what is leased when the change is made (P1).
-    """
-
-    version: VersionRef
-    stage: Stage
-
-
-@dataclass(frozen=True, slots=True)
-class BeginDeletion:
-    """The location is asked next to delete what an open tombstone of a deleted version names: until
-    that is over, nobody brings the version back. Again: the time is renewed."""
-
-    tombstone: Tombstone
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmGone:
-    """The location has said that what a tombstone names is not there any more."""
-
-    tombstone: Tombstone
-
-
-@dataclass(frozen=True, slots=True)
-class HoldVersion:
-    """Protect a version that is not deleted, in the name of the change's actor. Again: its reason
-    and time are renewed."""
-
-    version: VersionRef
-
-
-@dataclass(frozen=True, slots=True)
-class UnholdVersion:
-    """Take back the hold that *by* has."""
-
-    version: VersionRef
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseVersion:
-    """A consumer works with a version, which consumers can have, until a time. Again: renewed."""
-
-    version: VersionRef
-    consumer: str
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class EndLease:
-    """A consumer is done, or its lease is over."""
-
-    version: VersionRef
-    consumer: str
-
-
-@dataclass(frozen=True, slots=True)
-class RevokeVersion:
-    """A version is unsafe. It may be what a channel points to."""
-
-    version: VersionRef
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreVersion:
-    """It is safe after all."""
-
-    version: VersionRef
-
-
-Operation = (
-    RecordVersion
-    | RecordPlacement
-    | RecordIntent
-    | EndIntent
-    | MoveChannel
-    | StepVersion
-    | BeginDeletion
-    | ConfirmGone
-    | HoldVersion
-    | UnholdVersion
-    | LeaseVersion
-    | EndLease
-    | RevokeVersion
-    | RestoreVersion
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A set of operations that happen together or not at all, and who asked for them and why.
-
-    ``key`` makes it idempotent: a change whose key is already in the catalog is not applied again.
-    ``based_on`` is the generation it was decided on; where the catalog has moved on, it is refused
-    as a conflict and never rebased.
-    """
-
-    key: str
-    based_on: int
-    actor: str
-    action: str
-    reason: str
-    at: datetime
-    operations: tuple[Operation, ...]
-
-
-def mentioned(
-    change: Change,
-) -> tuple[frozenset[VersionRef], frozenset[tuple[ImageName, ChannelName]]]:
-    """The versions and channels that a change names, parents of new versions among them.
-    ``apply_change`` looks at nothing else, but for the channels of ``all_channels_of``."""
-    refs = set()
-    channels = set()
-    for operation in change.operations:
-        if isinstance(operation, RecordVersion):
-            refs.add(operation.version.ref)
-            if operation.version.parent is not None:
-                refs.add(operation.version.parent)
-        elif isinstance(operation, RecordPlacement):
-            refs.add(operation.placement.version)
-        elif isinstance(operation, RecordIntent | EndIntent):
-            refs.add(operation.intent.version)
-        elif isinstance(operation, MoveChannel):
-            refs.add(VersionRef(operation.image, operation.to))
-            channels.add((operation.image, operation.channel))
-        elif isinstance(operation, BeginDeletion | ConfirmGone):
-            refs.add(operation.tombstone.placement.version)
-        else:
-            refs.add(operation.version)
-    return frozenset(refs), frozenset(channels)
-
-
-def all_channels_of(change: Change) -> frozenset[ImageName]:
-    """The images all of whose channels ``apply_change`` looks at: to take a version down, it must
-    be known that none points to it (P1)."""
-    return frozenset(
-        operation.version.image
-        for operation in change.operations
-        if isinstance(operation, StepVersion)
-    )
 
 
 def apply_change(snapshot: Snapshot, change: Change) -> Snapshot:

@@ -1,0 +1,202 @@
+"""What can be changed in the catalog: operations, and the change that holds them together.
+
+Each operation says here what it is for and when it can be; ``model.fold`` sees to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from imagectl.model.channel import MoveKind
+from imagectl.model.names import ChannelName, ImageName, VersionId
+from imagectl.model.retention import Stage, Tombstone
+from imagectl.model.version import Intent, Placement, Version, VersionRef
+
+
+@dataclass(frozen=True, slots=True)
+class RecordVersion:
+    """Add a version. It must be new."""
+
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlacement:
+    """Add or renew a placement of a known version."""
+
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class RecordIntent:
+    """Say what is about to be made, before it is (P7). The version is known, and nothing is being
+    made yet for the same placement under the same name."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class EndIntent:
+    """An open intent is one no longer: its placement is recorded by the same change, or it has been
+    given up."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class MoveChannel:
+    """Append a move to a channel's history."""
+
+    image: ImageName
+    channel: ChannelName
+    to: VersionId
+    kind: MoveKind
+
+
+@dataclass(frozen=True, slots=True)
+class StepVersion:
+    """Take a version one stage down, bring one that is not deleted back to ACTIVE, or bring a
+    deleted one back to QUARANTINED, where it can be put into locations again (P5): not while
+    somebody may be deleting one of its placements.
+
+    DELETED buries all its placements in the same step. No stage below ACTIVE is for what a channel
+    points to, what is held, or what is leased when the change is made (P1).
+    """
+
+    version: VersionRef
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class BeginDeletion:
+    """The location is asked next to delete what an open tombstone of a deleted version names: until
+    that is over, nobody brings the version back. Again: the time is renewed."""
+
+    tombstone: Tombstone
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmGone:
+    """The location has said that what a tombstone names is not there any more."""
+
+    tombstone: Tombstone
+
+
+@dataclass(frozen=True, slots=True)
+class HoldVersion:
+    """Protect a version that is not deleted, in the name of the change's actor. Again: its reason
+    and time are renewed."""
+
+    version: VersionRef
+
+
+@dataclass(frozen=True, slots=True)
+class UnholdVersion:
+    """Take back the hold that *by* has."""
+
+    version: VersionRef
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseVersion:
+    """A consumer works with a version, which consumers can have, until a time. Again: renewed."""
+
+    version: VersionRef
+    consumer: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndLease:
+    """A consumer is done, or its lease is over."""
+
+    version: VersionRef
+    consumer: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeVersion:
+    """A version is unsafe. It may be what a channel points to."""
+
+    version: VersionRef
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreVersion:
+    """It is safe after all."""
+
+    version: VersionRef
+
+
+Operation = (
+    RecordVersion
+    | RecordPlacement
+    | RecordIntent
+    | EndIntent
+    | MoveChannel
+    | StepVersion
+    | BeginDeletion
+    | ConfirmGone
+    | HoldVersion
+    | UnholdVersion
+    | LeaseVersion
+    | EndLease
+    | RevokeVersion
+    | RestoreVersion
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A set of operations that happen together or not at all, and who asked for them and why.
+
+    ``key`` makes it idempotent: a change whose key is already in the catalog is not applied again.
+    ``based_on`` is the generation it was decided on; where the catalog has moved on, it is refused
+    as a conflict and never rebased.
+    """
+
+    key: str
+    based_on: int
+    actor: str
+    action: str
+    reason: str
+    at: datetime
+    operations: tuple[Operation, ...]
+
+
+def mentioned(
+    change: Change,
+) -> tuple[frozenset[VersionRef], frozenset[tuple[ImageName, ChannelName]]]:
+    """The versions and channels that a change names, parents of new versions among them.
+    ``apply_change`` looks at nothing else, but for the channels of ``all_channels_of``."""
+    refs = set()
+    channels = set()
+    for operation in change.operations:
+        if isinstance(operation, RecordVersion):
+            refs.add(operation.version.ref)
+            if operation.version.parent is not None:
+                refs.add(operation.version.parent)
+        elif isinstance(operation, RecordPlacement):
+            refs.add(operation.placement.version)
+        elif isinstance(operation, RecordIntent | EndIntent):
+            refs.add(operation.intent.version)
+        elif isinstance(operation, MoveChannel):
+            refs.add(VersionRef(operation.image, operation.to))
+            channels.add((operation.image, operation.channel))
+        elif isinstance(operation, BeginDeletion | ConfirmGone):
+            refs.add(operation.tombstone.placement.version)
+        else:
+            refs.add(operation.version)
+    return frozenset(refs), frozenset(channels)
+
+
+def all_channels_of(change: Change) -> frozenset[ImageName]:
+    """The images all of whose channels ``apply_change`` looks at: to take a version down, it must
+    be known that none points to it (P1)."""
+    return frozenset(
+        operation.version.image
+        for operation in change.operations
+        if isinstance(operation, StepVersion)
+    )
