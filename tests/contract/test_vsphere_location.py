@@ -34,7 +34,8 @@ from imagectl.adapters.locations.vsphere import VsphereLocation
 from imagectl.adapters.locations.vsphere_import import _connected
 from imagectl.adapters.locations.vsphere_inventory import PRIVILEGES
 from imagectl.adapters.locations.vsphere_marks import read_marks
-from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.adapters.locations.vsphere_session import Read, Session
 from imagectl.adapters.locations.vsphere_tags import Tags
 from imagectl.adapters.locations.vsphere_templates import PARTIAL
 from imagectl.adapters.locations.vsphere_turns import LEASE, Turns

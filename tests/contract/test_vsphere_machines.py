@@ -24,7 +24,7 @@ from imagectl.adapters.locations import open_location, vsphere_boot
 from imagectl.adapters.locations.vsphere import VsphereLocation
 from imagectl.adapters.locations.vsphere_claims import read_claim, show_claim
 from imagectl.adapters.locations.vsphere_inventory import PRIVILEGES
-from imagectl.adapters.locations.vsphere_session import sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.errors import CannotTell, Conflict, Denied, Failed, ImagectlError, Refused
 from imagectl.model.resource import Claim, FoundResource, ResourceKind, ResourceView
 from imagectl.model.version import Placement

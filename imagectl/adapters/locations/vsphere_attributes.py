@@ -10,7 +10,8 @@ import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from imagectl.adapters.locations.vsphere_session import Session, sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.adapters.locations.vsphere_session import Session
 
 
 def keys_of(session: Session) -> dict[str, int]:

@@ -24,7 +24,8 @@ from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.guest import Keys, make_keys
 from imagectl.adapters.locations.vsphere_claims import first_claim, read_claim, show_claim
 from imagectl.adapters.locations.vsphere_import import Target, without_reservations
-from imagectl.adapters.locations.vsphere_session import Session, sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.adapters.locations.vsphere_session import Session
 from imagectl.errors import CannotTell, Conflict, GuestUnreachable, ImagectlError
 from imagectl.model.resource import Claim, ResourceKind
 from imagectl.services.ports.janitor import Leased, Leasing

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imagectl.adapters.locations.vsphere_attributes import set_attributes
-from imagectl.adapters.locations.vsphere_session import Session, sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.adapters.locations.vsphere_session import Session
 from imagectl.model.resource import Claim
 
 NAME = "imagectl-claim"

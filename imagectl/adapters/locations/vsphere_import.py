@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.content import CHUNK
 from imagectl.adapters.durable import naming_failures
-from imagectl.adapters.locations.vsphere_session import TIMEOUT, Session, sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.adapters.locations.vsphere_session import TIMEOUT, Session
 from imagectl.errors import CannotTell, Corrupt, Failed
 from imagectl.model.names import Sha256
 from imagectl.services.ports.locations import Moved

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from imagectl.adapters.locations.vsphere_import import Target
-from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.adapters.locations.vsphere_session import Read, Session
 from imagectl.errors import CannotTell, Denied, Failed
 from imagectl.model.names import LocationName
 from imagectl.model.place import VsphereLocation as Settings

@@ -20,7 +20,8 @@ from imagectl.adapters.locations.vsphere_attributes import keys_of
 from imagectl.adapters.locations.vsphere_claims import attribute_of, read_claim
 from imagectl.adapters.locations.vsphere_inventory import Inventory
 from imagectl.adapters.locations.vsphere_marks import read_marks
-from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.adapters.locations.vsphere_session import Read, Session
 from imagectl.errors import CannotTell, Conflict, Failed
 from imagectl.model.resource import FoundResource, ResourceKind, ResourceView
 from imagectl.policy.leases import may_collect

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import socket
 import ssl
 import threading
 import time
@@ -18,22 +17,14 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 from xml.parsers.expat import ExpatError
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.locations.calls import Again, Calls
-from imagectl.errors import (
-    CannotTell,
-    Conflict,
-    Denial,
-    Denied,
-    Failed,
-    ImagectlError,
-    NoSpace,
-    NotFound,
-)
+from imagectl.adapters.locations.vsphere_faults import again, meaning, says, unreachable
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.errors import CannotTell, Denial, Denied, Failed, ImagectlError, NotFound
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.place import VsphereLocation as Settings
@@ -57,14 +48,6 @@ TIMEOUT = 60.0
 
 TASK_SECONDS = 3600.0
 """How long a task may take."""
-
-BUSY = ("429", "503")
-
-
-def sdk() -> Any:
-    """pyVmomi. Imported when it is first needed (0.3 s); its types are made when it is imported, so
-    that a checker sees none of them."""
-    return import_module("pyVmomi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +171,9 @@ class Session:
         try:
             return self._calls.run(what, attempt, self._again, progressed)
         except vmodl.MethodFault as fault:
-            raise self._named(what, fault, otherwise) from fault
+            raise meaning(fault, what, self._name, self._settings, self.where, otherwise) from fault
         except (OSError, http.client.HTTPException, ExpatError) as error:
-            raise self._unreachable(what, error) from error
+            raise unreachable(error, what, self._name, self.where) from error
 
     def find(self, path: str) -> Any | None:
         """What is at that path of the inventory; None where nothing is, or nobody may see it."""
@@ -265,7 +248,7 @@ class Session:
                 yield Read(
                     each.obj,
                     {prop.name: prop.val for prop in each.propSet},
-                    tuple(_says(one.fault) for one in each.missingSet),
+                    tuple(says(one.fault) for one in each.missingSet),
                 )
             token = page.token
             if not token:
@@ -361,89 +344,10 @@ class Session:
             ) from missing
 
     def _again(self, error: Exception) -> Again | None:
-        pyvmomi = sdk()
-        vim, vmodl = pyvmomi.vim, pyvmomi.vmodl
-        if isinstance(error, vim.fault.NotAuthenticated):
+        if isinstance(error, sdk().vim.fault.NotAuthenticated):
             with self._lock:
                 self._content = None
-            return Again(None, False, "the session was ended")
-        if isinstance(
-            error,
-            vim.fault.ConcurrentAccess | vim.fault.TaskInProgress | vmodl.fault.HostCommunication,
-        ):
-            return Again(None, False, _says(error))
-        if isinstance(error, vmodl.fault.ManagedObjectNotFound):
-            # It went away between two requests. What there is now is read anew.
-            return Again(None, False, _says(error))
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return None
-        if isinstance(error, socket.gaierror):
-            # Only this one may be gone in a moment (getaddrinfo(3)).
-            return Again(None, False, str(error)) if error.errno == socket.EAI_AGAIN else None
-        if isinstance(error, http.client.HTTPException):
-            # pyVmomi raises those with the status and its reason, and nothing of the headers.
-            said = str(error) or type(error).__name__
-            if said.startswith("4") and not said.startswith(BUSY):
-                return None
-            return Again(None, said.startswith(BUSY), said)
-        if isinstance(error, OSError | ExpatError):
-            return Again(None, False, str(error) or type(error).__name__)
-        return None
-
-    def _named(self, what: str, fault: Any, otherwise: type[ImagectlError]) -> ImagectlError:
-        """The fault in our words."""
-        vim = sdk().vim
-        said = _says(fault)
-        if isinstance(fault, vim.fault.PasswordExpired):
-            return Denied(
-                f"the password of location {self._name} has expired",
-                denial=Denial.EXPIRED,
-                where=self.where,
-                why=said,
-                hint="set a new one in vCenter, and then where `password` refers to",
-            )
-        if isinstance(fault, vim.fault.InvalidLogin):
-            return Denied(
-                f"the user or the password of location {self._name} is wrong",
-                denial=Denial.WRONG,
-                where=self.where,
-                why=said,
-                hint=f"they are read from {self._settings.username} and {self._settings.password}",
-            )
-        if isinstance(fault, vim.fault.NoPermission):
-            return Denied(
-                f"{what}: the user of location {self._name} may not do that",
-                denial=Denial.TOO_NARROW,
-                where=self.where,
-                why=f"it lacks the privilege {fault.privilegeId}: {said}",
-                hint="docs/how-to/vsphere.md has the whole list",
-            )
-        if isinstance(fault, vim.fault.InsufficientStorageSpace | vim.fault.NoDiskSpace):
-            return NoSpace(
-                f"{what}: no space left",
-                where=f"datastore {self._settings.datastore} of {self.where}",
-                why=said,
-                hint="make room there, and type the command again",
-            )
-        if isinstance(fault, vim.fault.DuplicateName):
-            return Conflict(
-                f"{what}: somebody has taken the name {fault.name}",
-                where=self.where,
-                why=said,
-                hint="type the command again",
-            )
-        return otherwise(f"{what} did not work", where=self.where, why=said)
-
-    def _unreachable(self, what: str, error: Exception) -> CannotTell:
-        hint = "`imagectl doctor` checks every location"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            hint = f"`ca` of location {self._name} names a file of the authorities to trust"
-        return CannotTell(
-            f"{what}: the vCenter cannot be reached",
-            where=self.where,
-            why=str(error) or type(error).__name__,
-            hint=hint,
-        )
+        return again(error)
 
 
 def _log_out(stub: Any, manager: Any) -> None:
@@ -453,8 +357,3 @@ def _log_out(stub: Any, manager: Any) -> None:
     with contextlib.suppress(Exception):
         manager.Logout()
     stub.DropConnections()
-
-
-def _says(fault: Any) -> str:
-    """A fault in the vCenter's own words."""
-    return str(getattr(fault, "msg", "") or "") or type(fault).__name__.rpartition(".")[2]

@@ -16,7 +16,8 @@ from imagectl.adapters.locations.vsphere_attributes import keys_of
 from imagectl.adapters.locations.vsphere_claims import attribute_of, read_claim
 from imagectl.adapters.locations.vsphere_inventory import Inventory
 from imagectl.adapters.locations.vsphere_marks import Marks, read_marks, write_marks
-from imagectl.adapters.locations.vsphere_session import Read, Session, sdk
+from imagectl.adapters.locations.vsphere_sdk import sdk
+from imagectl.adapters.locations.vsphere_session import Read, Session
 from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
 from imagectl.model.names import LocationName
 from imagectl.model.version import Placement
