@@ -2,7 +2,7 @@
 
 Promises: documents are written first and the entry last, each atomic, so that a reader finds one
 whole state or the next (P7); a tree never goes back to an older generation, nor over to another
-catalog. Reading checks every document's digest (P10). The layout is ``formats/published_v1.py``.
+catalog. Reading checks every document's digest (P10). The layout is ``formats/published_v1``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound, Refused
-from imagectl.formats.published_v1 import ENTRY, TreeReader, parse_entry, render
+from imagectl.formats.published_v1.layout import ENTRY
+from imagectl.formats.published_v1.reading import TreeReader, parse_entry
+from imagectl.formats.published_v1.writing import render
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.snapshot import Snapshot
 

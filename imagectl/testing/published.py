@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from imagectl.errors import Corrupt, NotFound, Refused
-from imagectl.formats.published_v1 import ENTRY, TreeReader, parse_entry, render
+from imagectl.formats.published_v1.layout import ENTRY
+from imagectl.formats.published_v1.reading import TreeReader, parse_entry
+from imagectl.formats.published_v1.writing import render
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.snapshot import Snapshot
 

@@ -15,7 +15,7 @@ from support.releases import Book
 
 from imagectl.adapters.published import KEPT_DOCUMENTS, DirectoryPublisher, open_tree
 from imagectl.errors import CannotTell, Corrupt, Failed, NotFound, Refused
-from imagectl.formats.published_v1 import ENTRY
+from imagectl.formats.published_v1.layout import ENTRY
 from imagectl.model.names import VersionId
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible

@@ -23,7 +23,7 @@ from support.world import World
 
 from imagectl.bootstrap import open_project
 from imagectl.errors import CannotTell
-from imagectl.formats.published_v1 import ENTRY
+from imagectl.formats.published_v1.layout import ENTRY
 from imagectl.model.change import Change, HoldVersion
 from imagectl.services.protect import hold
 from imagectl.services.publish import publish_catalog

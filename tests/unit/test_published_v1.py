@@ -16,22 +16,23 @@ from support.examples import BASE, BETA, CI, NOW, STABLE, change, digest, locked
 from support.releases import DC1, LOCAL, Book, catalogs
 
 from imagectl.errors import CannotTell, Corrupt, Refused
-from imagectl.formats.published_v1 import (
+from imagectl.formats.published_v1.layout import (
     ENTRY,
     FORMAT,
     REVOKED,
     TREELESS,
-    Tree,
-    TreeReader,
     channel_path,
     index_path,
+    version_path,
+)
+from imagectl.formats.published_v1.reading import (
+    TreeReader,
     parse_channel,
     parse_entry,
     parse_index,
     parse_version,
-    render,
-    version_path,
 )
+from imagectl.formats.published_v1.writing import Tree, render
 from imagectl.model.change import RevokeVersion, StepVersion
 from imagectl.model.fold import apply_change
 from imagectl.model.names import ChannelName, ImageName, Sha256

@@ -13,7 +13,7 @@ from support.releases import DC1, LOCAL, soaking
 from support.world import World
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
-from imagectl.formats.published_v1 import ENTRY
+from imagectl.formats.published_v1.layout import ENTRY
 from imagectl.model.change import Change, MoveChannel, RecordPlacement
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
