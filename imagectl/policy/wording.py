@@ -1,7 +1,9 @@
-"""How decisions speak of times, lists and misspelt names. For people; nothing parses it."""
+"""How decisions, pages and verbs speak of times, sizes, lists and misspelt names. For people:
+nothing parses it, but for what ``stamp`` gives."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -46,3 +48,39 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def counted(number: int, what: str) -> str:
     """``1 test``, ``14 tests``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def stamp(at: datetime) -> str:
+    """The form that JSON documents carry: RFC 3339 in UTC, such as ``2026-11-20T14:03:22Z``."""
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def size(count: int) -> str:
+    """Bytes in binary units, three digits: ``312 MiB``, ``1.21 GiB``."""
+    if count < 1024:
+        return f"{count} B"
+    value, units = count / 1024, ["KiB", "MiB", "GiB", "TiB"]
+    while value >= 1023.5 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {units[0]}"
+
+
+def duration(seconds: float) -> str:
+    """``0:42``, ``12:05``, ``1:02:09``."""
+    whole = max(0, int(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def clean(text: str) -> str:
+    """*text* without the characters that steer a terminal: a tool's output, or a reason that
+    somebody typed, must not move the cursor, hide a line or change the window's title."""
+    return "".join(
+        character
+        if character in "\n\t" or not unicodedata.category(character).startswith("C")
+        else f"\\x{ord(character):02x}"
+        for character in text.replace("\r\n", "\n").replace("\r", "\n")
+    )

@@ -85,6 +85,19 @@ def obtain(
         return kept
 
 
+def at_hand(advisories: Advisories, suite: str, now: datetime, max_age: timedelta) -> SecurityData:
+    """What is kept here about *suite*, without a network. Raises CannotTell where there is nothing,
+    or nothing that is whole and not older than *max_age*."""
+    kept = advisories.kept(suite)
+    if kept is None:
+        raise CannotTell(
+            f"no security data about {suite} has been fetched here",
+            where=suite,
+            hint="`imagectl scan --fetch` gets it",
+        )
+    return _usable(kept, suite, now, max_age)
+
+
 def suite_of(contents: Contents, what: str) -> str:
     """The suite whose data a version needs. Raises CannotTell where there can be none."""
     if contents.system.get("ID") != "debian" or not contents.debian:
