@@ -11,13 +11,15 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound, Refused
 from imagectl.formats.published_v1.layout import ENTRY
 from imagectl.formats.published_v1.reading import TreeReader, parse_entry
-from imagectl.formats.published_v1.writing import render
 from imagectl.model.published import PublishedCatalog
-from imagectl.model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from imagectl.model.snapshot import Snapshot
 
 KEPT_DOCUMENTS = 10
 """How many states of an image's index and of each channel stay in the tree: a reader that is just
@@ -70,6 +72,7 @@ class DirectoryPublisher:
 
     def publish(self, snapshot: Snapshot) -> None:
         from imagectl.adapters.durable import naming_failures, write
+        from imagectl.formats.published_v1.writing import render
 
         tree = render(snapshot)
         needed = sum(map(len, tree.documents.values()))
