@@ -28,9 +28,9 @@ from support.places.place import LOCAL, artifact_of, filling, ignore
 from support.systems import workspace
 
 from imagectl.adapters import process
-from imagectl.adapters.locations import gce
 from imagectl.adapters.locations.gce_boot import Login
 from imagectl.adapters.locations.gce_labels import to_labels
+from imagectl.adapters.locations.gce_permissions import IN_PROJECT, ON_BUCKET, TO_SHARE
 from imagectl.adapters.locations.google_account import log_in
 from imagectl.errors import (
     CannotTell,
@@ -728,7 +728,7 @@ def test_what_the_how_to_lists_is_enough(tmp_path: Path) -> None:
     with at_google(
         tmp_path, share=("user:a@acme.example",), family_channel=STABLE, zone=None
     ) as place:
-        enough = gce.IN_PROJECT | gce.TO_SHARE | gce.ON_BUCKET
+        enough = IN_PROJECT | TO_SHARE | ON_BUCKET
         with place.peer.accounts.only(*enough):
             place.location.probe()
             placed = put(place, place.artifact(tmp_path))

@@ -20,9 +20,9 @@ from support.places import CATALOG_ID
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.disk.gce import encode
-from imagectl.adapters.locations import gce
 from imagectl.adapters.locations.gce_disk import features
 from imagectl.adapters.locations.gce_labels import from_labels, image_name, to_labels
+from imagectl.adapters.locations.gce_permissions import IN_PROJECT, ON_BUCKET, TO_BOOT, TO_SHARE
 from imagectl.adapters.locations.google_account import again, meaning, passing, read_answer
 from imagectl.errors import (
     CannotTell,
@@ -213,8 +213,8 @@ def test_a_broken_connection_is_told_without_its_url() -> None:
 
 def test_each_permission_that_is_asked_for_is_explained() -> None:
     page = (Path(__file__).parents[2] / "docs/how-to/gce.md").read_text()
-    asked = gce.IN_PROJECT | gce.TO_SHARE | gce.TO_BOOT | gce.ON_BUCKET
+    asked = IN_PROJECT | TO_SHARE | TO_BOOT | ON_BUCKET
     rows = set(re.findall(r"`([a-z]+[.][A-Za-z]+[.][A-Za-z]+)`", page))
     assert {each for each in rows if each.startswith(("compute.", "storage."))} == asked
     command = page.partition("--permissions")[2].partition("```")[0]
-    assert set(re.findall(r"compute[.][A-Za-z]+[.][A-Za-z]+", command)) == gce.IN_PROJECT
+    assert set(re.findall(r"compute[.][A-Za-z]+[.][A-Za-z]+", command)) == IN_PROJECT

@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from time import sleep
 from typing import TYPE_CHECKING
 
-from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.durable import write
-from imagectl.adapters.locations.calls import Calls, pause_before
+from imagectl.adapters.locations.calls import Calls
 from imagectl.adapters.locations.gce_boot import Login, booted
 from imagectl.adapters.locations.gce_changes import (
     again_where_changed,
@@ -42,32 +40,20 @@ from imagectl.adapters.locations.gce_checks import (
     named_by,
     read,
 )
-from imagectl.adapters.locations.gce_disk import features
+from imagectl.adapters.locations.gce_import import ARCHITECTURES, Importer
 from imagectl.adapters.locations.gce_janitor import Janitor
-from imagectl.adapters.locations.gce_labels import (
-    MARK,
-    claiming,
-    from_labels,
-    image_name,
-    to_labels,
-)
+from imagectl.adapters.locations.gce_labels import MARK, from_labels, image_name
 from imagectl.adapters.locations.gce_native import adopt, describe, description
+from imagectl.adapters.locations.gce_permissions import require_permissions
 from imagectl.adapters.locations.gce_project import Project, moment, warned
-from imagectl.adapters.locations.gce_upload import OURS, Uploaded, Uploads
+from imagectl.adapters.locations.gce_upload import Uploads, upload_name
 from imagectl.adapters.locations.gce_zones import Zones
 from imagectl.adapters.locations.google_account import log_in
 from imagectl.adapters.locations.owners import owner_of, placed_by
-from imagectl.errors import (
-    CannotTell,
-    Corrupt,
-    Denial,
-    Denied,
-    Failed,
-    Unsupported,
-)
-from imagectl.model.names import Architecture, ChannelName, Format, ImageName, LocationName
+from imagectl.errors import CannotTell, Corrupt, Failed, Unsupported
+from imagectl.model.names import ChannelName, Format, ImageName, LocationName
 from imagectl.model.place import GceLocation as Settings
-from imagectl.model.resource import FoundResource, ResourceKind, ResourceView
+from imagectl.model.resource import FoundResource, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
 from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
@@ -81,55 +67,7 @@ if TYPE_CHECKING:
 
 PER_SECOND = 20.0
 """Calls. Google allows a project 1,500 reads a minute (cloud.google.com/compute/api-quota)."""
-READY_SECONDS = 3600.0
-"""How long an image that somebody else is making may take."""
-
-IN_PROJECT = frozenset(
-    f"compute.{each}"
-    for each in (
-        "globalOperations.get",
-        "addresses.list",
-        "disks.list",
-        "images.create",
-        "images.delete",
-        "images.deprecate",
-        "images.get",
-        "images.list",
-        "images.setLabels",
-        "images.update",
-        "instances.list",
-    )
-)
-TO_SHARE = frozenset({"compute.images.getIamPolicy", "compute.images.setIamPolicy"})
-TO_BOOT = frozenset(
-    f"compute.{each}"
-    for each in (
-        "addresses.delete",
-        "disks.create",
-        "disks.delete",
-        "disks.get",
-        "disks.setLabels",
-        "images.useReadOnly",
-        "instances.create",
-        "instances.delete",
-        "instances.get",
-        "instances.getSerialPortOutput",
-        "instances.setLabels",
-        "instances.setMetadata",
-        "regionOperations.get",
-        "subnetworks.use",
-        "subnetworks.useExternalIp",
-        "zoneOperations.get",
-    )
-)
-ON_BUCKET = frozenset(
-    f"storage.objects.{each}" for each in ("create", "delete", "get", "list", "update")
-)
-"""What ``probe`` asks for, and docs/how-to/gce.md explains."""
-_ARCHITECTURES = {Architecture.AMD64: "X86_64", Architecture.ARM64: "ARM64"}
-_READ = {word: architecture for architecture, word in _ARCHITECTURES.items()}
-_NAMESPACE = uuid.UUID("6f1f7a0c-6a3b-5e0e-9d5b-2f5a3c1d8e47")
-"""Of the ids of our requests."""
+_READ = {word: architecture for architecture, word in ARCHITECTURES.items()}
 
 
 class GceLocation:
@@ -143,7 +81,6 @@ class GceLocation:
         self._settings = settings
         self._around = around
         self._calls = Calls(name, around.state, per_second=PER_SECOND, deadline=around.patience)
-        self._clock = SystemClock()
 
     @cached_property
     def _project(self) -> Project:
@@ -159,6 +96,17 @@ class GceLocation:
             self._project.account,
             self._calls,
             self._around.state,
+            self._around.patience,
+        )
+
+    @cached_property
+    def _importer(self) -> Importer:
+        return Importer(
+            self._settings,
+            self._project,
+            self._uploads,
+            self._around.leasing,
+            self.place,
             self._around.patience,
         )
 
@@ -208,7 +156,7 @@ class GceLocation:
             image = again_where_changed(
                 self._project,
                 f"placing {version}",
-                lambda: self._import(owner, artifact, source, moved),
+                lambda: self._importer.image(owner, artifact, source, moved),
             )
         share(self._project, image, self._settings.share)
         return self._placement(owner, artifact, image, now)
@@ -227,91 +175,6 @@ class GceLocation:
             artifact.size,
             now,
         )
-
-    def _import(self, owner: Ownership, artifact: Artifact, source: Path, moved: Moved) -> Image:
-        """The image, made where it is not there. Raises Told (409, 412) where it was changed
-        meanwhile."""
-        name = image_name(owner.version, owner.architecture)
-        image = self._project.image(name)
-        if image is not None and image.status == "FAILED":
-            # Somebody's import that went wrong; ours is cleared away, any other is a conflict.
-            check_owner(image, owner, self._project)
-            self._project.delete(str(image.id), str(uuid.uuid4()))
-            image = None
-        if image is None:
-            return self._make(owner, name, artifact, source, moved)
-        check_owner(image, owner, self._project)
-        moved(artifact.size)
-        image = self._usable(name, owner)
-        self._uploads.remove(_upload(owner.catalog, name))
-        return image
-
-    def _make(
-        self, owner: Ownership, name: str, artifact: Artifact, source: Path, moved: Moved
-    ) -> Image:
-        """The same where it is not there. The upload is in the ledger for as long as it may be in
-        the bucket (P7)."""
-        guest, upload, marks = features(source), _upload(owner.catalog, name), to_labels(owner)
-        with self._around.leasing().lease(
-            ResourceKind.UPLOAD,
-            self.place,
-            upload,
-            f"placing {owner.version}",
-            lambda claim: self._uploads.renew(upload, claim),
-        ) as leased:
-            marks |= claiming(leased.claim, upload)
-            there = self._uploads.bring(upload, marks, artifact, source, moved)
-            try:
-                self._insert(owner, name, there, guest)
-            except Failed:
-                self._uploads.touch(upload)
-                raise
-            image = self._usable(name, owner)
-            self._uploads.remove(upload)
-            leased.gone()
-        return image
-
-    def _usable(self, name: str, owner: Ownership) -> Image:
-        image = self._ready(name)
-        check_usable(image, owner, self._project)
-        return image
-
-    def _insert(self, owner: Ownership, name: str, there: Uploaded, guest: Sequence[str]) -> None:
-        digest = f"sha256 {owner.sha256}"
-        image: dict[str, object] = {
-            "name": name,
-            "description": f"{owner.version} for {owner.architecture.value}, {digest}",
-            "labels": to_labels(owner),
-            "architecture": _ARCHITECTURES[owner.architecture],
-            "guest_os_features": [{"type_": each} for each in guest],
-            "raw_disk": {"source": there.url, "container_type": "TAR"},
-        }
-        if self._settings.storage_location is not None:
-            image["storage_locations"] = [self._settings.storage_location]
-        self._project.insert(image, self._request("insert", f"{name} {there.state}"))
-
-    def _request(self, verb: str, what: str) -> str:
-        """The id of a request: the same for the same request, however often it is made, so that
-        what was done is not done again when its answer was lost."""
-        return str(uuid.uuid5(_NAMESPACE, f"{self._settings.project} {verb} {what}"))
-
-    def _ready(self, name: str) -> Image:
-        """The image of that name, when it can be used. What was just made may take a moment to be
-        seen; what somebody else is making, until it is made."""
-        began, tries = self._clock.monotonic(), 1
-        while True:
-            image = self._project.image(name)
-            if image is not None and image.status not in ("PENDING", ""):
-                return image
-            waited = self._clock.monotonic() - began
-            if waited > (self._around.patience if image is None else READY_SECONDS):
-                raise CannotTell(
-                    f"image {name} does not get ready",
-                    where=f"location {self._name}: {self._settings.project}",
-                    why="it is not to be seen" if image is None else f"it is {image.status}",
-                    hint="type the command again later: it goes on where it stopped",
-                )
-            sleep(min(5.0, pause_before(tries := tries + 1, None)))
 
     def verify(self, placement: Placement, now: datetime) -> Placement:
         image = found(placement, self._project)
@@ -365,22 +228,9 @@ class GceLocation:
         )
 
     def probe(self) -> Credential:
-        identity = self._project.account.identity
         self._project.exists()
-        wanted = {*IN_PROJECT, *(TO_SHARE if self._settings.share else ())}
-        if self._settings.zone is not None:
-            wanted |= TO_BOOT
-        lacking = wanted - self._project.permitted(sorted(wanted))
-        lacking |= ON_BUCKET - self._uploads.permitted(sorted(ON_BUCKET))
-        if lacking:
-            raise Denied(
-                f"{identity} may not do all that location {self._name} needs",
-                denial=Denial.TOO_NARROW,
-                where=f"project {self._settings.project}, bucket {self._settings.bucket}",
-                why=f"it lacks {', '.join(sorted(lacking))}",
-                hint="docs/how-to/gce.md lists the roles that it needs",
-            )
-        return Credential(identity, self._settings.credential_expires)
+        require_permissions(self._settings, self._project, self._uploads)
+        return Credential(self._project.account.identity, self._settings.credential_expires)
 
     def boot(
         self, placement: Placement, work: Workspace, progress: Progress
@@ -444,7 +294,7 @@ class GceLocation:
             self._project.delete(named.id, str(uuid.uuid4()))
         if placement.format is not Format.NATIVE:
             begin()
-            self._uploads.remove(_upload(self._around.catalog(), named.image))
+            self._uploads.remove(upload_name(self._around.catalog(), named.image))
 
     def describe(self, built: str, to: Path) -> None:
         write(to.parent, to, describe(self._project, built))
@@ -457,11 +307,6 @@ class GceLocation:
 
     def _owner(self, placement: Placement) -> Ownership:
         return placed_by(self._around.catalog(), placement)
-
-
-def _upload(catalog: str, name: str) -> str:
-    """The object that the image of that name is imported from."""
-    return f"{OURS}{catalog}/{name}.tar.gz"
 
 
 def _check_description(data: bytes, placement: Placement) -> None:

@@ -23,7 +23,7 @@ from imagectl.adapters.locations.gce_checks import (
 )
 from imagectl.adapters.locations.gce_labels import from_labels, to_labels
 from imagectl.adapters.locations.gce_project import Project, Told
-from imagectl.adapters.locations.gce_upload import check_source
+from imagectl.adapters.locations.source import check_source
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound
 from imagectl.formats.native_v1 import parse_native, write_native
 from imagectl.model.native import Native

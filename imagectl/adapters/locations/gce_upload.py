@@ -1,7 +1,5 @@
 """Brings a disk into the bucket from which Compute Engine imports it.
 
-The upload is one resumable session of Cloud Storage, whose address is kept between commands: what
-was broken off goes on where it was, however the process ended. Nothing is held in memory.
 Cloud Storage keeps an MD5 of what it has stored, and refuses what does not match the one it was
 told before. That MD5 is computed in the same pass as the sha256 which the catalog knows, so an
 object with that MD5 is the artifact.
@@ -11,33 +9,20 @@ An upload is made to be thrown away: beside whose it is, its metadata say for ho
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, TypeVar
 
-from imagectl.adapters.clock import SystemClock
-from imagectl.adapters.durable import write
-from imagectl.adapters.locations.calls import Again, Calls, pause_before
+from imagectl.adapters.locations.calls import Again, Calls
 from imagectl.adapters.locations.gce_labels import claim_of, claiming, from_labels
 from imagectl.adapters.locations.gce_project import Told
-from imagectl.adapters.locations.google_account import (
-    Account,
-    again,
-    answer_of,
-    meaning,
-    passing,
-    read_answer,
-    translated,
-)
-from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Throttled
+from imagectl.adapters.locations.google_account import Account, again, answer_of, translated
+from imagectl.adapters.locations.google_upload import Sender
+from imagectl.adapters.locations.source import check_and_hash
+from imagectl.errors import Conflict, Corrupt
 from imagectl.model.names import LocationName
 from imagectl.model.place import GceLocation as Settings
 from imagectl.model.resource import Claim
@@ -46,14 +31,10 @@ from imagectl.services.ports.locations import Moved
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
-    from requests import Response, Session
 
 T = TypeVar("T")
 
-CHUNK = 1 << 20
 CALL_SECONDS = 60.0
-
-
 OURS = "imagectl/"
 """What the names of uploads begin with; a catalog's go on with its id."""
 _FAILED = "imagectl-failed"
@@ -83,9 +64,7 @@ class Uploads:
         self._settings = settings
         self._account = account
         self._calls = calls
-        self._state = state
-        self._patience = patience
-        self._clock = SystemClock()
+        self._sender = Sender(name, settings, account, calls, state, patience)
 
     @cached_property
     def _bucket(self) -> Bucket:
@@ -99,13 +78,6 @@ class Uploads:
         )
         return client.bucket(self._settings.bucket)
 
-    @cached_property
-    def _session(self) -> Session:
-        """For the address of an upload, which needs no credentials: it is one."""
-        from requests import Session
-
-        return Session()
-
     def bring(
         self,
         name: str,
@@ -117,7 +89,7 @@ class Uploads:
         """The artifact as the object *name*, with those marks. One that is there already is not
         sent again. Raises Corrupt, Conflict, Told (404, 412: somebody else has just made it, or
         changed it)."""
-        md5 = check_source(source, artifact)
+        md5 = check_and_hash(source, artifact)
         there = self.read(name)
         if there is not None:
             self._check_ours(there)
@@ -139,7 +111,8 @@ class Uploads:
     ) -> Blob:
         """The artifact, which has that MD5, as a new object. Raises Corrupt, and Told (412) where
         something has that name, which stays as it is."""
-        self._send(name, marks, artifact, md5, source, moved)
+        begin = partial(self._begin, name, marks, artifact, md5)
+        self._sender.send(name, artifact, source, moved, begin)
         made = self._arrived(name)
         if not self._holds(made, artifact, md5):
             self._remove(made)
@@ -168,7 +141,7 @@ class Uploads:
         if there is not None:
             self._check_ours(there)
             self._remove(there)
-        self._forget(name)
+        self._sender.forget(name)
 
     def renew(self, name: str, claim: Claim) -> None:
         """Show the claim on the object *name* while it is what carries it. Nothing where it is not
@@ -302,57 +275,11 @@ class Uploads:
             f"{blob.generation}.{(blob.metadata or {}).get(_FAILED, '')}",
         )
 
-    def _send(
-        self,
-        name: str,
-        marks: Mapping[str, str],
-        artifact: Artifact,
-        md5: str,
-        source: Path,
-        moved: Moved,
-    ) -> None:
-        """Send all that is not there yet, until it is there or nothing has moved for as long as
-        our patience lasts."""
-        address = self._known(name, artifact)
-        have = None if address is None else self._have(address, artifact.size)
-        if address is None or have is None:  # after a week, such addresses are forgotten
-            address, have = self._begin(name, marks, artifact, md5), 0
-        last, stalls = self._clock.monotonic(), 0
-        with source.open("rb") as data:
-            while have is not None and have < artifact.size:
-                before = have
-                moved(have)
-                broken = self._send_rest(address, name, data, have, artifact.size, moved)
-                have = self._have(address, artifact.size)
-                if have is None:
-                    self._forget(name)
-                    raise Failed(
-                        "the upload has been forgotten by Cloud Storage",
-                        where=f"location {self._name}: gs://{self._settings.bucket}/{name}",
-                        hint="type the command again: it begins anew",
-                    )
-                if have > before:
-                    last, stalls = self._clock.monotonic(), 0
-                    continue
-                stalls += 1
-                pause = pause_before(stalls + 1, broken.after if broken else None)
-                if self._clock.monotonic() - last + pause > self._patience:
-                    kind = Throttled if broken is not None and broken.throttled else CannotTell
-                    raise kind(
-                        "the upload does not get on",
-                        where=f"location {self._name}: gs://{self._settings.bucket}/{name}",
-                        why=broken.why if broken else "no more bytes have been kept",
-                        hint="type the command again: it goes on where it stopped",
-                    )
-                time.sleep(pause)
-        moved(artifact.size)
-        self._forget(name)
-
     def _begin(self, name: str, marks: Mapping[str, str], artifact: Artifact, md5: str) -> str:
         blob = self._bucket.blob(name)
         blob.metadata = dict(marks)
         blob.md5_hash = md5
-        address = str(
+        return str(
             self._call(
                 "beginning an upload",
                 lambda: blob.create_resumable_upload_session(
@@ -365,182 +292,12 @@ class Uploads:
                 told=(412,),
             )
         )
-        self._check_address(address)
-        kept = {"address": address, "sha256": artifact.sha256}
-        file = self._file(name)
-        write(self._state, file, json.dumps(kept).encode(), 0o600)  # the address is a key
-        return address
-
-    def _check_address(self, address: str) -> None:
-        """With an endpoint of our own, no byte may go elsewhere."""
-        endpoint = self._settings.storage_endpoint
-        if endpoint is not None and urlsplit(address)[:2] != urlsplit(endpoint)[:2]:
-            raise Failed(
-                "the storage endpoint sends uploads elsewhere",
-                where=f"location {self._name}: {endpoint}",
-                why=f"it wants them at {urlsplit(address).netloc}",
-                hint="let it name itself in its answers",
-            )
-
-    def _file(self, name: str) -> Path:
-        place = f"{self._settings.storage_endpoint} {self._settings.bucket} {name}"
-        return self._state / "uploads" / f"{hashlib.sha256(place.encode()).hexdigest()}.json"
-
-    def _known(self, name: str, artifact: Artifact) -> str | None:
-        """The address of a session that was broken off; None where there is none for the bytes."""
-        try:
-            kept = json.loads(self._file(name).read_bytes())
-            if kept["sha256"] == artifact.sha256:
-                self._check_address(address := str(kept["address"]))
-                return address
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return None
-
-    def _forget(self, name: str) -> None:
-        self._file(name).unlink(missing_ok=True)
-
-    def _have(self, address: str, size: int) -> int | None:
-        """How many bytes have arrived for good; None where nobody knows the session any more
-        (cloud.google.com/storage/docs/performing-resumable-uploads#status-check)."""
-
-        def ask() -> int | None:
-            answer = self._session.put(
-                address,
-                data=b"",
-                headers={"Content-Range": f"bytes */{size}"},
-                timeout=CALL_SECONDS,
-                allow_redirects=False,
-            )
-            if answer.status_code == 308:
-                held = answer.headers.get("Range", "")
-                return int(held.rpartition("-")[2]) + 1 if held else 0
-            if answer.status_code in (200, 201):
-                return size
-            if answer.status_code in (404, 410):
-                return None
-            raise _Refused(answer)
-
-        return self._put("asking how far the upload is", ask)
-
-    def _send_rest(
-        self, address: str, name: str, data: BinaryIO, start: int, size: int, moved: Moved
-    ) -> Again | None:
-        """Send from *start* on. Returns why it was broken off; None where all may be there."""
-        data.seek(start)
-
-        def send() -> None:
-            answer = self._session.put(
-                address,
-                data=Telling(data, size - start, lambda sent: moved(start + sent)),
-                headers={"Content-Range": f"bytes {start}-{size - 1}/{size}"},
-                timeout=CALL_SECONDS,
-                allow_redirects=False,
-            )
-            if answer.status_code not in (200, 201, 308):
-                raise _Refused(answer)
-
-        broken: Again | None = None
-
-        def never(error: Exception) -> None:
-            nonlocal broken
-            broken = patient(error)
-
-        try:
-            self._put("uploading", send, never)
-        except _Broken:
-            return broken
-        except Told:
-            self._forget(name)
-            raise
-        return None
-
-    def _put(
-        self,
-        what: str,
-        attempt: Callable[[], int | None] | Callable[[], None],
-        retry: Callable[[Exception], Again | None] | None = None,
-    ) -> int | None:
-        """One exchange with a session. Where *retry* sees to it, what passes raises _Broken."""
-        from requests.exceptions import RequestException
-
-        try:
-            return self._calls.run(what, attempt, retry or patient)
-        except _Refused as refused:
-            if retry is not None and passing(refused.answer):
-                raise _Broken from None
-            if refused.answer.status == 412:
-                raise Told(refused.answer) from None
-            if refused.answer.status == 400:
-                raise Corrupt(
-                    f"{what}: Cloud Storage does not take what was sent",
-                    where=f"location {self._name}: bucket {self._settings.bucket}",
-                    why=str(refused.answer),
-                ) from None
-            raise meaning(refused.answer, what, self._name, self._account.identity) from None
-        except RequestException as error:
-            if retry is not None and patient(error):
-                raise _Broken from None
-            raise
 
 
 class _NotSeen(Exception):
     pass
 
 
-class _Broken(Exception):
-    """What was being sent was broken off, and can go on."""
-
-
-class _Refused(Exception):
-    """An answer to an upload that is no success. Its address stays out of the message."""
-
-    def __init__(self, response: Response) -> None:
-        self.answer = read_answer(response.status_code, response.text, dict(response.headers))
-        super().__init__(str(self.answer))
-
-
-def patient(error: Exception) -> Again | None:
-    """For ``Calls.run``: like ``google_account.again``, for our own requests."""
-    return passing(error.answer) if isinstance(error, _Refused) else again(error)
-
-
-class Telling:
-    """The rest of a file as the body of a request, which tells how much of it has been read."""
-
-    def __init__(self, data: BinaryIO, length: int, moved: Moved) -> None:
-        self._data = data
-        self._length = length
-        self._moved = moved
-        self._sent = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def read(self, size: int = -1) -> bytes:
-        """Larger pieces than http.client asks for would be read twice; it gets what it wants."""
-        left = self._length - self._sent
-        piece = self._data.read(left if size < 0 else min(size, left))
-        self._sent += len(piece)
-        self._moved(self._sent)
-        return piece
-
-
-def check_source(source: Path, artifact: Artifact) -> str:
-    """Hash the file. Returns its MD5 as Cloud Storage writes it; raises Corrupt where it is not the
-    artifact."""
-    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    with source.open("rb", buffering=0) as data:
-        while piece := data.read(CHUNK):
-            sha256.update(piece)
-            md5.update(piece)
-            size += len(piece)
-    if (sha256.hexdigest(), size) != (artifact.sha256, artifact.size):
-        raise Corrupt(
-            f"{source.name} is not what was recorded",
-            where=str(source),
-            why=f"it has the sha256 {sha256.hexdigest()} and {size:,} bytes; recorded are "
-            f"{artifact.sha256} and {artifact.size:,}",
-            hint="`imagectl rebuild --verify` makes the same bytes again",
-        )
-    return base64.b64encode(md5.digest()).decode()
+def upload_name(catalog: str, image: str) -> str:
+    """The object that the image of that name is imported from."""
+    return f"{OURS}{catalog}/{image}.tar.gz"

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagectl.adapters.locations.bucket import BucketLocation, Page, Stored, calls_of
 from imagectl.adapters.locations.gce_project import Told
-from imagectl.adapters.locations.gce_upload import Uploads, check_source
+from imagectl.adapters.locations.gce_upload import Uploads
 from imagectl.adapters.locations.google_account import Account, again, log_in, translated
+from imagectl.adapters.locations.source import check_and_hash
 from imagectl.errors import Denial, Denied, NotFound
 from imagectl.model.names import LocationName
 from imagectl.model.place import GceLocation as UploadSettings
@@ -151,7 +152,7 @@ class GcsObjects:
         )
 
     def hashed(self, source: Path, artifact: Artifact) -> str:
-        return check_source(source, artifact)
+        return check_and_hash(source, artifact)
 
     def upload(
         self, name: str, source: Path, artifact: Artifact, hashed: str, moved: Moved
