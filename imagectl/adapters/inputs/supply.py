@@ -10,10 +10,6 @@ Promises:
   whole wrong file.
 - What is refused, or cannot be had, is remembered with what was going on, and ends the build
   (``Supply.check``): a build never goes on with less than it asked for.
-
-An answer is its status, body, type and the place that it redirects to; no other header gets
-through, so that it can be the same again. Bodies of answers other than 200 are not kept. Redirects
-of a Debian mirror are followed here, since an archive's file is known by its path.
 """
 
 from __future__ import annotations
@@ -23,26 +19,20 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urljoin
 
+from imagectl.adapters.inputs.answers import Answer, headers_of, location_of, type_of
 from imagectl.adapters.inputs.authority import Authority
-from imagectl.adapters.inputs.connections import Address, Connections, address_of
-from imagectl.adapters.inputs.debian import Archived, Indexes, Mirrors, Place, Vouched, below
+from imagectl.adapters.inputs.connections import Address
+from imagectl.adapters.inputs.debian import Archived, Indexes, Mirrors, Place, Vouched
+from imagectl.adapters.inputs.network import Network, check_clock
 from imagectl.adapters.inputs.proxy import Proxy, Reply, Request
 from imagectl.adapters.inputs.store import EMPTY, InputStore
-from imagectl.adapters.inputs.upstream import PAUSES, Head, Response, Upstream
-from imagectl.errors import (
-    BuildFailed,
-    CannotTell,
-    Corrupt,
-    ImagectlError,
-    NoSpace,
-    NotFound,
-)
+from imagectl.adapters.inputs.troubles import STAGE, Troubles, listing
+from imagectl.adapters.inputs.upstream import PAUSES, Response
+from imagectl.errors import BuildFailed, CannotTell, Corrupt, ImagectlError, NotFound
 from imagectl.model.lock import (
     Access,
     Archive,
@@ -53,30 +43,6 @@ from imagectl.model.lock import (
     sorted_inputs,
 )
 from imagectl.model.names import Sha256
-
-STAGE = "inputs"
-CLOCKS_APART = timedelta(days=1)
-REDIRECTS = 5
-SHOWN = 10
-"""How many names a message lists before it only counts."""
-
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    sha256: Sha256
-    size: int
-    content_type: str = ""
-    location: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    url: str
-    during: str
-    error: ImagectlError
 
 
 @contextlib.contextmanager
@@ -111,7 +77,7 @@ def open_supply(
     with contextlib.ExitStack() as stack:
         indexes = Indexes(folder)
         stack.callback(indexes.close)
-        network = _Network(upstream, reachable, environment, pauses)
+        network = Network(upstream, reachable, environment, pauses)
         authority = Authority(folder, epoch, now())
         supply = Supply(access, locked, Mirrors(mirrors), network, store, indexes, now)
         supply.authority = folder / "authority.pem"
@@ -138,7 +104,7 @@ class Supply:
         access: Access,
         locked: Inputs,
         mirrors: Mirrors,
-        network: _Network,
+        network: Network,
         store: InputStore,
         indexes: Indexes,
         now: Callable[[], datetime],
@@ -152,10 +118,9 @@ class Supply:
         self._now = now
         known = () if access is Access.RECORD else locked.all
         self._locked = {_place(each, mirrors): each for each in known}
-        self._given: dict[Place, _Answer] = {}
+        self._given: dict[Place, Answer] = {}
         self._sound: set[Sha256] = set()
-        self._troubles: dict[tuple[str, str], _Trouble] = {}
-        self._during = "the build"
+        self._troubles = Troubles()
         self._turns: defaultdict[Place, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
@@ -166,15 +131,12 @@ class Supply:
 
     def during(self, what: str) -> None:
         """Say what is going on now, such as ``task 'Install nginx'``, for refusals."""
-        self._during = what
+        self._troubles.during = what
 
     def check(self) -> None:
         """Raises BuildFailed, or CannotTell or NoSpace where that is why, if anything was refused
         or could not be had."""
-        with self._lock:
-            troubles = list(self._troubles.values())
-        if troubles:
-            raise _summary(troubles)
+        self._troubles.check()
 
     def taken(self) -> Inputs:
         """All that was answered so far."""
@@ -206,11 +168,11 @@ class Supply:
     def refuse(self, url: str, why: str, hint: str) -> None:
         """Implements ``proxy.Answering``."""
         refusal = BuildFailed("a download was refused", stage=STAGE, why=why, hint=hint)
-        self._remember("request", url, refusal)
+        self._troubles.remember("request", url, refusal)
 
     def mistake(self, problem: BaseException) -> None:
         """Implements ``proxy.Answering``."""
-        self._remember(
+        self._troubles.remember(
             "mistake",
             type(problem).__name__,
             BuildFailed(
@@ -222,7 +184,7 @@ class Supply:
         )
 
     def _fail(self, url: str, problem: ImagectlError, reply: Reply) -> None:
-        self._remember("answer", url, problem)
+        self._troubles.remember("answer", url, problem)
         refused = isinstance(problem, _Unlisted)
         status = HTTPStatus.FORBIDDEN if refused else HTTPStatus.BAD_GATEWAY
         reply.fail(status, f"imagectl: {problem.what}")
@@ -243,25 +205,25 @@ class Supply:
             )
         vouched = self._indexes.says(place)
         if vouched is not None and self._store_has(vouched.sha256):
-            answer = _Answer(HTTPStatus.OK, vouched.sha256, vouched.size, _type_of(place))
+            answer = Answer(HTTPStatus.OK, vouched.sha256, vouched.size, type_of(place))
             self._give(place, answer)
             self._send(place, answer, reply)
             return
         self._fetch(place, request, reply, vouched, None)
 
-    def _locked_answer(self, place: Place) -> _Answer | None:
+    def _locked_answer(self, place: Place) -> Answer | None:
         """What the lock says, if anything."""
         match self._locked.get(place):
             case Download() as found:
-                return _Answer(
+                return Answer(
                     found.status, found.sha256, found.size, found.content_type, found.location
                 )
             case Index() | Package() as found:
-                return _Answer(HTTPStatus.OK, found.sha256, found.size, _type_of(place))
+                return Answer(HTTPStatus.OK, found.sha256, found.size, type_of(place))
             case None:
                 return None
 
-    def _bring(self, place: Place, answer: _Answer, request: Request, reply: Reply) -> bool:
+    def _bring(self, place: Place, answer: Answer, request: Request, reply: Reply) -> bool:
         """See that the answer's body is in the store; False where it was sent while fetched."""
         if answer.sha256 == EMPTY or self._store_has(answer.sha256):
             self._give(place, answer)
@@ -290,23 +252,22 @@ class Supply:
         self._sound.add(sha256)
         return True
 
-    def _send(self, place: Place, answer: _Answer, reply: Reply) -> None:
+    def _send(self, place: Place, answer: Answer, reply: Reply) -> None:
         """Send an answer whose body is in the store."""
         if answer.sha256 == EMPTY:
-            reply.begin(answer.status, _headers(answer), 0)
+            reply.begin(answer.status, headers_of(answer), 0)
             reply.finish()
             return
         path = self._store.find(answer.sha256)
         with path.open("rb") as file:
-            headers = _headers(answer, self._mirrors.url(place), file.read(2))
+            headers = headers_of(answer, self._mirrors.url(place), file.read(2))
         reply.begin(answer.status, headers, answer.size)
         reply.send_file(path)
         reply.finish()
 
-    def _give(self, place: Place, answer: _Answer) -> None:
+    def _give(self, place: Place, answer: Answer) -> None:
         """From now on this is the answer, and whatever went wrong before did no harm."""
-        with self._lock:
-            self._troubles.pop(("answer", self._mirrors.url(place)), None)
+        self._troubles.forget("answer", self._mirrors.url(place))
         if place in self._given:
             return
         if answer.sha256 != EMPTY and not self._only_locked:
@@ -329,10 +290,10 @@ class Supply:
         with self._network.get(place, request.headers) as response:
             head = response.head
             if not self._only_locked:
-                _check_clock(head, self._now(), response.url)
+                check_clock(head, self._now(), response.url)
             if head.status == HTTPStatus.OK:
                 if content_type is None:
-                    content_type = _type_of(place) or head.content_type
+                    content_type = type_of(place) or head.content_type
                 self._take(place, response, reply, vouched, content_type)
                 return
             if vouched is not None:
@@ -349,8 +310,8 @@ class Supply:
                 raise CannotTell(
                     "upstream gave an answer that nobody asked for", why=f"status {head.status}"
                 )
-            answer = _Answer(
-                head.status, EMPTY, 0, head.content_type, _location(response.url, head)
+            answer = Answer(
+                head.status, EMPTY, 0, head.content_type, location_of(response.url, head)
             )
         self._give(place, answer)
         self._send(place, answer, reply)
@@ -377,8 +338,8 @@ class Supply:
                 file.write(piece)
                 if held and (reply.begun or head.length is not None or reply.can_stream):
                     if not reply.begun:
-                        partial = _Answer(head.status, EMPTY, 0, content_type)
-                        reply.begin(head.status, _headers(partial, url, held), head.length)
+                        partial = Answer(head.status, EMPTY, 0, content_type)
+                        reply.begin(head.status, headers_of(partial, url, held), head.length)
                     reply.send(held)
                 held = piece
             if vouched is not None and file.sha256 != vouched.sha256:
@@ -390,7 +351,7 @@ class Supply:
                     hint="another mirror may have the right ones; a mirror that is just being "
                     "updated, in an hour; else `imagectl lock --update IMAGE`",
                 )
-            answer = _Answer(head.status, file.sha256, file.size, content_type)
+            answer = Answer(head.status, file.sha256, file.size, content_type)
             if file.sha256 != EMPTY:
                 file.keep()
                 self._sound.add(file.sha256)
@@ -403,7 +364,7 @@ class Supply:
 
     # What is told afterwards.
 
-    def _input(self, place: Place, answer: _Answer) -> Index | Package | Download:
+    def _input(self, place: Place, answer: Answer) -> Index | Package | Download:
         known = self._locked.get(place)
         if known is not None and known.sha256 == answer.sha256:
             return known
@@ -422,119 +383,15 @@ class Supply:
             answer.location,
         )
 
-    def _remember(self, kind: str, url: str, error: ImagectlError) -> None:
-        """Only what an *answer* failed with is forgotten where a later attempt works."""
-        with self._lock:
-            self._troubles.setdefault((kind, url), _Trouble(url, self._during, error))
-
 
 class _Unlisted(BuildFailed):
     """The lock does not list what was asked for."""
-
-
-class _Network:
-    """Upstream, which is set up when something must be fetched."""
-
-    def __init__(
-        self,
-        mirrors: Callable[[], Mapping[Archive, str]],
-        reachable: Collection[Address],
-        environment: Mapping[str, str],
-        pauses: Sequence[float],
-    ) -> None:
-        self._find_mirrors = mirrors
-        self._reachable = tuple(reachable)
-        self._environment = environment
-        self._pauses = pauses
-        self._lock = threading.Lock()
-        self._found: tuple[Mapping[Archive, str], Upstream] | None = None
-
-    @contextlib.contextmanager
-    def get(self, place: Place, headers: Mapping[str, str]) -> Iterator[Response]:
-        """The answer to a GET of *place*; of an archive's file, what a redirect leads to."""
-        mirrors, upstream = self._open()
-        if isinstance(place, str):
-            with upstream.get(place, headers) as response:
-                yield response
-            return
-        if place.archive not in mirrors:
-            raise CannotTell(
-                f"there is no mirror of {place.archive.value} to fetch from",
-                hint="name one in imagectl.yaml: `mirror: {debian: URL, security: URL}`",
-            )
-        url = below(mirrors[place.archive], place.path)
-        for _ in range(REDIRECTS):
-            with upstream.get(url, headers) as response:
-                if response.head.status not in _REDIRECTS or not response.head.location:
-                    yield response
-                    return
-                url = urljoin(url, response.head.location)
-        raise CannotTell("the mirror redirects without an end", where=url)
-
-    def close(self) -> None:
-        with self._lock:
-            if self._found is not None:
-                self._found[1].close()
-
-    def _open(self) -> tuple[Mapping[Archive, str], Upstream]:
-        with self._lock:
-            if self._found is None:
-                mirrors = self._find_mirrors()
-                allowed = {*self._reachable, *(address_of(url) for url in mirrors.values())}
-                connections = Connections(self._environment, allowed)
-                self._found = (mirrors, Upstream(connections, self._pauses))
-            return self._found
 
 
 def _place(each: Index | Package | Download, mirrors: Mirrors) -> Place:
     if isinstance(each, Download):
         return mirrors.place(each.url)
     return Archived(each.archive, each.path)
-
-
-def _type_of(place: Place) -> str:
-    """The type of an archive's file, whatever its mirror says; empty for anything else."""
-    if isinstance(place, str):
-        return ""
-    return "text/plain" if place.path.endswith("Release") else "application/octet-stream"
-
-
-def _headers(answer: _Answer, url: str = "", first: bytes = b"") -> dict[str, str]:
-    """What a client is told of an answer. The same for the same bytes, always.
-
-    A server that compresses although nobody asked for it is common for text that is stored
-    compressed: a client must be told. The bytes show it, so it need not be written down.
-    """
-    text = answer.content_type.partition(";")[0].strip().lower()
-    compressed = (
-        first.startswith(b"\x1f\x8b")
-        and (text.startswith("text/") or text.endswith(("json", "xml", "javascript")))
-        and not url.partition("?")[0].endswith(("gz", ".Z"))
-    )
-    return {
-        "Content-Type": answer.content_type,
-        "Content-Encoding": "gzip" if compressed else "",
-        "Location": answer.location,
-        "Accept-Ranges": "none",
-    }
-
-
-def _location(url: str, head: Head) -> str:
-    return urljoin(url, head.location) if head.location else ""
-
-
-def _check_clock(head: Head, now: datetime, url: str) -> None:
-    """Raises BuildFailed where this machine's clock and that of the server are far apart."""
-    if head.date is None or abs(head.date - now) <= CLOCKS_APART:
-        return
-    raise BuildFailed(
-        "the clock of this machine is wrong, or that of upstream",
-        stage=STAGE,
-        where=url,
-        why=f"here it is {now:%Y-%m-%d %H:%M} UTC, there {head.date:%Y-%m-%d %H:%M} UTC; a lock "
-        "is dated by this clock, and no file of the image may be newer",
-        hint="set the clock: `timedatectl set-ntp true`",
-    )
 
 
 def _of_this_machine(problem: OSError) -> CannotTell:
@@ -553,26 +410,7 @@ def _require_all(locked: Inputs, store: InputStore, mirrors: Mirrors) -> None:
     raise NotFound(
         f"{len(names)} of {len(locked.all)} inputs are not in the input store",
         where=str(store.root),
-        why=_listing(names),
+        why=listing(names),
         hint="build once without --offline, which fetches and verifies them; or bring the input "
         "store of a machine that has them",
     )
-
-
-def _summary(troubles: Sequence[_Trouble]) -> ImagectlError:
-    first = troubles[0]
-    if len(troubles) == 1:
-        what, why = first.error.what, f"{first.error.why}; " if first.error.why else ""
-        why += f"it was asked for during {first.during}"
-    else:
-        what = f"{len(troubles)} downloads were refused or could not be had"
-        why = _listing([f"{each.url} ({each.during}): {each.error.what}" for each in troubles])
-    for kind in (NoSpace, CannotTell):
-        if all(isinstance(each.error, kind) for each in troubles):
-            return kind(what, where=first.url, why=why, hint=first.error.hint)
-    return BuildFailed(what, stage=STAGE, where=first.url, why=why, hint=first.error.hint)
-
-
-def _listing(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN
-    return "\n".join([*names[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
