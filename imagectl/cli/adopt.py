@@ -129,7 +129,7 @@ def command(
 
     What belongs to another catalog is left alone. Typed again, it goes on where it stopped.
     """
-    from imagectl.bootstrap import tool_version
+    from imagectl.bootstrap.identity import tool_version
     from imagectl.policy.adoption import Wanted
     from imagectl.services.adopt import AdoptRequest, adopt
     from imagectl.services.show import show

@@ -87,26 +87,26 @@ def _version_ref(text: str) -> VersionRef:
 
 
 def _images(invocation: Invocation) -> Iterable[str]:
-    from imagectl.bootstrap import open_project
+    from imagectl.bootstrap.project import open_project
 
     return open_project(invocation.directory).image_names
 
 
 def _channels(invocation: Invocation) -> Iterable[str]:
-    from imagectl.bootstrap import open_project
+    from imagectl.bootstrap.project import open_project
 
     return open_project(invocation.directory).policy.names
 
 
 def _locations(invocation: Invocation) -> Iterable[str]:
-    from imagectl.bootstrap import open_project
+    from imagectl.bootstrap.project import open_project
 
     return open_project(invocation.directory).settings.locations
 
 
 def _published(invocation: Invocation) -> Iterable[str]:
     """Every IMAGE, IMAGE:CHANNEL and IMAGE@VERSION that consumers are shown, or warned off."""
-    from imagectl.bootstrap import open_published
+    from imagectl.bootstrap.consumer import open_published
 
     tree = open_published(invocation.directory)
     for name, image in tree.catalog().images.items():

@@ -20,7 +20,7 @@ from imagectl.model.version import Reproducible
 from imagectl.policy.wording import counted
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.model.image import Image
     from imagectl.model.names import ImageName
     from imagectl.services.build import BuildRequest, Delivered
@@ -114,7 +114,7 @@ def command(
     What a build reads is what images/IMAGE/image.lock lists, whatever a mirror has by now; the
     first build writes that file. `imagectl lock` is how to take something new.
     """
-    from imagectl.bootstrap import actor, tool_version
+    from imagectl.bootstrap.identity import actor, tool_version
     from imagectl.services.build import BuildRequest
 
     project = invocation.open_project()

@@ -49,7 +49,7 @@ def command(invocation: Invocation) -> int:
     the one that consumers are shown, whether a folder is gone that had versions in it, and whether
     each location takes our credential, and for how long. Changes nothing.
     """
-    from imagectl.bootstrap import examine
+    from imagectl.bootstrap.doctor import examine
     from imagectl.services.doctor import Level
 
     findings = examine(invocation.directory)

@@ -11,7 +11,7 @@ import click
 from imagectl.cli.output import Output
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Invocation:
 
     def open_project(self) -> Project:
         """The project that this run is about, open until the run ends. Raises NotFound."""
-        from imagectl.bootstrap import open_project
+        from imagectl.bootstrap.project import open_project
 
         project = open_project(self.directory)
         click.get_current_context().call_on_close(project.close)

@@ -18,7 +18,7 @@ from imagectl.policy.lock_changes import LockChanges, lock_changes
 from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.model.image import Image
     from imagectl.model.names import ImageName
     from imagectl.services.lock import LockRequest, Proposal

@@ -18,7 +18,7 @@ from imagectl.errors import BadUsage, ImagectlError
 from imagectl.policy.wording import span
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.services.measure import Measurement
 
 MISSED = 3

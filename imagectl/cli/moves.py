@@ -9,7 +9,7 @@ from imagectl.model.release import Verdict
 from imagectl.policy.wording import listed
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.cli.invocation import Invocation
     from imagectl.cli.output import Output
     from imagectl.model.release import Decision, Delivery

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imagectl.errors import ImagectlError
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.cli.output import Output
 
 

@@ -17,7 +17,7 @@ from imagectl.errors import BadUsage, ImagectlError, Interrupted, NotFound, summ
 from imagectl.policy.wording import counted
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.cli.output import Output
     from imagectl.model.names import ImageName, ImageRef, LocationName
     from imagectl.model.version import Intent, Placement, VersionRef

@@ -92,7 +92,7 @@ def command(
     Where one is not, nothing is put back, and every path that differs is named with what to do
     about it.
     """
-    from imagectl.bootstrap import tool_version
+    from imagectl.bootstrap.identity import tool_version
     from imagectl.services.rebuild import RebuildRequest, rebuild
 
     project = invocation.open_project()

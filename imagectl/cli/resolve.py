@@ -137,7 +137,7 @@ def command(
     A receipt (--consumer) is noted as well as can be: where that fails, there is a warning. A lease
     (--lease) is taken, or nothing is answered.
     """
-    from imagectl.bootstrap import open_published
+    from imagectl.bootstrap.consumer import open_published
     from imagectl.policy.resolution import ResolutionRequest
     from imagectl.services.consume import resolve
 
@@ -241,7 +241,7 @@ def _note(
     invocation: Invocation, found: Resolution, consumer: str, folder: Path | None, now: datetime
 ) -> bool:
     """Note who has resolved what. That it cannot be noted keeps nobody from working."""
-    from imagectl.bootstrap import open_receipts
+    from imagectl.bootstrap.consumer import open_receipts
     from imagectl.model.retention import Receipt
 
     try:

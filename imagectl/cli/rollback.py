@@ -16,7 +16,7 @@ from imagectl.model.proof import Outcome
 from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.model.names import ChannelName, ImageName, VersionId
     from imagectl.model.release import RollbackRequest
     from imagectl.services.drill import Drilled

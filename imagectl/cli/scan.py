@@ -18,7 +18,7 @@ from imagectl.errors import BadUsage
 from imagectl.policy.wording import counted, moment
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.model.contents import Contents
     from imagectl.model.names import ImageRef
     from imagectl.model.security import Vulnerability

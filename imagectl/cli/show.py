@@ -20,7 +20,7 @@ from imagectl.errors import BadUsage, ImagectlError
 from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.model.names import ImageRef, Sha256
     from imagectl.model.snapshot import Snapshot
     from imagectl.model.version import Origin, Version, VersionRef

@@ -20,7 +20,7 @@ from support.projects import new_project
 
 from imagectl.adapters.locations.vsphere_marks import Marks, read_marks
 from imagectl.adapters.locations.vsphere_session import Session
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.cli.adopt import AdoptedDocument
 from imagectl.cli.documents import schema
 from imagectl.model.names import Format

@@ -32,7 +32,7 @@ from support.projects import new_project
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.adapters.locations.gce_labels import image_name, to_labels
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.model.change import Change, MoveChannel, Operation, RecordPlacement, RecordVersion
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import (

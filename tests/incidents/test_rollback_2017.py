@@ -22,7 +22,7 @@ from support.cli import Run, command_line
 from support.examples import ref
 from support.projects import new_project, record_version, release
 
-from imagectl.bootstrap import Project, open_project
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.model.change import Change, MoveChannel
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import ChannelName, ImageName, LocationName

@@ -23,7 +23,7 @@ from support.examples import ref
 from support.projects import new_project, record_version
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.bootstrap import Project, open_project
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.model.cleanup import Because
 from imagectl.model.names import LocationName
 from imagectl.model.retention import Stage

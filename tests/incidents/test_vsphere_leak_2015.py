@@ -32,7 +32,7 @@ from support.systems import workspace
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.locations import vsphere_boot, vsphere_session
-from imagectl.bootstrap import Project, open_project
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.errors import Failed
 from imagectl.model.names import Format, LocationName
 from imagectl.model.resource import Resource, ResourceKind

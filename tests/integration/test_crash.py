@@ -31,7 +31,7 @@ from support.sound import check_sound
 
 from imagectl.adapters.content import relative
 from imagectl.adapters.host_machines import RUNS, place_of, write_claim
-from imagectl.bootstrap import Project, open_project
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.cli.main import root as command_line
 from imagectl.model.names import ChannelName, Format
 from imagectl.model.release import PromotionRequest

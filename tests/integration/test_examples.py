@@ -18,7 +18,7 @@ import pytest
 from peers.registry import PASSWORD, USER, docker_registry
 from support.examples import ref
 
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(5400)]
 

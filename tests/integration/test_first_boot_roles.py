@@ -29,7 +29,7 @@ from imagectl.adapters.disk.partitions import (
 )
 from imagectl.adapters.disk.root import LVM, find_root
 from imagectl.adapters.disk.tree import NotUnderstood
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.model.names import Sha256
 from imagectl.model.version import Reproducible, Version
 

@@ -23,7 +23,7 @@ from imagectl.adapters.guest import make_keys
 from imagectl.adapters.locations import vsphere_boot
 from imagectl.adapters.locations.gce import GceLocation
 from imagectl.adapters.locations.gce_boot import Login
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 from imagectl.errors import BuildFailed, Corrupt, GuestUnreachable, NotFound, TestsFailed
 from imagectl.model.names import ChannelName, Format, ImageName, LocationName
 from imagectl.model.version import Placement, Version

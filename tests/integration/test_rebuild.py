@@ -19,7 +19,7 @@ import pytest
 from peers.registry import PASSWORD, USER, docker_registry
 from support.projects import new_project, release
 
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.model.version import Placement, Version
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]

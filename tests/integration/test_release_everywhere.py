@@ -25,7 +25,7 @@ from support.places.gce import BUCKET, PROJECT, archive
 from support.places.vsphere import small_ova
 from support.projects import new_project, record_version
 
-from imagectl.bootstrap import Project, open_project
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.model.names import Format
 from imagectl.services import release
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.cli.progress import Silent
 from imagectl.formats.lock_text import parse_lock, write_lock
 from imagectl.model.lock import (

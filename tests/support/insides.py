@@ -10,7 +10,7 @@ from pathlib import Path
 from imagectl.adapters.inside.contents import look_inside
 from imagectl.adapters.inside.manifest import write_manifest
 from imagectl.adapters.inside.tree import Tree as OpenTree
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 from imagectl.formats.contents_v1 import write_contents
 from imagectl.model.change import Change, RecordVersion
 from imagectl.model.names import Architecture, Format

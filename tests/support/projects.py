@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imagectl.adapters.scaffold import write_scaffold
-from imagectl.bootstrap import Project, open_project
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.model.change import Change, RecordVersion
 from imagectl.model.names import Architecture, Format, LocationName, Sha256
 from imagectl.model.version import (

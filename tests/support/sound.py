@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imagectl.adapters.durable import PARTIAL
 from imagectl.adapters.published import open_tree
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 
 _NAMED_BY_DIGEST = re.compile(r"([0-9a-f]{64})(\..+)?\Z")
 

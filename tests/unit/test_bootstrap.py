@@ -11,7 +11,9 @@ from support.projects import new_project
 from imagectl.adapters import mirrors
 from imagectl.adapters.mirrors import Mirror
 from imagectl.adapters.qemu import Accelerator
-from imagectl.bootstrap import Project, actor, open_project, open_published
+from imagectl.bootstrap.consumer import open_published
+from imagectl.bootstrap.identity import actor
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.errors import BadInput, BadUsage, NotFound
 from imagectl.model.names import ImageName
 from imagectl.testing.build import RecordingProgress
@@ -95,10 +97,10 @@ def test_a_mirror_of_its_own_does_not_ask_the_machine(
 
 @pytest.mark.parametrize("word", ["kvm", "tcg"])
 def test_the_accelerator_of_the_settings_wins(project: Make, word: str) -> None:
-    from imagectl.bootstrap import _Accelerators
+    from imagectl.bootstrap.accelerators import Accelerators
 
     made = project(f"build: {{accelerator: {word}}}\n")
-    found = _Accelerators(made, RecordingProgress()).find(None, made.root)
+    found = Accelerators(made, RecordingProgress()).find(None, made.root)
     assert found is Accelerator(word)
 
 

@@ -22,7 +22,7 @@ from support.places.gce import BUCKET, PROJECT
 from support.projects import new_project, record_version, release
 
 from imagectl.adapters.locations import calls, gce
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.cli.adopt import AdoptedDocument
 from imagectl.cli.documents import schema
 from imagectl.model.names import Format, LocationName

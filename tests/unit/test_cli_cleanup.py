@@ -18,7 +18,7 @@ from support.examples import ref
 from support.projects import new_project, release
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 from imagectl.cli.cleanup.apply import AppliedDocument
 from imagectl.cli.cleanup.key import KeyDocument
 from imagectl.cli.cleanup.plan_document import PlanDocument

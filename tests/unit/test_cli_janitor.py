@@ -17,7 +17,7 @@ from support.projects import new_project
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.host_machines import RUNS, write_claim
-from imagectl.bootstrap import STATE, Project, open_project
+from imagectl.bootstrap.project import STATE, Project, open_project
 from imagectl.cli.documents import schema
 from imagectl.cli.janitor.apply import JanitorDocument
 from imagectl.cli.janitor.forget import ForgottenDocument

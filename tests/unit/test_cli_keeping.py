@@ -15,7 +15,7 @@ from support.examples import BASE, ref
 from support.projects import new_project, record_version, release
 
 from imagectl.adapters.receipts import MARKER, FileReceipts
-from imagectl.bootstrap import Project, open_project
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.cli.documents import schema
 from imagectl.cli.history import History
 from imagectl.cli.hold import HoldDocument

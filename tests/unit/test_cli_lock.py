@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 from support.projects import new_project, record_version
 
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 from imagectl.cli.build import Built
 from imagectl.cli.documents import schema
 from imagectl.cli.lock import Locked

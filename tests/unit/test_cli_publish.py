@@ -15,7 +15,7 @@ from click.testing import Result
 from support.projects import new_project, record_version
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 from imagectl.cli.documents import schema
 from imagectl.cli.list import Listed
 from imagectl.cli.output import Failure

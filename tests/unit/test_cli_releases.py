@@ -22,7 +22,7 @@ from support.projects import (
 )
 from support.timing import processor_seconds
 
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 from imagectl.cli.documents import schema
 from imagectl.cli.history import History
 from imagectl.cli.list import Listed

@@ -19,7 +19,7 @@ from support.projects import new_project
 from support.systems import DPKG, GROUP, OS_RELEASE, PASSWD, links, stanza, system
 from support.trees import file
 
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 from imagectl.cli.diff import Diff
 from imagectl.cli.documents import schema
 from imagectl.errors import Corrupt

@@ -17,7 +17,8 @@ from support.examples import NOW
 from support.projects import new_project, release
 
 from imagectl.adapters import host
-from imagectl.bootstrap import examine, open_project
+from imagectl.bootstrap.doctor import examine
+from imagectl.bootstrap.project import open_project
 from imagectl.cli.doctor import Examined
 from imagectl.cli.documents import schema
 from imagectl.errors import CannotTell, Denial, Denied

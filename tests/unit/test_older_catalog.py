@@ -21,7 +21,7 @@ from support.projects import new_project, release
 from support.releases import LOCAL
 from support.world import World
 
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.errors import CannotTell
 from imagectl.formats.published_v1.layout import ENTRY
 from imagectl.model.change import Change, HoldVersion

@@ -23,7 +23,7 @@ from support.systems import OS_RELEASE, system
 from support.trees import file
 
 from imagectl.adapters.security import FileAdvisories
-from imagectl.bootstrap import Project
+from imagectl.bootstrap.project import Project
 from imagectl.cli.documents import schema
 from imagectl.cli.scan import Scan
 from imagectl.errors import CannotTell

@@ -14,7 +14,7 @@ from support.projects import new_project
 from imagectl.adapters.ansible import SHIPPED_ROLES, check_syntax
 from imagectl.adapters.disk.compare import ROLES
 from imagectl.adapters.disk.first_boot import BUILD_CREDENTIAL, UNFINISHED
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.errors import BadInput
 from imagectl.model.image import Provision
 from imagectl.model.names import ImageName

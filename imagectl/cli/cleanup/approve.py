@@ -37,7 +37,7 @@ def command(invocation: Invocation, plan: Path) -> None:
     No signature makes a protected version go.
     """
     from imagectl.adapters.plan_file import approve_plan, read_plan
-    from imagectl.bootstrap import actor
+    from imagectl.bootstrap.identity import actor
     from imagectl.policy.approval import check_approver
 
     project = invocation.open_project()

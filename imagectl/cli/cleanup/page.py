@@ -29,7 +29,7 @@ from imagectl.model.retention import Stage
 from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.model.cleanup import CleanupPlan, Entry
     from imagectl.model.names import LocationName
     from imagectl.model.retention import RetentionPolicy

@@ -69,7 +69,7 @@ def command(invocation: Invocation, ref: VersionRef, reason: str, offline: bool)
         progress.stage("bring back")
 
         def remake(each: VersionRef) -> None:
-            from imagectl.bootstrap import tool_version
+            from imagectl.bootstrap.identity import tool_version
             from imagectl.services.rebuild import RebuildRequest, rebuild
 
             request = RebuildRequest(tool_version(), offline=offline)

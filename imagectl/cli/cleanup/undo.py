@@ -15,7 +15,7 @@ from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, NotFound, Refused
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.model.version import VersionRef
     from imagectl.services.undo import Undone
 

@@ -157,7 +157,7 @@ def _round(
     rate: float,
 ) -> int:
     """One round, with the settings, passwords and sessions of this moment."""
-    from imagectl.bootstrap import open_project
+    from imagectl.bootstrap.project import open_project
     from imagectl.services import janitor
 
     with contextlib.closing(open_project(invocation.directory)) as project:

@@ -12,7 +12,7 @@ from imagectl.errors import BadUsage, NotFound, Unsupported
 from imagectl.policy.wording import listed
 
 if TYPE_CHECKING:
-    from imagectl.bootstrap import Project
+    from imagectl.bootstrap.project import Project
     from imagectl.model.names import LocationName
     from imagectl.services.ports.janitor import Machines
 

@@ -1,15 +1,9 @@
-"""The composition root: settings become wired services. Nothing else knows every adapter.
-
-Everything is imported and made when it is first asked for, so that a verb pays for what it uses:
-resolving a channel must not load SQLAlchemy.
-"""
+"""A project on this machine: its settings, and its services as these want them wired."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +20,6 @@ if TYPE_CHECKING:
     from imagectl.adapters.inputs.supply import Supply
     from imagectl.adapters.mirrors import Mirror
     from imagectl.adapters.packer_template import PackerTemplates
-    from imagectl.adapters.qemu import Accelerator
     from imagectl.adapters.toolchain import Toolchains
     from imagectl.adapters.workspaces import LocalWorkspaces
     from imagectl.model.channel import ReleasePolicy
@@ -34,7 +27,6 @@ if TYPE_CHECKING:
     from imagectl.model.names import ImageName, LocationName
     from imagectl.model.project import Project as Settings
     from imagectl.services.cleanup import Cleaning
-    from imagectl.services.doctor import Finding, SeenAccelerator, SeenCatalog, SeenLocation
     from imagectl.services.janitor import Janitoring
     from imagectl.services.measure import Outcomes
     from imagectl.services.ports.definitions import Checks, Definitions
@@ -42,15 +34,13 @@ if TYPE_CHECKING:
     from imagectl.services.ports.locations import Location
     from imagectl.services.ports.looking_inside import Advisories, Documents
     from imagectl.services.ports.progress import Progress
-    from imagectl.services.ports.published import PublishedTree, Publisher
+    from imagectl.services.ports.published import Publisher
     from imagectl.services.ports.stores import ArtifactStore, Receipts
     from imagectl.services.releasing import Releasing
     from imagectl.services.workbench import Workbench
 
 STATE = ".imagectl"
 """The folder of a project that holds what imagectl makes: catalog, store, logs, runs."""
-
-ACCELERATOR_CACHE = "accelerator.json"
 
 
 class Project:
@@ -187,6 +177,7 @@ class Project:
     def leasing(self) -> Leasing:
         """Gives leases to whoever makes such things."""
         from imagectl.adapters.leasing import LedgerLeasing
+        from imagectl.bootstrap.identity import actor
         from imagectl.services.room import Ceilings
 
         ceilings = Ceilings(self._limits(), self._machines, self.resources, self.clock.now)
@@ -276,6 +267,7 @@ class Project:
         """What promoting, rolling back and publishing need."""
         import uuid
 
+        from imagectl.bootstrap.identity import actor
         from imagectl.services.releasing import Releasing
 
         return Releasing(
@@ -351,9 +343,10 @@ class Project:
         from imagectl.adapters.inside import LocalInspector
         from imagectl.adapters.prove import QemuProver
         from imagectl.adapters.timings import FileTimings
+        from imagectl.bootstrap.accelerators import Accelerators
         from imagectl.services.workbench import Workbench
 
-        accelerator = _Accelerators(self, progress)
+        accelerator = Accelerators(self, progress)
         boot_seconds = int(self.settings.build.boot_timeout.total_seconds())
         return Workbench(
             catalog=self.catalog,
@@ -407,10 +400,11 @@ class Project:
         from imagectl.adapters.base_cache import BaseCache
         from imagectl.adapters.equipment import LocalEquipper
         from imagectl.adapters.provision import Settings as ProvisionerSettings
+        from imagectl.bootstrap.accelerators import Accelerators
 
         boot_seconds = int(self.settings.build.boot_timeout.total_seconds())
         return LocalEquipper(
-            ProvisionerSettings(self.root, boot_seconds, _Accelerators(self, progress).find),
+            ProvisionerSettings(self.root, boot_seconds, Accelerators(self, progress).find),
             self.store,
             self.inputs,
             self._open_supply,
@@ -443,206 +437,8 @@ class Project:
         )
 
 
-class _Accelerators:
-    """Which accelerator guests get: what the settings say, else what was seen to work."""
-
-    def __init__(self, project: Project, progress: Progress) -> None:
-        self._project = project
-        self._progress = progress
-        self._told = False
-
-    def find(self, kernel: Path | None, work: Path) -> Accelerator:
-        """Given a kernel to try with, if there is one, and a folder to work in."""
-        from imagectl.adapters import host, qemu
-
-        cache = self._project.state / ACCELERATOR_CACHE
-        said = self._project.settings.build.accelerator.value
-        if said != "auto":
-            return qemu.Accelerator(said)
-        found = qemu.cached_accelerator(cache)
-        if found is None:
-            kernel = kernel or host.boot_kernel()
-            if kernel is None and host.has_kvm():
-                # Emulation always works; the next build has a kernel to try KVM with.
-                return qemu.Accelerator.TCG
-            found = qemu.find_accelerator(kernel or Path(os.devnull), cache, work)
-        if found.accelerator is qemu.Accelerator.TCG and not self._told:
-            self._told = True
-            self._progress.note(f"guests are emulated, which is slow: {found.reason}")
-        return found.accelerator
-
-
 def open_project(start: Path) -> Project:
     """The project around *start*. Raises NotFound."""
     from imagectl.adapters.project_files import find_project
 
     return Project(find_project(start))
-
-
-def open_published(start: Path, catalog: Path | None = None) -> PublishedTree:
-    """The published tree in the folder *catalog*, or else that of the project around *start*."""
-    from imagectl.adapters.published import open_tree
-
-    if catalog is not None:
-        return open_tree(catalog)
-    from imagectl.adapters import project_files
-
-    try:
-        root = project_files.find_project(start)
-    except NotFound as problem:
-        raise BadUsage(
-            "it is not known where the catalog is",
-            why=f"{problem.where} is not in a project",
-            hint="say it with --catalog DIR, or export IMAGECTL_CATALOG=DIR",
-        ) from problem
-    return open_tree(root / project_files.load_project(root).publish[0])
-
-
-def open_receipts(start: Path, folder: Path | None = None) -> Receipts:
-    """The receipts in *folder*, or else those of the project around *start*. Raises NotFound."""
-    from imagectl.adapters.receipts import FileReceipts
-
-    return FileReceipts(folder, expected=True) if folder else open_project(start).receipts
-
-
-def tool_version() -> str:
-    """imagectl's own version."""
-    from importlib.metadata import version
-
-    return version("imagectl")
-
-
-def actor(environment: Mapping[str, str] = os.environ) -> str:
-    """Who changes are recorded to be made by: ``IMAGECTL_ACTOR``, else ``user@host``."""
-    from imagectl.adapters.host import user
-
-    return environment.get("IMAGECTL_ACTOR", "").strip() or f"{user()}@{socket.gethostname()}"
-
-
-def examine(start: Path) -> tuple[Finding, ...]:
-    """What this machine and the project around *start* have and lack.
-
-    Changes nothing but what it remembers of the accelerator.
-    """
-    from imagectl.adapters import host, namespaces
-    from imagectl.model.place import DirectoryLocation
-    from imagectl.services import doctor
-
-    project, project_trouble = None, ""
-    with contextlib.suppress(NotFound):
-        project = open_project(start)
-        project_trouble = _trouble(lambda: (project.settings, project.policy))[0]
-    usable = project if project is not None and not project_trouble else None
-    mirror: list[str] = []
-    mirror_trouble, mirror_fix = _trouble(lambda: mirror.append(_mirror(usable).archive))
-    namespaces_trouble, namespaces_fix = _trouble(namespaces.check_namespaces)
-    state = (project.root if project else start) / STATE
-    directories: dict[str, LocationName] = {}
-    folders = [("builds", state, doctor.BUILD_SPACE)]
-    if usable is not None:
-        settings = usable.settings
-        folders.append(("store", usable.root / settings.store, doctor.KEEP_SPACE))
-        for name, each in settings.locations.items():
-            if isinstance(each, DirectoryLocation):
-                directories[f"location {name}"] = name
-                folders.append((f"location {name}", usable.root / each.path, doctor.KEEP_SPACE))
-        for path in settings.publish:
-            folders.append(("published catalog", usable.root / path, doctor.SMALL_SPACE))
-    seen = host.see_folders(folders)
-    empty = {
-        each.name: directories[each.name]
-        for each in seen
-        if each.empty and each.name in directories
-    }
-    catalog, placed = _catalog(usable, empty.values())
-    return doctor.judge(
-        doctor.Seen(
-            imagectl=f"{tool_version()} on Python {host.python()}",
-            user=host.user(),
-            project=project.root if project else None,
-            project_trouble=project_trouble,
-            tools=host.see_tools(),
-            namespaces_trouble=namespaces_trouble,
-            namespaces_fix=namespaces_fix,
-            mirror="".join(mirror),
-            mirror_trouble=mirror_trouble,
-            mirror_fix=mirror_fix,
-            accelerator=_accelerator(usable, state),
-            folders=[
-                replace(each, placed=placed.get(empty[each.name], 0))
-                if each.name in empty
-                else each
-                for each in seen
-            ],
-            memory=host.memory(),
-            catalog=catalog,
-            locations=_locations(usable),
-            now=SystemClock().now(),
-        )
-    )
-
-
-def _trouble(attempt: Callable[[], object]) -> tuple[str, str]:
-    """What *attempt* fails with, in one line, and its hint; both empty where it works."""
-    try:
-        attempt()
-    except ImagectlError as problem:
-        return f"{problem.what}{f': {problem.why}' if problem.why else ''}", problem.hint
-    return "", ""
-
-
-def _mirror(project: Project | None) -> Mirror:
-    from imagectl.adapters.mirrors import host_mirror
-
-    return project.mirror() if project is not None else host_mirror()
-
-
-def _catalog(
-    project: Project | None, empty: Collection[LocationName]
-) -> tuple[SeenCatalog | None, Mapping[LocationName, int]]:
-    """What can be said of the catalog, and how many placements it has in those locations."""
-    from imagectl.services import doctor
-
-    if project is None:
-        return None, {}
-    try:
-        with project.existing_catalog() as catalog:
-            seen = doctor.see_catalog(catalog, project.publishers)
-            return seen, doctor.count_placed(catalog, empty)
-    except NotFound:
-        return doctor.SeenCatalog(None), {}
-    except ImagectlError as trouble:
-        return doctor.SeenCatalog(None, trouble), {}
-
-
-def _locations(project: Project | None) -> tuple[SeenLocation, ...]:
-    from imagectl.services import doctor
-
-    if project is None:
-        return ()
-    return doctor.probe_locations(project.open_locations(doctor.PROBE_PATIENCE))
-
-
-def _accelerator(project: Project | None, state: Path) -> SeenAccelerator:
-    """What executes guests here: as settings say or a build found out, else tried out now."""
-    import tempfile
-
-    from imagectl.adapters import host, qemu
-    from imagectl.services.doctor import SeenAccelerator
-
-    if project is not None and project.settings.build.accelerator.value != "auto":
-        return SeenAccelerator(project.settings.build.accelerator.value, "as imagectl.yaml says")
-    try:
-        known = qemu.cached_accelerator(state / ACCELERATOR_CACHE)
-        if known is None:
-            kernel = host.boot_kernel()
-            if kernel is None and host.has_kvm():
-                return SeenAccelerator("", "no kernel in /boot to try /dev/kvm with; a build will")
-            with tempfile.TemporaryDirectory() as work:
-                cache = state if os.access(state, os.W_OK) else Path(work)
-                known = qemu.find_accelerator(
-                    kernel or Path(os.devnull), cache / ACCELERATOR_CACHE, Path(work)
-                )
-    except ImagectlError as problem:
-        return SeenAccelerator("", problem.what)
-    return SeenAccelerator(known.accelerator.value, known.reason)
