@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 RACER = """
 import sys, time
 from pathlib import Path
-from imagectl.bootstrap import open_project
+from imagectl.bootstrap.project import open_project
 from imagectl.errors import Refused
 from imagectl.model.names import ImageName
 from imagectl.testing.build import RecordingProgress
