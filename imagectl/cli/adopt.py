@@ -131,7 +131,8 @@ def command(
     """
     from imagectl.bootstrap.identity import tool_version
     from imagectl.policy.adoption import Wanted
-    from imagectl.services.adopt import AdoptRequest, adopt
+    from imagectl.services.adopt import adopt
+    from imagectl.services.adopting import AdoptRequest
     from imagectl.services.show import show
 
     project = invocation.open_project()
