@@ -67,6 +67,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     },
     "Consumers": {
         "resolve": "say what a consumer gets",
+        "site": "show the catalog to people: pages, feeds and badges",
     },
 }
 """Each verb with what it does, in the groups that ``--help`` shows. Its code is in the module of
