@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.errors import BadUsage, CannotTell, ImagectlError, NotFound
+from imagectl.errors import BadUsage
 
 if TYPE_CHECKING:
     from imagectl.adapters.catalog_sql import SqlCatalog
@@ -81,63 +81,24 @@ class Project:
 
     @cached_property
     def catalog(self) -> SqlCatalog:
-        """The truth, open until ``close``. An empty one is made where there never was one.
-
-        Absence is not evidence (P2): where consumers are shown a catalog, a missing one is lost or
-        somewhere else, and is never replaced by an empty one. Raises CannotTell then.
-        """
+        """The truth, open until ``close``. An empty one is made where there never was one. Raises
+        CannotTell where consumers are shown a catalog, and it is not there (P2)."""
         import uuid
 
-        return self._open_catalog(lambda: str(uuid.uuid4()))
+        from imagectl.bootstrap.catalog import open_catalog
+
+        return open_catalog(self, lambda: str(uuid.uuid4()))
 
     def existing_catalog(self) -> SqlCatalog:
         """The same, where there is one; else NotFound. Whoever opens it closes it."""
-        return self._open_catalog(None)
+        from imagectl.bootstrap.catalog import open_catalog
 
-    def _open_catalog(self, new_id: Callable[[], str] | None) -> SqlCatalog:
-        from imagectl.adapters.catalog_sql import SqlCatalog
-
-        published = self._published()
-        if published is not None:
-            new_id = None
-        try:
-            return SqlCatalog(self._catalog_url(), root=self.root, new_id=new_id)
-        except NotFound as missing:
-            if published is None:
-                raise
-            raise CannotTell(
-                "the catalog is not there, but consumers are shown one",
-                where=missing.where,
-                why=f"{published} was written by a catalog that is now lost, or somewhere else",
-                hint="bring it back from a backup, mount its disk, or mend `catalog.url` in "
-                "imagectl.yaml; to begin anew, remove that folder first",
-            ) from missing
-
-    def _published(self) -> Path | None:
-        """A folder that shows consumers a catalog, or may do so; None where there is none."""
-        for path, publisher in zip(self.settings.publish, self.publishers, strict=True):
-            try:
-                if publisher.shown() is not None:
-                    return self.root / path
-            except ImagectlError:  # something is there; what, cannot be told
-                return self.root / path
-        return None
+        return open_catalog(self, None)
 
     def close(self) -> None:
         """Give back what was opened."""
         if "catalog" in self.__dict__:
             self.catalog.close()
-
-    def _catalog_url(self) -> str:
-        secret = self.settings.catalog_password
-        if secret is None:
-            return self.settings.catalog_url
-        from sqlalchemy import make_url
-
-        from imagectl.adapters.secrets import read_secret
-
-        url = make_url(self.settings.catalog_url).set(password=read_secret(secret, self.root))
-        return url.render_as_string(hide_password=False)
 
     @cached_property
     def store(self) -> ArtifactStore:

@@ -11,6 +11,7 @@ from support.projects import new_project
 from imagectl.adapters import mirrors
 from imagectl.adapters.mirrors import Mirror
 from imagectl.adapters.qemu import Accelerator
+from imagectl.bootstrap.catalog import catalog_url
 from imagectl.bootstrap.consumer import open_published
 from imagectl.bootstrap.identity import actor
 from imagectl.bootstrap.project import Project, open_project
@@ -66,7 +67,7 @@ def test_a_catalog_password_gets_into_the_connection_alone(
     )
     monkeypatch.setenv("CATALOG_PASSWORD", "p@ss/word")
     made = open_project(tmp_path)
-    assert "p%40ss%2Fword@db.example" in made._catalog_url()
+    assert "p%40ss%2Fword@db.example" in catalog_url(made)
     assert "word" not in made.settings.catalog_url
 
 
