@@ -127,6 +127,7 @@ def _promotable(invocation: Invocation) -> Iterable[str]:
 IMAGE: _Named[ImageName] = _Named("image", parse_image_name, _images)
 CHANNEL: _Named[ChannelName] = _Named("channel", parse_channel_name, _channels)
 LOCATION: _Named[LocationName] = _Named("location", parse_location_name, _locations)
+FORMER_LOCATION: _Named[LocationName] = _Named("location", parse_location_name)
 VERSION: _Named[VersionId] = _Named("version", parse_version_id)
 IMAGE_REF: _Named[ImageRef] = _Named("image", parse_image_ref, _published)
 PROMOTABLE: _Named[ImageRef] = _Named("image", parse_image_ref, _promotable)

@@ -7,6 +7,7 @@ from typing import Annotated, TypedDict
 
 import click
 
+from imagectl.cli import forget_location
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
 from imagectl.errors import summed_up
@@ -31,6 +32,9 @@ class PublishedTree(TypedDict):
 @click.group("catalog")
 def command() -> None:
     """Look after the catalog itself."""
+
+
+command.add_command(forget_location.command)
 
 
 @command.command(

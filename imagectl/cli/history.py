@@ -14,6 +14,7 @@ from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
 from imagectl.model.change import (
     ConfirmGone,
+    ForgetPlacement,
     HoldVersion,
     RestoreVersion,
     RevokeVersion,
@@ -52,8 +53,9 @@ class ActDocument(TypedDict):
     at: Annotated[str, "when"]
     version: Annotated[str, "IMAGE@VERSION"]
     act: Annotated[
-        Literal["hold", "unhold", "revoke", "restore", "stage", "gone"],
-        "`stage`: it came to another stage; `gone`: a location has it no more",
+        Literal["hold", "unhold", "revoke", "restore", "stage", "gone", "forgotten"],
+        "`stage`: it came to another stage; `gone`: a location has it no more; `forgotten`: a "
+        "location is no more, and what was recorded there counts no more",
     ]
     what: Annotated[str, "the stage, the location, or whose hold it was; else empty"]
     by: Annotated[str, "who"]
@@ -163,7 +165,7 @@ def _acts(events: Iterable[Event], image: ImageName | None) -> Iterator[ActDocum
             )
 
 
-_Act = Literal["hold", "unhold", "revoke", "restore", "stage", "gone"]
+_Act = Literal["hold", "unhold", "revoke", "restore", "stage", "gone", "forgotten"]
 
 
 def _act(operation: Operation) -> tuple[VersionRef, _Act, str] | None:
@@ -180,6 +182,8 @@ def _act(operation: Operation) -> tuple[VersionRef, _Act, str] | None:
             return ref, "stage", stage.value
         case ConfirmGone(tombstone):
             return tombstone.placement.version, "gone", tombstone.placement.location
+        case ForgetPlacement(placement):
+            return placement.version, "forgotten", placement.location
         case _:
             return None
 
@@ -211,6 +215,7 @@ def _told_act(act: ActDocument) -> Iterator[str]:
         "restore": "restored",
         "stage": act["what"],
         "gone": f"gone from {act['what']}",
+        "forgotten": f"forgotten in {act['what']}",
     }[act["act"]]
     whose = f" (the hold of {act['what']})" if act["act"] == "unhold" else ""
     why = f": {act['reason']}" if act["reason"] else ""

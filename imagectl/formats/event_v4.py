@@ -1,6 +1,6 @@
 """Version 4 of events: what protects versions, and how they go.
 
-Nine operations more than version 3 has. Who did it, when and why is said by the change, as of a
+Ten operations more than version 3 has. Who did it, when and why is said by the change, as of a
 channel's moves. Versions are written as version 2 writes them.
 """
 
@@ -12,6 +12,7 @@ from imagectl.model.change import (
     BeginDeletion,
     ConfirmGone,
     EndLease,
+    ForgetPlacement,
     HoldVersion,
     LeaseVersion,
     Operation,
@@ -24,6 +25,7 @@ from imagectl.model.retention import Stage, Tombstone
 
 Added = (
     StepVersion
+    | ForgetPlacement
     | BeginDeletion
     | ConfirmGone
     | HoldVersion
@@ -40,6 +42,8 @@ def write_operation(operation: Added) -> dict[str, object]:
     if isinstance(operation, BeginDeletion | ConfirmGone):
         op = "confirm-gone" if isinstance(operation, ConfirmGone) else "begin-deletion"
         return {"op": op, "tombstone": _write_tombstone(operation.tombstone)}
+    if isinstance(operation, ForgetPlacement):
+        return {"op": "forget-placement", "placement": parts.write_placement(operation.placement)}
     said: dict[str, object] = {"version": parts.write_ref(operation.version)}
     match operation:
         case StepVersion():
@@ -65,6 +69,8 @@ def read_operation(name: str, fields: Fields) -> Operation | None:
         return BeginDeletion(_read_tombstone(fields.inner("tombstone")))
     if name == "confirm-gone":
         return ConfirmGone(_read_tombstone(fields.inner("tombstone")))
+    if name == "forget-placement":
+        return ForgetPlacement(parts.read_placement(fields.inner("placement")))
     if name not in _NAMES:
         return None
     ref = parts.read_ref(fields.inner("version"))

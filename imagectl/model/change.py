@@ -29,6 +29,15 @@ class RecordPlacement:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetPlacement:
+    """The location of a placement is no more, a person says: nobody counts on it from now on. It is
+    not deleted by that, and whether it is there is not known. For what is quarantined only, and not
+    protected: consumers are not shown a version that is not where it has to be (P1)."""
+
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
 class RecordIntent:
     """Say what is about to be made, before it is (P7). The version is known, and nothing is being
     made yet for the same placement under the same name."""
@@ -133,6 +142,7 @@ class RestoreVersion:
 Operation = (
     RecordVersion
     | RecordPlacement
+    | ForgetPlacement
     | RecordIntent
     | EndIntent
     | MoveChannel
@@ -178,7 +188,7 @@ def mentioned(
             refs.add(operation.version.ref)
             if operation.version.parent is not None:
                 refs.add(operation.version.parent)
-        elif isinstance(operation, RecordPlacement):
+        elif isinstance(operation, RecordPlacement | ForgetPlacement):
             refs.add(operation.placement.version)
         elif isinstance(operation, RecordIntent | EndIntent):
             refs.add(operation.intent.version)
@@ -193,10 +203,12 @@ def mentioned(
 
 
 def all_channels_of(change: Change) -> frozenset[ImageName]:
-    """The images all of whose channels ``apply_change`` looks at: to take a version down, it must
-    be known that none points to it (P1)."""
-    return frozenset(
-        operation.version.image
-        for operation in change.operations
-        if isinstance(operation, StepVersion)
-    )
+    """The images all of whose channels ``apply_change`` looks at: to take a version down, or to
+    forget where it is, it must be known that none points to it (P1)."""
+    images = set()
+    for operation in change.operations:
+        if isinstance(operation, StepVersion):
+            images.add(operation.version.image)
+        elif isinstance(operation, ForgetPlacement):
+            images.add(operation.placement.version.image)
+    return frozenset(images)

@@ -19,6 +19,7 @@ from imagectl.model.change import (
     ConfirmGone,
     EndIntent,
     EndLease,
+    ForgetPlacement,
     HoldVersion,
     LeaseVersion,
     MoveChannel,
@@ -90,6 +91,8 @@ class _Draft:
                     self._record(version)
                 case RecordPlacement(placement):
                     self._place(placement, change)
+                case ForgetPlacement(placement):
+                    self._forget(placement, change)
                 case RecordIntent(intent):
                     self._intend(intent)
                 case EndIntent(intent):
@@ -153,6 +156,16 @@ class _Draft:
                 else each
                 for each in self.tombstones[placement.version]
             )
+
+    def _forget(self, placement: Placement, change: Change) -> None:
+        ref = placement.version
+        known = self.placements.get(ref, ())
+        if placement not in known:
+            raise ImpossibleChange(f"{ref} is not recorded in {placement.location} as that")
+        if (stage := self._stage(ref)) is not Stage.QUARANTINED:
+            raise ImpossibleChange(f"{ref} cannot be forgotten anywhere: it is {stage.value}")
+        self._check_unprotected(ref, change)
+        _keep(self.placements, ref, (each for each in known if each != placement))
 
     def _intend(self, intent: Intent) -> None:
         self._present(intent.version, "an intent for")

@@ -12,6 +12,7 @@ from imagectl.model.change import (
     ConfirmGone,
     EndIntent,
     EndLease,
+    ForgetPlacement,
     HoldVersion,
     LeaseVersion,
     MoveChannel,
@@ -210,6 +211,10 @@ def lease(text: str, consumer: str = "ci-7", hours: float = 1) -> LeaseVersion:
 
 def end_lease(text: str, consumer: str = "ci-7") -> EndLease:
     return EndLease(ref(text), consumer)
+
+
+def forget(text: str, location: str = "local") -> ForgetPlacement:
+    return ForgetPlacement(placement(text, location))
 
 
 def revoke(text: str) -> RevokeVersion:

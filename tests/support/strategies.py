@@ -15,6 +15,7 @@ from imagectl.model.change import (
     ConfirmGone,
     EndIntent,
     EndLease,
+    ForgetPlacement,
     HoldVersion,
     LeaseVersion,
     MoveChannel,
@@ -154,6 +155,7 @@ tombstones = st.builds(
 operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(RecordVersion, versions),
     st.builds(RecordPlacement, placements),
+    st.builds(ForgetPlacement, placements),
     st.builds(RecordIntent, intents),
     st.builds(EndIntent, intents),
     moves,
@@ -297,6 +299,7 @@ def _deeds(now: Snapshot, refs: list[VersionRef]) -> st.SearchStrategy[Operation
     of_intents = [each for known in now.intents.values() for each in known]
     of_tombstones = [each for known in now.tombstones.values() for each in known]
     held = [UnholdVersion(each, one.by) for each, known in now.holds.items() for one in known]
+    placed = [ForgetPlacement(each) for known in now.placements.values() for each in known]
     leased = [EndLease(each, one.consumer) for each, known in now.leases.items() for one in known]
     downs = [
         StepVersion(each, stage)
@@ -326,6 +329,7 @@ def _deeds(now: Snapshot, refs: list[VersionRef]) -> st.SearchStrategy[Operation
         st.sampled_from(held) if held else st.nothing(),
         st.builds(LeaseVersion, ref, _FEW_NAMES, times),
         st.sampled_from(leased) if leased else st.nothing(),
+        st.sampled_from(placed) if placed else st.nothing(),
         ref.map(RevokeVersion),
         ref.map(RestoreVersion),
     )

@@ -21,6 +21,7 @@ from support.examples import (
     digest,
     end,
     end_lease,
+    forget,
     hold,
     intend,
     lease,
@@ -91,6 +92,16 @@ def test_the_text_is_canonical_json(generation: int, change: Change, previous: S
     value = json.loads(text, parse_float=lambda _: pytest.fail("a float"))
     assert text == json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert "\n" not in text
+
+
+def test_what_is_forgotten_has_its_placement() -> None:
+    text = event_text(1, change("k1", 0, forget("debian-ci@20261120.1")), GENESIS)
+    (said,) = json.loads(text)["change"]["operations"]
+    assert said["op"] == "forget-placement"
+    assert (said["placement"]["location"], said["placement"]["format"]) == ("local", "qcow2")
+    for older in (1, 2, 3):
+        with pytest.raises(NewerEvent, match="forget-placement"):
+            parse_event(text.replace('"v":4', f'"v":{older}'), GENESIS)
 
 
 def test_the_text_stays_what_it_is() -> None:

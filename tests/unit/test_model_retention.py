@@ -11,7 +11,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from support.examples import BETA, CI, NOW, STABLE, change, intend, move, place, record, ref
+from support.examples import (
+    BETA,
+    CI,
+    NOW,
+    STABLE,
+    change,
+    forget,
+    hold,
+    intend,
+    move,
+    place,
+    record,
+    ref,
+)
 
 from imagectl.errors import ImpossibleChange
 from imagectl.model.change import (
@@ -238,6 +251,36 @@ def test_what_is_gone_for_certain_comes_back_at_once() -> None:
     begun = after(BeginDeletion(deleted.buried(ONE)[0]), start=deleted)
     gone = after(ConfirmGone(begun.buried(ONE)[0]), start=begun)
     assert after(*to(Stage.QUARANTINED), start=gone).stage(ONE) is Stage.QUARANTINED
+
+
+QUARANTINED = to(*DOWN[:3])
+
+
+def test_what_is_quarantined_can_be_forgotten_in_a_location() -> None:
+    snapshot = after(place(TEXT, "dc1"), *QUARANTINED, forget(TEXT))
+    assert [each.location for each in snapshot.placed(ONE)] == ["dc1"]
+    assert after(forget(TEXT, "dc1"), start=snapshot).placements == {}
+    assert snapshot.buried(ONE) == (), "nobody has deleted it"
+
+
+@pytest.mark.parametrize("stage", [Stage.ACTIVE, *DOWN])
+def test_consumers_are_not_robbed_by_forgetting(stage: Stage) -> None:
+    snapshot = after(*to(*DOWN[: (Stage.ACTIVE, *DOWN).index(stage)]))
+    if stage is Stage.QUARANTINED:
+        assert after(forget(TEXT), start=snapshot).placed(ONE) == ()
+    else:
+        with pytest.raises(ImpossibleChange, match=r"not recorded in|cannot be forgotten"):
+            after(forget(TEXT), start=snapshot)
+
+
+def test_what_is_held_is_not_forgotten() -> None:
+    with pytest.raises(ImpossibleChange, match="held by alice"):
+        after(*QUARANTINED, hold(TEXT), forget(TEXT))
+
+
+def test_what_is_not_in_a_location_is_not_forgotten_there() -> None:
+    with pytest.raises(ImpossibleChange, match="not recorded in dc1"):
+        after(*QUARANTINED, forget(TEXT, "dc1"))
 
 
 def test_only_what_is_still_buried_is_begun_to_be_deleted() -> None:

@@ -51,7 +51,8 @@ MEANINGS: Mapping[Because, str] = {
     Because.PLACING: "it is just being put somewhere",
     Because.WAITING: "it has not been at its stage for long enough",
     Because.NEEDED: "a version that is not deleted was built on it",
-    Because.ELSEWHERE: "it is also in locations that this plan does not look at",
+    Because.ELSEWHERE: "it is also in locations that this plan does not look at; of one that is "
+    "closed for good, see `imagectl catalog forget-location`",
     Because.CAPPED: "it would go, but so many at once are enough (retention.max_count, max_share)",
     Because.DELETED: "it is deleted already; its history stays",
 }
