@@ -1,6 +1,7 @@
 """Builds that go wrong, with real tools: what is told, and that nothing is left behind.
 
-The tests share one project, so that its toolchain and its base are made once.
+The tests share one project and one image. The first build of it makes the base and the lock; those
+that follow go wrong later than that, and start from these.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from support.projects import new_project
+from support.toolchains import share_toolchain
 
 from imagectl.adapters.namespaces import enter
 
@@ -39,18 +41,24 @@ SEVEN = (
     "      ansible.builtin.command: /usr/bin/no-such-program\n"
 )
 NOTHING = "- hosts: all\n  gather_facts: false\n  tasks: []\n"
-PASSES = "def test_up(host):\n    assert host.file('/etc/debian_version').exists\n"
 FAILS = "def test_colour(host):\n    assert host.check_output('echo green') == 'blue', 'paint it'\n"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults")
-    new_project(folder)
-    define(folder, "seven", SEVEN, PASSES)
-    define(folder, "fails", NOTHING, FAILS)
+    new_project(folder).close()
+    share_toolchain(tmp_path_factory, folder)
+    define(folder, "small", NOTHING, FAILS)
     define(folder, "idle", NOTHING, "def check_up(host): pass\n")
     return folder
+
+
+@pytest.fixture
+def broken(root: Path) -> Path:
+    """The project; the last task of its small image fails from now on."""
+    (root / "playbooks" / "small.yml").write_text(SEVEN)
+    return root
 
 
 def define(root: Path, name: str, playbook: str, suite: str) -> None:
@@ -166,62 +174,17 @@ def test_a_suite_without_a_test_is_refused_before_anything_long(root: Path) -> N
     assert "== idle: base" not in done.stderr
 
 
-def test_the_failing_task_is_named(root: Path) -> None:
-    done = imagectl(root, "build", "seven")
-    assert done.returncode == 1, done.stderr
-    assert "task 7 of seven, 'Install what is not there', failed" in done.stderr
-    assert re.search(r"playbooks/seven\.yml:10", done.stderr)
-    assert "no-such-program" in done.stderr
-    (log,) = (root / ".imagectl" / "logs").glob("seven-*.log")
-    assert "TASK [Install what is not there]" in log.read_text()
-    assert imagectl(root, "show", "seven@20260101.1").returncode == 6
-    assert_nothing_left(root)
-
-
-def test_a_killed_build_is_cleaned_up_by_the_next(root: Path) -> None:
-    with started(root, "build", "seven") as build:
-        wait_for(build, "waiting for the build VM to answer")
-        guest = wait_for_guest(root)
-        assert listening(guest) == {"127.0.0.1"}
-
-        second = imagectl(root, "build", "seven")
-        assert second.returncode == 4
-        assert "another build of seven is running" in second.stderr
-        assert "--wait" in second.stderr
-
-        build.kill()
-        build.wait()
-    assert guest in of_this_project(root), "kill -9 leaves the VM running"
-    # Any build cleans up, also one that is refused for something else.
-    done = imagectl(root, "build", "idle")
-    assert "removed what an interrupted build had left" in done.stderr
-    assert_nothing_left(root)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_build_cleans_up_itself(root: Path, number: signal.Signals) -> None:
-    with started(root, "build", "seven") as build:
-        wait_for(build, "waiting for the build VM to answer")
-        build.send_signal(number)
-        assert build.stderr is not None
-        said = build.stderr.read()
-        assert build.wait() == 130
-    assert "interrupted; cleaned up" in said
-    assert "Traceback" not in said
-    assert_nothing_left(root)
-
-
 def test_a_failing_suite_releases_nothing_and_shows_the_way_in(root: Path) -> None:
-    done = imagectl(root, "build", "fails")
+    done = imagectl(root, "build", "small")
     assert done.returncode == 1, done.stderr
-    assert "test_fails::test_colour" in done.stderr
+    assert "test_small::test_colour" in done.stderr
     assert "paint it" in done.stderr
     assert "login:" in done.stderr, "the console's tail"
-    assert "imagectl test fails --failed --keep" in done.stderr
-    assert imagectl(root, "resolve", "fails:beta").returncode == 6
+    assert "imagectl test small --failed --keep" in done.stderr
+    assert imagectl(root, "resolve", "small:beta").returncode == 6
     assert_nothing_left(root)
 
-    with started(root, "test", "fails", "--failed", "--keep") as kept:
+    with started(root, "test", "small", "--failed", "--keep") as kept:
         said = wait_for(kept, "ssh -F")
         (command,) = re.findall(r"ssh -F \S+ guest", said)
         inside = subprocess.run(
@@ -238,10 +201,61 @@ def test_a_failing_suite_releases_nothing_and_shows_the_way_in(root: Path) -> No
     assert_nothing_left(root)
 
 
-def test_a_full_disk_is_told_and_nothing_is_left(root: Path) -> None:
+def test_the_failing_task_is_named(broken: Path) -> None:
+    logs = broken / ".imagectl" / "logs"
+    before = set(logs.glob("*"))
+    done = imagectl(broken, "build", "small")
+    assert done.returncode == 1, done.stderr
+    assert "task 7 of small, 'Install what is not there', failed" in done.stderr
+    assert re.search(r"playbooks/small\.yml:10", done.stderr)
+    assert "no-such-program" in done.stderr
+    (log,) = set(logs.glob("small-*.log")) - before
+    assert "TASK [Install what is not there]" in log.read_text()
+    assert imagectl(broken, "show", "small@20260101.1").returncode == 6
+    assert_nothing_left(broken)
+
+
+def test_a_killed_build_is_cleaned_up_by_the_next(broken: Path) -> None:
+    with started(broken, "build", "small") as build:
+        wait_for(build, "waiting for the build VM to answer")
+        guest = wait_for_guest(broken)
+        assert listening(guest) == {"127.0.0.1"}
+
+        second = imagectl(broken, "build", "small")
+        assert second.returncode == 4
+        assert "another build of small is running" in second.stderr
+        assert "--wait" in second.stderr
+
+        build.kill()
+        build.wait()
+    assert guest in of_this_project(broken), "kill -9 leaves the VM running"
+    # Any build cleans up, also one that is refused for something else.
+    done = imagectl(broken, "build", "idle")
+    assert "removed what an interrupted build had left" in done.stderr
+    assert_nothing_left(broken)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
+def test_an_interrupted_build_cleans_up_itself(broken: Path, number: signal.Signals) -> None:
+    with started(broken, "build", "small") as build:
+        wait_for(build, "waiting for the build VM to answer")
+        build.send_signal(number)
+        assert build.stderr is not None
+        said = build.stderr.read()
+        assert build.wait() == 130
+    assert "interrupted; cleaned up" in said
+    assert "Traceback" not in said
+    assert_nothing_left(broken)
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(broken: Path) -> None:
     """In a mount namespace of its own, where builds work on a file system of 600 MB."""
-    runs = root / ".imagectl" / "runs"
-    script = f"mount -t tmpfs -o size=600m none {runs} && cd {root} && exec {IMAGECTL} build seven"
+    runs = broken / ".imagectl" / "runs"
+    script = (
+        f"mount -t tmpfs -o size=600m none {runs} && cd {broken} && exec {IMAGECTL} build small"
+    )
     done = subprocess.run(
         enter(["sh", "-c", script], all_ids=True, proc=True),
         stdin=subprocess.DEVNULL,
@@ -254,5 +268,5 @@ def test_a_full_disk_is_told_and_nothing_is_left(root: Path) -> None:
     said = done.stderr.lower()
     assert "no space left" in said or "there is no room for" in said
     assert "Traceback" not in done.stderr
-    assert_nothing_left(root)
-    assert imagectl(root, "catalog", "verify").returncode == 0
+    assert_nothing_left(broken)
+    assert imagectl(broken, "catalog", "verify").returncode == 0

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
-from support.supplies import newest_toolchain, session
+from support.supplies import session
+from support.toolchains import shared_toolchain
 
 from imagectl.adapters.base_cache import BaseCache
 from imagectl.adapters.bases import LocalBases
 from imagectl.adapters.disks import LocalDisks
-from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.packer_template import PackerTemplates
 from imagectl.adapters.store import FileStore
 from imagectl.errors import BadInput, BuildFailed, NotFound
@@ -200,7 +200,7 @@ QEMU = """\
 
 
 def test_the_disk_of_the_qemu_builder_is_delivered_in_the_formats_of_the_image(
-    folder: Path,
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """A disk of 8 MiB whose boot sector switches the machine off."""
     project = Project(folder, QEMU)
@@ -210,7 +210,7 @@ def test_the_disk_of_the_qemu_builder_is_delivered_in_the_formats_of_the_image(
     (project.root / "images/ci/tiny.raw").write_bytes(tiny)
     place = Path(tempfile.mkdtemp(prefix="template-", dir="/var/tmp"))
     try:
-        toolchain = newest_toolchain(place / "toolchain", InputStore(place / "inputs"))
+        toolchain = shared_toolchain(tmp_path_factory)
         with session(project.root, place, toolchain) as ours:
             bases = LocalBases(
                 ours, FileStore(place / "store"), BaseCache(place / "b"), project.templates
