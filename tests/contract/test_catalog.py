@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta, timezone
-from itertools import count
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from support.catalogs import ID, Fresh
 from support.examples import (
     BASE,
     BETA,
@@ -42,7 +41,6 @@ from support.examples import (
 )
 from support.strategies import histories
 
-from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.errors import Conflict, ImpossibleChange
 from imagectl.formats.events import event_hash
 from imagectl.model.change import Change, Operation, RecordVersion
@@ -55,36 +53,11 @@ from imagectl.model.version import Reproducible
 from imagectl.services.ports.catalog import Catalog, Committed
 from imagectl.testing.catalog import MemoryCatalog
 
-pytest_plugins = ["support.postgresql"]
+pytest_plugins = ["support.catalogs"]
 
-ID = "3f6c1f0e-5c0d-4b53-9d8e-000000000001"
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
 PARENT = "debian-base@20261119.1"
-
-Fresh = Callable[[], Catalog]
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fresh]:
-    """Makes new, empty catalogs."""
-    numbers = count(1)
-    with ExitStack() as opened:
-
-        def make() -> Catalog:
-            if request.param == "memory":
-                return MemoryCatalog(ID)
-            url = f"sqlite:///{tmp_path}/{next(numbers)}/catalog.sqlite3"
-            if request.param == "postgresql":
-                url = request.getfixturevalue("postgresql").schema()
-            return opened.enter_context(SqlCatalog(url, new_id=lambda: ID))
-
-        yield make
-
-
-@pytest.fixture
-def catalog(fresh: Fresh) -> Catalog:
-    return fresh()
 
 
 def unchanged(catalog: Catalog) -> Callable[[], None]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from support.catalogs import ID, Fresh
 from support.examples import (
     BASE,
     BETA,
@@ -45,36 +45,11 @@ from imagectl.model.stock import Counted, Kept, Shelf, Shelved
 from imagectl.services.ports.catalog import Catalog
 from imagectl.testing.catalog import MemoryCatalog
 
-pytest_plugins = ["support.postgresql"]
+pytest_plugins = ["support.catalogs"]
 
-ID = "3f6c1f0e-5c0d-4b53-9d8e-000000000001"
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
 PARENT = "debian-base@20261119.1"
-
-Fresh = Callable[[], Catalog]
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fresh]:
-    """Makes new, empty catalogs."""
-    numbers = count(1)
-    with ExitStack() as opened:
-
-        def make() -> Catalog:
-            if request.param == "memory":
-                return MemoryCatalog(ID)
-            url = f"sqlite:///{tmp_path}/{next(numbers)}/catalog.sqlite3"
-            if request.param == "postgresql":
-                url = request.getfixturevalue("postgresql").schema()
-            return opened.enter_context(SqlCatalog(url, new_id=lambda: ID))
-
-        yield make
-
-
-@pytest.fixture
-def catalog(fresh: Fresh) -> Catalog:
-    return fresh()
 
 
 def commit(catalog: Catalog, *changes: Change) -> Catalog:

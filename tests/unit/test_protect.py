@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 from support.examples import BETA, CI, NOW, STABLE, change, record, ref
 from support.releases import LOCAL
+from support.troubled import Busy, FullDisk
 from support.world import World
 
 from imagectl.errors import BadUsage, Failed, ImpossibleChange, NotFound, Refused
-from imagectl.model.change import Change, StepVersion
+from imagectl.model.change import StepVersion
 from imagectl.model.names import ChannelName
 from imagectl.model.retention import Lease, Stage
-from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve
-from imagectl.services.ports.catalog import Committed
 from imagectl.services.protect import (
     LONGEST_LEASE,
     end_lease,
@@ -35,34 +34,12 @@ from imagectl.services.protect import (
 from imagectl.services.releasing import Releasing
 from imagectl.services.show import point
 from imagectl.services.verify import State, verify
-from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
 from imagectl.testing.store import MemoryStore
 
 ONE, TWO, THREE = (ref(f"debian-ci@20261120.{serial}") for serial in (1, 2, 3))
 HOUR = timedelta(hours=1)
-
-
-class Busy(MemoryCatalog):
-    """Something else is committed, once, just before the next commit."""
-
-    meanwhile: Callable[[], object] | None = None
-
-    def commit(self, change: Change) -> Committed:
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile is not None:
-            meanwhile()
-        return super().commit(change)
-
-
-class FullDisk(MemoryPublisher):
-    full = False
-
-    def publish(self, snapshot: Snapshot) -> None:
-        if self.full:
-            raise Failed("publishing the catalog: no space left", where="/srv/public")
-        super().publish(snapshot)
 
 
 @pytest.fixture

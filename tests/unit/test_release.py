@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.examples import BASE, BETA, CI, NOW, STABLE, ref
 from support.releases import DC1, LOCAL, soaking
+from support.troubled import Busy, FullDisk
 from support.world import World
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
@@ -17,12 +18,10 @@ from imagectl.formats.published_v1.layout import ENTRY
 from imagectl.model.change import Change, MoveChannel, RecordPlacement
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
-from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve
 from imagectl.services.live import PATIENCE
-from imagectl.services.ports.catalog import Committed
 from imagectl.services.publish import publish_catalog
 from imagectl.services.show import catch_up, point, show
 from imagectl.testing.catalog import MemoryCatalog
@@ -35,26 +34,6 @@ TWO = "debian-ci@20261120.2"
 BASE_ONE = "debian-base@20261120.1"
 
 
-class Busy(MemoryCatalog):
-    """A catalog that others use too: ``meanwhile`` is done, once, before the next commit.
-
-    ``loses_answer``: the connection breaks, once, after the next commit.
-    """
-
-    meanwhile: Callable[[], object] | None = None
-    loses_answer = False
-
-    def commit(self, change: Change) -> Committed:
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile is not None:
-            meanwhile()
-        done = super().commit(change)
-        if self.loses_answer:
-            self.loses_answer = False
-            raise CannotTell("the connection broke before the answer came")
-        return done
-
-
 class Meddled(MemoryLocation):
     """A location during whose verification something else happens, once."""
 
@@ -65,17 +44,6 @@ class Meddled(MemoryLocation):
         if meanwhile is not None:
             meanwhile()
         return super().verify(placement, now)
-
-
-class FullDisk(MemoryPublisher):
-    """A publisher that fails while it is ``full``."""
-
-    full = False
-
-    def publish(self, snapshot: Snapshot) -> None:
-        if self.full:
-            raise Failed("publishing the catalog: no space left", where="/srv/public")
-        super().publish(snapshot)
 
 
 @pytest.fixture
