@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from support.children import Child, Say, mount_tmpfs
 from support.disks import sparse_file
-from support.supplies import newest_toolchain
+from support.toolchains import shared_toolchain
 
 from imagectl.adapters import process
 from imagectl.adapters.disk import qcow2
@@ -24,7 +24,6 @@ from imagectl.adapters.disk.canonical import write_tree
 from imagectl.adapters.disk.tree import Entry, Kind, MemorySource
 from imagectl.adapters.disk.writer import write_raw
 from imagectl.adapters.disks import LocalDisks
-from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.namespaces import Bind
 from imagectl.adapters.prove import take_out
 from imagectl.adapters.toolchain import Toolchain
@@ -43,10 +42,8 @@ EVERY = DISKS
 
 
 @pytest.fixture(scope="module")
-def toolchain() -> Iterator[Toolchain]:
-    place = Path(tempfile.mkdtemp(prefix="it's a format-", dir="/var/tmp"))
-    yield newest_toolchain(place / "toolchain", InputStore(place / "inputs"))
-    shutil.rmtree(place)
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Toolchain:
+    return shared_toolchain(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
