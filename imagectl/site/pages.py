@@ -34,7 +34,7 @@ STATIC = ("site.css", "site.js", "icon.svg")
 NEWEST = 15
 """Versions on an image's own page; all of them have a page of their own."""
 
-LATEST = 8
+LATEST = 6
 """Entries on a page that is about something else."""
 
 RELEASES = 200

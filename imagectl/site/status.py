@@ -170,7 +170,7 @@ def _ran(sources: Sources) -> Iterator[Check]:
         return
     looked = known.get(("verify", ""))
     if looked is None or looked.last_success is None:
-        yield Check(title, State.UNKNOWN, "`imagectl metrics` has never seen all of them here")
+        yield Check(title, State.UNKNOWN, "imagectl metrics has never seen all of them here")
     else:
         last = looked.last_success
         state = _by_age(sources.now - last, LOOKED, LOOKED * 3)
