@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from imagectl.errors import Conflict, NotFound, Refused
 from imagectl.model.change import Change, StepVersion
-from imagectl.model.names import ImageName
+from imagectl.model.names import ImageName, LocationName
 from imagectl.model.retention import Stage, Staged
 from imagectl.model.signature import plan_name
 from imagectl.model.snapshot import Snapshot
@@ -73,7 +73,7 @@ def undo(
     """
     check_newest(releasing.catalog, releasing.publishers)
     snapshot = releasing.catalog.snapshot(sorted({ref.image for ref in refs}))
-    down = _down(snapshot, refs)
+    down = _down(snapshot, refs, releasing.locations)
     _check_there(releasing, snapshot, down, progress)
     if dry_run:
         already = tuple(sorted(set(refs) - {ref for ref, _ in down}))
@@ -102,7 +102,7 @@ def _bring_up(
     key = releasing.new_key()
     for attempt in range(ATTEMPTS):
         snapshot = releasing.catalog.snapshot(images)
-        down = _down(snapshot, refs)
+        down = _down(snapshot, refs, releasing.locations)
         change = Change(
             key,
             snapshot.generation,
@@ -122,7 +122,9 @@ def _bring_up(
     raise AssertionError("unreachable")
 
 
-def _down(snapshot: Snapshot, refs: Collection[VersionRef]) -> Down:
+def _down(
+    snapshot: Snapshot, refs: Collection[VersionRef], locations: Collection[LocationName]
+) -> Down:
     gone = {}
     down = []
     for ref in sorted(set(refs)):
@@ -130,8 +132,10 @@ def _down(snapshot: Snapshot, refs: Collection[VersionRef]) -> Down:
         stage = snapshot.stage(ref)
         if stage is Stage.DELETED:
             gone[ref] = f"{ref} is deleted"
-        elif stage is not Stage.ACTIVE and snapshot.buried(ref) and not snapshot.placed(ref):
-            gone[ref] = f"{ref} was deleted, and is not in a location again: that was interrupted"
+        elif stage is Stage.QUARANTINED and (away := _not_back(snapshot, ref, locations)):
+            gone[ref] = (
+                f"{ref} was deleted, and is not back in {listed(away)}: that was interrupted"
+            )
         elif stage is not Stage.ACTIVE:
             down.append((ref, snapshot.stages[ref]))
     if gone:
@@ -141,6 +145,22 @@ def _down(snapshot: Snapshot, refs: Collection[VersionRef]) -> Down:
             hint=f"`imagectl cleanup undelete {next(iter(gone))}` makes it again where it has to",
         )
     return tuple(down)
+
+
+def _not_back(
+    snapshot: Snapshot, ref: VersionRef, locations: Collection[LocationName]
+) -> list[LocationName]:
+    """Where it was deleted from, and is not again: of *locations*, since an undelete is over
+    without what the project has no more; all of them where it is nowhere."""
+    placed = {each.key for each in snapshot.placed(ref)}
+    buried = [each.placement for each in snapshot.buried(ref)]
+    return sorted(
+        {
+            each.location
+            for each in buried
+            if each.key not in placed and (each.location in locations or not placed)
+        }
+    )
 
 
 def _check_there(

@@ -12,7 +12,7 @@ from support.examples import CI, ref
 from support.releases import DC1, LOCAL
 
 from imagectl.errors import Conflict, Failed, ImagectlError, NotFound, Refused
-from imagectl.model.change import BeginDeletion, StepVersion
+from imagectl.model.change import BeginDeletion, RecordPlacement, StepVersion
 from imagectl.model.names import Sha256
 from imagectl.model.retention import DELETING, Receipt, Stage
 from imagectl.model.version import Placement, VersionRef
@@ -275,6 +275,43 @@ def test_an_undelete_that_was_interrupted_is_no_case_for_an_undo(cleanups: Clean
     bring_back(cleanups)
     assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
     assert len(cleanups.catalog.snapshot().placed(ref(OLD))) == 2
+
+
+def test_what_is_back_in_one_of_two_locations_is_no_case_for_an_undo(
+    cleanups: Cleanups, local: MemoryLocation
+) -> None:
+    """P5: active with one placement less, no command would put the other there again."""
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    cleanups.stored.add_bytes(f"disk of {OLD}".encode())
+    with local.unreadable(), pytest.raises(ImagectlError):
+        bring_back(cleanups)
+    cleanups.commit(
+        *(
+            RecordPlacement(each.placement)
+            for each in cleanups.catalog.snapshot().buried(ref(OLD))
+            if each.placement.location == DC1
+        )
+    )
+    with pytest.raises(Refused, match="cannot be brought back by an undo") as caught:
+        undo(cleanups.world.releasing, [ref(OLD)], "")
+    assert f"not back in {LOCAL}" in str(caught.value.reasons)
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+    bring_back(cleanups)
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
+    assert len(cleanups.catalog.snapshot().placed(ref(OLD))) == 2
+
+
+def test_what_came_back_without_a_location_that_is_gone_can_be_undone(tmp_path: Path) -> None:
+    cleanups, _, _ = open_cleanups(tmp_path)
+    cleanups.add(OLD, LOCAL, DC1)
+    cleanups.add(NEW, LOCAL)
+    cleanups.world.enter(ref(NEW))
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    cleanups.without(DC1)
+    bring_back(cleanups, remaking(cleanups))
+    cleanups.bring_down(ref(OLD), to=Stage.QUARANTINED)
+    undo(cleanups.world.releasing, [ref(OLD)], "")
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
 
 
 def test_one_that_was_made_active_too_early_is_still_undeleted(cleanups: Cleanups) -> None:
