@@ -38,6 +38,15 @@ def exported(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return result.stdout
 
 
+def all_families(project: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What ``metrics`` and ``verify --metrics`` export."""
+    file = project / "verify.prom"
+    result = command_line(monkeypatch)("-C", str(project), "verify", "--metrics", str(file))
+    assert result.exit_code == 0, result.stderr
+    text = exported(project, monkeypatch) + file.read_text()
+    return set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+
+
 def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["promtool", *arguments], input=text, capture_output=True, text=True, cwd=PACKAGING
@@ -71,7 +80,7 @@ def test_prometheus_reads_what_is_exported(project: Path, monkeypatch: pytest.Mo
 def test_alerts_and_pictures_ask_for_what_is_exported(
     file: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    families = set(re.findall(r"^# TYPE (\S+)", exported(project, monkeypatch), re.MULTILINE))
+    families = all_families(project, monkeypatch)
     expressions = (
         [
             target["expr"]
