@@ -126,6 +126,11 @@ def sort_found(
     return Sorted(known, tuple(strange), tuple(unrecorded), lost, tuple(left))
 
 
+def been_deleted(ref: VersionRef) -> tuple[str, str]:
+    """Why nothing is recorded as of a deleted version, and the way to have it again."""
+    return f"{ref} has been deleted", f"`imagectl cleanup undelete {ref}` brings it back"
+
+
 def _verdict(
     found: Found, snapshot: Snapshot, location: str, wanted: Wanted, *, builds: bool
 ) -> Left | Strange | Unrecorded | Ownership | None:
@@ -140,9 +145,7 @@ def _verdict(
     if version is None:
         return owner
     if snapshot.stage(ref) is Stage.DELETED:
-        return _left(
-            found, f"{ref} has been deleted", f"`imagectl cleanup undelete {ref}` brings it back"
-        )
+        return _left(found, *been_deleted(ref))
     same = [
         each
         for each in version.artifacts

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from imagectl.errors import Corrupt, ImagectlError
+from imagectl.errors import Corrupt, ImagectlError, Refused
 from imagectl.model.change import (
     EndIntent,
     HoldVersion,
@@ -25,6 +25,7 @@ from imagectl.model.retention import Stage
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, Intent, Placement, VersionRef
 from imagectl.model.view import Found
+from imagectl.policy.adoption import been_deleted
 from imagectl.services.adopting import Adopting, Taken, ignore
 from imagectl.services.ledger import write_down
 from imagectl.services.pipeline import digest_of_file
@@ -136,11 +137,13 @@ def _write_down(
     run: Adopting, image: ImageName, described: Sequence[tuple[_Item, Artifact]]
 ) -> Mapping[str, VersionRef]:
     """Record the versions, held, and that they are about to be marked (P7). Which is which, by
-    provider id."""
+    provider id. What is of a version that is deleted has failed."""
     refs: dict[str, VersionRef] = {}
+    gone: list[tuple[Found, VersionRef]] = []
 
     def operations(snapshot: Snapshot) -> list[Operation]:
         refs.clear()
+        gone.clear()
         numbers, now = _Numbers(run.spoken_for), run.releasing.clock.now()
         known = {
             artifact.sha256: version.ref
@@ -156,6 +159,7 @@ def _write_down(
                 version = run.version(ref, item.found, (artifact,), (run.location.name,))
                 said += [RecordVersion(version), HoldVersion(ref)]
             elif snapshot.stage(ref) is Stage.DELETED:
+                gone.append((item.found, ref))
                 continue
             refs[item.found.provider_id] = ref
             intent = Intent(
@@ -175,6 +179,12 @@ def _write_down(
         return said
 
     write_down(run.releasing, image, "adopt", run.reason, operations)
+    for found, ref in gone:
+        why, hint = been_deleted(ref)
+        refused = Refused(
+            f"{found.name} was not adopted", reasons=[why], where=found.provider_id, hint=hint
+        )
+        run.failed.append((found, refused))
     return refs
 
 

@@ -22,10 +22,12 @@ from support.places.gce import BUCKET, PROJECT
 from support.projects import new_project, record_version, release
 
 from imagectl.adapters.locations import calls, gce
-from imagectl.bootstrap.project import open_project
+from imagectl.bootstrap.project import Project, open_project
 from imagectl.cli.adopt import AdoptedDocument
 from imagectl.cli.documents import schema
+from imagectl.model.change import Change, Operation, StepVersion, UnholdVersion
 from imagectl.model.names import Format, LocationName
+from imagectl.model.retention import Stage
 from imagectl.model.snapshot import Snapshot
 from imagectl.policy.readiness import unready, untested
 from imagectl.services.publish import place
@@ -259,6 +261,34 @@ def test_stopped_anywhere_it_goes_on_and_makes_nothing_twice(world: World, at: i
     assert len(now.versions) == 3
     assert not now.intents
     assert all(len(now.placed(ref)) == 1 for ref in now.versions)
+
+
+def test_what_is_of_a_deleted_version_is_told(world: World) -> None:
+    """Its labels are gone, or it was deleted just now: only its description says what it is."""
+    world.made("ci-20170301", "ci-20170302")
+    world.adopt("gce-prod", "ci-20170301")
+    project = open_project(world.root)
+    (version,) = project.catalog.snapshot().versions
+    steps = Stage.DEPRECATED, Stage.OBSOLETE, Stage.QUARANTINED, Stage.DELETED
+    commit(project, UnholdVersion(version, "tester@unit"))
+    for stage in steps:
+        commit(project, StepVersion(version, stage))
+    project.close()
+    world.cloud.compute.resources[f"{IMAGES}/ci-20170301"]["labels"] = {}
+    said = world.adopt("gce-prod", status=1)
+    assert list(versions(said)) == ["ci-20170302"]
+    (failed,) = said["failed"]
+    assert (failed["kind"], failed["name"]) == ("refused", "ci-20170301")
+    assert failed["why"] == f"{version} has been deleted"
+    assert failed["hint"] == f"`imagectl cleanup undelete {version}` brings it back"
+    assert world.labels("ci-20170301") == {}
+
+
+def commit(project: Project, *operations: Operation) -> None:
+    releasing = project.releasing
+    generation, now = project.catalog.snapshot(()).generation, releasing.clock.now()
+    key = releasing.new_key()
+    project.catalog.commit(Change(key, generation, "tester@unit", "test", "", now, operations))
 
 
 def requests_of(world: World, count: int) -> Counter[str]:
