@@ -2,7 +2,8 @@
 
 How incident A could have ended: a version was deleted, everywhere; the project's definition is
 another one by now; the mirror is gone. One command makes it again, to the same sha256, and puts it
-back where consumers pull it from; it boots, and passes its tests.
+back where consumers pull it from. It is not booted there: these bytes booted, and passed their
+tests, when they were built.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from peers.registry import PASSWORD, USER, docker_registry
 from support.projects import new_project, release
+from support.toolchains import share_toolchain
 
 from imagectl.bootstrap.project import open_project
 from imagectl.model.version import Placement, Version
@@ -131,6 +133,7 @@ def make_gone(root: Path) -> None:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rebuild") / "images"
     new_project(root).close()
+    share_toolchain(tmp_path_factory, root)
     (root / "images/small").mkdir()
     (root / "images/small/image.yaml").write_text(SMALL)
     (root / "playbooks/small.yml").write_text(PLAYBOOK)
@@ -157,11 +160,12 @@ def registry(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_a_version_that_was_deleted_is_made_again_offline_and_works(
+def test_a_version_that_was_deleted_is_made_again_offline(
     root: Path, registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     imagectl(root, "build", "small", "--twice")  # else the store keeps its disks
     version = only_version(root)
+    assert version.tests.ok
     imagectl(root, "publish", str(version.ref), "--to", "registry")
     clean_up(root, version)
     make_gone(root)
@@ -178,6 +182,4 @@ def test_a_version_that_was_deleted_is_made_again_offline_and_works(
         assert found == artifact.sha256
     shown = imagectl(root, "show", str(version.ref))
     assert shown["keeping"]["stage"]["stage"] == "active"
-    proved = imagectl(root, "test", str(version.ref))
-    assert proved["passed"] == 1
     assert [path.name for path in (root / ".imagectl/runs").iterdir()] == []
