@@ -136,3 +136,15 @@ def test_commands_that_do_not_exist_are_found() -> None:
     assert not parses(["promte", "stable"])
     assert not parses(["promote", "stable", "--raeson", "x"])
     assert not parses(["show", "Debian!"])
+
+
+def test_metrics_and_verify_are_told_to_write_files_of_their_own() -> None:
+    """Each replaces its file as a whole, and so what the other one has written there."""
+    files: dict[str, set[str]] = {"metrics": set(), "verify": set()}
+    for words in (shlex.split(command) for page in PAGES for command in commands(page)):
+        verb = next((word for word in words[1:] if not word.startswith("-")), "")
+        if option := {"metrics": "--out", "verify": "--metrics"}.get(verb):
+            files[verb] |= {words[words.index(option) + 1]} if option in words else set()
+    assert files["metrics"]
+    assert files["verify"] - {"FILE"}
+    assert not files["metrics"] & files["verify"]
