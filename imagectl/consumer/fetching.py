@@ -1,0 +1,283 @@
+"""Gets the files of a published tree: from a folder, a web server or a bucket (P10).
+
+Promises: no answer takes longer or is longer than it may; a file that is not there is told from a
+server that does not answer; ``timestamp.json``, which is asked for each time, is only sent again
+where it has changed, if the server knows ETags. What arrives is not trusted here: whoever asked
+checks it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    SlowRetrievalError,
+)
+from tuf.ngclient.fetcher import FetcherInterface
+
+if TYPE_CHECKING:
+    import urllib3
+
+from imagectl.errors import BadUsage
+
+CHUNK = 64 << 10
+"""Bytes that are read at a time: an endless answer is noticed that soon."""
+
+CONNECT_SECONDS = 10.0
+SILENT_SECONDS = 20.0
+"""How long a server may say nothing in the middle of an answer."""
+
+FILE_SECONDS = 120.0
+"""How long one file may take: a server that sends a byte now and then does not hold up a build."""
+
+RETRIED = (429, 500, 502, 503, 504)
+"""What a server says that may answer when it is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file as it was when it was last fetched, and the server's word for that state."""
+
+    url: str
+    etag: str
+    body: bytes
+
+
+def tree_url(catalog: str) -> str:
+    """The address of a tree, without a slash at its end; a path becomes ``file:``."""
+    parts = urlsplit(catalog)
+    if parts.scheme in ("http", "https", "s3", "gs"):
+        if not parts.netloc:
+            raise BadUsage(f"{catalog} names no server", hint="as in https://images.example/public")
+        if parts.query or parts.fragment:
+            raise BadUsage(
+                f"{catalog} is not the address of a catalog",
+                why="files are below it, so it cannot have a ? or a #",
+            )
+        return catalog.rstrip("/")
+    if parts.scheme == "file":
+        return "file://" + quote(unquote(parts.path)).rstrip("/")
+    if "://" in catalog:
+        raise BadUsage(
+            f"{catalog} is of a kind that is not known",
+            why=f"there is no way to read {parts.scheme}:",
+            hint="a folder, https://, http://, s3:// or gs://",
+        )
+    return "file://" + quote(str(Path(catalog).absolute()))
+
+
+class TreeFetcher(FetcherInterface):
+    """Fetches by address. ``asked`` is the newest address that was asked for.
+
+    *known* is given where its address was asked for before; ``etag`` is what the server now calls
+    that file's state, None where it does not say. ``server_time`` is the server's clock at its
+    newest answer, None where it has none.
+    """
+
+    def __init__(self, watched: str = "", known: Known | None = None) -> None:
+        self.asked = ""
+        self.etag: str | None = None
+        self.server_time: datetime | None = None
+        self.requests = 0
+        self._watched = watched
+        self._known = known
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._stores: dict[str, Any] = {}
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        self.asked = url
+        self.requests += 1
+        scheme = urlsplit(url).scheme
+        if scheme == "file":
+            return _read(Path(unquote(urlsplit(url).path)))
+        if scheme in ("s3", "gs"):
+            return self._from_bucket(url)
+        return self._from_server(url)
+
+    def close(self) -> None:
+        """Close connections that are kept open."""
+        for pool in self._pools.values():
+            pool.clear()
+
+    def _from_server(self, url: str) -> Iterator[bytes]:
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Accept-Encoding": "identity", "User-Agent": "imagectl"}
+        known = self._known if self._known is not None and self._known.url == url else None
+        if known is not None:
+            headers["If-None-Match"] = known.etag
+        began = time.monotonic()
+        try:
+            response = self._pool(url).request("GET", url, headers=headers, preload_content=False)
+        except HTTPError as error:
+            raise _unanswered(error) from error
+        self.server_time = _http_time(response.headers.get("Date"))
+        if response.status == 304 and known is not None:
+            response.drain_conn()
+            response.release_conn()
+            self.etag = known.etag
+            return iter((known.body,))
+        if response.status != 200:
+            response.drain_conn()
+            response.release_conn()
+            raise DownloadHTTPError(
+                f"the server answers {response.status} {response.reason or ''}".rstrip(),
+                response.status,
+            )
+        if url == self._watched:
+            self.etag = response.headers.get("ETag")
+        return _stream(response, began)
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        from urllib.request import getproxies, proxy_bypass
+
+        import urllib3
+
+        parts = urlsplit(url)
+        proxies = getproxies()
+        proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+        if proxy and proxy_bypass(parts.netloc):
+            proxy = ""
+        if proxy not in self._pools:
+            settings: dict[str, Any] = {
+                "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENT_SECONDS),
+                "retries": urllib3.Retry(
+                    connect=1,
+                    read=1,
+                    status=2,
+                    redirect=5,
+                    backoff_factor=0.2,
+                    backoff_max=5,
+                    status_forcelist=RETRIED,
+                    respect_retry_after_header=False,  # a build does not wait for an hour
+                    raise_on_status=False,
+                ),
+            }
+            self._pools[proxy] = (
+                urllib3.ProxyManager(proxy, **settings)
+                if proxy
+                else urllib3.PoolManager(**settings)
+            )
+        return self._pools[proxy]
+
+    def _from_bucket(self, url: str) -> Iterator[bytes]:
+        try:
+            import obstore
+            from obstore.exceptions import BaseError, NotFoundError, NotModifiedError
+            from obstore.store import from_url
+        except ImportError as error:
+            raise DownloadError("buckets are read by the package obstore: `pip install`") from error
+        parts = urlsplit(url)
+        bucket = f"{parts.scheme}://{parts.netloc}"
+        known = self._known if self._known is not None and self._known.url == url else None
+        try:
+            if bucket not in self._stores:
+                self._stores[bucket] = from_url(bucket)
+            found = obstore.get(
+                self._stores[bucket],
+                unquote(parts.path).lstrip("/"),
+                options={"if_none_match": known.etag} if known is not None else None,
+            )
+        except NotModifiedError:
+            assert known is not None
+            self.etag = known.etag
+            return iter((known.body,))
+        except (NotFoundError, FileNotFoundError) as error:
+            raise DownloadHTTPError("it is not in the bucket", 404) from error
+        except BaseError as error:
+            raise DownloadError(str(error).strip().splitlines()[0]) from error
+        if url == self._watched:
+            self.etag = found.meta["e_tag"]
+        return _from_stream(found.stream(min_chunk_size=CHUNK), BaseError)
+
+
+class CachedOnly(FetcherInterface):
+    """Answers what a server would that has nothing new: the tree as it was last seen."""
+
+    def __init__(self, timestamp_url: str, timestamp: Path) -> None:
+        self._timestamp_url = timestamp_url
+        self._timestamp = timestamp
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        if url == self._timestamp_url:
+            return _read(self._timestamp)
+        raise DownloadHTTPError("it was not fetched before", 404)
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise DownloadHTTPError("there is no such file", 404) from error
+    except OSError as error:
+        raise DownloadError(error.strerror or str(error)) from error
+
+    def chunks() -> Iterator[bytes]:
+        with file:
+            try:
+                while data := file.read(CHUNK):
+                    yield data
+            except OSError as error:
+                raise DownloadError(error.strerror or str(error)) from error
+
+    return chunks()
+
+
+def _stream(response: urllib3.BaseHTTPResponse, began: float) -> Iterator[bytes]:
+    from urllib3.exceptions import HTTPError
+
+    try:
+        for chunk in response.stream(CHUNK, decode_content=False):
+            if time.monotonic() - began > FILE_SECONDS:
+                raise SlowRetrievalError(f"it took more than {FILE_SECONDS:g} s")
+            yield chunk
+    except HTTPError as error:
+        raise _unanswered(error) from error
+    finally:
+        # What is left of an answer that was too long is not read: the connection is given up.
+        response.close()
+
+
+def _from_stream(stream: Iterator[Any], failures: type[Exception]) -> Iterator[bytes]:
+    try:
+        for chunk in stream:
+            yield bytes(chunk)
+    except failures as error:
+        raise DownloadError(str(error).strip().splitlines()[0]) from error
+
+
+def _unanswered(error: Exception) -> DownloadError:
+    """The last cause, in the system's words: urllib3 wraps it several times."""
+    from urllib3.exceptions import MaxRetryError, TimeoutError
+
+    cause: BaseException = error
+    if isinstance(cause, MaxRetryError) and cause.reason is not None:
+        cause = cause.reason
+    if isinstance(cause, TimeoutError):
+        return SlowRetrievalError("it does not answer in time")
+    deepest: BaseException = cause
+    while deepest.__cause__ is not None or deepest.__context__ is not None:
+        inner = deepest.__cause__ or deepest.__context__
+        assert inner is not None
+        deepest = inner
+    said = deepest.strerror if isinstance(deepest, OSError) else None
+    return DownloadError(said or str(cause))
+
+
+def _http_time(text: str | None) -> datetime | None:
+    from email.utils import parsedate_to_datetime
+
+    if text is not None:
+        with contextlib.suppress(ValueError):
+            found = parsedate_to_datetime(text)
+            return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return None

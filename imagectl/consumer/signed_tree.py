@@ -1,0 +1,311 @@
+"""A published tree as a consumer reads it: nothing is believed that is not signed (P10).
+
+Promises: what is read belongs together and is not older than what this cache has seen before; each
+document has the bytes that were signed for; a server that does not answer is told from one that
+lies. Where it does not answer, what was seen last holds until its signatures run out, and a notice
+says so: consumers work while every server of ours is down.
+
+Whose signatures count is in the root that the consumer brings along; there is no trust on first
+use. The layout is ``formats.tuf_roles``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
+from tuf.api.metadata import TargetFile
+
+from imagectl.consumer.cache import Cache, State
+from imagectl.consumer.fetching import CachedOnly, Known, TreeFetcher, tree_url
+from imagectl.consumer.troubles import CLOCK_SLACK, refusal
+from imagectl.consumer.updating import DurableUpdater
+from imagectl.errors import CannotTell, Corrupt, ImagectlError
+from imagectl.formats.tuf_roles import METADATA, TIMESTAMP_PATH, target_path, version_path
+from imagectl.model.names import Sha256
+from imagectl.policy.wording import moment, span
+
+T = TypeVar("T")
+
+DOCUMENT_BYTES = 4 << 20
+"""Longest document of a version. That of one with a hundred placements has 30 kB."""
+
+REMEMBERED = 20_000
+"""How many parsed documents are kept in memory; past that all are forgotten."""
+
+
+class SignedFiles:
+    """The files of one state of a tree, verified. ``notices``: what people should know of it.
+
+    Made by ``open_files``. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        updater: DurableUpdater,
+        cache: Cache,
+        fetcher: TreeFetcher | None,
+        now: datetime,
+        notices: tuple[str, ...],
+    ) -> None:
+        self.url = url
+        self.notices = notices
+        self._updater = updater
+        self._cache = cache
+        self._fetcher = fetcher
+        self._now = now
+        self._alone = threading.RLock()
+        self._found: dict[str, TargetFile | None] = {}
+        self._parsed: dict[tuple[str, str], object] = {}
+
+    @property
+    def expires(self) -> datetime:
+        """When the first of the signatures runs out that were needed so far."""
+        return self._updater.expires
+
+    @property
+    def offline(self) -> bool:
+        """Whether this is what was seen last, because the tree cannot be reached."""
+        return self._fetcher is None
+
+    @property
+    def requests(self) -> int:
+        """How many files were asked for so far."""
+        return self._fetcher.requests if self._fetcher is not None else 0
+
+    def roles(self) -> Collection[str]:
+        """Who signs documents, in the order in which they are asked."""
+        return self._updater.delegated
+
+    def names(self, role: str) -> Collection[str]:
+        """The names of all the documents that a role has signed."""
+        with self._changing():
+            return self._updater.documents_of(role)
+
+    def target(self, name: str, parse: Callable[[bytes, Sha256, str], T]) -> T | None:
+        """The document of that name, read by *parse*; None where nobody has signed one.
+
+        *parse* gets its bytes, their digest, which was checked, and its address for messages.
+        """
+        if name not in self._found:
+            with self._changing():
+                self._found[name] = self._updater.get_targetinfo(name)
+        found = self._found[name]
+        if found is None:
+            return None
+        digest = Sha256(found.hashes["sha256"])
+        key = (name, digest)
+        if key not in self._parsed:
+            path = target_path(name, digest)
+            self._remember(
+                key, parse(self._read(path, digest, found.length), digest, self._at(path))
+            )
+        return self._parsed[key]  # type: ignore[return-value]  # one name, one parser
+
+    def document(self, digest: Sha256, parse: Callable[[bytes, Sha256, str], T]) -> T:
+        """The version's document with that digest, which another document names."""
+        key = ("", digest)
+        if key not in self._parsed:
+            path = version_path(digest)
+            self._remember(
+                key, parse(self._read(path, digest, DOCUMENT_BYTES), digest, self._at(path))
+            )
+        return self._parsed[key]  # type: ignore[return-value]  # one kind of document, one parser
+
+    def close(self) -> None:
+        """Close connections. What was read can still be asked for."""
+        if self._fetcher is not None:
+            self._fetcher.close()
+
+    def _remember(self, key: tuple[str, str], value: object) -> None:
+        if len(self._parsed) >= REMEMBERED:
+            self._parsed.clear()
+        self._parsed[key] = value
+
+    def _at(self, path: str) -> str:
+        return f"{shown(self.url)}/{path}"
+
+    def _read(self, path: str, digest: Sha256, limit: int) -> bytes:
+        kept = self._cache.document(digest)
+        if kept is not None:
+            return kept
+        where = self._at(path)
+        if self._fetcher is None:
+            raise CannotTell(
+                f"{where} is not among what was fetched before",
+                where=where,
+                why="the catalog cannot be reached, and this document is needed for the first time",
+                hint="try again once it can be reached",
+            )
+        with self._alone:
+            try:
+                data = self._fetcher.download_bytes(f"{self.url}/{path}", limit)
+            except DownloadLengthMismatchError as error:
+                raise _changed(where, str(error)) from error
+            except DownloadError as error:
+                raise refusal(error, where, self._now) from error
+            found = hashlib.sha256(data).hexdigest()
+            if found != digest:
+                raise _changed(where, f"its sha256 is {found}, and {digest} was signed")
+            with self._cache.locked():
+                self._cache.keep(digest, data)
+        return data
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Signed lists may be fetched here: alone with the cache, and refusals in our words."""
+        with self._alone, self._cache.locked():
+            try:
+                yield
+            except (DownloadError, RepositoryError) as error:
+                if self._fetcher is None:
+                    raise _not_seen(self.url, error) from error
+                raise refusal(
+                    error, shown(self._fetcher.asked), self._now, self._fetcher.server_time
+                ) from error
+
+
+def open_files(
+    catalog: str,
+    *,
+    root: bytes,
+    cache: Path,
+    now: datetime,
+    max_stale: timedelta | None = None,
+) -> SignedFiles:
+    """Look at the tree anew and verify its signed lists.
+
+    *catalog* is a folder or an address; *root* says whose signatures count; *cache* is a folder for
+    this catalog alone. Raises CannotTell where it cannot be verified, or not be reached and what
+    was seen before is older than *max_stale*, was never seen or has run out.
+    """
+    url = tree_url(catalog)
+    kept = Cache(cache)
+    metadata_url = f"{url}/{METADATA}/"
+    timestamp_url = f"{url}/{TIMESTAMP_PATH}"
+    with kept.locked():
+        state = kept.state()
+        fetcher = TreeFetcher(timestamp_url, _known(kept, state, timestamp_url))
+        try:
+            updater = DurableUpdater(kept.metadata, metadata_url, fetcher, now, root=root)
+        except RepositoryError as error:
+            raise _bad_root(error) from error
+        try:
+            updater.refresh()
+        except DownloadLengthMismatchError as error:
+            raise refusal(error, shown(fetcher.asked), now) from error
+        except DownloadError as error:
+            trouble = refusal(error, shown(fetcher.asked), now)
+            return _as_seen_last(url, kept, state, root, now, max_stale, trouble)
+        except RepositoryError as error:
+            raise refusal(error, shown(fetcher.asked), now, fetcher.server_time) from error
+        body = (kept.metadata / "timestamp.json").read_bytes()
+        kept.note(State(url, now, fetcher.etag, Sha256(hashlib.sha256(body).hexdigest())))
+        kept.thin_out(now)
+    notices = []
+    if state is not None and state.refreshed - now > CLOCK_SLACK:
+        notices.append(
+            f"the clock of this machine says {moment(now)}, and the catalog was last looked at on "
+            f"{moment(state.refreshed)}: a clock that goes back believes signatures that have run "
+            "out; see `timedatectl`"
+        )
+    return SignedFiles(url, updater, kept, fetcher, now, tuple(notices))
+
+
+def _as_seen_last(
+    url: str,
+    cache: Cache,
+    state: State | None,
+    root: bytes,
+    now: datetime,
+    max_stale: timedelta | None,
+    trouble: ImagectlError,
+) -> SignedFiles:
+    """What the cache has, verified again, as if the server had nothing new."""
+    timestamp = cache.metadata / "timestamp.json"
+    offline = CachedOnly(f"{url}/{TIMESTAMP_PATH}", timestamp)
+    updater = DurableUpdater(cache.metadata, f"{url}/{METADATA}/", offline, now, root=root)
+    try:
+        updater.refresh()
+    except (DownloadError, RepositoryError) as error:
+        if not timestamp.exists():
+            raise trouble from error
+        raise CannotTell(
+            f"{shown(url)} cannot be reached, and what was seen before does not hold any more",
+            where=trouble.where,
+            why=f"{trouble.why}; of what was seen before, {_why_not(error)}",
+            hint="try again once it can be reached",
+        ) from error
+    age = now - state.refreshed if state is not None else None
+    if max_stale is not None and (age is None or age > max_stale):
+        ago = f"{span(age)} ago" if age is not None else "nobody knows when"
+        raise CannotTell(
+            f"{shown(url)} cannot be reached, and what was seen of it is too old",
+            where=trouble.where,
+            why=f"{trouble.why}; it was last reached {ago}, and max_stale allows {span(max_stale)}",
+            hint="try again once it can be reached, or allow a longer max_stale",
+        )
+    ago = f"{span(age)} ago" if age is not None else "some time ago"
+    notice = (
+        f"{shown(url)} cannot be reached ({trouble.why}): this is what it said {ago}; "
+        f"that holds until {moment(updater.expires)}"
+    )
+    return SignedFiles(url, updater, cache, None, now, (notice,))
+
+
+def _known(cache: Cache, state: State | None, timestamp_url: str) -> Known | None:
+    if state is None or state.etag is None or not timestamp_url.startswith(f"{state.url}/"):
+        return None
+    try:
+        body = (cache.metadata / "timestamp.json").read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(body).hexdigest() != state.timestamp:
+        return None
+    return Known(timestamp_url, state.etag, body)
+
+
+def shown(url: str) -> str:
+    """An address as people write it: a folder without ``file:``."""
+    from urllib.parse import unquote
+
+    return unquote(url.removeprefix("file://")) if url.startswith("file://") else url
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, DownloadError):
+        return "not all of it was fetched"
+    return f"the signatures do not hold any more ({error})"
+
+
+def _not_seen(url: str, error: Exception) -> CannotTell:
+    return CannotTell(
+        f"{shown(url)} cannot be reached, and what was seen before is not enough",
+        where=shown(url),
+        why=_why_not(error),
+        hint="try again once it can be reached",
+    )
+
+
+def _changed(where: str, why: str) -> Corrupt:
+    return Corrupt(
+        f"{where} was changed after it was published",
+        where=where,
+        why=why,
+        hint="nothing of it is used; `imagectl catalog publish` writes it again",
+    )
+
+
+def _bad_root(error: Exception) -> CannotTell:
+    return CannotTell(
+        "that root says nothing that can be trusted",
+        why=str(error),
+        hint="take catalog/root.json from the repository of whoever publishes the catalog",
+    )
