@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -381,6 +382,54 @@ def test_what_an_older_catalog_does_not_know_is_recorded_again(world: World) -> 
     }
     assert world.run("verify").exit_code == 0
     assert world.adopt("local")["known"] == 2
+
+
+def test_what_is_another_one_than_its_labels_say_is_not_recorded(world: World) -> None:
+    """P2: what is recorded as a version's artifact has been compared with it."""
+    world.made("ci-20170301")
+    begun = open_project(world.root)
+    record_version(begun, "debian-base@20261101.1")
+    begun.close()
+    forget(world, lambda: void(world.adopt("gce-prod")))
+    labels = world.cloud.compute.resources[f"{IMAGES}/ci-20170301"]["labels"]
+    labels |= {"imagectl-sha256": "f" * 32, "imagectl-sha256-rest": "f" * 32}
+    said = world.adopt("gce-prod", status=1)
+    assert said["adopted"] == []
+    (failed,) = said["failed"]
+    assert failed["what"] == "ci-20170301 is another one than its marks say"
+    assert f"they say {'f' * 64}" in failed["why"]
+    assert "ci" not in world.snapshot().images
+
+
+def void(_: object) -> None:
+    """For lambdas that are called for what they do."""
+
+
+def test_where_two_locations_have_two_of_one_version_none_is_recorded(world: World) -> None:
+    """P2: nobody can tell which of them was meant."""
+    text = (world.root / "imagectl.yaml").read_text()
+    more = "  second: {type: directory, path: .imagectl/locations/second}\n"
+    (world.root / "imagectl.yaml").write_text(text + more)
+    begun = open_project(world.root)
+    record_version(begun, "debian-base@20261101.1")
+    begun.close()
+
+    def build(name: str) -> None:
+        project = open_project(world.root)
+        disk = world.root / f"{name}.qcow2"
+        disk.write_text(f"the disk in {name}")
+        ref = record_version(project, "debian-ci@20261120.1", disks={Format.QCOW2: disk})
+        place(project.releasing, project.store, ref, [LocationName(name)], only=True)
+        project.close()
+
+    for name in ("local", "second"):
+        forget(world, partial(build, name))
+    said = world.adopt("local", status=1)
+    assert said["adopted"] == []
+    (failed,) = said["failed"]
+    assert failed["what"] == "there are two of debian-ci@20261120.1 in qcow2"
+    assert "second" in failed["where"]
+    assert "debian-ci" not in world.snapshot().images
 
 
 def test_bytes_that_the_store_has_lost_come_back_with_it(world: World) -> None:
