@@ -17,7 +17,7 @@ from pathlib import Path
 
 from imagectl.adapters import durable
 from imagectl.errors import CannotTell
-from imagectl.services.measure import Outcome
+from imagectl.services.measure import OF_PLACES, Outcome
 
 
 class FileOutcomes:
@@ -31,23 +31,23 @@ class FileOutcomes:
             known = dict(self._read())
             before = known.get((what, place), Outcome())
             known[what, place] = before.after(at, ok=ok)
-            document = [
-                {
-                    "what": what,
-                    "place": place,
-                    "last_success": _written(each.last_success),
-                    "last_failure": _written(each.last_failure),
-                    "successes": each.successes,
-                    "failures": each.failures,
-                }
-                for (what, place), each in sorted(known.items())
-            ]
-            data = f"{json.dumps(document, indent=1)}\n".encode()
-            with durable.naming_failures("noting how it ended", self._path.parent):
-                durable.write(self._path.parent, self._path, data)
+            self._write(known)
 
     def all(self) -> Mapping[tuple[str, str], Outcome]:
         return self._read()
+
+    def forget(self, place: str) -> bool:
+        with self._alone():
+            known = self._read()
+            left = {
+                each: outcome
+                for each, outcome in known.items()
+                if each[1] != place or each[0] not in OF_PLACES
+            }
+            if len(left) == len(known):
+                return False
+            self._write(left)
+            return True
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -61,6 +61,22 @@ class FileOutcomes:
             yield
         finally:
             os.close(handle)
+
+    def _write(self, known: Mapping[tuple[str, str], Outcome]) -> None:
+        document = [
+            {
+                "what": what,
+                "place": place,
+                "last_success": _written(each.last_success),
+                "last_failure": _written(each.last_failure),
+                "successes": each.successes,
+                "failures": each.failures,
+            }
+            for (what, place), each in sorted(known.items())
+        ]
+        data = f"{json.dumps(document, indent=1)}\n".encode()
+        with durable.naming_failures("noting how it ended", self._path.parent):
+            durable.write(self._path.parent, self._path, data)
 
     def _read(self) -> Mapping[tuple[str, str], Outcome]:
         try:

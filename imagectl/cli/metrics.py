@@ -125,6 +125,7 @@ def _measure(invocation: Invocation, project: Project, *, verify: bool) -> Measu
         project.clock,
         (lambda: watched(invocation, project), project.policy) if verify else None,
         project.publishers,
+        lambda: project.image_names,
     )
 
 

@@ -8,7 +8,7 @@ does not answer takes nothing from the others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -34,6 +34,9 @@ from imagectl.services.releasing import Releasing
 from imagectl.services.verify import State, Verified, verify
 
 T = TypeVar("T")
+
+OF_PLACES = ("credential", "images", "janitor", "machines")
+"""What ends by place, and is of no interest any more where the place is no more."""
 
 DOCTOR = "`imagectl doctor` says why"
 
@@ -64,6 +67,11 @@ class Outcomes(Protocol):
 
     def all(self) -> Mapping[tuple[str, str], Outcome]:
         """By (what, place). Raises CannotTell where that cannot be read: never fewer (P8)."""
+        ...
+
+    def forget(self, place: str) -> bool:
+        """Drop all ``OF_PLACES`` that has ended in *place*; False where nothing has. Raises as
+        ``note`` does."""
         ...
 
 
@@ -106,6 +114,7 @@ class Measurement:
     verified: Reading[Verified] | None
     """None where that was not asked for."""
     outcomes: Mapping[tuple[str, str], Outcome]
+    """How these and other things have ended here, of places and images that there are."""
     generation: int | None = None
     """The catalog's, also where it is not the newest; None where it cannot be read."""
     published: Mapping[str, Reading[int | None]] = field(default_factory=dict)
@@ -138,8 +147,10 @@ def measure(
     clock: Clock,
     verifying: tuple[Callable[[], Releasing], ReleasePolicy] | None = None,
     publishers: Sequence[Publisher] = (),
+    images: Callable[[], Collection[ImageName]] = tuple,
 ) -> Measurement:
     """Ask everything, all places at the same time, and note of each source whether it answered.
+    *images* tells those that can be built here.
 
     Where a published tree shows a later generation than the catalog has, or another catalog, what
     the catalog says is no answer.
@@ -173,7 +184,30 @@ def measure(
     )
     for (what, place), trouble in measured.sources().items():
         outcomes.note(what, place, measured.at, ok=trouble is None)
-    return replace(measured, outcomes=outcomes.all())
+    return replace(measured, outcomes=_of_today(outcomes.all(), measured, _attempt(images)))
+
+
+def _of_today(
+    outcomes: Mapping[tuple[str, str], Outcome],
+    measured: Measurement,
+    images: Reading[Collection[ImageName]],
+) -> Mapping[tuple[str, str], Outcome]:
+    """Those of what there still is: what was moved away or dropped never succeeds again, and would
+    be an alert for ever. Where it is not known what there is, all stay."""
+    asked = set(measured.sources())
+    if (places := measured.machines.value) is None:
+        asked |= {each for each in outcomes if each[0] in ("janitor", "machines")}
+    else:
+        asked |= {("janitor", place) for place in places}
+    if images.value is None:
+        asked |= {each for each in outcomes if each[0] == "build"}
+    else:
+        asked |= {("build", image) for image in images.value}
+    return {
+        (what, place): each
+        for (what, place), each in outcomes.items()
+        if (what, place) in asked or what not in (*OF_PLACES, "build", "published")
+    }
 
 
 def _generation(publisher: Publisher) -> int | None:

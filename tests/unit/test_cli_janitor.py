@@ -192,6 +192,11 @@ def test_what_was_on_a_host_that_is_no_more_can_be_forgotten(
     validate(json.loads(answer.stdout), schema(ForgottenDocument))
     assert {each.id for each in project.resources.all()} == {"id1", "id2"}
     assert imagectl("janitor", "forget", gone).exit_code == 6
+    for what, place in (("janitor", gone), ("machines", gone), ("janitor", here), ("build", gone)):
+        project.outcomes.note(what, place, now, ok=True)
+    assert imagectl("janitor", "forget", gone).exit_code == 0
+    assert set(project.outcomes.all()) == {("janitor", here), ("build", gone)}
+    assert imagectl("janitor", "forget", gone).exit_code == 6
 
 
 def test_what_could_not_be_removed_three_times_is_reported(project: Project, imagectl: Run) -> None:

@@ -20,6 +20,7 @@ from imagectl.adapters.exposition import registry_of
 from imagectl.adapters.metrics_server import Latest
 from imagectl.adapters.outcomes import FileOutcomes
 from imagectl.errors import CannotTell, Denial, Denied, ImagectlError
+from imagectl.model.names import ImageName
 from imagectl.model.resource import Claim, FoundResource, Resource, ResourceKind, ResourceView
 from imagectl.model.view import View
 from imagectl.services.janitor import Janitoring
@@ -97,6 +98,7 @@ class Site:
             world.clock,
             (lambda: world.releasing, world.policy) if verify else None,
             world.releasing.publishers,
+            lambda: [ImageName("debian-ci")],
         )
 
     def numbers(self, *, verify: bool = True) -> Numbers:
@@ -302,6 +304,39 @@ def test_how_builds_and_cleanups_ended_is_counted(site: Site) -> None:
     assert numbers[success] == (now - timedelta(hours=3)).timestamp()
     assert numbers["cleanup_runs", labels(place="", outcome="failed")] == 1
     assert not [1 for name, _ in numbers if name == "cleanup_last_success_timestamp_seconds"]
+
+
+def test_what_is_no_more_has_no_numbers_and_alerts_nobody(site: Site) -> None:
+    """A project that was moved, a location that was taken out, an image that was dropped."""
+    long_ago = site.world.clock.now() - timedelta(days=90)
+    for what, here, gone in (
+        ("janitor", "dc1", "host/ci7/old"),
+        ("machines", "dc1", "host/ci7/old"),
+        ("credential", "local", "dc9"),
+        ("images", "local", "dc9"),
+        ("published", "memory", "/srv/old"),
+        ("build", "debian-ci", "dropped"),
+    ):
+        site.outcomes.note(what, here, long_ago, ok=True)
+        site.outcomes.note(what, gone, long_ago, ok=True)
+    said = {value for _, pairs in site.numbers() for _, value in pairs}
+    assert {"dc1", "local", "memory", "debian-ci"} <= said
+    assert not {"host/ci7/old", "dc9", "/srv/old", "dropped"} & said
+
+
+def test_times_of_success_stay_where_only_the_ledger_cannot_be_read(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = site.numbers()
+    site.outcomes.note("janitor", "dc1", site.world.clock.now(), ok=True)
+
+    def unreadable() -> tuple[Resource, ...]:
+        raise CannotTell("the ledger cannot be read")
+
+    monkeypatch.setattr(site.ledger, "all", unreadable)
+    numbers = site.numbers()
+    assert numbers[MACHINES_SUCCESS] == before[MACHINES_SUCCESS]
+    assert ("janitor_last_success_timestamp_seconds", labels(place="dc1")) in numbers
 
 
 def test_numbers_are_withdrawn_when_none_come_any_more(site: Site) -> None:

@@ -37,8 +37,9 @@ def command(invocation: Invocation, place: str) -> None:
     """Forget what was made in a place that is no more: a host that was scrapped, a location that
     is not in imagectl.yaml any more.
 
-    Only the ledger changes, and only what has no lease any more is forgotten. Should the place come
-    back, its things still say themselves whose they are.
+    Only the ledger changes, and only what has no lease any more is forgotten; and how earlier
+    rounds have ended there. Should the place come back, its things still say themselves whose they
+    are.
     """
     from imagectl.services import janitor
 
@@ -50,7 +51,8 @@ def command(invocation: Invocation, place: str) -> None:
             hint="`imagectl janitor apply` ends what is not there any more",
         )
     forgotten = janitor.forget(project.resources, place, project.clock.now())
-    if not forgotten:
+    noted = project.outcomes.forget(place)
+    if not forgotten and not noted:
         raise NotFound(
             f"nothing is to be forgotten in {place}",
             why="the ledger has nothing there whose lease is over",
