@@ -55,6 +55,15 @@ class Shelf:
     channels: Mapping[ChannelName, Channel]
     buried: tuple[Tombstone, ...] = ()
 
+    @property
+    def unfinished(self) -> tuple[Tombstone, ...]:
+        """Begun deletions that have not been seen to end, and that nobody has begun to take
+        back."""
+        if not self.buried:
+            return ()
+        back = {each.id for each in self.versions if each.stage is not Stage.DELETED}
+        return tuple(each for each in self.buried if each.placement.version.version not in back)
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:

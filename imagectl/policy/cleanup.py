@@ -188,13 +188,10 @@ def elsewhere(stage: Stage, placed: Iterable[Kept], scope: Scope) -> tuple[Reaso
 
 
 def _unfinished(shelf: Shelf, scope: Scope) -> Iterator[Tombstone]:
-    """Begun deletions within the scope that have not been seen to end, and that nobody has begun to
-    take back."""
-    back = {each.id for each in shelf.versions if each.stage is not Stage.DELETED}
+    """Unfinished deletions within the scope."""
     if not scope.images or shelf.image in scope.images:
-        for stone in shelf.buried:
-            placement = stone.placement
-            if placement.location in scope.locations and placement.version.version not in back:
+        for stone in shelf.unfinished:
+            if stone.placement.location in scope.locations:
                 yield stone
 
 

@@ -308,7 +308,7 @@ def _catalog(catalog: Catalog) -> CatalogNumbers:
                 stages[shelf.image, version.stage] += 1
             held[shelf.image] = sum(bool(each.held) for each in shelf.versions)
             revoked[shelf.image] = sum(each.revoked for each in shelf.versions)
-            open_deletions += len(shelf.buried)
+            open_deletions += len(shelf.unfinished)
             for name, channel in shelf.channels.items():
                 if channel.head.version not in created:
                     raise CannotTell(

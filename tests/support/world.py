@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from imagectl.model.change import Change, RecordVersion
+from imagectl.model.change import Change, RecordVersion, StepVersion
 from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.names import (
     Architecture,
@@ -21,6 +21,7 @@ from imagectl.model.names import (
     parse_image_ref,
 )
 from imagectl.model.release import PromotionRequest, RollbackRequest
+from imagectl.model.retention import Stage
 from imagectl.model.version import Artifact, Version, VersionRef
 from imagectl.services import backfill, publish, release
 from imagectl.services.backfill import Backfilled
@@ -139,6 +140,20 @@ class World:
     def check(self, channel: str, *images: ImageName) -> Released:
         request = RollbackRequest(ChannelName(channel), images)
         return release.check_rollback(self.releasing, self.policy, request)
+
+    def step(self, version: VersionRef, *stages: Stage) -> None:
+        """Take it from one stage to the next, with nobody's leave."""
+        for stage in stages:
+            change = Change(
+                self.releasing.new_key(),
+                self.catalog.snapshot(()).generation,
+                "alice",
+                "test",
+                "",
+                self.clock.now(),
+                (StepVersion(version, stage),),
+            )
+            self.catalog.commit(change)
 
     def channel(self, image: ImageName, channel: ChannelName) -> Channel | None:
         return self.catalog.snapshot().channel(image, channel)

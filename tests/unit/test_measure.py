@@ -22,6 +22,7 @@ from imagectl.adapters.outcomes import FileOutcomes
 from imagectl.errors import CannotTell, Denial, Denied, ImagectlError
 from imagectl.model.names import ImageName
 from imagectl.model.resource import Claim, FoundResource, Resource, ResourceKind, ResourceView
+from imagectl.model.retention import Stage
 from imagectl.model.view import View
 from imagectl.services.janitor import Janitoring
 from imagectl.services.measure import Measurement, measure
@@ -154,6 +155,16 @@ def test_an_older_catalog_has_no_numbers(site: Site) -> None:
     for name in ("versions", "cleanup_open_deletions", "head_ready", "image_age_seconds"):
         assert any(each == name for each, _ in good)
         assert not any(each == name for each, _ in numbers)
+
+
+def test_a_deletion_that_is_taken_back_is_not_open(site: Site) -> None:
+    """Nothing is deleted any more: nobody could make such an alert end."""
+    old = ref(ONE)
+    site.world.step(old, Stage.DEPRECATED, Stage.OBSOLETE, Stage.QUARANTINED, Stage.DELETED)
+    assert site.numbers()["cleanup_open_deletions", ()] == 1
+    site.world.step(old, Stage.QUARANTINED)
+    assert any(each.open for each in site.world.catalog.snapshot().buried(old))
+    assert site.numbers()["cleanup_open_deletions", ()] == 0
 
 
 VMS = ("vms_total", labels(place="dc1"))
