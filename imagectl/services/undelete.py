@@ -87,10 +87,20 @@ def undelete(
         _look_again(releasing, found)
         _check_required(releasing.catalog.snapshot((ref.image,)), ref, elsewhere)
     except ImagectlError as error:
-        error.hint = error.hint or f"`imagectl cleanup undelete {ref}` goes on where it stopped"
+        error.hint = _to_go_on(ref, error)
         raise
     done = make_active(releasing, (ref,), reason, progress)
     return Undeleted(ref, found, put, remade, tuple(sorted(elsewhere)), done.unmarked)
+
+
+def _to_go_on(ref: VersionRef, error: ImagectlError) -> str:
+    """The error's hint, with the command that goes on. Where several locations failed, it is that
+    of publishing, which leaves it quarantined."""
+    command = f"imagectl cleanup undelete {ref}"
+    if command in error.hint:
+        return error.hint
+    before = f"{error.hint}; then " if error.hint and not error.causes else ""
+    return f"{before}`{command}` goes on where it stopped"
 
 
 @contextmanager

@@ -185,6 +185,30 @@ def test_where_a_location_does_not_answer_it_stays_quarantined(
     assert {each.location for each in cleanups.catalog.snapshot().placed(ref(OLD))} == {LOCAL, DC1}
 
 
+def test_where_locations_fail_the_way_on_is_to_undelete(
+    three: tuple[Cleanups, MemoryLocation, MemoryLocation],
+) -> None:
+    cleanups, local, dc1 = three
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    cleanups.stored.add_bytes(f"disk of {OLD}".encode())
+    goes_on = f"`imagectl cleanup undelete {OLD}` goes on where it stopped"
+    with local.unreadable(), dc1.unreadable(), pytest.raises(ImagectlError) as both:
+        bring_back(cleanups)
+    assert both.value.hint == goes_on
+    with local.unreadable(), pytest.raises(ImagectlError) as one:
+        bring_back(cleanups)
+    assert one.value.hint.endswith(goes_on)
+
+    def fails(_: VersionRef) -> None:
+        raise Failed("its base is gone", hint="mend the mirror")
+
+    cleanups.bring_down(ref(MIDDLE), to=Stage.DELETED)
+    with pytest.raises(Failed) as remaking:
+        cleanups.undelete(ref(MIDDLE), fails)
+    command = f"`imagectl cleanup undelete {MIDDLE}`"
+    assert remaking.value.hint == f"mend the mirror; then {command} goes on where it stopped"
+
+
 def test_what_is_not_deleted_is_not_undeleted(cleanups: Cleanups) -> None:
     with pytest.raises(Refused, match="not deleted"):
         bring_back(cleanups)
