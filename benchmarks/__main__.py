@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import cleanup, disk, listing, packer, proxy, publish, startup
+from benchmarks import cleanup, disk, listing, packer, proxy, publish, site, startup
 
 BENCHMARKS = {
     "startup": startup.main,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "packer": packer.main,
     "proxy": proxy.main,
     "publish": publish.main,
+    "site": site.main,
     "listing": listing.main,
     "cleanup": cleanup.main,
 }

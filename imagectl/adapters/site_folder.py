@@ -88,10 +88,11 @@ def _alone(folder: Path) -> Iterator[None]:
 def _recover(folder: Path, new: Path) -> None:
     """Put right what a killed process has left."""
     old = _aside(folder)
+    for left in (old, new):
+        _check(left)
     if old.is_dir() and not folder.exists():
         old.rename(folder)
     for left in (old, new):
-        _check(left)
         if left.is_dir():
             shutil.rmtree(left)
 
@@ -114,13 +115,14 @@ def _check(folder: Path) -> None:
 
 def _fill(new: Path, old: Path, files: Iterable[tuple[str, Content]]) -> Written:
     new.mkdir()
+    new.chmod(0o755)  # whatever the umask: a web server of another user reads it
     (new / MARK).write_bytes(_MARK)  # first: what a killed process leaves is known as ours
     count = changed = 0
     made: set[Path] = set()
     for path, content in files:
         target, before = new / path, old / path
         if target.parent not in made:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folders(target.parent, new)
             made.add(target.parent)
         if _is_there(before, content):
             _link(before, target)
@@ -133,6 +135,13 @@ def _fill(new: Path, old: Path, files: Iterable[tuple[str, Content]]) -> Written
             target.chmod(0o644)
         count += 1
     return Written(count, changed)
+
+
+def _make_folders(folder: Path, top: Path) -> None:
+    if folder != top and not folder.is_dir():
+        _make_folders(folder.parent, top)
+        folder.mkdir()
+        folder.chmod(0o755)
 
 
 def _is_there(before: Path, content: Content) -> bool:

@@ -14,7 +14,7 @@ from importlib import resources
 from imagectl.model.channel import Channel
 from imagectl.model.comparison import ChangeKind, Comparison
 from imagectl.model.contents import Contents
-from imagectl.model.names import ImageName
+from imagectl.model.names import ImageName, Sha256
 from imagectl.model.security import Urgency, Vulnerability
 from imagectl.model.version import VersionRef
 from imagectl.services.scan import Scanned
@@ -86,6 +86,7 @@ class _Site:
             if entry.pair is not None:
                 self._moves.setdefault(entry.pair, []).append(entry)
         self._templates = Templates({"title": sources.title, "base_url": sources.base_url})
+        self._copied: set[Sha256] = set()
         self._found = {
             each.ref: self._looking.vulnerabilities(each.version)
             for image in self._images
@@ -229,7 +230,9 @@ class _Site:
             ]
         linked = {sha256 for _, _, sha256 in documents if view.live and self._sources.kept(sha256)}
         for _, kind, sha256 in documents:
-            if sha256 in linked:
+            # Equal trees have equal documents: each is there once.
+            if sha256 in linked and sha256 not in self._copied:
+                self._copied.add(sha256)
                 yield Kept(paths.document(sha256, kind), sha256)
         yield self._page(
             "version.html",

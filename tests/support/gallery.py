@@ -49,54 +49,13 @@ from support.security import document, snapshot
 HOSTILE = '<script>alert(1)</script> & "quotes" ]]> \x1b[31mred\x1b[0m \u202eevil\nsecond line'
 """A reason that somebody may type."""
 
-NAMES = [
-    "adduser",
-    "apt",
-    "base-files",
-    "bash",
-    "bsdutils",
-    "ca-certificates",
-    "coreutils",
-    "curl",
-    "dash",
-    "debconf",
-    "dpkg",
-    "e2fsprogs",
-    "findutils",
-    "gcc-12-base",
-    "git",
-    "grep",
-    "grub-common",
-    "gzip",
-    "hostname",
-    "init",
-    "iproute2",
-    "jq",
-    "kmod",
-    "less",
-    "libc6",
-    "libcurl4",
-    "libssl3",
-    "login",
-    "mount",
-    "nginx",
-    "openssh-server",
-    "openssl",
-    "passwd",
-    "perl-base",
-    "procps",
-    "python3",
-    "rsync",
-    "sed",
-    "systemd",
-    "tar",
-    "tzdata",
-    "udev",
-    "util-linux",
-    "vim-tiny",
-    "wget",
-    "zlib1g",
-]
+PACKAGES = """
+adduser apt base-files bash bsdutils ca-certificates coreutils curl dash debconf dpkg e2fsprogs
+findutils gcc-12-base git grep grub-common gzip hostname init iproute2 jq kmod less libc6
+libcurl4 libssl3 login mount nginx openssh-server openssl passwd perl-base procps python3 rsync
+sed systemd tar tzdata udev util-linux vim-tiny wget zlib1g
+"""
+NAMES = PACKAGES.split()
 
 WEAK = document(
     [
