@@ -31,7 +31,8 @@ def insist(doubts: Sequence[Doubt]) -> None:
         return
     first = doubts[0]
     others = [
-        f"{each.where}: {each.what}: {each.why} ({each.hint})" if each.hint else each.what
+        ": ".join(filter(None, (each.where, each.what, each.why)))
+        + (f" ({each.hint})" if each.hint else "")
         for each in doubts[1:]
     ]
     raise CannotTell(

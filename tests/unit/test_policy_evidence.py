@@ -263,6 +263,12 @@ def test_a_location_that_nobody_asked_for_is_not_looked_at() -> None:
     assert error.what == "local was read, which the plan is not about; nothing was done"
 
 
+def test_a_doubt_without_a_way_out_says_where_and_why_all_the_same() -> None:
+    error = doubt(many(3), [])
+    assert error.what == "gce-prod was not read; nothing was done"
+    assert "local: local was not read: what is there is not known" in error.why.splitlines()
+
+
 def test_two_views_of_one_location_are_a_doubt() -> None:
     local, cloud = views(many(3))
     assert "was read more than once" in doubt(many(3), [local, cloud, cloud]).what
