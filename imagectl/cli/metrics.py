@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -101,7 +103,7 @@ def command(
     """
     if listen is None:
         insist_on("every", "--listen", "without it, they are measured once")
-    project = invocation.open_project()
+    project = invocation.open_project()  # to be told at once that there is none
     if listen is None:
         measured = _measure(invocation, project, verify=verify)
         return _answer(invocation, measured, out)
@@ -111,7 +113,7 @@ def command(
             hint="leave out --out and --json",
         )
     host, port = _address(listen)
-    return _serve(invocation, project, host, port, every, verify=verify)
+    return _serve(invocation, host, port, every, verify=verify)
 
 
 def _measure(invocation: Invocation, project: Project, *, verify: bool) -> Measurement:
@@ -198,35 +200,28 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _serve(
-    invocation: Invocation,
-    project: Project,
-    host: str,
-    port: int,
-    every: timedelta,
-    *,
-    verify: bool,
-) -> int:
-    import threading
-
+def _serve(invocation: Invocation, host: str, port: int, every: timedelta, *, verify: bool) -> int:
+    """Each round with the settings, passwords and sessions of its moment, as the janitor's."""
+    from imagectl.adapters.clock import SystemClock
     from imagectl.adapters.exposition import registry_of
     from imagectl.adapters.metrics_server import Latest, Server
+    from imagectl.bootstrap.project import open_project
+    from imagectl.services.janitor import rounds
 
-    seconds = every.total_seconds()
-    latest = Latest(MISSED * seconds, project.clock.monotonic)
+    clock = SystemClock()
+    latest = Latest(MISSED * every.total_seconds(), clock.monotonic)
     server = Server(host, port, latest)
     invocation.out.say(f"numbers are at http://{host}:{server.port}/metrics; Ctrl-C stops")
-    never = threading.Event()
     try:
-        while True:
-            began = project.clock.monotonic()
+        for _ in rounds(every, clock, time.sleep):
             try:
-                measured = _measure(invocation, project, verify=verify)
+                with contextlib.closing(open_project(invocation.directory)) as project:
+                    measured = _measure(invocation, project, verify=verify)
             except ImagectlError as problem:  # the next round may know; the numbers go meanwhile
                 invocation.out.tell_error(problem)
             else:
                 latest.show(registry_of(measured))
                 _tell(invocation, measured)
-            never.wait(max(1.0, seconds - (project.clock.monotonic() - began)))
     finally:
         server.close()
+    raise AssertionError("rounds never end")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -96,6 +96,7 @@ def test_alerts_and_pictures_ask_for_what_is_exported(
 
 
 def test_it_serves_until_it_is_stopped(project: Path) -> None:
+    """And each round reads the settings anew: a location that is added is measured from then on."""
     command = [sys.executable, "-m", "imagectl", "metrics", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(
         [*command, "--every", "1s"], cwd=project, stderr=subprocess.PIPE, text=True
@@ -103,17 +104,29 @@ def test_it_serves_until_it_is_stopped(project: Path) -> None:
         assert child.stderr is not None
         address = re.search(r"http://\S+/metrics", child.stderr.readline())
         assert address is not None
-        text = ""
         try:
-            for _ in range(600):
-                with urllib.request.urlopen(address[0], timeout=10) as answer:
-                    text = answer.read().decode()
-                if "imagectl_vms_total{" in text:
-                    break
-                os.sched_yield()
+            first = shown(address[0], "imagectl_vms_total{")
+            settings = project / "imagectl.yaml"
+            written = settings.read_text()
+            assert written.count("locations:\n") == 1
+            more = "locations:\n  more: { type: directory, path: more }\n"
+            settings.write_text(written.replace("locations:\n", more))
+            later = shown(address[0], 'place="more"')
         finally:
             child.send_signal(signal.SIGINT)
         said = child.stderr.read()
         assert child.wait(30) == 130, said
-        assert "imagectl_vms_total{" in text, said
+        assert "imagectl_vms_total{" in first, said
+        assert 'place="more"' not in first
+        assert 'place="more"' in later, said
         assert "Traceback" not in said
+
+
+def shown(address: str, awaited: str) -> str:
+    """The numbers, when *awaited* is among them; what they are after a minute, else."""
+    text, until = "", time.monotonic() + 60
+    while awaited not in text and time.monotonic() < until:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            text = answer.read().decode()
+        time.sleep(0.1)
+    return text
