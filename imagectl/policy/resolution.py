@@ -162,7 +162,7 @@ def _taken_away(ref: VersionRef, warning: PublishedWarning) -> ImagectlError:
                 where=str(ref),
                 why=said,
                 hint=f"`imagectl cleanup undelete {ref}` makes it again; "
-                f"`imagectl resolve {ref.image}` has a newer one",
+                f"`imagectl resolve {ref.image}` says what its channel has",
             )
         case Warned.QUARANTINED:
             undo = f"`imagectl cleanup undo {ref}` brings it back, as long as it is not deleted"
@@ -228,7 +228,7 @@ def resolve(
 
 
 def _move_on(ref: VersionRef, warning: PublishedWarning) -> str:
-    newer = f"`imagectl resolve {ref.image}` has a newer one"
+    newer = f"`imagectl resolve {ref.image}` says what its channel has"
     return f"{_warned(ref, warning)}; it is on its way out: {newer}"
 
 

@@ -387,7 +387,7 @@ def test_who_pins_what_is_going_is_told_to_move_on(
     assert found.ref == old
     assert found.notices == (
         f"20261119.1 is {stage.value} since 2026-11-20 12:00 UTC, by alice: old; "
-        "it is on its way out: `imagectl resolve debian-ci` has a newer one",
+        "it is on its way out: `imagectl resolve debian-ci` says what its channel has",
     )
     assert got(world, public).notices == ()
 
