@@ -31,6 +31,7 @@ from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import can_be_had, taken_away
 from imagectl.policy.wording import listed, span
 from imagectl.services.ledger import Author, write_down
+from imagectl.services.ports.catalog import Catalog
 from imagectl.services.releasing import Releasing
 from imagectl.services.show import PUBLISH, Behind, catch_up, show
 
@@ -149,15 +150,14 @@ def revoke(
 
     committed = write_down(releasing, ref.image, "revoke", reason, operations)
     behind = _shown(releasing, ref, "IS revoked")
-    whole = releasing.catalog.snapshot()
-    revocation = whole.revoked.get(ref)
+    revocation = releasing.catalog.snapshot((ref.image,)).revoked.get(ref)
     if revocation is None:
         raise NotFound(f"{ref} was revoked, and somebody has restored it meanwhile")
     return Revoked(
         revocation,
         committed.generation if committed else None,
         pointing,
-        _children(whole, ref),
+        _children(releasing.catalog, ref),
         behind,
     )
 
@@ -269,12 +269,19 @@ def _pointing(snapshot: Snapshot, ref: VersionRef) -> tuple[ChannelName, ...]:
     )
 
 
-def _children(snapshot: Snapshot, ref: VersionRef) -> tuple[VersionRef, ...]:
+def _children(catalog: Catalog, ref: VersionRef) -> tuple[VersionRef, ...]:
     """What was built on *ref*, and on that, and so on, without what is revoked or deleted."""
     born: dict[VersionRef, list[VersionRef]] = {}
-    for each in snapshot.versions.values():
-        if each.parent is not None:
-            born.setdefault(each.parent, []).append(each.ref)
+    gone: set[VersionRef] = set()
+    with catalog.stock() as stock:
+        for shelf in stock.shelves():
+            for each in shelf.versions:
+                if each.parent is None:
+                    continue
+                child = VersionRef(shelf.image, each.id)
+                born.setdefault(each.parent, []).append(child)
+                if each.revoked or each.stage is Stage.DELETED:
+                    gone.add(child)
     found: set[VersionRef] = set()
     waiting = [ref]
     while waiting:
@@ -282,13 +289,7 @@ def _children(snapshot: Snapshot, ref: VersionRef) -> tuple[VersionRef, ...]:
             if child not in found:
                 found.add(child)
                 waiting.append(child)
-    return tuple(
-        sorted(
-            each
-            for each in found
-            if each not in snapshot.revoked and snapshot.stage(each) is not Stage.DELETED
-        )
-    )
+    return tuple(sorted(found - gone))
 
 
 def _shown(releasing: Releasing, ref: VersionRef, done: str) -> tuple[Behind, ...]:

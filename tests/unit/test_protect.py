@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +13,12 @@ from support.releases import LOCAL
 from support.troubled import Busy, FullDisk
 from support.world import World
 
+from imagectl.adapters.catalog_sql.catalog import SqlCatalog
 from imagectl.errors import BadUsage, Failed, ImpossibleChange, NotFound, Refused
-from imagectl.model.change import StepVersion
-from imagectl.model.names import ChannelName
+from imagectl.model.change import RecordVersion, StepVersion
+from imagectl.model.names import ChannelName, ImageName
 from imagectl.model.retention import Lease, Stage
+from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.services.consume import resolve
@@ -309,6 +311,29 @@ def test_children_of_what_is_revoked_are_told(world: World) -> None:
     assert revoke(world.releasing, ref("app@20261120.1"), "its base").children == (
         ref("app-ci@20261120.1"),
     )
+
+
+class Noting(SqlCatalog):
+    """Notes how often all of it is read at once: of a million versions, that takes gigabytes."""
+
+    wholes = 0
+
+    def snapshot(self, images: Collection[ImageName] | None = None) -> Snapshot:
+        self.wholes += images is None
+        return super().snapshot(images)
+
+
+def test_children_are_looked_for_image_by_image(world: World, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/catalog.sqlite3"
+    with Noting(url, new_id=lambda: "a-catalog") as noting:
+        child = replace(record("app@20261120.1").version, parent=ONE)
+        noting.commit(change("a", 0, record(str(ONE))))
+        noting.commit(change("b", 1, RecordVersion(child)))
+        releasing = replace(world.releasing, catalog=noting, publishers=(), locations={})
+        assert revoke(releasing, ONE, "a hole").children == (child.ref,)
+        revoking, noting.wholes = noting.wholes, 0
+        restore(releasing, ONE, "a mistake")
+        assert revoking == noting.wholes
 
 
 def test_rollback_goes_past_what_cannot_be_had(world: World) -> None:
