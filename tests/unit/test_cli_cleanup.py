@@ -286,6 +286,15 @@ def test_undo_of_what_is_deleted_says_what_to_type(
     assert f"imagectl cleanup undelete {OLD}" in imagectl("cleanup", "undo", "plan.json").stdout
 
 
+def test_looking_at_what_would_be_done_is_no_cleanup(project: Project, imagectl: Run) -> None:
+    """P8: else the time of the last cleanup would be that of the last look."""
+    assert imagectl("cleanup", "plan", "--out", "plan.json").exit_code == 0
+    assert imagectl("cleanup", "apply", "plan.json", "--dry-run").exit_code == 0
+    assert set(project.outcomes.all()) == {("cleanup-plan", "")}
+    assert imagectl("cleanup", "apply", "plan.json").exit_code == 0
+    assert project.outcomes.all()["cleanup", ""].successes == 1
+
+
 def test_a_surprise_is_told_beside_what_was_done(
     project: Project, imagectl: Run, clock: Clock
 ) -> None:
@@ -304,8 +313,10 @@ def test_a_surprise_is_told_beside_what_was_done(
     assert said["stopped_at"]["version"] == MIDDLE
     assert [each["version"] for each in said["deleted"]] == [OLD]
     assert said["surprise"]["kind"] == "corrupt"
-    noted = project.outcomes.all()["cleanup", ""]
-    assert (noted.successes, noted.failures) == (7, 1)
+    noted = project.outcomes.all()
+    applied, planned = noted["cleanup", ""], noted["cleanup-plan", ""]
+    assert (applied.successes, applied.failures) == (3, 1)
+    assert (planned.successes, planned.failures) == (4, 0)
     assert path.read_text() == "something else"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -15,7 +16,7 @@ from imagectl.cli.cleanup.tally import Tally
 from imagectl.cli.cleanup.unmarked import UnmarkedDocument, tell_unmarked, unmarked_documents
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.keeping import StageName
-from imagectl.cli.noting import noting
+from imagectl.cli.noting import Ended, noting
 from imagectl.cli.text import table
 from imagectl.cli.verb import Verb
 from imagectl.errors import Interrupted
@@ -115,7 +116,10 @@ def command(invocation: Invocation, plan: Path, dry_run: bool) -> int:
     signed = read_plan(plan)
     project = invocation.open_project()
     with (
-        noting(invocation.out, project, "cleanup") as ended,
+        # Nothing is cleaned up without doing it.
+        contextlib.nullcontext(Ended())
+        if dry_run
+        else noting(invocation.out, project, "cleanup") as ended,
         invocation.out.progress(project.clock, str(plan)) as progress,
     ):
         progress.stage("apply a cleanup plan")

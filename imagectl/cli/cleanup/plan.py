@@ -80,7 +80,7 @@ def command(
     project = invocation.open_project()
     tally = Tally()
     with (
-        noting(invocation.out, project, "cleanup"),
+        noting(invocation.out, project, "cleanup-plan"),
         invocation.out.progress(project.clock) as progress,
     ):
         progress.stage("plan a cleanup")
