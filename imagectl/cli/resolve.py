@@ -4,44 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING
 
 import click
 
 from imagectl.cli.arguments import ARCHITECTURE, DURATION, FORMAT, IMAGE_REF, LOCATION
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.text import stamp
+from imagectl.cli.resolved import Resolved, document
 from imagectl.cli.verb import Verb
-from imagectl.errors import BadUsage, Failed, ImagectlError, NotFound
+from imagectl.cli.wishes import CONFIG, read_config
+from imagectl.errors import BadUsage, ImagectlError, NotFound
 
 if TYPE_CHECKING:
-    from imagectl.model.consumer import BuildConfig
     from imagectl.model.names import Architecture, Format, ImageRef, LocationName
     from imagectl.policy.resolution import Resolution
     from imagectl.services.ports.published import PublishedTree
-
-CONFIG = ".imagectl.yaml"
-"""The build config that is read where nothing else is said, if it is there."""
-
-
-class Resolved(TypedDict):
-    """What a consumer gets, and why."""
-
-    image: Annotated[str, "the image"]
-    version: Annotated[str, "the version"]
-    channel: Annotated[str | None, "the channel followed; null where a version was asked for"]
-    reference: Annotated[str, "what to pull; without `--json` the only thing printed"]
-    location: Annotated[str, "the location it is pulled from"]
-    format: Annotated[str, "the format"]
-    architecture: Annotated[str, "the architecture"]
-    sha256: Annotated[str, "the digest that what was pulled must have"]
-    size: Annotated[int, "bytes"]
-    created: Annotated[str, "when it was built"]
-    age_seconds: Annotated[int, "how long ago that is"]
-    reasons: Annotated[list[str], "why this one"]
-    notices: Annotated[list[str], "what the consumer should know all the same; also on stderr"]
-    receipt: Annotated[bool, "whether it was noted that this consumer has resolved it"]
-    leased_until: Annotated[str | None, "`--lease`: until when it is kept; null without"]
 
 
 @click.command(
@@ -154,7 +131,7 @@ def command(
             architecture=architecture,
         )
     else:
-        wanted = _read_config(invocation, config)
+        wanted = read_config(invocation.directory, config)
         request = ResolutionRequest(
             wanted.image,
             wanted.channel,
@@ -176,35 +153,12 @@ def command(
     for notice in found.notices:
         invocation.out.warn(notice)
     if invocation.json:
-        invocation.out.answer(_document(found, noted=noted, until=until), ())
+        invocation.out.answer(document(found, noted=noted, until=until), ())
     else:
         invocation.out.data(found.reference)
         if invocation.verbose:
             for reason in (str(found.ref), *found.reasons):
                 invocation.out.say(reason)
-
-
-def _read_config(invocation: Invocation, config: Path | None) -> BuildConfig:
-    from imagectl.formats.build_config import parse_build_config
-
-    path = invocation.directory / (config or CONFIG)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        if config is None:
-            raise BadUsage(
-                "which image?",
-                why=f"no IMAGE was given, and there is no {CONFIG} here",
-                hint="`imagectl resolve IMAGE`, or `imagectl resolve --config FILE`",
-            ) from None
-        raise NotFound("the build config is not there", where=str(path)) from None
-    except OSError as problem:
-        raise Failed(
-            "the build config cannot be read",
-            where=str(path),
-            why=problem.strerror or str(problem),
-        ) from problem
-    return parse_build_config(data, str(config or CONFIG))
 
 
 def _lease(
@@ -252,23 +206,3 @@ def _note(
         invocation.out.warn(f"not noted that {consumer} has resolved it: {problem.what}{why}")
         return False
     return True
-
-
-def _document(found: Resolution, *, noted: bool, until: datetime | None) -> Resolved:
-    return Resolved(
-        image=found.ref.image,
-        version=str(found.ref.version),
-        channel=found.channel,
-        reference=found.reference,
-        location=found.location,
-        format=found.format.value,
-        architecture=found.architecture.value,
-        sha256=found.sha256,
-        size=found.size,
-        created=stamp(found.created),
-        age_seconds=int(found.age.total_seconds()),
-        reasons=list(found.reasons),
-        notices=list(found.notices),
-        receipt=noted,
-        leased_until=stamp(until) if until else None,
-    )

@@ -22,7 +22,7 @@ from imagectl.cli.hold import HoldDocument
 from imagectl.cli.lease import LeaseDocument, LeaseEnded, Leases
 from imagectl.cli.list import Listed
 from imagectl.cli.output import Failure
-from imagectl.cli.resolve import Resolved
+from imagectl.cli.resolved import Resolved
 from imagectl.cli.restore import RestoredDocument
 from imagectl.cli.revoke import RevokedDocument
 from imagectl.cli.show import Shown

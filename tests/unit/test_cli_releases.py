@@ -29,7 +29,7 @@ from imagectl.cli.list import Listed
 from imagectl.cli.moves import Moved, behind_document, tell_behind
 from imagectl.cli.output import Failure, Output
 from imagectl.cli.publish import Published
-from imagectl.cli.resolve import Resolved
+from imagectl.cli.resolved import Resolved
 from imagectl.cli.rollback import RolledBack
 from imagectl.cli.show import Shown
 from imagectl.cli.verify import VerifiedDocument
