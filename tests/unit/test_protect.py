@@ -325,7 +325,8 @@ class Noting(SqlCatalog):
 
 def test_children_are_looked_for_image_by_image(world: World, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/catalog.sqlite3"
-    with Noting(url, new_id=lambda: "a-catalog") as noting:
+    noting = Noting(url, new_id=lambda: "a-catalog")
+    with noting:
         child = replace(record("app@20261120.1").version, parent=ONE)
         noting.commit(change("a", 0, record(str(ONE))))
         noting.commit(change("b", 1, RecordVersion(child)))
