@@ -174,8 +174,3 @@ class CleanupPlan:
     unfinished: tuple[Tombstone, ...]
     resolved: int = 0
     receipts: str = ""
-
-    @property
-    def steps(self) -> tuple[Entry, ...]:
-        """What goes down by a stage: all entries are looked at for it."""
-        return tuple(each for each in self.entries if each.to is not None)

@@ -33,6 +33,7 @@ from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.cleanup import Because, CleanupPlan, Scope
 from imagectl.model.names import ImageName, VersionId
 from imagectl.model.retention import RetentionPolicy, Stage
+from imagectl.model.signature import oldest_first
 from imagectl.model.stock import Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
 
@@ -41,7 +42,7 @@ LIVING = [each for each in Stage if each is not Stage.DELETED]
 
 
 def going(made: CleanupPlan) -> dict[str, str]:
-    return {str(each.version): each.to.value for each in made.steps if each.to}
+    return {str(each.version): each.to.value for each in oldest_first(made.entries) if each.to}
 
 
 def reasons(made: CleanupPlan) -> dict[int, list[str]]:
@@ -96,7 +97,7 @@ def test_what_went_within_the_time_of_a_plan_uses_up_the_caps(stage: Stage) -> N
         "debian-ci@20250101.2",
     }
     made = plan(catalog, policy=capped(3))
-    assert not made.steps
+    assert not oldest_first(made.entries)
     assert reasons(made)[1] == ["capped: 3 versions went since 2026-11-19 12:00 UTC"]
 
 
@@ -104,16 +105,18 @@ def test_the_count_is_of_all_that_went_and_the_share_of_what_the_plan_is_about()
     lately = (old(each, image=BASE, stage=Stage.OBSOLETE, staged=NOW) for each in range(1, 4))
     catalog = stock(shelf(*lately, image=BASE), shelf(*(old(each) for each in range(1, 11))))
     one = Scope((CI,), EVERYWHERE.locations)
-    assert len(plan(catalog, policy=capped(5), scope=one).steps) == 2
-    assert len(plan(catalog, policy=capped(100, 0.2), scope=one).steps) == 2
-    assert not plan(catalog, policy=capped(100, 0.2)).steps, "three of thirteen went"
+    assert len(oldest_first(plan(catalog, policy=capped(5), scope=one).entries)) == 2
+    assert len(oldest_first(plan(catalog, policy=capped(100, 0.2), scope=one).entries)) == 2
+    assert not oldest_first(plan(catalog, policy=capped(100, 0.2)).entries), (
+        "three of thirteen went"
+    )
 
 
 def test_a_share_is_not_less_because_some_are_deleted_already() -> None:
     """Else a plan that was stopped half way could not be gone on with."""
     dead = (old(each, stage=Stage.DELETED, staged=NOW) for each in range(1, 3))
     catalog = stock(shelf(*dead, *(old(each) for each in range(3, 41))))
-    assert len(plan(catalog, policy=capped(100, 0.1)).steps) == 2
+    assert len(oldest_first(plan(catalog, policy=capped(100, 0.1)).entries)) == 2
 
 
 def test_a_share_is_of_what_the_plan_is_about() -> None:
@@ -124,9 +127,11 @@ def test_a_share_is_of_what_the_plan_is_about() -> None:
     dead = [old(each, stage=Stage.DELETED) for each in range(11, 30)]
     with_dead = shelf(*shelves[1].versions, *dead)
     both = stock(shelves[0], with_dead)
-    assert len(plan(both, policy=capped(100, 0.2)).steps) == 4, "the dead do not count"
+    assert len(oldest_first(plan(both, policy=capped(100, 0.2)).entries)) == 4, (
+        "the dead do not count"
+    )
     one = Scope((CI,), EVERYWHERE.locations)
-    assert len(plan(both, policy=capped(100, 0.2), scope=one).steps) == 2
+    assert len(oldest_first(plan(both, policy=capped(100, 0.2), scope=one).entries)) == 2
 
 
 def test_ancestors_of_protected_versions_are_protected_whatever_the_order_of_images() -> None:
@@ -184,7 +189,7 @@ def test_children_outside_the_scope_protect_what_is_inside() -> None:
     held = replace(child(Stage.ACTIVE), held=("ann",))
     catalog = stock(shelf(old(1, image=BASE), image=BASE), shelf(held))
     made = plan(catalog, scope=Scope((BASE,), EVERYWHERE.locations))
-    assert made.steps == ()
+    assert oldest_first(made.entries) == ()
 
 
 def test_what_is_in_no_named_location_is_none_of_the_plans_business() -> None:
@@ -214,14 +219,14 @@ def test_what_is_elsewhere_too_is_taken_from_nobody_there() -> None:
         if stage in (Stage.OBSOLETE, Stage.QUARANTINED):
             assert reasons(made) == {1: ["elsewhere: in gce-prod"]}
         else:
-            assert len(made.steps) == 1
+            assert len(oldest_first(made.entries)) == 1
 
 
 def test_a_location_that_the_project_has_no_more_takes_part_in_no_deletion() -> None:
     for stage in LIVING:
         catalog = stock(shelf(old(1, LOCAL, CLOUD, stage=stage)))
         made = plan(catalog, scope=Scope((), (LOCAL,)))
-        assert len(made.steps) == (stage is not Stage.QUARANTINED)
+        assert len(oldest_first(made.entries)) == (stage is not Stage.QUARANTINED)
 
 
 def test_a_plan_can_be_judged_again_for_its_own_versions_alone() -> None:
@@ -229,7 +234,7 @@ def test_a_plan_can_be_judged_again_for_its_own_versions_alone() -> None:
     made = plan(catalog, policy=capped(1), only=frozenset([a_ref(3)]))
     assert set(going(made)) == {"debian-ci@20250101.3"}, "though two older ones are due"
     held = stock(shelf(old(1), replace(old(3), held=("ann",))))
-    assert plan(held, only=frozenset([a_ref(3)])).steps == ()
+    assert oldest_first(plan(held, only=frozenset([a_ref(3)])).entries) == ()
 
 
 def test_the_entries_are_given_anew_each_time() -> None:
@@ -323,9 +328,9 @@ def test_everything_is_in_a_plan_once_and_nothing_protected_steps(
             if each.to is Stage.DELETED or (scope.narrowed and each.to is Stage.QUARANTINED):
                 assert {at.location for at in each.placed} <= set(scope.locations)
     alive = sum(each.stage is not Stage.DELETED for each in entries)
-    assert len(made.steps) <= max(1, policy.retention.max_share * alive)
-    assert len(made.steps) <= policy.retention.max_count
-    ages = [age_of(catalog, each.version) for each in made.steps]
+    assert len(oldest_first(made.entries)) <= max(1, policy.retention.max_share * alive)
+    assert len(oldest_first(made.entries)) <= policy.retention.max_count
+    ages = [age_of(catalog, each.version) for each in oldest_first(made.entries)]
     waiting = [
         age_of(catalog, each.version)
         for each in entries

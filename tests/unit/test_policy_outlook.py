@@ -25,6 +25,7 @@ from support.stocked import (
 from imagectl.model.cleanup import Scope
 from imagectl.model.names import LocationName
 from imagectl.model.retention import Stage
+from imagectl.model.signature import oldest_first
 from imagectl.model.stock import Shelved, Stock
 from imagectl.model.version import VersionRef
 from imagectl.policy.outlook import Outlook, look_ahead
@@ -62,7 +63,8 @@ def test_a_cleanup_takes_it_down_from_then_on(version: Shelved, resolved: dateti
     scope = Scope((CI,), ())
 
     def steps(at: datetime) -> list[Stage | None]:
-        return [each.to for each in plan(catalog, resolved=used, scope=scope, now=at).steps]
+        made = plan(catalog, resolved=used, scope=scope, now=at)
+        return [each.to for each in oldest_first(made.entries)]
 
     assert steps(found.earliest - SECOND) == []
     assert steps(found.earliest) == [version.stage.below]
