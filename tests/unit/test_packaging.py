@@ -62,6 +62,25 @@ def test_a_service_sees_what_it_has_to_collect(unit: Path) -> None:
     }
 
 
+NO_NEW_PRIVILEGES = {
+    *("DynamicUser", "LockPersonality", "MemoryDenyWriteExecute", "NoNewPrivileges"),
+    *("PrivateDevices", "ProtectClock", "ProtectHostname", "ProtectKernelLogs"),
+    *("ProtectKernelModules", "ProtectKernelTunables", "RestrictAddressFamilies"),
+    *("RestrictFileSystems", "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID"),
+    *("SystemCallArchitectures", "SystemCallFilter", "SystemCallLog"),
+}
+"""What keeps a service with ``User=`` from running set-uid programs: systemd.exec(5)."""
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda each: each.name)
+def test_a_service_may_run_newuidmap(unit: Path) -> None:
+    """Without that, what a killed build of a base left, with other owners, stays for ever."""
+    service = read(unit)["Service"]
+    assert service["User"] != "root"
+    assert not NO_NEW_PRIVILEGES & {*service}
+    assert "CapabilityBoundingSet" not in service
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_understands_every_unit(tmp_path: Path) -> None:
     for unit in UNITS:
