@@ -9,17 +9,19 @@ checks it.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
+    DownloadLengthMismatchError,
     SlowRetrievalError,
 )
 from tuf.ngclient.fetcher import FetcherInterface
@@ -31,6 +33,9 @@ from imagectl.errors import BadUsage
 
 CHUNK = 64 << 10
 """Bytes that are read at a time: an endless answer is noticed that soon."""
+
+MEMORY = 1 << 20
+"""Bytes of a file that are held in memory before it is put on disk."""
 
 CONNECT_SECONDS = 10.0
 SILENT_SECONDS = 20.0
@@ -75,7 +80,39 @@ def tree_url(catalog: str) -> str:
     return "file://" + quote(str(Path(catalog).absolute()))
 
 
-class TreeFetcher(FetcherInterface):
+class BrokenOff(DownloadError):
+    """The connection ended in the middle of an answer."""
+
+
+class _Fetcher(FetcherInterface):
+    """Asks once more where an answer breaks off; closes one that is too long at once."""
+
+    @contextlib.contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        with tempfile.SpooledTemporaryFile(max_size=MEMORY) as file:
+            try:
+                self._copy(url, max_length, file)
+            except BrokenOff:
+                self._copy(url, max_length, file)
+            file.seek(0)
+            yield file
+
+    def _copy(self, url: str, max_length: int, file: IO[bytes]) -> None:
+        file.seek(0)
+        file.truncate()
+        length = 0
+        with contextlib.closing(self._chunks(url)) as chunks:
+            for chunk in chunks:
+                length += len(chunk)
+                if length > max_length:
+                    raise DownloadLengthMismatchError(f"it has more than {max_length:,} bytes")
+                file.write(chunk)
+
+    def _chunks(self, url: str) -> Generator[bytes, None, None]:
+        yield from self.fetch(url)
+
+
+class TreeFetcher(_Fetcher):
     """Fetches by address. ``asked`` is the newest address that was asked for.
 
     *known* is given where its address was asked for before; ``etag`` is what the server now calls
@@ -200,7 +237,7 @@ class TreeFetcher(FetcherInterface):
         return _from_stream(found.stream(min_chunk_size=CHUNK), BaseError)
 
 
-class CachedOnly(FetcherInterface):
+class CachedOnly(_Fetcher):
     """Answers what a server would that has nothing new: the tree as it was last seen."""
 
     def __init__(self, timestamp_url: str, timestamp: Path) -> None:
@@ -215,31 +252,25 @@ class CachedOnly(FetcherInterface):
 
 def _read(path: Path) -> Iterator[bytes]:
     try:
-        file = path.open("rb")
-    except FileNotFoundError as error:
+        with path.open("rb") as file:
+            while data := file.read(CHUNK):
+                yield data
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DownloadHTTPError("there is no such file", 404) from error
     except OSError as error:
         raise DownloadError(error.strerror or str(error)) from error
 
-    def chunks() -> Iterator[bytes]:
-        with file:
-            try:
-                while data := file.read(CHUNK):
-                    yield data
-            except OSError as error:
-                raise DownloadError(error.strerror or str(error)) from error
-
-    return chunks()
-
 
 def _stream(response: urllib3.BaseHTTPResponse, began: float) -> Iterator[bytes]:
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, ProtocolError
 
     try:
         for chunk in response.stream(CHUNK, decode_content=False):
             if time.monotonic() - began > FILE_SECONDS:
                 raise SlowRetrievalError(f"it took more than {FILE_SECONDS:g} s")
             yield chunk
+    except ProtocolError as error:
+        raise BrokenOff("the connection ends in the middle of the answer") from error
     except HTTPError as error:
         raise _unanswered(error) from error
     finally:
@@ -257,12 +288,12 @@ def _from_stream(stream: Iterator[Any], failures: type[Exception]) -> Iterator[b
 
 def _unanswered(error: Exception) -> DownloadError:
     """The last cause, in the system's words: urllib3 wraps it several times."""
-    from urllib3.exceptions import MaxRetryError, TimeoutError
+    from urllib3.exceptions import MaxRetryError, NewConnectionError, TimeoutError
 
     cause: BaseException = error
     if isinstance(cause, MaxRetryError) and cause.reason is not None:
         cause = cause.reason
-    if isinstance(cause, TimeoutError):
+    if isinstance(cause, TimeoutError) and not isinstance(cause, NewConnectionError):
         return SlowRetrievalError("it does not answer in time")
     deepest: BaseException = cause
     while deepest.__cause__ is not None or deepest.__context__ is not None:

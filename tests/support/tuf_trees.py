@@ -27,6 +27,8 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from support.web import Page, Site
+
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 OURS: Mapping[str, tuple[str, ...]] = {
@@ -50,14 +52,12 @@ class TufTree:
         roles: Mapping[str, tuple[str, ...]] = OURS,
         *,
         now: datetime = NOW,
-        folder: str = "",
         hashes: bool = True,
     ) -> None:
         later = now + timedelta(days=14)
         self.files: dict[str, bytes] = {}
         self.signers: dict[str, list[CryptoSigner]] = {}
         self.hashes = hashes
-        self._documents = folder
         self.root = Metadata(Root(expires=later, consistent_snapshot=True))
         self.timestamp = Metadata(Timestamp(expires=later))
         self.snapshot = Metadata(Snapshot(expires=later))
@@ -132,7 +132,7 @@ class TufTree:
     def path(self, name: str, data: bytes) -> str:
         """Where a document with these bytes is."""
         folder, slash, last = name.rpartition("/")
-        return f"{self._documents}{folder}{slash}{hashlib.sha256(data).hexdigest()}.{last}"
+        return f"{folder}{slash}{hashlib.sha256(data).hexdigest()}.{last}"
 
     def version(self, data: bytes) -> str:
         """A version's document, which no role signs. Its digest."""
@@ -214,6 +214,11 @@ class TufTree:
             there.discard(path)
         for path in there:
             path.unlink()
+
+    def serve(self, site: Site) -> str:
+        """Have the web server show exactly these files. The tree's address."""
+        site.pages = {f"/{path}": Page(data) for path, data in self.files.items()}
+        return site.url()
 
     def _meta(self, version: int, data: bytes) -> MetaFile:
         if not self.hashes:

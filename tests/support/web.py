@@ -41,7 +41,7 @@ Fault = Callable[["Handler", Page], Page | None]
 
 class Site:
     """The server. ``pages`` may be changed at any time; ``faults`` of a path come before its page,
-    each once."""
+    each once. ``conditional``: it answers 304 to whoever has the page already."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.pages: dict[str, Page] = {}
@@ -49,6 +49,7 @@ class Site:
         self.asked: list[Asked] = []
         self.clock: float | None = None
         self.ranges = True
+        self.conditional = False
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.site = self  # type: ignore[attr-defined]  # for the handler
@@ -118,6 +119,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             at, status = int(start[1]), 206
             headers["Content-Range"] = f"bytes {at}-{len(body) - 1}/{len(body)}"
             body = body[at:]
+        if (
+            self.server.site.conditional  # type: ignore[attr-defined]  # set by Site
+            and self.headers.get("If-None-Match") == headers["ETag"]
+        ):
+            body, status = b"", 304
         self.send_response_only(status)
         self.send_header("Date", formatdate(clock, usegmt=True))
         for name, value in headers.items():
