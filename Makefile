@@ -78,6 +78,10 @@ requirements: $(INSTALLED) ## Pin every Python dependency again, with hashes
 	  --generate-hashes --upgrade \
 	  --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make requirements" -q -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra postgresql --constraint requirements/dev.txt \
+	  --generate-hashes --no-annotate \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make requirements" -q -o requirements/run.txt
 
 clean: ## Remove what tools made here (not .imagectl: that is your catalog)
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,7 +103,8 @@ def test_systemd_understands_every_unit(tmp_path: Path) -> None:
 def test_the_container_has_all_that_it_copies_and_runs_a_command_that_there_is() -> None:
     lines = CONTAINERFILE.read_text().splitlines()
     steps = [(line.split(" ", 1)) for line in lines if line and line[0] not in "# "]
-    copied = [path for step, rest in steps if step == "COPY" for path in rest.split()[:-1]]
+    copies = [rest.split() for step, rest in steps if step == "COPY"]
+    copied = [path for each in copies if "--from=build" not in each for path in each[:-1]]
     assert copied
     assert [path for path in copied if not (REPOSITORY / path).exists()] == []
     only = dict(steps)
@@ -111,3 +114,24 @@ def test_the_container_has_all_that_it_copies_and_runs_a_command_that_there_is()
     assert options["watch"] is True
     assert options["here"] is False, "it cannot see the host's processes"
     assert only["USER"] != "root"
+
+
+def pins(file: str) -> set[str]:
+    """``name==version``, of each package in that file."""
+    text = (REPOSITORY / "requirements" / file).read_text()
+    found = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==(\S+)", text, re.MULTILINE)
+    return {f"{name.lower()}=={version}" for name, version in found}
+
+
+def test_the_container_has_the_tested_versions_and_nothing_for_tests_alone() -> None:
+    last = CONTAINERFILE.read_text().rsplit("\nFROM ", 1)[1]
+    assert "--require-hashes -r requirements/run.txt" in last
+    assert "dev.txt" not in last
+    run, dev = pins("run.txt"), pins("dev.txt")
+    assert run < dev, "`make requirements`"
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    named = {
+        re.split(r"[\[=<>]", each)[0].lower().replace(".", "-") for each in project["dependencies"]
+    }
+    assert named <= {each.split("==")[0] for each in run}, "`make requirements`"
+    assert not {"ruff", "mypy", "selenium"} & {each.split("==")[0] for each in run}
