@@ -40,7 +40,7 @@ class Looking:
         try:
             (seen,) = look(self._documents, version)
         except (CannotTell, Corrupt) as trouble:
-            return _unknown(trouble)
+            return _unseen(trouble)
         return seen.contents
 
     def outcomes(self, version: Version) -> Mapping[str, str] | Unknown:
@@ -52,11 +52,13 @@ class Looking:
 
     def vulnerabilities(self, version: Version) -> Scanned | Unknown:
         """Which known vulnerabilities it has, by the data that is kept here."""
+        contents = self.contents(version)
+        if isinstance(contents, Unknown):
+            return Unknown(f"what is in it is not known: {contents.why}")
         try:
-            (seen,) = look(self._documents, version)
-            return scan(seen.contents, self.data(suite_of(seen.contents, str(version.ref))))
-        except (CannotTell, Corrupt) as trouble:
-            return _unknown(trouble)
+            return scan(contents, self.data(suite_of(contents, str(version.ref))))
+        except CannotTell as trouble:
+            return Unknown(f"{trouble.what}{f': {trouble.why}' if trouble.why else ''}")
 
     def data(self, suite: str) -> SecurityData:
         """Debian's data about a suite. Raises CannotTell."""
@@ -81,11 +83,12 @@ class Looking:
         try:
             return compare(self._documents, before, after, files=files)
         except (CannotTell, Corrupt) as trouble:
-            return _unknown(trouble)
+            return Unknown(trouble.why or trouble.what)
 
 
-def _unknown(trouble: ImagectlError) -> Unknown:
-    return Unknown(f"{trouble.what}{f': {trouble.why}' if trouble.why else ''}")
+def _unseen(trouble: ImagectlError) -> Unknown:
+    """Why nobody can look into a version, on a page that says of which."""
+    return Unknown(trouble.why.removeprefix(f"{trouble.where}: ") or trouble.what)
 
 
 class _Remembering:

@@ -85,7 +85,7 @@ class _Site:
             self._about.setdefault(entry.ref, []).append(entry)
             if entry.pair is not None:
                 self._moves.setdefault(entry.pair, []).append(entry)
-        self._templates = Templates({"title": sources.title, "base_url": sources.base_url})
+        self._templates = Templates({"title": sources.title, "now": sources.now})
         self._copied: set[Sha256] = set()
         self._found = {
             each.ref: self._looking.vulnerabilities(each.version)

@@ -1,8 +1,8 @@
 """A picture of what channels pointed to over time, as SVG that fits any width.
 
 All that is horizontal is in percent, so a phone shows the same text as a desktop, not a smaller
-one. The picture ends with the day after ``now``, so that it is drawn anew once a day at most; the
-moves are in a table beside it, for whoever cannot see it.
+one. The picture ends with the day, so that it is drawn anew once a day; while there are a few days
+only, with the hour. The moves are told beside it, for whoever cannot see it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from imagectl.policy.wording import moment
 LONGEST = timedelta(days=120)
 """What was before is in the history alone."""
 
-ROW, BAR, TOP = 56, 26, 24
-"""Pixels: from one channel to the next, of a bar, and of what is above the first bar."""
+SHORT = timedelta(days=4)
+"""Of a time as short as that, half a day that is still to come would be a lie."""
+
+ROW, TOP = 56, 24
+"""Pixels: from one channel to the next, and of what is above the first."""
 
 LEGIBLE = 9.0
 """Percent of the width that a bar needs for its version to be written on it."""
@@ -73,9 +76,12 @@ def draw(
     """The picture of these channels of one image; None where there is nothing to show."""
     if not channels:
         return None
-    ends = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    ends = max(ends, *(each.head.at for each in channels))
     first = min(each.moves[0].at for each in channels)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    ends = hour + timedelta(hours=1)
+    if ends - first > SHORT:
+        ends = hour.replace(hour=0) + timedelta(days=1)
+    ends = max(ends, *(each.head.at for each in channels))
     begins = max(first, ends - LONGEST)
     if ends - begins < timedelta(days=1):
         begins = ends - timedelta(days=1)

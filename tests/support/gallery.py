@@ -236,6 +236,8 @@ def gallery(folder: Path, now: datetime = NOW) -> Project:
     made.promoted("debian-base@20261110.1", "OpenSSL 3.0.16")
     made.later(3)
     made.built("debian-ci@20261117.1", packages=[*fixed, ("git", "2.42-1"), ("jq", "1.22-1")])
+    rules = made.project.root / "catalog/channels.yaml"
+    rules.write_text(rules.read_text().replace("from: beta,", "from: beta, soak: 5d,"))
     made.project.clock = FixedClock(now)  # type: ignore[assignment]  # seen at that time
     taken = now - timedelta(hours=5)
     snapshot(made.project.state / "security", "bookworm", WEAK, taken)

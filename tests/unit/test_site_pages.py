@@ -146,10 +146,10 @@ def test_links_lead_to_pages_of_the_site(sources: Sources) -> None:
 
 def test_what_is_not_known_is_said_to_be_unknown(site: Mapping[str, bytes]) -> None:
     page = said(text(site, "images/debian-ci/versions/20261001.1.html"))
-    assert "What is in it is unknown:" in page
+    assert "What is in it is unknown: it was recorded by an imagectl that did not" in page
     assert "unknown: it was recorded before locks existed" in page
     changes = said(text(site, "images/debian-ci/changes/20261001.1-20261010.1.html"))
-    assert "What changed is unknown: it is not known what is in debian-ci@20261001.1" in changes
+    assert "What changed is unknown: debian-ci@20261001.1: it was recorded by" in changes
 
 
 def test_without_security_data_vulnerabilities_are_unknown(sources: Sources) -> None:
@@ -199,11 +199,25 @@ def test_what_changes_when_beta_becomes_stable(site: Mapping[str, bytes]) -> Non
     page = said(text(site, "images/debian-ci/channels/stable.next.html"))
     assert "Now 20261029.1" in page
     assert "Then 20261117.1, in beta since" in page
+    assert "When not before 2026-11-21 19:12 UTC (5 d in beta are asked for)" in page
     assert "1 fixed, 0 new." in page
     assert "openssl 3.0.15-1 3.0.16-1 upgraded" in page
     assert "/usr/bin 4 changed" in page
     nothing = said(text(site, "images/debian-base/channels/stable.next.html"))
     assert "has 20261110.1, and stable has it too" in nothing
+
+
+def test_what_holds_a_promotion_back_is_told(sources: Sources) -> None:
+    """P6: the page asks the same rules as ``imagectl promote``."""
+    lost = {
+        each: its
+        for each, its in sources.snapshot.placements.items()
+        if each != ref("debian-ci@20261117.1")
+    }
+    now = replace(sources, snapshot=replace(sources.snapshot, placements=lost))
+    page = said(text(written(now), "images/debian-ci/channels/stable.next.html"))
+    assert "When held back" in page
+    assert "20261117.1 is not in local" in page.partition("Held back:")[2]
 
 
 def test_an_empty_catalog_has_a_site(sources: Sources) -> None:

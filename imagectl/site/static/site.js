@@ -20,7 +20,9 @@
   const since = (text) => (Date.now() - Date.parse(text)) / 1000;
   for (const time of document.querySelectorAll("time")) {
     const seconds = since(time.dateTime);
-    if (seconds >= 0) time.title = ago(seconds);
+    if (seconds < 0) continue;
+    time.title = ago(seconds);
+    if (time.closest(".facts")) time.after(" ", make("span", `(${ago(seconds)})`, "quiet"));
   }
   for (const note of document.querySelectorAll("[data-limit]")) {
     note.hidden = since(note.dataset.since) < Number(note.dataset.limit);
