@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from threading import Event
 from typing import Generic, Protocol, TypeVar
@@ -34,6 +34,10 @@ from imagectl.services.releasing import Releasing
 from imagectl.services.verify import State, Verified, verify
 
 T = TypeVar("T")
+
+RECORDED = timedelta(hours=1)
+"""Where this is measured every few minutes, the catalog records no oftener what was seen: each time
+is an event of half a kilobyte per placement, kept for ever."""
 
 OF_PLACES = ("credential", "images", "janitor", "machines")
 """What ends by place, and is of no interest any more where the place is no more."""
@@ -274,7 +278,7 @@ def _gap(place: str, gaps: tuple[str, ...]) -> CannotTell | None:
 def _verified(releasing: Callable[[], Releasing], policy: ReleasePolicy) -> Reading[Verified]:
     """What is known of the way back, also where that is not all."""
     try:
-        verified = verify(releasing(), policy)
+        verified = verify(releasing(), policy, fresh=RECORDED)
     except ImagectlError as trouble:
         return Reading(None, trouble)
     unknown = verified.having(State.UNKNOWN)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from imagectl.errors import Conflict, Corrupt
 from imagectl.model.change import Change, RecordPlacement
@@ -118,8 +118,13 @@ def verify(
     policy: ReleasePolicy,
     channels: Collection[ChannelName] = (),
     images: Collection[ImageName] = (),
+    *,
+    fresh: timedelta = timedelta(0),
 ) -> Verified:
     """Look at *channels* (all where none are named) of *images* (the same).
+
+    What the catalog already has as verified less than *fresh* ago is not recorded again: who looks
+    every few minutes would fill the history, which is kept for ever, with nothing else.
 
     Raises NotFound for an unknown channel or image, and CannotTell where the catalog cannot be
     read, or is not the newest one; what locations say is in the answer.
@@ -144,7 +149,11 @@ def verify(
     ]
     looked = look(releasing.locations, relied, releasing.clock, releasing.waiting)
     judged = tuple(_judge(releasing, policy, snapshot, channel, looked) for channel in chosen)
-    renewed = [each.renewed for each in looked.values() if each.renewed is not None]
+    renewed = [
+        each.renewed
+        for each in looked.values()
+        if each.renewed is not None and not _said_already(each.placement, each.renewed, fresh)
+    ]
     recorded, generation = _record(releasing, snapshot, renewed)
     return Verified(releasing.clock.now(), judged, recorded, generation)
 
@@ -210,6 +219,12 @@ def _checked(
     whole = bool(answers) and state in (State.GOOD, State.UNKNOWN, State.REVOKED)
     times = [(each.renewed or each.placement).verified for each in answers]
     return Checked(ref, location, state, min(times) if whole else None, tuple(reasons))
+
+
+def _said_already(known: Placement, seen: Placement, fresh: timedelta) -> bool:
+    """Whether the catalog says of it what was seen, as of less than *fresh* ago."""
+    age = seen.verified - known.verified
+    return replace(seen, verified=known.verified) == known and timedelta(0) <= age < fresh
 
 
 def _record(

@@ -191,6 +191,30 @@ def test_what_was_never_put_where_consumers_pull_from_now_is_missing(world: Worl
     assert "not among the locations of imagectl.yaml" in missing[0].reasons[0]
 
 
+def test_what_was_recorded_just_now_is_not_recorded_again(world: World) -> None:
+    hour = timedelta(hours=1)
+    first = verify(world.releasing, world.policy)
+    assert verify(world.releasing, world.policy).renewed == first.renewed, "but if nobody says so"
+    assert verify(world.releasing, world.policy, fresh=hour).renewed == 0
+    world.clock.advance(hour)
+    assert verify(world.releasing, world.policy, fresh=hour).renewed == first.renewed
+
+
+def test_what_a_location_says_anew_is_recorded_though_it_was_just_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified(world)
+    at = world.releasing.locations[DC1]
+
+    def moved(placement: Placement, now: datetime) -> Placement:
+        return replace(placement, verified=now, reference="elsewhere")
+
+    monkeypatch.setattr(at, "verify", moved)
+    found = verify(world.releasing, world.policy, fresh=timedelta(hours=1))
+    assert found.renewed > 0
+    assert placed(world, ONE, DC1).reference == "elsewhere"
+
+
 def test_only_what_is_asked_for(world: World) -> None:
     world.built("debian-base@20261120.1")
     assert {each.channel for each in verified(world, BETA).channels} == {BETA}
