@@ -20,9 +20,11 @@ from itertools import chain, count
 from pathlib import Path
 
 from support.examples import BETA, NOW, STABLE, change, digest, move, placement, version
+from support.locks import read_lock
 from support.releases import POLICY
 
 from imagectl.adapters.catalog_sql import SqlCatalog
+from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.person_key import open_key
 from imagectl.adapters.plan_file import write_plan
 from imagectl.formats.events import event_text
@@ -165,7 +167,13 @@ def measure(path: Path) -> None:
         locations = {name: Listing(name, size) for name in PLACES}
         releasing = Releasing(catalog, locations, (), FixedClock(NOW), "alice", lambda: "key")
         cleaning = Cleaning(
-            releasing, MemoryStore(folder), {}, NoReceipts(), lambda _: nullcontext()
+            releasing,
+            MemoryStore(folder),
+            {},
+            NoReceipts(),
+            lambda _: nullcontext(),
+            InputStore(folder / "inputs"),
+            read_lock,
         )
         began = time.monotonic()
         entries = 0

@@ -17,16 +17,8 @@ from imagectl.adapters.provision import PackerProvisioner, Settings
 from imagectl.adapters.session import Session
 from imagectl.adapters.toolchain import OpenSupply, Toolchain, Toolchains
 from imagectl.errors import NotFound
-from imagectl.model.lock import (
-    Access,
-    Archive,
-    Download,
-    Index,
-    Inputs,
-    Lock,
-    LockedDiskBase,
-    Package,
-)
+from imagectl.model.lock import Access, Archive, Inputs, Lock
+from imagectl.services.inputs import lacking
 from imagectl.services.ports.building import Conditions, Taken
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.stores import ArtifactStore
@@ -130,17 +122,4 @@ class LocalEquipper:
 
 def missing_inputs(lock: Lock, inputs: InputStore, toolchains: Toolchains) -> list[str]:
     """What a build from *lock* needs and *inputs* lacks, named as the lock names it. CannotTell."""
-    wanted = {each.sha256: _name(each) for each in lock.inputs.all}
-    if not toolchains.has(lock.toolchain.tree):
-        wanted |= {each.sha256: _name(each) for each in lock.toolchain.inputs.all}
-    if isinstance(lock.base, LockedDiskBase):
-        wanted[lock.base.sha256] = lock.base.source
-    return sorted(wanted[each] for each in inputs.missing(wanted))
-
-
-def _name(each: Index | Package | Download) -> str:
-    match each:
-        case Download():
-            return each.url
-        case Index() | Package():
-            return f"{each.archive.value}/{each.path}"
+    return lacking(inputs, lock, has_tools=toolchains.has(lock.toolchain.tree))

@@ -243,6 +243,7 @@ class Project:
     def cleaning(self, progress: Progress) -> Cleaning:
         """What cleaning up needs. Raises BadUsage where receipts may be in other checkouts."""
         from imagectl.adapters.published import open_tree
+        from imagectl.formats.lock_text import parse_lock
         from imagectl.services.cleanup import Cleaning
 
         folders = [self.root / path for path in self.settings.publish]
@@ -253,6 +254,8 @@ class Project:
             {str(folder): open_tree(folder) for folder in folders},
             self.receipts,
             self.workspaces(progress).undisturbed,
+            self.inputs,
+            lambda path: parse_lock(path.read_bytes(), str(path)),
             str(where),
         )
 

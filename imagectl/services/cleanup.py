@@ -13,10 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from imagectl.errors import BadUsage, CannotTell, ImagectlError, NotFound, summed_up
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import CleanupPlan, CleanupRequest, Scope
+from imagectl.model.lock import Lock
 from imagectl.model.names import ImageName, LocationName
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.version import VersionRef
@@ -27,7 +29,7 @@ from imagectl.policy.wording import listed, nearest
 from imagectl.services.abreast import abreast
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.published import PublishedTree
-from imagectl.services.ports.stores import ArtifactStore, Receipts
+from imagectl.services.ports.stores import ArtifactStore, InputFiles, Receipts
 from imagectl.services.releasing import Releasing
 
 ATTEMPTS = 3
@@ -42,7 +44,8 @@ class Cleaning:
     ``trees`` are the published trees, by where they are, ``receipts_at`` where receipts are.
     ``undisturbed`` keeps builds of an image from beginning for as long as it is held, and raises
     Conflict where one is running: only then is it certain that nobody is about to need a file of
-    the store that no version needs.
+    the store that no version needs. ``inputs`` are what builds were made from; ``read_lock`` reads
+    a lock, which says which of them one needs, and raises BadInput.
     """
 
     releasing: Releasing
@@ -50,6 +53,8 @@ class Cleaning:
     trees: Mapping[str, PublishedTree]
     receipts: Receipts
     undisturbed: Callable[[ImageName], AbstractContextManager[object]]
+    inputs: InputFiles
+    read_lock: Callable[[Path], Lock]
     receipts_at: str = ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from imagectl.errors import Corrupt, NotFound
-from imagectl.model.lock import Lock, LockedDiskBase
+from imagectl.model.lock import Download, Index, Lock, LockedDiskBase, Package
 from imagectl.model.names import ImageName, Sha256
 from imagectl.policy.wording import counted
 from imagectl.services.ports.definitions import Definitions
@@ -54,6 +54,29 @@ def needed(lock: Lock) -> frozenset[Sha256]:
     base = {lock.base.sha256} if isinstance(lock.base, LockedDiskBase) else set[Sha256]()
     toolchain = {lock.toolchain.tree} | lock.toolchain.inputs.digests
     return lock.inputs.digests | toolchain | base
+
+
+def lacking(files: InputFiles, lock: Lock, *, has_tools: bool = False) -> list[str]:
+    """What an offline build from the lock would miss, as the lock names it, sorted.
+
+    The packages of its tools are needed only where the tree of them is not there; *has_tools*: it
+    is known to be. Raises CannotTell.
+    """
+    tools = lock.toolchain
+    wanted = {each.sha256: _name(each) for each in lock.inputs.all}
+    if not has_tools and files.missing({tools.tree}):
+        wanted |= {each.sha256: _name(each) for each in tools.inputs.all}
+    if isinstance(lock.base, LockedDiskBase):
+        wanted[lock.base.sha256] = lock.base.source
+    return sorted(wanted[each] for each in files.missing(wanted))
+
+
+def _name(each: Index | Package | Download) -> str:
+    match each:
+        case Download():
+            return each.url
+        case Index() | Package():
+            return f"{each.archive.value}/{each.path}"
 
 
 def reach(files: InputFiles, locks: Iterable[Lock]) -> tuple[Reached, ...]:

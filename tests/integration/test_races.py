@@ -18,11 +18,13 @@ from pathlib import Path
 import pytest
 from support.children import Child, Say
 from support.examples import BASE, BETA, CI, STABLE, change, move, step
+from support.locks import read_lock
 from support.places import CATALOG_ID, directory
 from support.upheaval import Receipts, sign, undisturbed
 from support.world import World
 
 from imagectl.adapters.catalog_sql import SqlCatalog
+from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.store import FileStore
 from imagectl.errors import Conflict, ImagectlError, ImpossibleChange
 from imagectl.model.change import Operation, StepVersion
@@ -74,6 +76,8 @@ class Racer:
             {},
             Receipts(lambda _: None),
             undisturbed,
+            InputStore(root / "inputs"),
+            read_lock,
         )
         self._chance = random.Random(seed)
         self._root = root

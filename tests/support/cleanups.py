@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from imagectl.adapters.inputs.store import InputStore
 from imagectl.errors import Conflict
 from imagectl.model.change import Change, Operation, RecordVersion, StepVersion
 from imagectl.model.channel import ReleasePolicy
@@ -32,6 +33,7 @@ from imagectl.testing.published import MemoryPublisher
 from imagectl.testing.receipts import MemoryReceipts
 from imagectl.testing.store import MemoryStore
 from support.examples import ref, version
+from support.locks import keep_inputs, lock_of, read_lock
 from support.releases import DC1, LOCAL, POLICY
 from support.world import World
 
@@ -55,6 +57,7 @@ class Cleanups:
         stored.mkdir()
         self.folder = folder
         self.stored = MemoryStore(stored)
+        self.inputs = InputStore(folder / "inputs")
         self.published = MemoryPublisher()
         self.receipts = MemoryReceipts()
         self.world = World(
@@ -72,6 +75,8 @@ class Cleanups:
             {"memory": self.published.tree()},
             self.receipts,
             self._undisturbed,
+            self.inputs,
+            read_lock,
         )
         self.policy = CLEANING
 
@@ -88,6 +93,7 @@ class Cleanups:
         reproducible: Reproducible = Reproducible.YES,
         disk: str | None = None,
         artifact: Artifact | None = None,
+        lock: str | None = None,
     ) -> Version:
         """A version in those locations, and in no channel. *disk* is what its bytes are, where it
         is not *artifact*, which is in the store."""
@@ -96,9 +102,10 @@ class Cleanups:
             data = disk or f"disk of {text}"
             size = len(data.encode())
             artifact = Artifact(Format.QCOW2, Architecture.AMD64, self._stored(data), size)
+        keep_inputs(self.inputs, text)
         origin = Origin(
             epoch=0,
-            lock=self._stored(f"lock of {text}"),
+            lock=self._stored(lock or lock_of(text)),
             source=self._stored(f"source of {text}"),
             raw=Sha256("a" * 64),
             reproducible=reproducible,

@@ -25,6 +25,7 @@ from imagectl.model.version import (
 from imagectl.services.backfill import enter_with_way_back
 from imagectl.services.publish import place
 from support.examples import digest, ref
+from support.locks import keep_inputs, lock_of
 
 BUILT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -46,9 +47,10 @@ def store_origin(
     project: Project, text: str, reproducible: Reproducible, cause: str = ""
 ) -> Origin:
     """How a version was made, with its lock and its source in the store."""
+    keep_inputs(project.inputs, text)
     return Origin(
         epoch=round(BUILT.timestamp()),
-        lock=store_text(project, f"lock of {text}"),
+        lock=store_text(project, lock_of(text)),
         source=store_text(project, f"source of {text}"),
         raw=digest(f"raw disk of {text}"),
         reproducible=reproducible,

@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
+from imagectl.adapters.inputs.store import InputStore
 from imagectl.model.change import Change, StepVersion
 from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.event import Event
@@ -31,6 +32,7 @@ from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.receipts import MemoryReceipts
 from imagectl.testing.store import MemoryStore
 from support.interleaving import EVERYTHING, Gate, Step
+from support.locks import read_lock
 
 CATALOG_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -243,6 +245,7 @@ class Stepped:
         catalog: MemoryCatalog,
         location: MemoryLocation,
         store: MemoryStore,
+        inputs: InputStore,
         policy: ReleasePolicy,
         now: datetime,
         actor: str,
@@ -262,7 +265,13 @@ class Stepped:
             lambda: f"{actor}-{next(keys)}",
         )
         self.cleaning = Cleaning(
-            self.releasing, store, {}, MemoryReceipts(), lambda _: nullcontext()
+            self.releasing,
+            store,
+            {},
+            MemoryReceipts(),
+            lambda _: nullcontext(),
+            inputs,
+            read_lock,
         )
 
 

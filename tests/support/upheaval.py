@@ -20,6 +20,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from imagectl.adapters.inputs.store import InputStore
 from imagectl.errors import CannotTell, ImagectlError
 from imagectl.model.change import (
     BeginDeletion,
@@ -60,6 +61,7 @@ from imagectl.services.releasing import Releasing
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.store import MemoryStore
 from support.examples import BASE, BETA, CI, NOW, STABLE, locked
+from support.locks import keep_inputs, lock_of, read_lock
 
 LOCAL, DC1 = LocationName("local"), LocationName("dc1")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -281,7 +283,8 @@ class Life:
         names = (LOCAL, DC1) if seed % 3 == 0 else (LOCAL,)
         self.places = {name: Watched(name, self) for name in names}
         self.store = MemoryStore(folder)
-        self._lock = self.store.add_bytes(b"a lock and its sources")
+        self.inputs = InputStore(folder / "made from" / "inputs")
+        self._locks = {each: self._lock(each) for each in (BASE, CI)}
         self._cleanings = {name: self._cleaning(name) for name in ("alice", "bob")}
         self._begin()
 
@@ -289,7 +292,15 @@ class Life:
         releasing = Releasing(
             WatchedCatalog(self.catalog, self), self.places, (), self.time, actor, self._new_key
         )
-        return Cleaning(releasing, self.store, {}, self.receipts, undisturbed)
+        return Cleaning(
+            releasing, self.store, {}, self.receipts, undisturbed, self.inputs, read_lock
+        )
+
+    def _lock(self, image: ImageName) -> Sha256:
+        """One for all versions of the image, which is their sources too."""
+        text = f"{image}@20261101.1"
+        keep_inputs(self.inputs, text)
+        return self.store.add_bytes(lock_of(text).encode())
 
     def _new_key(self) -> str:
         self._keys += 1
@@ -490,10 +501,11 @@ class Life:
         data = f"the disk of {text}".encode()
         artifact = Artifact(Format.QCOW2, Architecture.AMD64, self.store.add_bytes(data), len(data))
         like = locked(text)
+        lock = self._locks[image]
         assert like.origin is not None
         return replace(
             like,
-            origin=replace(like.origin, lock=self._lock, source=self._lock),
+            origin=replace(like.origin, lock=lock, source=lock),
             created=created,
             parent=parent.ref if parent else None,
             required_locations=(LOCAL,),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.cleanups import CATALOG_ID, Cleanups, digest_of, open_cleanups
 from support.examples import CI, ref
+from support.locks import TOOL, TOOLCHAIN, input_of, keep_input, lock_of, lose_input
 from support.releases import DC1, LOCAL
 
 from imagectl.cli.cleanup.apply import applied_lines
@@ -30,6 +31,7 @@ from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.plans import signed
 
 OLD, MIDDLE, NEW = (f"debian-ci@2026111{day}.1" for day in (1, 2, 3))
+BASE = "debian-base@20261110.1"
 
 
 @pytest.fixture
@@ -137,6 +139,81 @@ def test_the_last_copy_of_what_cannot_be_made_again_is_not_deleted(tmp_path: Pat
     assert place.held(f"memory-{disk}") is not None
 
 
+# --- what it takes to make it again ---
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [(input_of(OLD), f"https://mirror.example/{OLD}"), (TOOL, "tool_1_amd64.deb")]
+)
+def test_what_was_made_from_inputs_that_are_gone_is_not_deleted(
+    cleanups: Cleanups, lost: str, said: str
+) -> None:
+    """P5, P9: only the input store can make it again, once upstream has moved on."""
+    plan = quarantined(cleanups)
+    lose_input(cleanups.inputs, lost)
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Failed)
+    assert "1 input cannot be found in the input store" in applied.surprise.what
+    assert said in applied.surprise.why
+    assert f"imagectl hold {OLD}" in applied.surprise.hint
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_where_the_tools_are_here_their_packages_may_be_gone(cleanups: Cleanups) -> None:
+    plan = quarantined(cleanups)
+    lose_input(cleanups.inputs, TOOL)
+    keep_input(cleanups.inputs, TOOLCHAIN)
+    assert done(cleanups.apply(plan)) == [OLD, MIDDLE]
+
+
+def test_what_has_no_lock_that_can_be_read_is_not_deleted(tmp_path: Path) -> None:
+    cleanups, _, _ = open_cleanups(tmp_path)
+    cleanups.add(OLD, LOCAL, lock="this is no lock")
+    cleanups.add(NEW, LOCAL)
+    cleanups.world.enter(ref(NEW))
+    cleanups.bring_down(ref(OLD), to=Stage.QUARANTINED)
+    cleanups.pass_days(1.01)
+    applied = cleanups.apply(cleanups.plan())
+    assert isinstance(applied.surprise, Failed)
+    assert "its lock cannot be read" in applied.surprise.what
+    assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Cleanups:
+    """A quarantined version that was built on one that is held, whose file tree is gone."""
+    cleanups, _, _ = open_cleanups(tmp_path)
+    cleanups.add(BASE, LOCAL)
+    cleanups.commit(HoldVersion(ref(BASE)))
+    cleanups.add(OLD, LOCAL, parent=BASE)
+    cleanups.add(NEW, LOCAL)
+    cleanups.world.enter(ref(NEW))
+    cleanups.bring_down(ref(OLD), to=Stage.QUARANTINED)
+    cleanups.pass_days(1.01)
+    cleanups.stored.remove(digest_of(f"tree of {BASE}"))
+    return cleanups
+
+
+def test_a_parent_whose_tree_is_gone_can_be_made_again_before_it(child: Cleanups) -> None:
+    assert done(child.apply(child.plan())) == [OLD]
+
+
+def test_what_was_built_on_what_cannot_be_made_again_is_not_deleted(child: Cleanups) -> None:
+    lose_input(child.inputs, input_of(BASE))
+    applied = child.apply(child.plan())
+    assert isinstance(applied.surprise, Failed)
+    assert f"the lock of {BASE}, which it is built on," in applied.surprise.what
+    assert child.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_what_was_built_on_a_tree_that_is_damaged_is_not_deleted(child: Cleanups) -> None:
+    child.folder.joinpath("store", digest_of(f"tree of {BASE}")).write_text("something else")
+    applied = child.apply(child.plan())
+    assert isinstance(applied.surprise, Failed)
+    assert f"the file tree of {BASE}, which it is built on," in applied.surprise.what
+    assert child.stage(ref(OLD)) is Stage.QUARANTINED
+
+
 # --- one thing that is not as expected ---
 
 
@@ -160,7 +237,7 @@ def test_two_places_are_both_told_of(tmp_path: Path) -> None:
 
 def test_the_step_that_ended_it_is_told(cleanups: Cleanups) -> None:
     plan = quarantined(cleanups)
-    cleanups.stored.remove(digest_of(f"lock of {OLD}"))
+    cleanups.stored.remove(digest_of(lock_of(OLD)))
     applied = cleanups.apply(plan)
     assert applied.stopped_at is not None
     assert applied.stopped_at.version == ref(OLD)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.cleanups import CATALOG_ID, Cleanups, digest_of, open_cleanups
 from support.examples import CI, ref
+from support.locks import lock_of
 from support.releases import LOCAL
 
 from imagectl.model.change import ConfirmGone, HoldVersion, StepVersion
@@ -118,11 +119,11 @@ def test_what_may_still_be_in_a_location_stays_in_the_store_too(cleanups: Cleanu
 def test_what_is_a_document_of_another_version_stays(tmp_path: Path) -> None:
     """The same bytes may be one version's disk, and another's lock."""
     cleanups, _, _ = open_cleanups(tmp_path)
-    cleanups.add(OLD, LOCAL, disk=f"lock of {NEW}")
+    cleanups.add(OLD, LOCAL, disk=lock_of(NEW))
     cleanups.add(NEW, LOCAL)
     cleanups.world.enter(ref(NEW))
     cleanups.bring_down(ref(OLD), to=Stage.DELETED)
-    assert digest_of(f"lock of {NEW}") in cleanups.files()
+    assert digest_of(lock_of(NEW)) in cleanups.files()
     assert digest_of(f"tree of {OLD}") not in cleanups.files()
 
 

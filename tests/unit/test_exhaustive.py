@@ -19,9 +19,11 @@ from pathlib import Path
 import pytest
 from support.examples import BETA, CI, NOW, STABLE, change, version
 from support.interleaving import Actor, Gate, explore
+from support.locks import keep_inputs, lock_of
 from support.releases import LOCAL
 from support.stepped import JudgedCatalog, JudgedLocation, KeepingStore, Stepped
 
+from imagectl.adapters.inputs.store import InputStore
 from imagectl.errors import ImagectlError
 from imagectl.model.change import (
     MoveChannel,
@@ -77,6 +79,7 @@ class World:
 
     def __init__(self, beginning: Beginning, folder: Path) -> None:
         self.store = KeepingStore(folder)
+        self.inputs = InputStore(folder / "made from" / "inputs")
         self.catalog = JudgedCatalog(POLICY)
         self.location = JudgedLocation(LOCAL, self.catalog)
         self.now = NOW
@@ -113,12 +116,13 @@ class World:
     def actor(
         self, catalog: JudgedCatalog, location: JudgedLocation, name: str, gate: Gate
     ) -> Stepped:
-        return Stepped(catalog, location, self.store, POLICY, self.now, name, gate)
+        return Stepped(catalog, location, self.store, self.inputs, POLICY, self.now, name, gate)
 
     def _record(self, ref: VersionRef) -> None:
         data = f"disk of {ref}".encode()
         artifact = Artifact(Format.QCOW2, Architecture.AMD64, self.store.add_bytes(data), len(data))
-        kept = self.store.add_bytes(b"lock or source")
+        kept = self.store.add_bytes(lock_of(str(ref)).encode())
+        keep_inputs(self.inputs, str(ref))
         made = replace(
             version(str(ref)),
             created=self.now,
