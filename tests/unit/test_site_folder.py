@@ -172,6 +172,30 @@ def test_killed_in_between_the_old_site_stays_and_the_next_one_works(folder: Pat
     assert beside(folder) == []
 
 
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from imagectl.adapters.site_folder import replace_folder
+from imagectl.errors import ImagectlError
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    replace_folder(Path(sys.argv[1]), [("index.html", b"new"), ("large.html", b"x" * 2000)])
+except ImagectlError as problem:
+    print(problem.what, problem.where)
+"""
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_site(folder: Path) -> None:
+    """As on a full disk: write(2) itself refuses."""
+    replace_folder(folder, OLD)
+    said = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(folder)], check=True, capture_output=True, text=True
+    ).stdout
+    assert said.startswith("writing the site failed")
+    assert tree(folder) == dict(OLD)
+    assert beside(folder) == []
+
+
 class Without:
     """A C library whose file system cannot exchange two folders."""
 
