@@ -11,6 +11,8 @@ not there. ``tests/guards.toml`` names the guards::
     replace = "pass"                                 # without the guard
     tests = ["tests/unit/test_policy_retention.py"]  # these must fail then; seconds, not minutes
 
+A file of ``tuf/`` is python-tuf's, as it is installed: most of what protects consumers is there.
+
 That they pass with every guard in its place is what ``make test`` shows. Run it with
 ``make test-guards``, or ``PYTHONPATH=tests python -m support.guards [WORDS]`` for the
 guards whose names have these words.
@@ -32,8 +34,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import tuf
+
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "tests/guards.toml"
+TUF = Path(tuf.__file__).parent
 AT_ONCE = 2
 LIMIT = 300
 """Seconds for the tests of one guard: without a guard, some loop for ever, which counts as seen."""
@@ -64,6 +69,11 @@ def without(guard: Guard, text: str) -> str:
     if (count := text.count(guard.find)) != 1:
         raise ValueError(f"{guard.file}: {guard.name!r} is there {count} times")
     return text.replace(guard.find, guard.replace)
+
+
+def place(guard: Guard) -> Path:
+    """The file that the guard is in."""
+    return (TUF.parent if guard.file.startswith(f"{TUF.name}/") else ROOT) / guard.file
 
 
 def judge(guard: Guard, copy: Path) -> str:
@@ -112,6 +122,7 @@ def _copies() -> Iterator[queue.SimpleQueue[Path]]:
             copy = Path(folder, str(number))
             shutil.copytree(ROOT, copy, ignore=_NOT_COPIED, symlinks=True)
             shutil.copytree(ROOT / "catalog", copy / "catalog")
+            shutil.copytree(TUF, copy / TUF.name, ignore=_NOT_COPIED)
             copies.put(copy)
         yield copies
 

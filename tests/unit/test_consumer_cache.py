@@ -138,6 +138,20 @@ def test_an_etag_is_not_sent_of_what_is_not_here_any_more(client: Client) -> Non
     assert all("If-None-Match" not in each.headers for each in client.server.asked)
 
 
+def test_an_etag_is_only_sent_for_the_state_that_it_is_of(client: Client) -> None:
+    """Another process may have gone on meanwhile."""
+    client.server.conditional = True
+    client.read()
+    state = (client.cache / "state.json").read_bytes()
+    client.tree.publish("images")
+    client.tree.serve(client.server)
+    client.read()
+    (client.cache / "state.json").write_bytes(state)
+
+    assert client.read() == b"the index"
+    assert all("If-None-Match" not in each.headers for each in client.server.asked)
+
+
 def test_an_etag_is_of_one_address(client: Client) -> None:
     client.server.conditional = True
     client.read()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from support.guards import ROOT, Guard, guards, without
+from support.guards import ROOT, Guard, guards, place, without
 
 
 @pytest.mark.parametrize("guard", guards(), ids=lambda guard: guard.name)
 def test_it_names_what_is_there(guard: Guard) -> None:
-    text = (ROOT / guard.file).read_text()
+    text = place(guard).read_text()
     assert without(guard, text) != text
     assert guard.tests
     for test in guard.tests:

@@ -190,6 +190,15 @@ def test_an_old_snapshot_is_not_taken_for_the_new_one(tmp_path: Path, hashes: bo
     assert Client(tmp_path, tree).refused(tree).where.endswith("/metadata/2.snapshot.json")
 
 
+@pytest.mark.parametrize("role", ["snapshot", "images"])
+def test_there_is_one_state_of_each_version(client: Client, tree: TufTree, role: str) -> None:
+    """Whoever signs lists shows the same to everyone: the snapshot, or timestamp, says which."""
+    tree.metadata(role).signed.unrecognized_fields["for"] = "somebody"
+    tree.sign(role)
+
+    assert tree.place(role) in client.refused(tree).where
+
+
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "images", "channel-stable"])
 def test_somebody_elses_key_signs_nothing(client: Client, tree: TufTree, role: str) -> None:
     other = {"timestamp": "snapshot", "channel-stable": "channel-beta"}.get(role, "timestamp")
