@@ -101,8 +101,7 @@ def apply(
             unmarked=(),
             surprise=None,
         )
-    looked = min((each.at for each in fresh.sights), default=fresh.made)
-    applying = _Applying(cleaning, policy, signed, looked, progress)
+    applying = _Applying(cleaning, policy, signed, fresh.made, progress)
     return applying.run(agreed, before, fallen, unfinished)
 
 
@@ -117,7 +116,7 @@ class _Applying:
         looked: datetime,
         progress: Progress | None,
     ) -> None:
-        """*looked*: when the first of the locations was listed."""
+        """*looked*: when what the locations showed was judged, and was not stale."""
         self._cleaning = cleaning
         self._policy = policy
         self._signed = signed
@@ -274,9 +273,9 @@ class _Applying:
         check_expiry(self._policy, self._signed.plan, now)
         if (ago := abs(now - self._looked)) > FRESH:
             raise CannotTell(
-                f"the locations were listed {span(ago)} ago, which is too long",
+                f"the locations were looked at {span(ago)} ago, which is too long",
                 where=listed(self._signed.plan.scope.locations),
-                why=f"a listing counts for {span(FRESH)}, and deleting has taken longer",
+                why=f"what they showed counts for {span(FRESH)}, and applying has taken longer",
                 hint="apply the plan again: it looks anew, and goes on where it stopped",
             )
 

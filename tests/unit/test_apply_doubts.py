@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from imagectl.model.signature import SignedPlan
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Stock
 from imagectl.model.version import Placement
+from imagectl.model.view import View
 from imagectl.services.apply_cleanup import Applied
 from imagectl.services.cleanup import planned, scope_of
 from imagectl.services.ports.catalog import Committed
@@ -316,6 +318,26 @@ def test_what_was_true_at_the_beginning_has_to_be_true_still(
     assert applied.surprise.hint
     assert cleanups.stage(ref(OLD)) is during
     assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
+
+
+def test_a_location_that_is_listed_slowly_can_be_cleaned_up(
+    cleanups: Cleanups, place: MemoryLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow registry takes an hour; nothing has changed in the catalog meanwhile."""
+    view = place.view
+
+    def slow(now: Callable[[], datetime]) -> View:
+        began = now()
+        cleanups.world.clock.advance(timedelta(hours=1))
+        return replace(view(now), began=began)
+
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
+    cleanups.pass_days(1.01)
+    monkeypatch.setattr(place, "view", slow)
+    applied = cleanups.apply(cleanups.plan())
+    assert applied.surprise is None
+    assert done(applied) == [OLD, MIDDLE]
+    assert len(applied.deleted) == 2
 
 
 class Busy(MemoryCatalog):
