@@ -390,6 +390,20 @@ def test_another_plan_finishes_what_one_has_begun(cleanups: Cleanups, place: Wat
     assert len(cleanups.apply(another).deleted) == 2
 
 
+def test_what_another_cleanup_has_begun_since_is_left_to_it(
+    cleanups: Cleanups, place: Watched
+) -> None:
+    """P4: nobody has signed it with this plan."""
+    plan = quarantined(cleanups)
+    cleanups.commit_deleted(ref(OLD))
+    there = cleanups.catalog.snapshot().buried(ref(OLD))[0].placement
+    applied = cleanups.apply(plan)
+    assert versions(applied.done) == [MIDDLE]
+    assert [each.tombstone.placement.version for each in applied.deleted] == [ref(MIDDLE)]
+    assert place.held(there.provider_id) is not None
+    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+
+
 def test_a_deletion_that_did_not_work_is_not_counted(cleanups: Cleanups, place: Watched) -> None:
     plan = quarantined(cleanups)
     place.deletes = False
