@@ -414,6 +414,53 @@ def test_a_deletion_that_did_not_work_is_not_counted(cleanups: Cleanups, place: 
     assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
 
 
+def test_what_nobody_owns_after_its_deletion_is_not_counted_as_gone(
+    cleanups: Cleanups, place: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2: our mark went, and the thing stayed."""
+    plan = quarantined(cleanups)
+    place.deletes = False
+    view = place.view
+
+    def unowned(now: Callable[[], datetime]) -> View:
+        seen = view(now)
+        found = (replace(each, owner=None) for each in seen.found)
+        return replace(seen, found=tuple(found)) if place.asked else seen
+
+    monkeypatch.setattr(place, "view", unowned)
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, Failed)
+    assert "nobody says there whose it is" in applied.surprise.why
+    assert applied.deleted == ()
+    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+
+
+def test_a_view_with_gaps_does_not_say_whose_what_stayed_is(
+    cleanups: Cleanups, place: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3: it shows another owner, and may not show us."""
+    plan = quarantined(cleanups)
+    place.deletes = False
+    view = place.view
+
+    def partly(now: Callable[[], datetime]) -> View:
+        seen = view(now)
+        found = tuple(
+            replace(each, owner=replace(each.owner, version=ref(NEW)))
+            for each in seen.found
+            if each.owner is not None
+        )
+        gaps = ("its second page was not read",)
+        return replace(seen, found=found, gaps=gaps) if place.asked else seen
+
+    monkeypatch.setattr(place, "view", partly)
+    applied = cleanups.apply(plan)
+    assert isinstance(applied.surprise, CannotTell)
+    assert "second page" in applied.surprise.why
+    assert applied.deleted == ()
+    assert [each.open for each in cleanups.catalog.snapshot().buried(ref(OLD))] == [True]
+
+
 def test_what_was_undeleted_meanwhile_is_not_deleted(
     cleanups: Cleanups, place: Watched, catalog: Interfering
 ) -> None:
