@@ -159,8 +159,9 @@ def _check_left_to_others(releasing: Releasing, location: Location, tombstone: T
         placement.sha256,
     )
     owners = _owners(releasing, location, placement)
-    # Looking may have mended our mark: then this is the last look.
-    if ours in owners and _delete(releasing, location, tombstone):
+    if ours in owners:  # looking may have mended our mark: then this is the last look
+        if not _delete(releasing, location, tombstone):
+            return  # another process has seen that it is gone
         owners = _owners(releasing, location, placement)
     if ours in owners:
         why = "the location took the deletion, and still has it as ours"

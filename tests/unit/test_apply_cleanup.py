@@ -550,6 +550,28 @@ def test_what_another_cleanup_deletes_at_the_last_moment_is_passed_over(
     assert [each.tombstone.placement.version for each in applied.deleted] == [ref(MIDDLE)]
 
 
+def test_what_another_cleanup_deletes_before_a_second_try_is_no_surprise(
+    cleanups: Cleanups, place: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = quarantined(cleanups)
+    place.deletes = False
+    view = place.view
+
+    def be_faster(now: Callable[[], datetime]) -> View:
+        seen = view(now)
+        if place.asked and not place.deletes:
+            (stone,) = cleanups.catalog.snapshot().buried(ref(OLD))
+            place.lose(stone.placement)
+            cleanups.commit(ConfirmGone(stone))
+            place.deletes = True
+        return seen
+
+    monkeypatch.setattr(place, "view", be_faster)
+    applied = cleanups.apply(plan)
+    assert applied.surprise is None
+    assert versions(applied.done) == [OLD, MIDDLE]
+
+
 def test_what_is_gone_already_is_told_apart(cleanups: Cleanups, place: Watched) -> None:
     plan = quarantined(cleanups)
     there = cleanups.catalog.snapshot().placed(ref(OLD))[0]
