@@ -36,8 +36,8 @@ T = TypeVar("T")
 DOCUMENT_BYTES = 4 << 20
 """Longest document of a version. That of one with a hundred placements has 30 kB."""
 
-REMEMBERED = 20_000
-"""How many parsed documents are kept in memory; past that all are forgotten."""
+REMEMBERED = 32 << 20
+"""How many bytes of documents are kept in memory, as parsed; past that all are forgotten."""
 
 
 class SignedFiles:
@@ -64,6 +64,7 @@ class SignedFiles:
         self._alone = threading.RLock()
         self._found: dict[str, TargetFile | None] = {}
         self._parsed: dict[tuple[str, str], object] = {}
+        self._remembered = 0
 
     @property
     def expires(self) -> datetime:
@@ -84,59 +85,67 @@ class SignedFiles:
         """Who signs documents, in the order in which they are asked."""
         return self._updater.delegated
 
+    def signed(self, name: str) -> bool:
+        """Whether there is a document of that name."""
+        return self._find(name) is not None
+
     def names(self, role: str) -> Collection[str]:
         """The names of all the documents that a role has signed."""
         with self._changing():
             return self._updater.documents_of(role)
 
-    def target(self, name: str, parse: Callable[[bytes, Sha256, str], T]) -> T | None:
+    def target(self, name: str, parse: Callable[[bytes, str], T]) -> T | None:
         """The document of that name, read by *parse*; None where nobody has signed one.
 
-        *parse* gets its bytes, their digest, which was checked, and its address for messages.
+        *parse* gets its bytes, which were checked, and its address for messages.
         """
+        found = self._find(name)
+        if found is None:
+            return None
+        digest = found.hashes.get("sha256")
+        if digest is None:
+            where = f"{shown(self.url)}/{name}"
+            raise _changed(where, "whoever signed it did not say which sha256 it has")
+        path = target_path(name, Sha256(digest))
+        return self._once(name, path, Sha256(digest), found.length, parse)
+
+    def document(self, digest: Sha256, parse: Callable[[bytes, str], T]) -> T:
+        """The version's document with that digest, which another document names."""
+        return self._once("", version_path(digest), digest, DOCUMENT_BYTES, parse)
+
+    def _find(self, name: str) -> TargetFile | None:
         if name not in self._found:
             with self._changing():
                 self._found[name] = self._updater.get_targetinfo(name)
-        found = self._found[name]
-        if found is None:
-            return None
-        digest = Sha256(found.hashes["sha256"])
-        key = (name, digest)
-        if key not in self._parsed:
-            path = target_path(name, digest)
-            self._remember(
-                key, parse(self._read(path, digest, found.length), digest, self._at(path))
-            )
-        return self._parsed[key]  # type: ignore[return-value]  # one name, one parser
+        return self._found[name]
 
-    def document(self, digest: Sha256, parse: Callable[[bytes, Sha256, str], T]) -> T:
-        """The version's document with that digest, which another document names."""
-        key = ("", digest)
-        if key not in self._parsed:
-            path = version_path(digest)
-            self._remember(
-                key, parse(self._read(path, digest, DOCUMENT_BYTES), digest, self._at(path))
-            )
-        return self._parsed[key]  # type: ignore[return-value]  # one kind of document, one parser
+    def _once(
+        self, name: str, path: str, digest: Sha256, limit: int, parse: Callable[[bytes, str], T]
+    ) -> T:
+        """What *parse* makes of the file; each name has one parser, and each digest one result."""
+        known = self._parsed.get((name, digest))
+        if known is not None:
+            return known  # type: ignore[return-value]
+        data = self._read(path, digest, limit)
+        made = parse(data, f"{shown(self.url)}/{path}")
+        with self._alone:
+            self._remembered += len(data)
+            if self._remembered > REMEMBERED:
+                self._parsed.clear()
+                self._remembered = len(data)
+            self._parsed[name, digest] = made
+        return made
 
     def close(self) -> None:
         """Close connections. What was read can still be asked for."""
         if self._fetcher is not None:
             self._fetcher.close()
 
-    def _remember(self, key: tuple[str, str], value: object) -> None:
-        if len(self._parsed) >= REMEMBERED:
-            self._parsed.clear()
-        self._parsed[key] = value
-
-    def _at(self, path: str) -> str:
-        return f"{shown(self.url)}/{path}"
-
     def _read(self, path: str, digest: Sha256, limit: int) -> bytes:
         kept = self._cache.document(digest)
         if kept is not None:
             return kept
-        where = self._at(path)
+        where = f"{shown(self.url)}/{path}"
         if self._fetcher is None:
             raise CannotTell(
                 f"{where} is not among what was fetched before",

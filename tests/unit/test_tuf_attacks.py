@@ -63,7 +63,7 @@ class Client:
         return found
 
 
-def as_bytes(data: bytes, digest: Sha256, where: str) -> bytes:
+def as_bytes(data: bytes, where: str) -> bytes:
     return data
 
 
