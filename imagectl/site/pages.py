@@ -156,9 +156,9 @@ class _Site:
         )
         yield self._page("versions.html", paths.versions(image.name), image=image)
         yield self._page("compare.html", paths.compare(image.name), image=image)
-        for each in image.versions:
+        for each in reversed(image.versions):  # neighbours are read once, for three pages
             yield from self._version(image, each)
-        yield from self._differences(image)
+            yield from self._differences(image, each)
         for channel in image.channels:
             yield from self._channel(image, channel)
         path = f"images/{image.name}/feed"
@@ -251,23 +251,21 @@ class _Site:
             entries=self._about.get(view.ref, ()),
         )
 
-    def _differences(self, image: ImageView) -> Iterator[Page]:
-        """Of neighbours, and of what a channel has moved over."""
-        pairs = {(each.before, each.ref) for each in image.versions if each.before is not None} | {
-            each.pair for each in self._of[image.name] if each.pair is not None
-        }
+    def _differences(self, image: ImageView, view: VersionView) -> Iterator[Page]:
+        """From the version before, and from those that a channel has left for this one."""
+        left = {each.pair[0] for each in self._about.get(view.ref, ()) if each.pair is not None}
         known = self._sources.snapshot.versions
-        for before, after in sorted(pairs):
-            changed = self._changed(self._looking.compare(known[before], known[after]), files=False)
+        for before in sorted(left | ({view.before} if view.before is not None else set())):
+            changed = self._changed(self._looking.compare(known[before], view.version), files=False)
             yield self._page(
                 "changes.html",
-                paths.changes(before, after),
+                paths.changes(before, view.ref),
                 image=image,
                 before=known[before],
-                after=known[after],
+                after=view.version,
                 changed=changed,
                 unknown=isinstance(changed, Unknown),
-                moves=self._moves.get((before, after), ()),
+                moves=self._moves.get((before, view.ref), ()),
             )
 
     def _changed(self, compared: Comparison | Unknown, *, files: bool) -> Changed | Unknown:

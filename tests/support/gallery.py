@@ -176,7 +176,7 @@ class Gallery:
             users=(User("ci", 1000, 1000, "/home/ci", "/bin/bash"), User("root", 0, 0, "/", "")),
             groups=(Group("ci", 1000, ()),),
             kernels=("6.1.0-31-cloud-amd64",),
-            ports=("tcp 22", "tcp 80"),
+            ports=("tcp 22", "tcp 443", "tcp 80") if "jq" in packages else ("tcp 22", "tcp 80"),
         )
         paths = [f"/usr/bin/{name}" for name in sorted(NAMES)]
         manifest = "".join(

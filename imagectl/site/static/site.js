@@ -87,7 +87,7 @@
     if (first && !results.hidden) location.href = first.href;
   });
 
-  // Any two versions: their pages have the packages.
+  // Any two versions: their pages have the packages, and what is said of the system.
   const compare = document.querySelector("form.compare");
   if (!compare) return;
   const out = document.getElementById("comparison");
@@ -98,6 +98,10 @@
     const table = page.querySelector("table.packages");
     if (!table) throw new Error(`what is in ${version} is not known`);
     const found = new Map();
+    for (const fact of page.querySelectorAll("dl.system > div")) {
+      const [name, value] = [...fact.children].map((each) => each.textContent);
+      found.set(`  ${name}`, [name, value]);
+    }
     for (const row of table.tBodies[0].rows) {
       const key = `${row.cells[0].textContent} (${row.cells[2].textContent})`;
       found.set(key, [row.cells[0].textContent, row.cells[1].textContent]);
@@ -121,7 +125,7 @@
         body.append(row);
       }
       const heads = make("tr");
-      for (const name of ["Package", before, after]) {
+      for (const name of ["What", before, after]) {
         const head = make("th", name);
         head.scope = "col";
         heads.append(head);
@@ -133,10 +137,10 @@
       const frame = make("div", undefined, "scroll");
       frame.tabIndex = 0;
       frame.setAttribute("role", "region");
-      frame.setAttribute("aria-label", "Packages that differ");
+      frame.setAttribute("aria-label", "What differs");
       frame.append(table);
       const count = body.rows.length;
-      out.replaceChildren(make("p", count ? `${count} packages differ.` : "No package differs."));
+      out.replaceChildren(make("p", count ? `${count} differ.` : "Nothing of it differs."));
       if (count) out.append(frame);
     } catch (error) {
       out.replaceChildren(make("p", `Cannot tell: ${error.message}. Pages that are opened from a folder cannot be compared; a web server is needed.`, "note"));
