@@ -36,8 +36,9 @@ T = TypeVar("T")
 DOCUMENT_BYTES = 4 << 20
 """Longest document of a version. That of one with a hundred placements has 30 kB."""
 
-REMEMBERED = 32 << 20
-"""How many bytes of documents are kept in memory, as parsed; past that all are forgotten."""
+REMEMBERED = 128 << 20
+"""How many bytes of documents are kept in memory, as parsed, which takes some three times as much;
+past that all are forgotten. The indexes of a million versions have 90 MB."""
 
 
 class SignedFiles:

@@ -100,6 +100,17 @@ def test_an_old_state_is_not_played_back(client: Client, tree: TufTree) -> None:
     assert client.read(tree, STABLE) == [b"a fix"]
 
 
+def test_an_older_timestamp_is_not_played_back(client: Client, tree: TufTree) -> None:
+    """It would run out later, or sooner, than what was seen."""
+    old = tree.copy()
+    tree.timestamp.signed.version += 1
+    tree.sign_timestamp()
+    client.read(tree)
+
+    assert client.refused(old).where.endswith("/metadata/timestamp.json")
+    assert client.version("timestamp") == 3
+
+
 def test_an_older_snapshot_is_not_named_anew(client: Client, tree: TufTree) -> None:
     tree.publish("images")
     client.read(tree)
@@ -134,7 +145,10 @@ def test_a_list_does_not_vanish(client: Client, tree: TufTree) -> None:
     del tree.snapshot.signed.meta["images.json"]
     tree.publish("catalog")
 
-    assert client.refused(tree).where.endswith("/metadata/3.snapshot.json")
+    with pytest.raises(CannotTell) as caught:
+        client.look(tree)
+    assert caught.value.where.endswith("/metadata/3.snapshot.json")
+    assert client.version("snapshot") == 2
 
 
 @pytest.mark.parametrize(
@@ -193,10 +207,14 @@ def test_an_old_snapshot_is_not_taken_for_the_new_one(tmp_path: Path, hashes: bo
 @pytest.mark.parametrize("role", ["snapshot", "images"])
 def test_there_is_one_state_of_each_version(client: Client, tree: TufTree, role: str) -> None:
     """Whoever signs lists shows the same to everyone: the snapshot, or timestamp, says which."""
-    tree.metadata(role).signed.unrecognized_fields["for"] = "somebody"
-    tree.sign(role)
+    length = len(tree.files[tree.place(role)])
+    tree.metadata(role).signed.expires += timedelta(days=1)
+    assert len(tree.sign(role)) == length
 
-    assert tree.place(role) in client.refused(tree).where
+    error = client.refused(tree)
+
+    assert tree.place(role) in error.where
+    assert isinstance(error, Corrupt)
 
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "images", "channel-stable"])
