@@ -54,8 +54,8 @@ class MemoryCatalog:
         yield from self._events[max(after, 0) :]
 
     @contextlib.contextmanager
-    def stock(self, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
-        now, events = self.snapshot(images), tuple(self._events)
+    def stock(self) -> Iterator[Stock]:
+        now, events = self.snapshot(), tuple(self._events)
         counted = Counted(
             versions=len(now.versions),
             placements=sum(map(len, now.placements.values())),

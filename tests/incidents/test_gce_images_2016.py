@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -233,8 +233,8 @@ def catalog_page_of(count: int) -> Iterator[None]:
     whole = SqlCatalog.stock
 
     @contextlib.contextmanager
-    def short(self: SqlCatalog, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
-        with whole(self, images) as stock:
+    def short(self: SqlCatalog) -> Iterator[Stock]:
+        with whole(self) as stock:
             yield replace(
                 stock,
                 shelves=lambda: (

@@ -173,9 +173,9 @@ class SteppedCatalog:
         self._step()
         return iter(tuple(self._inner.events(after)))
 
-    def stock(self, images: Collection[ImageName] | None = None) -> AbstractContextManager[Stock]:
+    def stock(self) -> AbstractContextManager[Stock]:
         self._step()
-        return self._inner.stock(images)
+        return self._inner.stock()
 
     def verify(self) -> tuple[str, ...]:
         # The chain of events is sound whoever is first: nothing here breaks it.

@@ -236,9 +236,9 @@ class WatchedCatalog:
         return self._inner.events(after)
 
     @contextmanager
-    def stock(self, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
+    def stock(self) -> Iterator[Stock]:
         self._life.interrupt("stock")
-        with self._inner.stock(images) as stock:
+        with self._inner.stock() as stock:
             if self._life.trouble(self._life.chance, "stock") == "part":
                 self._life.count["catalogs cut short"] += 1
                 whole = stock.shelves

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +18,6 @@ from support.releases import DC1, LOCAL
 from imagectl.cli.cleanup.apply import applied_lines
 from imagectl.errors import CannotTell, Failed, ImagectlError, Refused
 from imagectl.model.change import Change, HoldVersion, LeaseVersion, RestoreVersion, RevokeVersion
-from imagectl.model.names import ImageName
 from imagectl.model.retention import Stage
 from imagectl.model.signature import SignedPlan
 from imagectl.model.snapshot import Snapshot
@@ -349,8 +348,8 @@ class Busy(MemoryCatalog):
         self.before_step: list[Callable[[], None]] = []
 
     @contextmanager
-    def stock(self, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
-        with super().stock(images) as stock:
+    def stock(self) -> Iterator[Stock]:
+        with super().stock() as stock:
             yield stock
         if self.after_stock is not None:
             self.after_stock()

@@ -274,7 +274,7 @@ def test_one_source_that_fails_takes_nothing_from_the_others(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def stock(images: object = None) -> Iterator[object]:
+    def stock() -> Iterator[object]:
         raise CannotTell("the catalog cannot be read")
         yield
 

@@ -134,30 +134,28 @@ class SqlCatalog:
             after = page[-1].generation
 
     @contextlib.contextmanager
-    def stock(self, images: Collection[ImageName] | None = None) -> Iterator[Stock]:
+    def stock(self) -> Iterator[Stock]:
         with contextlib.ExitStack() as opened:
             # What goes wrong in the caller's block is none of the database's errors.
             with explained(self.where):
                 connection = opened.enter_context(self._database.reading.begin())
                 head = self._head(connection)
                 try:
-                    counted = stock.counted(connection, head.generation, images)
+                    counted = stock.counted(connection, head.generation)
                 except rows.Unreadable as error:
                     self._unreadable(str(error))
             yield Stock(
                 head.catalog,
                 head.generation,
                 counted,
-                lambda: self._shelves(connection, images),
+                lambda: self._shelves(connection),
                 lambda generation: self._hash(connection, generation),
             )
 
-    def _shelves(
-        self, connection: Connection, images: Collection[ImageName] | None
-    ) -> Iterator[Shelf]:
+    def _shelves(self, connection: Connection) -> Iterator[Shelf]:
         with explained(self.where):
             try:
-                yield from stock.shelves(connection, images)
+                yield from stock.shelves(connection)
             except rows.Unreadable as error:
                 self._unreadable(str(error))
 

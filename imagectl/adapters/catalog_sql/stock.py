@@ -8,7 +8,7 @@ catalog whose tables hold other numbers of versions and moves than its events re
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     Table,
     collate,
     func,
@@ -36,9 +35,6 @@ from imagectl.model.version import VersionRef
 PAGE = 2000
 """How many rows of a table are held at once."""
 
-Images = Collection[ImageName] | None
-"""Those that are asked for; None: all."""
-
 _Row = Any
 """A row, by position and by name. Reading it by position is what makes this fast enough."""
 
@@ -48,26 +44,26 @@ _STAGES = {stage.value: stage for stage in Stage}
 _KINDS = {kind.value: kind for kind in MoveKind}
 
 
-def counted(connection: Connection, generation: int, images: Images) -> Counted:
+def counted(connection: Connection, generation: int) -> Counted:
     """How many there are of each, counted by the database. Raises Unreadable where the events,
     counted apart, have recorded others."""
     events = connection.scalar(select(func.count()).select_from(tables.events)) or 0
     if events != generation:
         raise Unreadable(f"there are {events} events, and the last one is {generation}")
     for table, operation in ((tables.versions, "record-version"), (tables.moves, "move-channel")):
-        there, recorded = _count(connection, table, None), _operations(connection, operation)
+        there, recorded = _count(connection, table), _operations(connection, operation)
         if there != recorded:
             raise Unreadable(f"there are {there} {table.name}, and the events record {recorded}")
     return Counted(
-        versions=_count(connection, tables.versions, images),
-        placements=_count(connection, tables.placements, images),
-        moves=_count(connection, tables.moves, images),
+        versions=_count(connection, tables.versions),
+        placements=_count(connection, tables.placements),
+        moves=_count(connection, tables.moves),
         events=events,
     )
 
 
-def _count(connection: Connection, table: Table, images: Images) -> int:
-    return connection.scalar(_of(select(func.count()).select_from(table), table, images)) or 0
+def _count(connection: Connection, table: Table) -> int:
+    return connection.scalar(select(func.count()).select_from(table)) or 0
 
 
 def _operations(connection: Connection, name: str) -> int:
@@ -80,12 +76,12 @@ def _operations(connection: Connection, name: str) -> int:
     return int(connection.scalar(select(found)) or 0)
 
 
-def shelves(connection: Connection, images: Images) -> Iterator[Shelf]:
-    """The images' shelves, sorted by image. Raises Unreadable."""
+def shelves(connection: Connection) -> Iterator[Shelf]:
+    """All shelves, sorted by image. Raises Unreadable."""
     with contextlib.ExitStack() as opened:
 
         def stream(table: Table, names: str) -> _Stream:
-            return opened.enter_context(_Stream(connection, table, names.split(), images))
+            return opened.enter_context(_Stream(connection, table, names.split()))
 
         versions = stream(tables.versions, "created parent_image parent_day parent_serial")
         others = _Others(
@@ -112,17 +108,11 @@ def shelves(connection: Connection, images: Images) -> Iterator[Shelf]:
 _TOMBSTONE = tuple(each.name for each in tables.tombstones.c)[3:]
 
 
-def _of(statement: Select[Any], table: Table, images: Images) -> Select[Any]:
-    return statement if images is None else statement.where(table.c.image.in_(sorted(set(images))))
-
-
 class _Stream:
     """The rows of one table in the order of their keys: image, day and serial (of moves: image and
     channel), then the columns asked for. They are taken as their keys come up."""
 
-    def __init__(
-        self, connection: Connection, table: Table, names: list[str], images: Images
-    ) -> None:
+    def __init__(self, connection: Connection, table: Table, names: list[str]) -> None:
         key = [each for each in table.primary_key.columns if each.name != "position"]
         statement = select(*key, *(table.c[name] for name in names))
         # By the letters' numbers, as Python sorts, whatever language the database is in.
@@ -131,9 +121,7 @@ class _Stream:
             image = collate(image, "C")
         statement = statement.order_by(image, *list(table.primary_key.columns)[1:])
         self._name = table.name
-        self._result = connection.execute(
-            _of(statement, table, images).execution_options(yield_per=PAGE)
-        )
+        self._result = connection.execute(statement.execution_options(yield_per=PAGE))
         self._rows = iter(self._result)
         self._next: _Row | None = next(self._rows, None)
 

@@ -52,9 +52,9 @@ class Catalog(Protocol):
         """The events with a generation above *after*, oldest first."""
         ...
 
-    def stock(self, images: Collection[ImageName] | None = None) -> AbstractContextManager[Stock]:
-        """What a cleanup looks at, of *images* or of all, at one generation, for as long as the
-        block runs. Of a million versions, one image's at a time is in memory.
+    def stock(self) -> AbstractContextManager[Stock]:
+        """What a cleanup looks at, all of it, at one generation, for as long as the block runs. Of
+        a million versions, one image's at a time is in memory.
 
         Raises CannotTell where the catalog cannot be read.
         """
