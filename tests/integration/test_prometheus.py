@@ -70,6 +70,13 @@ def test_the_alerts_tests_see_an_alert_that_is_broken(tmp_path: Path, guard: str
     assert promtool("test", "rules", str(tests)).returncode != 0
 
 
+def test_every_alert_is_tested() -> None:
+    alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
+    assert len(alerts) > 15
+    tests = (PACKAGING / "imagectl.rules.test.yml").read_text()
+    assert [each for each in alerts if not re.search(rf"\b{each}\b", tests)] == []
+
+
 def test_prometheus_reads_what_is_exported(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = promtool("check", "metrics", text=exported(project, monkeypatch))
     complaints = [line for line in checked.stderr.splitlines() if "imagectl_vms_total" not in line]
