@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,22 @@ KEPT = timedelta(days=90)
 """For how long a document stays that nobody has read."""
 
 _PARTIAL = ".partial-"
+
+
+def cache_folder(url: str, environment: Mapping[str, str]) -> Path:
+    """Where the cache of the catalog at that address is, unless somebody says otherwise.
+
+    ``IMAGECTL_CACHE`` names the folder of all caches; without it, it is in that of the user's.
+    """
+    named = environment.get("IMAGECTL_CACHE")
+    if named:
+        folder = Path(named)
+    else:
+        home = environment.get("XDG_CACHE_HOME") or str(
+            Path(environment.get("HOME", "/")) / ".cache"
+        )
+        folder = Path(home) / "imagectl"
+    return folder / hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -43,6 +43,9 @@ SILENT_SECONDS = 20.0
 
 FILE_SECONDS = 120.0
 """How long one file may take: a server that sends a byte now and then does not hold up a build."""
+
+BUCKET_SECONDS = 10.0
+"""For how long a bucket that does not answer is asked again."""
 
 RETRIED = (429, 500, 502, 503, 504)
 """What a server says that may answer when it is asked again."""
@@ -209,7 +212,12 @@ class TreeFetcher(_Fetcher):
     def _from_bucket(self, url: str) -> Iterator[bytes]:
         try:
             import obstore
-            from obstore.exceptions import BaseError, NotFoundError, NotModifiedError
+            from obstore.exceptions import (
+                BaseError,
+                NotFoundError,
+                NotModifiedError,
+                PermissionDeniedError,
+            )
             from obstore.store import from_url
         except ImportError as error:
             raise DownloadError("buckets are read by the package obstore: `pip install`") from error
@@ -218,7 +226,18 @@ class TreeFetcher(_Fetcher):
         known = self._known if self._known is not None and self._known.url == url else None
         try:
             if bucket not in self._stores:
-                self._stores[bucket] = from_url(bucket)
+                self._stores[bucket] = from_url(
+                    bucket,
+                    retry_config={
+                        "max_retries": 2,
+                        "retry_timeout": timedelta(seconds=BUCKET_SECONDS),
+                        "backoff": {
+                            "init_backoff": timedelta(milliseconds=200),
+                            "max_backoff": timedelta(seconds=2),
+                            "base": 2,
+                        },
+                    },
+                )
             found = obstore.get(
                 self._stores[bucket],
                 unquote(parts.path).lstrip("/"),
@@ -230,6 +249,9 @@ class TreeFetcher(_Fetcher):
             return iter((known.body,))
         except (NotFoundError, FileNotFoundError) as error:
             raise DownloadHTTPError("it is not in the bucket", 404) from error
+        except PermissionDeniedError as error:
+            # What a bucket says of what is not there to those who may not list it.
+            raise DownloadHTTPError("the bucket does not let us read it", 403) from error
         except BaseError as error:
             raise DownloadError(str(error).strip().splitlines()[0]) from error
         if url == self._watched:
