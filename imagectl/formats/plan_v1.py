@@ -34,7 +34,6 @@ from imagectl.errors import BadInput, Problem
 from imagectl.formats.event_parts import (
     BadEvent,
     Fields,
-    NewerEvent,
     canonical,
     read_placement,
     write_placement,
@@ -268,8 +267,6 @@ class _Reader:
     def reading(self, read: Callable[[], T]) -> T:
         try:
             return read()
-        except NewerEvent as error:
-            raise self._bad(str(error)) from None
         except (BadEvent, BadName, ValueError, OverflowError, RecursionError) as error:
             raise self._bad(str(error)) from None
 

@@ -70,7 +70,7 @@ class StepVersion:
     somebody may be deleting one of its placements.
 
     DELETED buries all its placements in the same step. No stage below ACTIVE is for what a channel
-    points to, what is held, or what is leased when the change is made (P1).
+    points to, what is held, or leased when the change is made, or what is being placed (P1).
     """
 
     version: VersionRef

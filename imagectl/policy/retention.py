@@ -1,8 +1,9 @@
 """What protects a version, and what keeps it a while longer (P1).
 
-Promises: each reason to keep a version is named, not only the first; what cannot be read as "not
-needed" is kept; and a reason more never lets a version go that was kept without it. What follows
-from other images (children), from a plan's scope and its caps is added by ``policy.cleanup``.
+Promises: each reason to keep a version is named, not only the first, but for a wait that is over
+before the version is old enough; what cannot be read as "not needed" is kept; and a reason more
+never lets a version go that was kept without it. What follows from other images (children), from a
+plan's scope and its caps is added by ``policy.cleanup``.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Artifact, Intent, Placement, Version, VersionRef
 from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import taken_away
-from imagectl.policy.wording import listed, nearest
+from imagectl.policy.wording import listed, nearest, span
 from imagectl.services.abreast import abreast
 from imagectl.services.credentials import RENEW, expiring
 from imagectl.services.current import check_newest
@@ -126,7 +126,7 @@ def give_up(
             f"{ref} is not given up where somebody may be putting it there now",
             reasons=[
                 f"{each.named} in {each.location}: begun by {each.by} at "
-                f"{each.since:%Y-%m-%d %H:%M} UTC, less than an hour ago"
+                f"{each.since:%Y-%m-%d %H:%M} UTC, less than {span(SETTLED)} ago"
                 for each in young
             ],
             hint=f"wait until {max(each.since for each in young) + SETTLED:%H:%M} UTC, or let "

@@ -139,7 +139,7 @@ def test_what_never_came_about_is_given_up(
     # Somebody may be at it.
     refused = imagectl("publish", NEW, "--give-up")
     assert refused.exit_code == 3
-    assert "less than an hour ago" in refused.stderr
+    assert "less than 1 h ago" in refused.stderr
     later = SystemClock().now() + timedelta(hours=1)
     monkeypatch.setattr(SystemClock, "now", lambda _: later)
     # Begun again: the note is as new as that.

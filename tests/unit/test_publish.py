@@ -555,7 +555,7 @@ def test_what_may_be_under_way_is_not_given_up(
     world.place(made.ref)
     (reason,) = refused[0].reasons
     since = f"{NOW:%Y-%m-%d %H:%M} UTC"
-    assert reason.endswith(f"in dc1: begun by alice at {since}, less than an hour ago")
+    assert reason.endswith(f"in dc1: begun by alice at {since}, less than 1 h ago")
     assert f"`imagectl publish {ONE}`" in refused[0].hint
 
 
@@ -572,7 +572,7 @@ def test_what_is_gone_on_with_is_not_given_up(
 
     places[DC1].first, places[DC1].error = give_up, None
     publish.place(world.releasing, world.store, broken_off, [DC1], only=True)
-    assert "less than an hour ago" in refused[0].why
+    assert "less than 1 h ago" in refused[0].why
     assert DC1 in placed(world)
     assert [name for name, _ in intents(world)] == [S3]
 
