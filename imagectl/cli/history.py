@@ -13,6 +13,8 @@ from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
 from imagectl.model.change import (
+    AnnounceDeprecation,
+    AnnounceMove,
     ConfirmGone,
     ForgetPlacement,
     HoldVersion,
@@ -20,8 +22,10 @@ from imagectl.model.change import (
     RevokeVersion,
     StepVersion,
     UnholdVersion,
+    WithdrawAnnouncement,
 )
 from imagectl.model.channel import MoveKind
+from imagectl.model.names import ImageRef
 from imagectl.policy.wording import moment
 
 if TYPE_CHECKING:
@@ -47,17 +51,33 @@ class MoveDocument(TypedDict):
     generation: Annotated[int, "the catalog generation that the move made"]
 
 
+ActName = Literal[
+    "hold",
+    "unhold",
+    "revoke",
+    "restore",
+    "stage",
+    "gone",
+    "forgotten",
+    "announce-move",
+    "announce-deprecation",
+    "withdraw",
+]
+
+
 class ActDocument(TypedDict):
-    """Something that was done to a version."""
+    """Something that was done to a version, or announced."""
 
     at: Annotated[str, "when"]
-    version: Annotated[str, "IMAGE@VERSION"]
+    version: Annotated[str, "IMAGE@VERSION; of an announcement also IMAGE:CHANNEL or IMAGE"]
     act: Annotated[
-        Literal["hold", "unhold", "revoke", "restore", "stage", "gone", "forgotten"],
+        ActName,
         "`stage`: it came to another stage; `gone`: a location has it no more; `forgotten`: a "
         "location is no more, and what was recorded there counts no more",
     ]
-    what: Annotated[str, "the stage, the location, or whose hold it was; else empty"]
+    what: Annotated[
+        str, "the stage, the location, whose hold it was, or what was announced; else empty"
+    ]
     by: Annotated[str, "who"]
     reason: Annotated[str, "why, as they said; may be empty"]
     generation: Annotated[int, "the catalog generation that it made"]
@@ -95,8 +115,9 @@ _DONE = {
 def command(invocation: Invocation, channel: ChannelName | None, image: ImageName | None) -> None:
     """Show who moved which channel when, and why; newest first.
 
-    Without CHANNEL also who held, revoked, restored or took down which version. A history is only
-    ever added to: a rollback is a move of its own. `imagectl lease list` shows leases.
+    Without CHANNEL also who held, revoked, restored or took down which version, or announced what.
+    A history is only ever added to: a rollback is a move of its own. `imagectl lease list` shows
+    leases.
     """
     from imagectl.policy.promotion import check_channel, find_image
 
@@ -153,10 +174,10 @@ def _acts(events: Iterable[Event], image: ImageName | None) -> Iterator[ActDocum
             act = _act(operation)
             if act is None or (image is not None and act[0].image != image):
                 continue
-            ref, name, what = act
+            of, name, what = act
             yield ActDocument(
                 at=stamp(event.change.at),
-                version=str(ref),
+                version=str(of),
                 act=name,
                 what=what,
                 by=event.change.actor,
@@ -165,10 +186,7 @@ def _acts(events: Iterable[Event], image: ImageName | None) -> Iterator[ActDocum
             )
 
 
-_Act = Literal["hold", "unhold", "revoke", "restore", "stage", "gone", "forgotten"]
-
-
-def _act(operation: Operation) -> tuple[VersionRef, _Act, str] | None:
+def _act(operation: Operation) -> tuple[VersionRef | ImageRef, ActName, str] | None:
     match operation:
         case HoldVersion(ref):
             return ref, "hold", ""
@@ -184,6 +202,12 @@ def _act(operation: Operation) -> tuple[VersionRef, _Act, str] | None:
             return tombstone.placement.version, "gone", tombstone.placement.location
         case ForgetPlacement(placement):
             return placement.version, "forgotten", placement.location
+        case AnnounceMove(image, channel, to, due):
+            return ImageRef(image, channel), "announce-move", f"{to} from {moment(due)} on"
+        case AnnounceDeprecation(of, due):
+            return of, "announce-deprecation", f"from {moment(due)} on"
+        case WithdrawAnnouncement(of, kind):
+            return of, "withdraw", kind.value
         case _:
             return None
 
@@ -216,6 +240,9 @@ def _told_act(act: ActDocument) -> Iterator[str]:
         "stage": act["what"],
         "gone": f"gone from {act['what']}",
         "forgotten": f"forgotten in {act['what']}",
+        "announce-move": f"announced to go to {act['what']}",
+        "announce-deprecation": f"announced as deprecated {act['what']}",
+        "withdraw": f"{act['what']} withdrawn, which was announced",
     }[act["act"]]
     whose = f" (the hold of {act['what']})" if act["act"] == "unhold" else ""
     why = f": {act['reason']}" if act["reason"] else ""

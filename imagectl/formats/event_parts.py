@@ -217,6 +217,10 @@ class Fields:
         value = self.take(key)
         return None if value is None else self._named(value, key, datetime.fromisoformat)
 
+    def maybe_named(self, key: str, parse: Callable[[str], T]) -> T | None:
+        value = self.take(key)
+        return None if value is None else self._named(value, key, parse)
+
     def inner(self, key: str) -> Fields:
         return Fields(self.take(key), f"{self._where}.{key}")
 

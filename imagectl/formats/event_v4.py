@@ -1,6 +1,6 @@
-"""Version 4 of events: what protects versions, and how they go.
+"""Version 4 of events: what protects versions, how they go, and what is announced.
 
-Ten operations more than version 3 has. Who did it, when and why is said by the change, as of a
+Thirteen operations more than version 3 has. Who did it, when and why is said by the change, as of a
 channel's moves. Versions are written as version 2 writes them.
 """
 
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from imagectl.formats import event_parts as parts
 from imagectl.formats.event_parts import Fields
+from imagectl.model.announcement import AnnouncedKind, Brownout
 from imagectl.model.change import (
+    AnnounceDeprecation,
+    AnnounceMove,
     BeginDeletion,
     ConfirmGone,
     EndLease,
@@ -20,6 +23,13 @@ from imagectl.model.change import (
     RevokeVersion,
     StepVersion,
     UnholdVersion,
+    WithdrawAnnouncement,
+)
+from imagectl.model.names import (
+    parse_channel_name,
+    parse_image_name,
+    parse_image_ref,
+    parse_version_id,
 )
 from imagectl.model.retention import Stage, Tombstone
 
@@ -34,6 +44,9 @@ Added = (
     | EndLease
     | RevokeVersion
     | RestoreVersion
+    | AnnounceMove
+    | AnnounceDeprecation
+    | WithdrawAnnouncement
 )
 """The operations that this version has brought."""
 
@@ -44,6 +57,8 @@ def write_operation(operation: Added) -> dict[str, object]:
         return {"op": op, "tombstone": _write_tombstone(operation.tombstone)}
     if isinstance(operation, ForgetPlacement):
         return {"op": "forget-placement", "placement": parts.write_placement(operation.placement)}
+    if isinstance(operation, AnnounceMove | AnnounceDeprecation | WithdrawAnnouncement):
+        return _write_announcement(operation)
     said: dict[str, object] = {"version": parts.write_ref(operation.version)}
     match operation:
         case StepVersion():
@@ -71,6 +86,8 @@ def read_operation(name: str, fields: Fields) -> Operation | None:
         return ConfirmGone(_read_tombstone(fields.inner("tombstone")))
     if name == "forget-placement":
         return ForgetPlacement(parts.read_placement(fields.inner("placement")))
+    if name in _ANNOUNCING:
+        return _read_announcement(name, fields)
     if name not in _NAMES:
         return None
     ref = parts.read_ref(fields.inner("version"))
@@ -97,6 +114,68 @@ _NAMES = frozenset(
         *("revoke-version", "restore-version"),
     }
 )
+
+
+_ANNOUNCING = frozenset({"announce-move", "announce-deprecation", "withdraw-announcement"})
+
+
+def _write_announcement(
+    operation: AnnounceMove | AnnounceDeprecation | WithdrawAnnouncement,
+) -> dict[str, object]:
+    match operation:
+        case AnnounceMove():
+            return {
+                "op": "announce-move",
+                "image": operation.image,
+                "channel": operation.channel,
+                "to": str(operation.to),
+                "due": parts.write_time(operation.due),
+            }
+        case AnnounceDeprecation():
+            return {
+                "op": "announce-deprecation",
+                "of": str(operation.of),
+                "due": parts.write_time(operation.due),
+                "successor": None if operation.successor is None else str(operation.successor),
+                "brownouts": [
+                    {"begins": parts.write_time(each.begins), "ends": parts.write_time(each.ends)}
+                    for each in operation.brownouts
+                ],
+            }
+        case WithdrawAnnouncement():
+            return {
+                "op": "withdraw-announcement",
+                "of": str(operation.of),
+                "kind": operation.kind.value,
+            }
+
+
+def _read_announcement(name: str, fields: Fields) -> Operation:
+    match name:
+        case "announce-move":
+            return AnnounceMove(
+                fields.named("image", parse_image_name),
+                fields.named("channel", parse_channel_name),
+                fields.named("to", parse_version_id),
+                fields.time("due"),
+            )
+        case "announce-deprecation":
+            return AnnounceDeprecation(
+                fields.named("of", parse_image_ref),
+                fields.time("due"),
+                fields.maybe_named("successor", parse_image_ref),
+                tuple(_read_brownout(each) for each in fields.each("brownouts")),
+            )
+        case _:
+            return WithdrawAnnouncement(
+                fields.named("of", parse_image_ref), fields.word("kind", AnnouncedKind)
+            )
+
+
+def _read_brownout(fields: Fields) -> Brownout:
+    brownout = Brownout(fields.time("begins"), fields.time("ends"))
+    fields.done()
+    return brownout
 
 
 def _write_tombstone(tombstone: Tombstone) -> dict[str, object]:

@@ -40,7 +40,7 @@ class _Form(NamedTuple):
     """What is different from one version of events to the next.
 
     ``intents``: whether it has words for what is about to be made; ``retention``: for what protects
-    versions, and how they go.
+    versions, how they go, and what is announced.
     """
 
     write_version: Callable[[Version], dict[str, object]]

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from imagectl.model.announcement import AnnouncedKind, Brownout
 from imagectl.model.channel import MoveKind
-from imagectl.model.names import ChannelName, ImageName, VersionId
+from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
 from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.version import Intent, Placement, Version, VersionRef
 
@@ -139,6 +140,37 @@ class RestoreVersion:
     version: VersionRef
 
 
+@dataclass(frozen=True, slots=True)
+class AnnounceMove:
+    """Say that a channel is going to point to a version, not before ``due``, which is to come. It
+    could be moved there now. Again: version, time and reason are renewed. It is over when the
+    channel is moved to that version, or the version is revoked."""
+
+    image: ImageName
+    channel: ChannelName
+    to: VersionId
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceDeprecation:
+    """Say that a version, a channel or an image is not supported any more from ``due`` on, which is
+    to come. Again: all of it is renewed. It is over when the version is deleted."""
+
+    of: ImageRef
+    due: datetime
+    successor: ImageRef | None
+    brownouts: tuple[Brownout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawAnnouncement:
+    """What was announced of that kind is not going to happen."""
+
+    of: ImageRef
+    kind: AnnouncedKind
+
+
 Operation = (
     RecordVersion
     | RecordPlacement
@@ -155,6 +187,9 @@ Operation = (
     | EndLease
     | RevokeVersion
     | RestoreVersion
+    | AnnounceMove
+    | AnnounceDeprecation
+    | WithdrawAnnouncement
 )
 
 
@@ -180,7 +215,8 @@ def mentioned(
     change: Change,
 ) -> tuple[frozenset[VersionRef], frozenset[tuple[ImageName, ChannelName]]]:
     """The versions and channels that a change names, parents of new versions among them.
-    ``apply_change`` looks at nothing else, but for the channels of ``all_channels_of``."""
+    ``apply_change`` looks at nothing else, but for the channels of ``all_channels_of`` and the
+    announcements of ``announced_of``."""
     refs = set()
     channels = set()
     for operation in change.operations:
@@ -197,6 +233,13 @@ def mentioned(
             channels.add((operation.image, operation.channel))
         elif isinstance(operation, BeginDeletion | ConfirmGone):
             refs.add(operation.tombstone.placement.version)
+        elif isinstance(operation, AnnounceMove):
+            refs.add(VersionRef(operation.image, operation.to))
+        elif isinstance(operation, AnnounceDeprecation | WithdrawAnnouncement):
+            if operation.of.version is not None:
+                refs.add(VersionRef(operation.of.image, operation.of.version))
+            if operation.of.channel is not None:
+                channels.add((operation.of.image, operation.of.channel))
         else:
             refs.add(operation.version)
     return frozenset(refs), frozenset(channels)
@@ -204,11 +247,33 @@ def mentioned(
 
 def all_channels_of(change: Change) -> frozenset[ImageName]:
     """The images all of whose channels ``apply_change`` looks at: to take a version down, or to
-    forget where it is, it must be known that none points to it (P1)."""
+    forget where it is, it must be known that none points to it (P1); and an image that is announced
+    to end has something in one of them."""
     images = set()
     for operation in change.operations:
         if isinstance(operation, StepVersion):
             images.add(operation.version.image)
         elif isinstance(operation, ForgetPlacement):
             images.add(operation.placement.version.image)
+        elif isinstance(operation, AnnounceDeprecation) and operation.of.version is None:
+            images.add(operation.of.image)
+    return frozenset(images)
+
+
+def announced_of(change: Change) -> frozenset[ImageName]:
+    """The images whose announcements ``apply_change`` looks at: those that are announced something
+    of, or whose announcements may be over by the change."""
+    images = set()
+    for operation in change.operations:
+        match operation:
+            case MoveChannel(image=image) | AnnounceMove(image=image):
+                images.add(image)
+            case AnnounceDeprecation(of=of) | WithdrawAnnouncement(of=of):
+                images.add(of.image)
+            case StepVersion(version=ref) | RevokeVersion(version=ref):
+                images.add(ref.image)
+            case ForgetPlacement(placement=placement):
+                images.add(placement.version.image)
+            case _:
+                pass
     return frozenset(images)

@@ -26,6 +26,8 @@ class Because(enum.Enum):
     """It is in a channel's rollback window."""
     KEPT_LAST = "keep-last"
     """It is among the last that stand in a channel."""
+    ANNOUNCED = "announced"
+    """A channel is announced to point to it."""
     HELD = "held"
     LEASED = "leased"
     PARENT = "parent"

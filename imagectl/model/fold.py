@@ -6,14 +6,23 @@ with it: the catalog is the fold of its changes, and ``catalog verify`` checks e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVar
 
 from imagectl.errors import ImpossibleChange
+from imagectl.model.announcement import (
+    AnnouncedDeprecation,
+    AnnouncedKind,
+    AnnouncedMove,
+    Announcement,
+    announced_key,
+)
 from imagectl.model.change import (
+    AnnounceDeprecation,
+    AnnounceMove,
     BeginDeletion,
     Change,
     ConfirmGone,
@@ -30,9 +39,10 @@ from imagectl.model.change import (
     RevokeVersion,
     StepVersion,
     UnholdVersion,
+    WithdrawAnnouncement,
 )
 from imagectl.model.channel import Channel, Move
-from imagectl.model.names import ChannelName, ImageName
+from imagectl.model.names import ChannelName, ImageName, ImageRef
 from imagectl.model.retention import Hold, Lease, Revocation, Stage, Staged, Tombstone
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Intent, Placement, Version, VersionRef
@@ -73,6 +83,7 @@ class _Draft:
     leases: dict[VersionRef, tuple[Lease, ...]] = field(default_factory=dict)
     revoked: dict[VersionRef, Revocation] = field(default_factory=dict)
     tombstones: dict[VersionRef, tuple[Tombstone, ...]] = field(default_factory=dict)
+    announced: dict[ImageName, tuple[Announcement, ...]] = field(default_factory=dict)
 
     def snapshot(self, catalog_id: str, generation: int) -> Snapshot:
         return Snapshot(
@@ -117,6 +128,12 @@ class _Draft:
                     self._revoke(ref, change)
                 case RestoreVersion(ref):
                     self._restore(ref)
+                case AnnounceMove():
+                    self._announce_move(operation, change)
+                case AnnounceDeprecation():
+                    self._announce_deprecation(operation, change)
+                case WithdrawAnnouncement(of, kind):
+                    self._withdraw(of, kind)
 
     def _record(self, version: Version) -> None:
         if version.ref in self.versions:
@@ -184,7 +201,7 @@ class _Draft:
             )
         _keep(self.intents, intent.version, (each for each in known if each != intent))
 
-    def _move(self, operation: MoveChannel, change: Change, generation: int) -> None:
+    def _check_usable(self, operation: MoveChannel | AnnounceMove) -> None:
         ref = VersionRef(operation.image, operation.to)
         if ref not in self.versions:
             raise ImpossibleChange(f"{operation.channel} cannot point to {ref}: not recorded")
@@ -194,6 +211,9 @@ class _Draft:
             )
         if ref in self.revoked:
             raise ImpossibleChange(f"{operation.channel} cannot point to {ref}: it is revoked")
+
+    def _move(self, operation: MoveChannel, change: Change, generation: int) -> None:
+        self._check_usable(operation)
         move = Move(
             operation.to, operation.kind, change.at, change.actor, change.reason, generation
         )
@@ -204,6 +224,9 @@ class _Draft:
             if before
             else Channel(operation.image, operation.channel, (move,))
         )
+
+        made = (operation.channel, operation.to)
+        self._end_moves(operation.image, lambda each: (each.channel, each.to) == made)
 
     def _step(self, ref: VersionRef, stage: Stage, change: Change) -> None:
         self._known(ref, "a stage for")
@@ -228,6 +251,8 @@ class _Draft:
                 for each in self.placements.pop(ref, ())
             )
             _keep(self.tombstones, ref, (*self.tombstones.get(ref, ()), *stones))
+            gone = (AnnouncedKind.DEPRECATION.value, str(ref))
+            self._end_announced(ref.image, lambda each: announced_key(each) == gone)
         self.stages[ref] = Staged(stage, change.at, change.actor, change.reason)
 
     def _check_unprotected(self, ref: VersionRef, change: Change) -> None:
@@ -235,6 +260,9 @@ class _Draft:
         for (image, name), channel in self.channels.items():
             if image == ref.image and channel.head.version == ref.version:
                 raise ImpossibleChange(f"{ref} is protected: {name} points to it")
+        for announced in self.announced.get(ref.image, ()):
+            if isinstance(announced, AnnouncedMove) and announced.to == ref.version:
+                raise ImpossibleChange(f"{ref} is protected: announced for {announced.channel}")
         for hold in self.holds.get(ref, ()):
             raise ImpossibleChange(f"{ref} is protected: held by {hold.by}")
         for lease in self.leases.get(ref, ()):
@@ -294,22 +322,87 @@ class _Draft:
         if ref in self.revoked:
             raise ImpossibleChange(f"{ref} is already revoked")
         self.revoked[ref] = Revocation(ref, change.actor, change.at, change.reason)
+        self._end_moves(ref.image, lambda each: each.to == ref.version)
 
     def _restore(self, ref: VersionRef) -> None:
         if self.revoked.pop(ref, None) is None:
             raise ImpossibleChange(f"{ref} is not revoked")
 
+    def _announce_move(self, operation: AnnounceMove, change: Change) -> None:
+        self._check_usable(operation)
+        self._announce(
+            AnnouncedMove(
+                operation.image,
+                operation.channel,
+                operation.to,
+                operation.due,
+                change.at,
+                change.actor,
+                change.reason,
+            )
+        )
+
+    def _announce_deprecation(self, operation: AnnounceDeprecation, change: Change) -> None:
+        of = operation.of
+        if of.version is not None:
+            self._present(VersionRef(of.image, of.version), "a deprecation of")
+        elif not any(
+            image == of.image and of.channel in (None, name) for image, name in self.channels
+        ):
+            raise ImpossibleChange(f"a deprecation of {of}, where nothing was released")
+        if operation.successor is not None and operation.successor.version is not None:
+            raise ImpossibleChange(f"{of} cannot be succeeded by one version")
+        before = None
+        for each in operation.brownouts:
+            if each.ends <= each.begins or (before is not None and each.begins < before):
+                raise ImpossibleChange(f"brownouts of {of} that are not one after the other")
+            before = each.ends
+        self._announce(
+            AnnouncedDeprecation(
+                of,
+                operation.due,
+                operation.successor,
+                operation.brownouts,
+                change.at,
+                change.actor,
+                change.reason,
+            )
+        )
+
+    def _announce(self, announcement: Announcement) -> None:
+        """There is one at most of a kind about the same."""
+        if announcement.due <= announcement.at:
+            raise ImpossibleChange(f"{announcement.of}: announced for a time that is over")
+        image, key = announcement.image, announced_key(announcement)
+        others = (each for each in self.announced.get(image, ()) if announced_key(each) != key)
+        self.announced[image] = tuple(sorted((*others, announcement), key=announced_key))
+
+    def _withdraw(self, of: ImageRef, kind: AnnouncedKind) -> None:
+        key = (kind.value, str(of))
+        if not self._end_announced(of.image, lambda each: announced_key(each) == key):
+            raise ImpossibleChange(f"no {kind.value} of {of} is announced")
+
+    def _end_moves(self, image: ImageName, over: Callable[[AnnouncedMove], bool]) -> None:
+        self._end_announced(image, lambda each: isinstance(each, AnnouncedMove) and over(each))
+
+    def _end_announced(self, image: ImageName, over: Callable[[Announcement], bool]) -> bool:
+        """Whether there was one that is over."""
+        known = self.announced.get(image, ())
+        _keep(self.announced, image, (each for each in known if not over(each)))
+        return len(self.announced.get(image, ())) < len(known)
+
 
 _PARTS = tuple(each.name for each in fields(_Draft))
 """What a snapshot consists of, beside its identity and generation."""
 
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 
 
-def _keep(known: dict[VersionRef, tuple[_T, ...]], ref: VersionRef, rest: Iterable[_T]) -> None:
-    """A version that has none of them any more has no entry."""
+def _keep(known: dict[_K, tuple[_T, ...]], of: _K, rest: Iterable[_T]) -> None:
+    """What has none of them any more has no entry."""
     left = tuple(rest)
     if left:
-        known[ref] = left
+        known[of] = left
     else:
-        known.pop(ref, None)
+        known.pop(of, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from imagectl.model.announcement import AnnouncedMove, Announcement
 from imagectl.model.channel import Channel
 from imagectl.model.names import ChannelName, ImageName, Sha256, VersionId
 from imagectl.model.retention import Hold, Lease, Revocation, Stage, Staged, Tombstone
@@ -31,6 +32,8 @@ class Snapshot:
     """Of consumers, those that are over too until somebody ends them: only time tells."""
     revoked: Mapping[VersionRef, Revocation] = field(default_factory=dict)
     tombstones: Mapping[VersionRef, tuple[Tombstone, ...]] = field(default_factory=dict)
+    announced: Mapping[ImageName, tuple[Announcement, ...]] = field(default_factory=dict)
+    """What consumers are told of before it happens, in the order of ``announced_key``."""
     event: Sha256 | None = field(default=None, compare=False)
     """The hash of the event that made this generation; None where no catalog has committed it."""
 
@@ -69,6 +72,13 @@ class Snapshot:
         """The version's tombstones, oldest first, those of things that are gone too."""
         return self.tombstones.get(ref, ())
 
+    def coming(self, image: ImageName, channel: ChannelName) -> AnnouncedMove | None:
+        """The move that was announced for the image's channel."""
+        for each in self.announced.get(image, ()):
+            if isinstance(each, AnnouncedMove) and each.channel == channel:
+                return each
+        return None
+
     def only(self, images: Collection[ImageName]) -> Snapshot:
         """The same generation with nothing but what concerns *images*."""
         wanted = frozenset(images)
@@ -83,4 +93,5 @@ class Snapshot:
             leases={ref: each for ref, each in self.leases.items() if ref.image in wanted},
             revoked={ref: each for ref, each in self.revoked.items() if ref.image in wanted},
             tombstones={ref: each for ref, each in self.tombstones.items() if ref.image in wanted},
+            announced={image: each for image, each in self.announced.items() if image in wanted},
         )

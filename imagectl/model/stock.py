@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from imagectl.model.channel import Channel
@@ -48,12 +48,14 @@ class Shelf:
     """One image as much as a cleanup looks at it: its versions, oldest first, and its channels.
 
     ``buried`` are its open tombstones: begun deletions that have not been seen to end.
+    ``announced`` are the versions that channels are announced to point to, by the channel.
     """
 
     image: ImageName
     versions: tuple[Shelved, ...]
     channels: Mapping[ChannelName, Channel]
     buried: tuple[Tombstone, ...] = ()
+    announced: Mapping[ChannelName, VersionId] = field(default_factory=dict)
 
     @property
     def unfinished(self) -> tuple[Tombstone, ...]:

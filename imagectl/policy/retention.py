@@ -59,10 +59,10 @@ def judge(
 
 
 def _released(shelf: Shelf, policy: ReleasePolicy) -> Mapping[VersionId, tuple[Reason, ...]]:
-    """What the image's channels protect: their heads, their rollback windows, and the last of those
-    that stand in them."""
+    """What the image's channels protect: their heads, their rollback windows, the last of those
+    that stand in them, and what they are announced to point to."""
     reasons: dict[VersionId, tuple[Reason, ...]] = {}
-    if not shelf.channels:
+    if not shelf.channels and not shelf.announced:
         return reasons
     versions = {each.id: each for each in shelf.versions}
     retention = policy.retention.rule(shelf.image)
@@ -78,6 +78,8 @@ def _released(shelf: Shelf, policy: ReleasePolicy) -> Mapping[VersionId, tuple[R
             reason = Reason(because, name)
             for version in kept:
                 reasons[version] = (*reasons.get(version, ()), reason)
+    for name, version in shelf.announced.items():
+        reasons[version] = (*reasons.get(version, ()), Reason(Because.ANNOUNCED, name))
     return reasons
 
 

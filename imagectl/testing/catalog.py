@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from imagectl.errors import Conflict
 from imagectl.formats.events import event_hash, make_event
+from imagectl.model.announcement import AnnouncedMove
 from imagectl.model.change import Change
 from imagectl.model.event import GENESIS, Event
 from imagectl.model.fold import apply_change, fold
@@ -101,6 +102,11 @@ def _shelves(now: Snapshot) -> Iterator[Shelf]:
             buried=tuple(
                 stone for each in now.of(image) for stone in now.buried(each.ref) if stone.open
             ),
+            announced={
+                each.channel: each.to
+                for each in now.announced.get(image, ())
+                if isinstance(each, AnnouncedMove)
+            },
         )
 
 

@@ -6,7 +6,10 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from imagectl.model.announcement import AnnouncedKind, Brownout
 from imagectl.model.change import (
+    AnnounceDeprecation,
+    AnnounceMove,
     BeginDeletion,
     Change,
     ConfirmGone,
@@ -24,6 +27,7 @@ from imagectl.model.change import (
     RevokeVersion,
     StepVersion,
     UnholdVersion,
+    WithdrawAnnouncement,
 )
 from imagectl.model.channel import MoveKind
 from imagectl.model.lock import (
@@ -281,3 +285,32 @@ def lock(image: ImageName = BASE) -> Lock:
         ),
         expected=Expected(digest("tree"), digest("raw"), {Format.QCOW2: digest("qcow2")}),
     )
+
+
+def announce(text: str, channel: ChannelName = STABLE, days: float = 7) -> AnnounceMove:
+    """Due *days* after ``NOW``."""
+    named = ref(text)
+    return AnnounceMove(named.image, channel, named.version, NOW + timedelta(days=days))
+
+
+def deprecate(
+    text: str,
+    days: float = 30,
+    *,
+    successor: str | None = None,
+    brownouts: tuple[tuple[float, float], ...] = (),
+) -> AnnounceDeprecation:
+    """``IMAGE[:CHANNEL|@VERSION]``, *days* after ``NOW``; brownouts in days after ``NOW`` too."""
+    return AnnounceDeprecation(
+        parse_image_ref(text),
+        NOW + timedelta(days=days),
+        None if successor is None else parse_image_ref(successor),
+        tuple(
+            Brownout(NOW + timedelta(days=begins), NOW + timedelta(days=ends))
+            for begins, ends in brownouts
+        ),
+    )
+
+
+def withdraw(text: str, kind: AnnouncedKind = AnnouncedKind.MOVE) -> WithdrawAnnouncement:
+    return WithdrawAnnouncement(parse_image_ref(text), kind)

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from imagectl.errors import ImpossibleChange
 from imagectl.formats.event_parts import MAX_INTEGER
+from imagectl.model.announcement import AnnouncedKind, Brownout
 from imagectl.model.change import (
+    AnnounceDeprecation,
+    AnnounceMove,
     BeginDeletion,
     Change,
     ConfirmGone,
@@ -27,6 +30,7 @@ from imagectl.model.change import (
     RevokeVersion,
     StepVersion,
     UnholdVersion,
+    WithdrawAnnouncement,
 )
 from imagectl.model.channel import MoveKind
 from imagectl.model.fold import apply_change
@@ -52,6 +56,7 @@ from imagectl.model.names import (
     ChannelName,
     Format,
     ImageName,
+    ImageRef,
     LocationName,
     Sha256,
     VersionId,
@@ -152,6 +157,12 @@ tombstones = st.builds(
     begun=st.none() | times,
 )
 """Open ones."""
+image_refs = (
+    image_names.map(ImageRef)
+    | st.builds(ImageRef, image_names, channel_names)
+    | st.builds(ImageRef, image_names, st.none(), version_ids)
+)
+brownouts = st.builds(Brownout, times, times)
 operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(RecordVersion, versions),
     st.builds(RecordPlacement, placements),
@@ -168,6 +179,15 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(EndLease, version_refs, texts),
     st.builds(RevokeVersion, version_refs),
     st.builds(RestoreVersion, version_refs),
+    st.builds(AnnounceMove, image_names, channel_names, version_ids, times),
+    st.builds(
+        AnnounceDeprecation,
+        image_refs,
+        times,
+        st.none() | image_refs,
+        st.lists(brownouts, max_size=3).map(tuple),
+    ),
+    st.builds(WithdrawAnnouncement, image_refs, st.sampled_from(AnnouncedKind)),
 )
 changes = st.builds(
     Change,
@@ -290,6 +310,23 @@ def _plain_intents(ref: VersionRef) -> st.SearchStrategy[Intent]:
     )
 
 
+def _few_deprecations(ref: VersionRef) -> st.SearchStrategy[AnnounceDeprecation]:
+    """Of the version, its image, or a channel of it."""
+    return st.builds(
+        lambda channel, version, due, successor, cuts: AnnounceDeprecation(
+            ImageRef(ref.image, channel, ref.version if version and channel is None else None),
+            due,
+            successor,
+            tuple(Brownout(*pair) for pair in zip(cuts[::2], cuts[1::2], strict=False)),
+        ),
+        st.none() | _FEW_CHANNELS,
+        st.booleans(),
+        times,
+        st.none() | st.just(ImageRef(ref.image, ChannelName("stable"))),
+        st.lists(times, max_size=4, unique=True).map(sorted),
+    )
+
+
 _FEW_NAMES = st.sampled_from(["alice", "bob"])
 
 
@@ -301,6 +338,11 @@ def _deeds(now: Snapshot, refs: list[VersionRef]) -> st.SearchStrategy[Operation
     held = [UnholdVersion(each, one.by) for each, known in now.holds.items() for one in known]
     placed = [ForgetPlacement(each) for known in now.placements.values() for each in known]
     leased = [EndLease(each, one.consumer) for each, known in now.leases.items() for one in known]
+    announced = [
+        WithdrawAnnouncement(each.of, each.kind)
+        for known in now.announced.values()
+        for each in known
+    ]
     downs = [
         StepVersion(each, stage)
         for each in refs
@@ -330,6 +372,14 @@ def _deeds(now: Snapshot, refs: list[VersionRef]) -> st.SearchStrategy[Operation
         st.builds(LeaseVersion, ref, _FEW_NAMES, times),
         st.sampled_from(leased) if leased else st.nothing(),
         st.sampled_from(placed) if placed else st.nothing(),
+        st.builds(
+            lambda ref, channel, due: AnnounceMove(ref.image, channel, ref.version, due),
+            ref,
+            _FEW_CHANNELS,
+            times,
+        ),
+        ref.flatmap(_few_deprecations),
+        st.sampled_from(announced) if announced else st.nothing(),
         ref.map(RevokeVersion),
         ref.map(RestoreVersion),
     )

@@ -34,15 +34,20 @@ from support.strategies import histories
 
 from imagectl.errors import ImpossibleChange
 from imagectl.model.change import (
+    AnnounceDeprecation,
+    AnnounceMove,
     BeginDeletion,
     Change,
     ConfirmGone,
     EndIntent,
+    ForgetPlacement,
     MoveChannel,
     RecordIntent,
     RecordPlacement,
     RecordVersion,
+    WithdrawAnnouncement,
     all_channels_of,
+    announced_of,
     mentioned,
 )
 from imagectl.model.channel import MoveKind
@@ -81,7 +86,7 @@ def test_versions_stay_and_histories_only_grow(history: list[Change]) -> None:
 OF_VERSIONS = tuple(
     each.name
     for each in fields(Snapshot)
-    if each.name not in ("catalog_id", "generation", "channels", "event")
+    if each.name not in ("catalog_id", "generation", "channels", "announced", "event")
 )
 """What a snapshot has by version."""
 
@@ -92,12 +97,14 @@ def touched(each: Change) -> set[ImageName]:
     for operation in each.operations:
         if isinstance(operation, RecordVersion):
             found.add(operation.version.image)
-        elif isinstance(operation, RecordPlacement):
+        elif isinstance(operation, RecordPlacement | ForgetPlacement):
             found.add(operation.placement.version.image)
         elif isinstance(operation, RecordIntent | EndIntent):
             found.add(operation.intent.version.image)
-        elif isinstance(operation, MoveChannel):
+        elif isinstance(operation, MoveChannel | AnnounceMove):
             found.add(operation.image)
+        elif isinstance(operation, AnnounceDeprecation | WithdrawAnnouncement):
+            found.add(operation.of.image)
         elif isinstance(operation, BeginDeletion | ConfirmGone):
             found.add(operation.tombstone.placement.version.image)
         else:
@@ -130,12 +137,14 @@ def test_what_a_change_mentions_is_all_that_it_depends_on(history: list[Change])
         after = apply_change(before, each)
         refs, channels = mentioned(each)
         whole = all_channels_of(each)
+        announced = announced_of(each)
 
         def narrow(
             snapshot: Snapshot,
             refs: frozenset[VersionRef] = refs,
             channels: frozenset[tuple[ImageName, ChannelName]] = channels,
             whole: frozenset[ImageName] = whole,
+            announced: frozenset[ImageName] = announced,
         ) -> Snapshot:
             parts: dict[str, Any] = {
                 name: {at: one for at, one in getattr(snapshot, name).items() if at in refs}
@@ -144,7 +153,8 @@ def test_what_a_change_mentions_is_all_that_it_depends_on(history: list[Change])
             seen = {
                 at: one for at, one in snapshot.channels.items() if at in channels or at[0] in whole
             }
-            return replace(snapshot, channels=seen, **parts)
+            told = {at: one for at, one in snapshot.announced.items() if at in announced}
+            return replace(snapshot, channels=seen, announced=told, **parts)
 
         narrowed = narrow(after)
         assert apply_change(narrow(before), each) == narrowed
@@ -152,6 +162,8 @@ def test_what_a_change_mentions_is_all_that_it_depends_on(history: list[Change])
         for name in OF_VERSIONS:
             kept = {at: one for at, one in getattr(before, name).items() if at not in refs}
             assert {**kept, **getattr(narrowed, name)} == getattr(after, name)
+        told = {at: one for at, one in before.announced.items() if at not in announced}
+        assert {**told, **narrowed.announced} == after.announced
         before = after
 
 

@@ -5,7 +5,7 @@ the last event, and the tables with what the events make (``model.fold.fold``). 
 one line that begins with what it is about: ``event 7: ...``, ``head: ...``,
 ``version debian-ci@20261120.1: ...``, ``placements debian-ci@20261120.1: ...``,
 and so for its intents, stage, holds, leases, revocation and tombstones,
-``channel debian-ci:stable: ...``, ``tables: ...``, ``file: ...``.
+``announcements debian-ci: ...``, ``channel debian-ci:stable: ...``, ``tables: ...``, ``file: ...``.
 
 Whoever can write to the database can rewrite all of it, hashes included, and no finding will tell.
 The tree that was published for consumers is what such a catalog then differs from.
@@ -162,6 +162,7 @@ def _tables(connection: Connection, made: Snapshot) -> Iterator[str]:
         yield from _entries("leases", stored.leases, recorded.leases)
         yield from _entries("revocation", stored.revoked, recorded.revoked)
         yield from _entries("tombstones", stored.tombstones, recorded.tombstones)
+        yield from _entries("announcements", stored.announced, recorded.announced)
         yield from _entries("channel", _named(stored), _named(recorded))
 
 

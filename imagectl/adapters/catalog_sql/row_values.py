@@ -11,14 +11,24 @@ from sqlalchemy import Row
 
 from imagectl.adapters.catalog_sql import tables
 from imagectl.formats.event_parts import write_time
+from imagectl.model.announcement import (
+    AnnouncedDeprecation,
+    AnnouncedKind,
+    AnnouncedMove,
+    Announcement,
+    Brownout,
+)
 from imagectl.model.channel import Channel, Move, MoveKind
 from imagectl.model.names import (
     Architecture,
+    ChannelName,
     Format,
     ImageName,
+    ImageRef,
     LocationName,
     Sha256,
     VersionId,
+    parse_image_ref,
 )
 from imagectl.model.retention import Hold, Lease, Revocation, Stage, Staged, Tombstone
 from imagectl.model.version import (
@@ -176,6 +186,48 @@ def tombstone(ref: VersionRef, row: Row[Any]) -> Tombstone:
     )
 
 
+def announcement(row: Row[Any]) -> Announcement:
+    image, channel = ImageName(row.image), row.channel
+    version = None if row.day is None else VersionId(row.day, row.serial)
+    due, at = datetime.fromisoformat(row.due), datetime.fromisoformat(row.at)
+    if AnnouncedKind(row.kind) is AnnouncedKind.DEPRECATION:
+        of = ImageRef(image, None if channel is None else ChannelName(channel), version)
+        successor = None if row.successor is None else parse_image_ref(row.successor)
+        brownouts = tuple(_brownout(each) for each in row.brownouts.split())
+        return AnnouncedDeprecation(of, due, successor, brownouts, at, row.by, row.reason)
+    if channel is None or version is None or row.successor is not None or row.brownouts:
+        raise ValueError("a move needs a channel and a version, and has nothing else")
+    return AnnouncedMove(image, ChannelName(channel), version, due, at, row.by, row.reason)
+
+
+def _brownout(text: str) -> Brownout:
+    begins, _, ends = text.partition("/")
+    return Brownout(datetime.fromisoformat(begins), datetime.fromisoformat(ends))
+
+
+def announcement_row(announcement: Announcement) -> dict[str, object]:
+    channel, version, successor, brownouts = announcement.of.channel, None, None, ""
+    if isinstance(announcement, AnnouncedMove):
+        version = announcement.to
+    else:
+        version = announcement.of.version
+        successor = None if announcement.successor is None else str(announcement.successor)
+        brownouts = " ".join(
+            f"{write_time(each.begins)}/{write_time(each.ends)}" for each in announcement.brownouts
+        )
+    return {
+        "image": announcement.image,
+        "kind": announcement.kind.value,
+        "channel": channel,
+        "day": None if version is None else version.day,
+        "serial": None if version is None else version.serial,
+        "due": write_time(announcement.due),
+        "successor": successor,
+        "brownouts": brownouts,
+        **_deed(announcement),
+    }
+
+
 def move(row: Row[Any]) -> Move:
     return Move(
         version=VersionId(row.day, row.serial),
@@ -302,7 +354,7 @@ def tombstone_row(tombstone: Tombstone) -> dict[str, object]:
     }
 
 
-def _deed(what: Staged | Hold | Revocation | Tombstone) -> dict[str, object]:
+def _deed(what: Staged | Hold | Revocation | Tombstone | Announcement) -> dict[str, object]:
     return {"at": write_time(what.at), "by": what.by, "reason": what.reason}
 
 

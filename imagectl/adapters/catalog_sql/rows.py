@@ -30,7 +30,8 @@ from sqlalchemy import (
 
 from imagectl.adapters.catalog_sql import row_values as values
 from imagectl.adapters.catalog_sql import tables
-from imagectl.model.change import Change, all_channels_of, mentioned
+from imagectl.model.announcement import Announcement
+from imagectl.model.change import Change, all_channels_of, announced_of, mentioned
 from imagectl.model.channel import Channel, Move
 from imagectl.model.names import ChannelName, ImageName
 from imagectl.model.snapshot import Snapshot
@@ -81,17 +82,18 @@ Key = tuple[tuple[str, object], ...]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which rows to read: those of some versions, and those of some channels. No row has two of the
-    keys."""
+    """Which rows to read: those of some versions, those of some channels, and the announcements of
+    some images. No row has two of the keys."""
 
     versions: tuple[Key, ...]
     channels: tuple[Key, ...]
+    announced: tuple[Key, ...]
 
 
 def of_images(images: Collection[ImageName]) -> Scope:
     """Everything that concerns *images*."""
     keys = tuple(_of_image(image) for image in sorted(set(images)))
-    return Scope(keys, keys)
+    return Scope(keys, keys, keys)
 
 
 def of_change(change: Change) -> Scope:
@@ -108,6 +110,7 @@ def of_change(change: Change) -> Scope:
                 if image not in whole
             ),
         ),
+        tuple(_of_image(image) for image in sorted(announced_of(change))),
     )
 
 
@@ -117,7 +120,8 @@ def _of_image(image: ImageName) -> Key:
 
 def images(connection: Connection) -> list[ImageName]:
     """Every image that some row speaks of, sorted."""
-    named = (select(table.c.image) for table in (tables.versions, *_OF_VERSIONS, tables.moves))
+    tabled = (tables.versions, *_OF_VERSIONS, tables.moves, tables.announcements)
+    named = (select(table.c.image) for table in tabled)
     return sorted(ImageName(image) for image in connection.scalars(union(*named)))
 
 
@@ -141,6 +145,7 @@ def read(
         generation,
         versions,
         channels=_channels(connection, scope),
+        announced=_announced(connection, scope),
         event=None,
         **parts,
     )
@@ -169,6 +174,18 @@ def _channels(
     }
 
 
+def _announced(
+    connection: Connection, scope: Scope | None
+) -> dict[ImageName, tuple[Announcement, ...]]:
+    found: dict[ImageName, list[Announcement]] = defaultdict(list)
+    for row in _rows(connection, tables.announcements, scope):
+        of_image = found[ImageName(row.image)]
+        of_image.append(readable(f"announcements {row.image}", values.announcement, row))
+        if row.position != len(of_image):
+            raise Unreadable(f"announcements {row.image}: row {len(of_image)} is missing")
+    return {image: tuple(each) for image, each in found.items()}
+
+
 def _grouped(
     connection: Connection, table: Table, scope: Scope | None
 ) -> dict[VersionRef, list[Row[Any]]]:
@@ -183,11 +200,16 @@ def _grouped(
 
 
 def _rows(connection: Connection, table: Table, scope: Scope | None) -> Iterator[Row[Any]]:
-    """The table's rows in *scope*; those of one version or channel are together, in their order."""
+    """The table's rows in *scope*; those of one version, channel or image are together, in their
+    order."""
     if scope is None:
         yield from connection.execute(_selecting(table, ()))
         return
-    keys = scope.channels if table is tables.moves else scope.versions
+    keys = scope.versions
+    if table is tables.moves:
+        keys = scope.channels
+    elif table is tables.announcements:
+        keys = scope.announced
     for names, alike in groupby(keys, key=lambda key: tuple(name for name, _ in key)):
         values = [value for key in alike for _, value in key]
         at_once = AT_ONCE * len(names)
@@ -240,6 +262,25 @@ def write(connection: Connection, before: Snapshot, after: Snapshot) -> None:
         _insert(
             connection, tables.moves, values.move_rows(channel, len(known.moves) if known else 0)
         )
+
+    for image in before.announced.keys() | after.announced.keys():
+        _write_announced(connection, image, before, after)
+
+
+def _write_announced(
+    connection: Connection, image: ImageName, before: Snapshot, after: Snapshot
+) -> None:
+    """All of an image's anew where one has changed: there are a few at most."""
+    if before.announced.get(image, ()) == (announced := after.announced.get(image, ())):
+        return
+    table = tables.announcements
+    connection.execute(delete(table).where(table.c.image == image))
+    numbered = enumerate(announced, start=1)
+    _insert(
+        connection,
+        table,
+        [{**values.announcement_row(each), "position": position} for position, each in numbered],
+    )
 
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:

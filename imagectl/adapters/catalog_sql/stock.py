@@ -26,6 +26,7 @@ from sqlalchemy import (
 from imagectl.adapters.catalog_sql import row_values as values
 from imagectl.adapters.catalog_sql import tables
 from imagectl.adapters.catalog_sql.rows import Unreadable, readable
+from imagectl.model.announcement import AnnouncedMove
 from imagectl.model.channel import Channel, Move, MoveKind
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.retention import Stage, Tombstone
@@ -94,18 +95,21 @@ def shelves(connection: Connection) -> Iterator[Shelf]:
         )
         moves = stream(tables.moves, "position day serial kind at by reason generation")
         tombstones = stream(tables.tombstones, " ".join(_TOMBSTONE))
+        announcements = stream(tables.announcements, " ".join(_ANNOUNCEMENT))
         for image, rows in groupby(versions.rows(), key=lambda row: row[0]):
             yield Shelf(
                 image=ImageName(image),
                 versions=tuple(others.shelved(row) for row in rows),
                 channels=_channels(ImageName(image), moves.of_image(image)),
                 buried=_buried(tombstones.of_image(image)),
+                announced=_announced(ImageName(image), announcements.of_image(image)),
             )
-        for each in (*others.streams, moves, tombstones):
+        for each in (*others.streams, moves, tombstones, announcements):
             each.check_ended()
 
 
 _TOMBSTONE = tuple(each.name for each in tables.tombstones.c)[3:]
+_ANNOUNCEMENT = tuple(each.name for each in tables.announcements.c)[1:]
 
 
 class _Stream:
@@ -248,6 +252,18 @@ def _move(row: _Row) -> Move:
     _, _, _, day, serial, kind, at, by, reason, generation = row
     moved = datetime.fromisoformat(at)
     return Move(VersionId(day, serial), _KINDS[kind], moved, by, reason, generation)
+
+
+def _announced(image: ImageName, rows: Iterator[_Row]) -> dict[ChannelName, VersionId]:
+    """What channels are announced to point to."""
+    found = {}
+    for position, row in enumerate(rows, start=1):
+        said = readable(f"announcements {image}", values.announcement, row)
+        if row.position != position:
+            raise Unreadable(f"announcements {image}: row {position} is missing")
+        if isinstance(said, AnnouncedMove):
+            found[said.channel] = said.to
+    return found
 
 
 def _buried(rows: Iterator[_Row]) -> tuple[Tombstone, ...]:

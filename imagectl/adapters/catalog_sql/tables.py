@@ -6,7 +6,9 @@ tables say the same once more, in a form that can be queried, and ``catalog veri
 Times are text as in ``formats/event_parts.py``: fixed width, in UTC, sorting by age. A version's
 two parts are columns of their own, so that versions sort by age too. ``position`` counts from 1.
 The columns ``tree_...``, ``origin_...`` and ``inside_...`` are all null together where a version
-has no such part. ``intents`` holds the open ones alone; ``tombstones`` all there ever were.
+has no such part. ``intents`` holds the open ones alone; ``tombstones`` all there ever were. Of
+``announcements``, a move has a channel and the version that it will point to; a deprecation has one
+of the two or neither, maybe a successor, and brownouts as ``BEGINS/ENDS`` with a space between.
 
 ``resources`` is no part of the catalog: it is the ledger of things that are made to be thrown away,
 which no event speaks of and which is written without the head row.
@@ -27,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration's name. Names sort by age."""
 
 REVISION_TABLE = "schema_revision"
@@ -269,6 +271,24 @@ tombstones = Table(
     Column("begun", Text),
     Column("gone", Text),
     Column("returned", Text),
+    _to_version(),
+)
+
+announcements = Table(
+    "announcements",
+    metadata,
+    _key("image"),
+    _number("position"),
+    _text("kind"),
+    Column("channel", Text),
+    Column("day", Text),
+    Column("serial", WHOLE),
+    _text("due"),
+    Column("successor", Text),
+    _text("brownouts"),
+    _text("at"),
+    _text("by"),
+    _text("reason"),
     _to_version(),
 )
 

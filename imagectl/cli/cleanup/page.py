@@ -43,6 +43,7 @@ MEANINGS: Mapping[Because, str] = {
     Because.CHANNEL: "a channel points to it",
     Because.WINDOW: "a channel may be rolled back to it",
     Because.KEPT_LAST: "it is among the last of a channel",
+    Because.ANNOUNCED: "consumers were told that a channel will point to it",
     Because.HELD: "somebody holds it",
     Because.LEASED: "a consumer works with it",
     Because.PARENT: "a protected version was built on it",

@@ -15,6 +15,7 @@ BecauseName = Literal[
     "channel",
     "window",
     "keep-last",
+    "announced",
     "held",
     "leased",
     "parent",
