@@ -14,7 +14,7 @@ from imagectl.model.names import ChannelName, Format, ImageName, LocationName, S
 from imagectl.model.place import DirectoryLocation
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
-from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
 
@@ -120,7 +120,7 @@ class MemoryLocation:
         self.verify(placement, placement.verified)
         self.marks[placement.provider_id] = mark
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         if not self._readable:
             raise CannotTell(f"location {self._name} cannot be read")
         found = placement.provider_id

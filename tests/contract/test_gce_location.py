@@ -21,6 +21,7 @@ import pytest
 from peers.google.calls import Call, Cut, FailOperation, LoseAnswer, Refuse, Stale, Wait, Warn
 from peers.google.peer import google
 from peers.sshd import ssh_server
+from support.deleting import at_once
 from support.examples import NOW, ref
 from support.places import surroundings
 from support.places.gce import BUCKET, PROJECT, OnGoogle
@@ -328,7 +329,7 @@ def test_another_catalogs_image_of_that_name_is_a_conflict(
     with pytest.raises(Conflict, match="is not ours"):
         put(place, made)
     with pytest.raises(Conflict, match="is not ours"):
-        place.location.delete(placed)
+        place.location.delete(placed, at_once)
     with pytest.raises(Corrupt):
         place.location.verify(placed, NOW)
     assert place.peer.compute.image(PROJECT, NAME) == before
@@ -344,7 +345,7 @@ def test_another_image_under_the_same_name_is_not_the_one_that_was_placed(
     assert again.provider_id != placed.provider_id
     with pytest.raises(NotFound):
         place.location.verify(placed, NOW)
-    place.location.delete(placed)
+    place.location.delete(placed, at_once)
     assert place.location.verify(again, NOW) == again
 
 
@@ -361,7 +362,7 @@ def test_a_location_that_means_another_project_now_says_so(
         "it was placed in the project acme-images, and the location now means acme-other"
     )
     with pytest.raises(NotFound):
-        moved.delete(placed)
+        moved.delete(placed, at_once)
 
 
 def test_what_names_no_image_cannot_be_told(place: OnGoogle, made: tuple[Artifact, Path]) -> None:
@@ -515,7 +516,7 @@ def test_what_a_builder_made_becomes_ours_where_it_is(place: OnGoogle, tmp_path:
     assert labels["imagectl-version"] == "20261120-1"
     assert place.location.verify(placed, NOW) == placed
     assert put(place, made) == placed
-    place.location.delete(placed)
+    place.location.delete(placed, at_once)
     with pytest.raises(NotFound):
         place.location.verify(placed, NOW)
 
@@ -610,7 +611,7 @@ def test_with_an_endpoint_no_call_goes_to_another_host(tmp_path: Path, named: bo
             placed = put(place, made)
             assert place.location.probe().identity.startswith("imagectl@")
             place.location.verify(placed, NOW)
-            place.location.delete(placed)
+            place.location.delete(placed, at_once)
     assert looked_up == {"127.0.0.1"}
 
 
@@ -736,7 +737,7 @@ def test_what_the_how_to_lists_is_enough(tmp_path: Path) -> None:
             place.location.point(IMAGE, {STABLE: placed})
             place.location.mark(placed, Mark.OBSOLETE)
             assert place.location.view(lambda: NOW).complete
-            place.location.delete(placed)
+            place.location.delete(placed, at_once)
 
 
 def instances(place: OnGoogle) -> list[str]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from support.deleting import at_once
 from support.examples import NOW, ref
 from support.places import CATALOG_ID, LOCAL, PLACES, Fault, Place, opened
 from support.places.place import ignore
@@ -248,10 +249,10 @@ def test_what_is_deleted_is_gone_and_can_be_deleted_again(
     placed = put(place, made)
     other = place.artifact(tmp_path, seed=1)
     kept = place.location.put(ref("debian-ci@20261121.1"), *other, NOW, ignore)
-    place.location.delete(placed)
+    place.location.delete(placed, at_once)
     with pytest.raises(NotFound):
         place.location.verify(placed, LATER)
-    place.location.delete(placed)
+    place.location.delete(placed, at_once)
     assert ours(place) == [kept.provider_id]
     assert place.location.verify(kept, NOW) == kept
 
@@ -285,7 +286,7 @@ def test_what_is_not_that_artifact_any_more_is_not_deleted(
     placed = put(place, made)
     place.damage(placed)
     with pytest.raises((Corrupt, Conflict)):
-        place.location.delete(placed)
+        place.location.delete(placed, at_once)
     with pytest.raises(Corrupt):
         place.location.verify(placed, LATER)
 
@@ -295,7 +296,7 @@ def test_nothing_is_deleted_where_the_location_does_not_answer(
 ) -> None:
     placed = put(place, made)
     with place.unreadable(), pytest.raises(CannotTell):
-        place.location.delete(placed)
+        place.location.delete(placed, at_once)
     assert place.location.verify(placed, LATER).verified == LATER
 
 
@@ -414,7 +415,7 @@ def test_a_fault_is_no_proof_of_absence(
             place.location.verify(placed, LATER)
         assert never_complete(place)
         with pytest.raises(CannotTell):
-            place.location.delete(placed)
+            place.location.delete(placed, at_once)
 
 
 def test_a_part_that_is_not_reached_is_a_gap(place: Place, made: tuple[Artifact, Path]) -> None:

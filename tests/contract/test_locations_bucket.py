@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from botocore import exceptions
 from peers.faults import FaultProxy, Request, answer
+from support.deleting import at_once
 from support.examples import NOW, ref
 from support.places import surroundings
 from support.places.place import LOCAL, ignore, some_artifact
@@ -66,7 +67,7 @@ def test_bytes_that_several_need_go_with_the_last_of_them(place: InBucket, tmp_p
     ]
     for location, placement in placed:
         assert location.verify(placement, NOW)
-        location.delete(placement)
+        location.delete(placement, at_once)
     with pytest.raises(NotFound):
         one.verify(placed[0][1], NOW)
     assert names(place) == set()
@@ -78,7 +79,7 @@ def test_a_file_that_was_there_before_stays(place: InBucket, tmp_path: Path) -> 
     name = place.location.named(VERSION, artifact)
     place.client().put_object(**place.key(name), Body=source.read_bytes())
     placed = place.location.put(VERSION, artifact, source, NOW, ignore)
-    place.location.delete(placed)
+    place.location.delete(placed, at_once)
     assert names(place) == {name.removeprefix(f"s3://{place.bucket}/disks/")}
 
 
@@ -88,7 +89,7 @@ def test_a_catalog_does_not_delete_what_only_another_placed(
     artifact, source = place.artifact(tmp_path)
     placed = of_catalog(place, "one").put(VERSION, artifact, source, NOW, ignore)
     with pytest.raises(Conflict, match="not ours to delete"):
-        of_catalog(place, "two").delete(placed)
+        of_catalog(place, "two").delete(placed, at_once)
     assert of_catalog(place, "one").verify(placed, NOW) == placed
 
 
@@ -103,10 +104,10 @@ def test_nobody_relies_on_a_file_that_is_just_being_deleted(
         place.proxy.rule(lambda r: r.method == "DELETE", answer(403)),
         pytest.raises(Denied),
     ):
-        one.delete(placed)
+        one.delete(placed, at_once)
     with pytest.raises(Conflict, match="just being deleted"):
         two.put(VERSION, artifact, source, NOW, ignore)
-    one.delete(placed)
+    one.delete(placed, at_once)
     assert two.put(VERSION, artifact, source, NOW, ignore) == placed
 
 
@@ -125,7 +126,7 @@ def test_a_record_that_comes_at_the_last_moment_saves_the_file(
         return False
 
     with place.proxy.rule(says_so, answer(500)):
-        place.location.delete(placed)
+        place.location.delete(placed, at_once)
     assert names(place) == {f"sha256/{artifact.sha256[:2]}/{artifact.sha256}", late}
 
 
@@ -143,7 +144,7 @@ def test_who_gives_way_does_not_take_back_what_another_has_said(
             seen.append("two deletes")
         elif request.method == "GET" and seen == ["two deletes"]:
             seen.append("one deletes")
-            one.delete(of_one)
+            one.delete(of_one, at_once)
         elif request.method == "DELETE" and len(seen) == 2:
             seen.append("three puts")
             with pytest.raises(Conflict, match="just being deleted"):
@@ -152,7 +153,7 @@ def test_who_gives_way_does_not_take_back_what_another_has_said(
         return False
 
     with place.proxy.rule(meanwhile, answer(500)):
-        two.delete(of_two)
+        two.delete(of_two, at_once)
     assert seen[2:] == ["three puts", "three gives way"]
     placed = three.put(VERSION, artifact, source, NOW, ignore)
     assert three.verify(placed, NOW) == placed
@@ -171,9 +172,9 @@ def test_a_record_that_is_missing_is_written_anew(place: InBucket, tmp_path: Pat
     assert record not in names(place)
     assert one.verify(placed, NOW) == placed
     assert record in names(place)
-    two.delete(of_two)
+    two.delete(of_two, at_once)
     assert one.verify(placed, NOW) == placed
-    one.delete(placed)
+    one.delete(placed, at_once)
     assert names(place) == set()
 
 

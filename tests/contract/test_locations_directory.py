@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
+from support.deleting import at_once
 from support.examples import NOW, ref
 from support.places import directory, surroundings
 from support.places.place import CATALOG_ID, LOCAL, artifact_of, ignore
@@ -104,11 +105,11 @@ def test_what_is_in_the_folder_before_is_not_gone(tmp_path: Path, source: Path) 
     (tmp_path / "e").mkdir()
     there = directory(tmp_path / "e")
     there.put(ref("debian-ci@20261121.1"), artifact_of(b"another"), other, NOW, ignore)
-    for look in (lambda: there.verify(placed, LATER), lambda: there.delete(placed)):
+    for look in (lambda: there.verify(placed, LATER), lambda: there.delete(placed, at_once)):
         with pytest.raises(NotFound, match="means now") as raised:
             look()
         assert f"was placed in {tmp_path / 'd'}" in raised.value.why
-    directory(tmp_path / "d").delete(placed)
+    directory(tmp_path / "d").delete(placed, at_once)
     assert not Path(placed.reference).exists()
 
 
@@ -165,13 +166,13 @@ def test_what_cannot_be_deleted_is_said(tmp_path: Path, source: Path) -> None:
     (tmp_path / "d" / "owners" / ".lock").unlink()
     (tmp_path / "d" / "owners" / ".lock").mkdir()  # nobody may write to it, root neither
     with pytest.raises(Failed, match="failed"):
-        location.delete(placed)
+        location.delete(placed, at_once)
     (tmp_path / "d").chmod(0)
     if os.geteuid() == 0:
         os.seteuid(65534)
     try:
         with pytest.raises(CannotTell, match="location local cannot be read"):
-            location.delete(placed)
+            location.delete(placed, at_once)
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
@@ -227,7 +228,7 @@ def test_bytes_that_several_need_go_with_the_last_of_them(tmp_path: Path, source
     assert len([each for each in one.view(lambda: NOW).found if each.owner]) == 3
     for number, (location, placed) in enumerate(placements):
         assert one.verify(placements[0][1], NOW)
-        location.delete(placed)
+        location.delete(placed, at_once)
         assert len(one.view(lambda: NOW).found) == 2 - number
     with pytest.raises(NotFound):
         one.verify(placements[0][1], NOW)
@@ -238,7 +239,7 @@ def test_a_catalog_does_not_delete_what_only_another_placed(tmp_path: Path, sour
     one, two = (of_catalog(tmp_path / "d", catalog) for catalog in ("one", "two"))
     placed = put(one, source)
     with pytest.raises(Conflict, match="not ours to delete"):
-        two.delete(placed)
+        two.delete(placed, at_once)
     assert one.verify(placed, NOW) == placed
 
 
@@ -250,7 +251,7 @@ def test_a_file_that_was_there_before_stays(tmp_path: Path, source: Path) -> Non
     one, two = (of_catalog(tmp_path / "d", catalog) for catalog in ("one", "two"))
     placed = [(one, put(one, source)), (two, put(two, source))]
     for location, placement in placed:
-        location.delete(placement)
+        location.delete(placement, at_once)
     assert path.read_bytes() == DATA
     assert [each.owner for each in one.view(lambda: NOW).found] == [None]
 
@@ -259,7 +260,7 @@ def test_a_record_that_was_damaged_keeps_the_bytes(tmp_path: Path, source: Path)
     placed = put(directory(tmp_path / "d"), source)
     for record in (tmp_path / "d" / "owners").glob("*/*.json"):
         record.write_bytes(b"?")
-    directory(tmp_path / "d").delete(placed)
+    directory(tmp_path / "d").delete(placed, at_once)
     assert Path(placed.reference).read_bytes() == DATA
 
 

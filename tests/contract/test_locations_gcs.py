@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 from peers.google.calls import Call, Wait
+from support.deleting import at_once
 from support.examples import NOW, ref
 from support.places import CATALOG_ID, LOCAL, opened, surroundings
 from support.places.gcs import BUCKET, BYTES, START, InGoogleBucket
@@ -66,10 +67,10 @@ def test_the_same_put_twice_at_once_is_there_once(
     assert place.location.verify(placed, NOW) == placed
     # Beside it the records, which are small.
     assert place.peer.storage.uploaded // artifact.size == (2 if on == BYTES else 1)
-    place.location.delete(placed)
+    place.location.delete(placed, at_once)
     if catalog != CATALOG_ID:
         assert other.verify(placed, NOW) == placed
-        other.delete(placed)
+        other.delete(placed, at_once)
     assert place.peer.storage.names(BUCKET) == []
 
 

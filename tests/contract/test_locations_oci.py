@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from peers.faults import Action, Forward, Request, Response, answer, change_response
+from support.deleting import at_once
 from support.examples import NOW, ref
 from support.places import LOCAL, surroundings
 from support.places.oci import LOGIN, InRegistry, opened, said
@@ -61,12 +62,12 @@ def test_a_version_is_one_index_over_its_architectures(place: InRegistry, tmp_pa
         ("amd64", one.provider_id.partition("@")[2], DISK),
         ("arm64", two.provider_id.partition("@")[2], DISK),
     ]
-    place.location.delete(one)
+    place.location.delete(one, at_once)
     found = index(place)
     assert found is not None
     assert [each["platform"]["architecture"] for each in found["manifests"]] == ["arm64"]
     assert place.location.verify(two, NOW) == two
-    place.location.delete(two)
+    place.location.delete(two, at_once)
     assert index(place) is None
 
 
@@ -118,7 +119,7 @@ def test_what_another_catalog_pushed_is_not_deleted(place: InRegistry, tmp_path:
     placed = place.location.put(VERSION, artifact, source, NOW, ignore)
     other = place.reopened(SecretRef(SecretKind.FILE, "password"), catalog="another")
     with pytest.raises(Conflict, match="is not ours"):
-        other.delete(placed)
+        other.delete(placed, at_once)
     with pytest.raises(Conflict, match="is not ours"):
         other.put(VERSION, artifact, source, NOW, ignore)
     assert place.location.verify(placed, NOW) == placed
@@ -148,7 +149,7 @@ def test_a_registry_that_deletes_nothing_says_so(place: InRegistry, tmp_path: Pa
         place.proxy.rule(lambda r: r.method == "DELETE", refuses),
         pytest.raises(Failed, match="the registry does not do that"),
     ):
-        place.location.delete(placed)
+        place.location.delete(placed, at_once)
     assert place.location.verify(placed, NOW) == placed
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from peers.sshd import SshServer, ssh_server
+from support.deleting import at_once
 from support.examples import NOW, ref
 from support.places import surroundings
 from support.places.place import CATALOG_ID, LOCAL, Fault, artifact_of, ignore
@@ -258,7 +259,7 @@ def test_a_clone_of_ours_is_not_ours(place: InVcenter, made: Made) -> None:
     vcenter_id, _, _ = placed.provider_id.partition("/")
     as_if = replace(placed, provider_id=f"{vcenter_id}/{theirs.instance_uuid}")
     with pytest.raises((Corrupt, Conflict)):
-        place.location.delete(as_if)
+        place.location.delete(as_if, at_once)
     assert place.peer.machines("theirs") == [theirs]
 
 
@@ -320,7 +321,7 @@ def test_what_was_moved_to_another_folder_is_not_found_and_not_deleted(
     with pytest.raises(NotFound):
         place.location.verify(placed, NOW)
     with pytest.raises(CannotTell):
-        place.location.delete(placed)
+        place.location.delete(placed, at_once)
     assert place.peer.machines(NAME)
     place.peer.change(NAME, destroy=True)
 
@@ -334,7 +335,7 @@ def test_what_was_placed_in_another_vcenter_is_not_found_and_not_deleted(
     with pytest.raises(NotFound):
         place.location.verify(elsewhere, NOW)
     with pytest.raises(CannotTell):
-        place.location.delete(elsewhere)
+        place.location.delete(elsewhere, at_once)
     assert place.location.verify(placed, NOW) == placed
 
 
@@ -361,7 +362,7 @@ def test_two_datacenters_are_two_places(
         with pytest.raises(CannotTell):
             other.location.verify(two, NOW)
         assert other.location.view(lambda: NOW).gaps
-    place.location.delete(one)
+    place.location.delete(one, at_once)
     assert other.location.verify(two, NOW) == two
 
 
@@ -440,7 +441,7 @@ def test_a_machine_that_cannot_be_read_is_a_gap(place: InVcenter, made: Made) ->
         place.location.verify(placed, NOW)
     assert "inaccessible" in caught.value.why
     with pytest.raises(CannotTell):
-        place.location.delete(placed)
+        place.location.delete(placed, at_once)
 
 
 def test_a_certificate_that_is_not_trusted_is_an_error_at_once(place: InVcenter) -> None:
@@ -902,7 +903,7 @@ def test_what_a_builder_made_is_adopted(place: InVcenter, tmp_path: Path) -> Non
     (shown,) = place.location.view(lambda: NOW).found
     assert shown.owner == owner_of(CATALOG_ID, VERSION, made[0])
     assert place.peer.machines("built")[0].annotation.startswith("somebody else's\n")
-    place.location.delete(placed)
+    place.location.delete(placed, at_once)
     assert place.peer.machines("built") == []
 
 

@@ -22,7 +22,7 @@ from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import View
 from imagectl.services.cleanup import Cleaning
 from imagectl.services.ports.catalog import Committed
-from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
 from imagectl.services.releasing import Releasing
@@ -118,7 +118,7 @@ class JudgedLocation(MemoryLocation):
         other.deleted = 0
         return other
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         now = self.truth.snapshot()
         ref = placement.version
         assert now.stage(ref) is Stage.DELETED, f"{ref} is {now.stage(ref).value}"
@@ -230,7 +230,7 @@ class SteppedLocation:
         # Like a family.
         self._inner.mark(placement, mark)
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         # One step with its beginning, which is a change of the catalog: who could come between the
         # two is somebody who undeletes, and that is tried elsewhere (``support.upheaval``).
         with self._gate.whole():

@@ -56,7 +56,7 @@ from imagectl.services import protect, publish, release, undelete, undo
 from imagectl.services.apply_cleanup import apply
 from imagectl.services.cleanup import Cleaning, planned, scope_of
 from imagectl.services.ports.catalog import Catalog, Committed
-from imagectl.services.ports.locations import Begin, Mark, Moved, at_once
+from imagectl.services.ports.locations import Begin, Mark, Moved
 from imagectl.services.releasing import Releasing
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.store import MemoryStore
@@ -199,9 +199,7 @@ class Watched(MemoryLocation):
         self._life.interrupt("mark")
         super().mark(placement, mark)
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
-        if begin is at_once:
-            raise Violation(f"{placement.version} is deleted, and the catalog was not asked")
+    def delete(self, placement: Placement, begin: Begin) -> None:
         self._life.interrupt("delete")
         before: list[bytes | None] = []
 

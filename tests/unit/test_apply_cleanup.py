@@ -19,7 +19,7 @@ from imagectl.model.signature import SignedPlan
 from imagectl.model.version import Placement, VersionRef
 from imagectl.model.view import View
 from imagectl.services.ports.catalog import Committed
-from imagectl.services.ports.locations import Begin, Mark, at_once
+from imagectl.services.ports.locations import Begin, Mark
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 
@@ -49,7 +49,7 @@ class Watched(MemoryLocation):
             self.before_verify.pop()()
         return super().verify(placement, now)
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         self.asked.append(placement)
         while self.before_delete:
             self.before_delete.pop()()

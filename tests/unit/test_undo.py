@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.cleanups import Cleanups, open_cleanups
+from support.deleting import at_once
 from support.examples import CI, ref
 from support.releases import DC1, LOCAL
 
@@ -141,7 +142,7 @@ def test_what_is_still_there_is_found_again(cleanups: Cleanups, local: MemoryLoc
     cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
     there = cleanups.catalog.snapshot().placed(ref(OLD))
     cleanups.commit_deleted(ref(OLD))
-    local.delete(there[0])
+    local.delete(there[0], at_once)
     artifact = cleanups.catalog.snapshot().versions[ref(OLD)].artifacts[0]
     cleanups.stored.remove(artifact.sha256)
     undeleted = bring_back(cleanups)
@@ -255,11 +256,11 @@ def test_a_cleanup_that_still_deletes_meanwhile_is_noticed(
     cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
     there = cleanups.catalog.snapshot().placed(ref(OLD))
     cleanups.commit_deleted(ref(OLD))
-    local.delete(there[0])
+    local.delete(there[0], at_once)
     put = local.put
 
     def deleting_first(*arguments: object) -> Placement:
-        dc1.delete(there[1])
+        dc1.delete(there[1], at_once)
         return put(*arguments)  # type: ignore[arg-type]  # passed on as they are
 
     with monkeypatch.context() as patch:

@@ -45,7 +45,7 @@ from imagectl.model.names import ChannelName, Format, ImageName, LocationName, S
 from imagectl.model.place import ALL_DISKS, Bucket
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
-from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
 
@@ -251,7 +251,7 @@ class BucketLocation:
     def mark(self, placement: Placement, mark: Mark) -> None:
         pass
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         self._require_here(placement)
         name, owner = relative(placement.sha256), placed_by(self._catalog(), placement)
         deleting = deleting_of(owner)

@@ -54,7 +54,7 @@ from imagectl.model.names import ChannelName, Format, ImageName, LocationName, S
 from imagectl.model.place import DirectoryLocation as Settings
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
-from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
 
@@ -215,7 +215,7 @@ class DirectoryLocation:
     def mark(self, placement: Placement, mark: Mark) -> None:
         pass
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         owner = placed_by(self._catalog(), placement)
         path = self._files.path(placement.sha256)
         record = self._files.root / record_of(owner)

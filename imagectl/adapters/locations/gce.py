@@ -56,7 +56,7 @@ from imagectl.model.place import GceLocation as Settings
 from imagectl.model.resource import FoundResource, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
-from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
 
@@ -285,7 +285,7 @@ class GceLocation:
 
         relabel(self._project, str(image.id), changed)
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         named = named_by(placement, self._project)
         image = read(named, self._project)
         if image is not None and image.status != "DELETING":

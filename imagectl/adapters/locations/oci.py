@@ -50,7 +50,7 @@ from imagectl.model.names import (
 from imagectl.model.place import OciLocation as Settings
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
-from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
 
@@ -195,7 +195,7 @@ class OciLocation:
     def mark(self, placement: Placement, mark: Mark) -> None:
         """Nothing: a manifest cannot be changed."""
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         repository, digest = self._place(placement)
         found = self._find(repository, digest)
         if found is not None:

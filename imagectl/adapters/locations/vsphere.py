@@ -55,7 +55,7 @@ from imagectl.model.place import VsphereLocation as Settings
 from imagectl.model.resource import FoundResource, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
-from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved, at_once
+from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
 
@@ -192,7 +192,7 @@ class VsphereLocation:
 
         self._session.persist(f"marking {placement.version}", attempt)
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         owner = placed_by(self._around.catalog(), placement)
 
         def attempt() -> None:

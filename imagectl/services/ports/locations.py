@@ -67,10 +67,6 @@ Begin = Callable[[], None]
 has been taken away since it was called before."""
 
 
-def at_once() -> None:
-    """Whoever deletes asks nobody."""
-
-
 class Location(Protocol):
     """A place that consumers pull artifacts from.
 
@@ -166,7 +162,7 @@ class Location(Protocol):
         location has no such marks. Raises NotFound."""
         ...
 
-    def delete(self, placement: Placement, begin: Begin = at_once) -> None:
+    def delete(self, placement: Placement, begin: Begin) -> None:
         """Delete what the placement names, after reading live that it is ours, and that artifact
         (P2). Idempotent: what is gone already is no error. Raises Conflict where it is not ours.
 
