@@ -31,7 +31,9 @@ class SourceDocument(TypedDict):
     """One thing that was asked."""
 
     source: Annotated[
-        str, "`catalog`, `published`, `credential`, `images`, `machines`, `ledger` or `verify`"
+        str,
+        "`catalog`, `published`, `credential`, `images`, `machines`, `ledger`, "
+        "`outcomes` or `verify`",
     ]
     place: Annotated[str, "the location, host or folder; empty where there is only one"]
     ok: Annotated[bool, "true where it was read completely"]
@@ -156,7 +158,8 @@ def _tell(invocation: Invocation, measured: Measurement) -> None:
         if trouble is not None:
             where = f" of {place}" if place else ""
             because = f": {trouble.why}" if trouble.why else ""
-            invocation.out.warn(f"no numbers about the {source}{where}: {trouble}{because}")
+            mend = f" ({trouble.where}): {trouble.hint}" if source == "outcomes" else ""
+            invocation.out.warn(f"no numbers about the {source}{where}: {trouble}{because}{mend}")
 
 
 def _document(measured: Measurement, out: Path | None, text: str) -> MetricsDocument:

@@ -35,4 +35,5 @@ def noting(out: Output, project: Project, what: str, place: str = "") -> Iterato
         try:
             project.outcomes.note(what, place, project.clock.now(), ok=ended.ok)
         except ImagectlError as problem:
-            out.warn(f"metrics will not tell how this ended: {problem}")
+            mend = "; ".join(filter(None, (problem.where, problem.hint)))
+            out.warn(f"metrics will not tell how this ended: {problem} ({mend})")

@@ -123,12 +123,15 @@ class Measurement:
     """The catalog's, also where it is not the newest; None where it cannot be read."""
     published: Mapping[str, Reading[int | None]] = field(default_factory=dict)
     """The generation that each published tree shows; None where nothing is published."""
+    earlier: ImagectlError | None = None
+    """Why it cannot be told how earlier runs ended; ``outcomes`` is empty then."""
 
     def sources(self) -> Mapping[tuple[str, str], ImagectlError | None]:
         """Each source that was asked, and what was wrong with it."""
         found: dict[tuple[str, str], ImagectlError | None] = {
             ("catalog", ""): self.catalog.trouble,
             ("ledger", ""): self.machines.trouble,
+            ("outcomes", ""): self.earlier,
         }
         for where, shown in self.published.items():
             found["published", where] = shown.trouble
@@ -159,10 +162,10 @@ def measure(
     Where a published tree shows a later generation than the catalog has, or another catalog, what
     the catalog says is no answer.
 
-    Raises CannotTell where it cannot be told how earlier runs ended; what else goes wrong is in
-    the answer.
+    What goes wrong is in the answer. Raises CannotTell, NoSpace or Failed where how this ended
+    cannot be noted.
     """
-    outcomes.all()  # what is lost is told before anything is noted over it
+    earlier = _attempt(outcomes.all)
     published = {each.where: _attempt(partial(_generation, each)) for each in publishers}
     numbers = _attempt(lambda: _newest(catalog(), publishers))
     head = _attempt(lambda: catalog().snapshot(())).value
@@ -185,7 +188,10 @@ def measure(
         outcomes={},
         generation=head.generation if head is not None else None,
         published=published,
+        earlier=earlier.trouble,
     )
+    if earlier.trouble is not None:
+        return measured  # nothing is noted over what is lost
     for (what, place), trouble in measured.sources().items():
         outcomes.note(what, place, measured.at, ok=trouble is None)
     return replace(measured, outcomes=_of_today(outcomes.all(), measured, _attempt(images)))

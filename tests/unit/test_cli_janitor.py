@@ -223,6 +223,22 @@ def test_what_could_not_be_removed_three_times_is_reported(project: Project, ima
     assert project.resources.all() == ()
 
 
+def test_times_of_success_that_are_lost_are_told_with_what_to_do(
+    project: Project, imagectl: Run, tmp_path: Path
+) -> None:
+    """Also to cron; and all other numbers are there."""
+    lost, numbers = project.root / STATE / "outcomes.json", tmp_path / "imagectl.prom"
+    lost.parent.mkdir(exist_ok=True)
+    lost.write_text("[{")
+    ends = imagectl("janitor", "apply", "-q"), imagectl("metrics", "-q", "--out", str(numbers))
+    assert [each.exit_code for each in ends] == [0, 5]
+    for each in ends:
+        assert str(lost) in each.stderr.replace("\n", "")
+        assert "remove the file" in each.stderr
+    assert "imagectl_vms_total{" in numbers.read_text()
+    assert lost.read_text() == "[{", "nothing was noted over it"
+
+
 def test_more_builds_than_allowed_are_refused(project: Project) -> None:
     settings = project.root / "imagectl.yaml"
     settings.write_text("build: {max_build_vms: 1}\n")
