@@ -18,10 +18,8 @@ class ResourceKind(enum.Enum):
     """A VM, an instance, or a QEMU process with its folder and overlay."""
     DISK = "disk"
     ADDRESS = "address"
+    """Nothing here reserves one: a release to come, or a template of a user's, may."""
     UPLOAD = "upload"
-    KEY = "key"
-    IMAGE = "image"
-    """A temporary one: no version's artifact."""
 
 
 @dataclass(frozen=True, slots=True)

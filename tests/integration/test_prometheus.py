@@ -17,6 +17,7 @@ from support.projects import new_project, release
 
 PACKAGING = Path(__file__).parents[2] / "packaging/prometheus"
 RULES = PACKAGING / "imagectl.rules.yml"
+GUIDES = PACKAGING.parent.parent / "docs" / "how-to"
 DASHBOARD = PACKAGING / "imagectl.dashboard.json"
 
 pytestmark = pytest.mark.integration
@@ -81,6 +82,17 @@ def test_prometheus_reads_what_is_exported(project: Path, monkeypatch: pytest.Mo
     checked = promtool("check", "metrics", text=exported(project, monkeypatch))
     complaints = [line for line in checked.stderr.splitlines() if "imagectl_vms_total" not in line]
     assert complaints == []
+
+
+def test_the_guides_tell_of_every_number(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guides = [
+        (GUIDES / name).read_text()
+        for name in ("watch-with-prometheus.md", "be-able-to-roll-back.md")
+    ]
+    told = set(re.findall(r"`(imagectl_[a-z_]+)(?:\{[a-z,]+\})?`", "".join(guides)))
+    exported = all_families(project, monkeypatch)
+    assert exported - told == set()
+    assert set(re.findall(r"`(imagectl_[a-z_]+)", guides[0])) - exported == set()
 
 
 @pytest.mark.parametrize("file", [RULES, DASHBOARD], ids=lambda file: file.name)

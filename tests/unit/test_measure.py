@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -378,3 +379,19 @@ def test_numbers_are_withdrawn_when_none_come_any_more(site: Site) -> None:
     assert "imagectl_vms_total" in {each.name for each in latest.collect()}
     seconds[0] += 1
     assert [each.name for each in latest.collect()] == ["imagectl_metrics_timestamp_seconds"]
+
+
+def test_no_process_loses_what_another_notes(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.json"
+
+    def note(name: str) -> None:
+        mine = FileOutcomes(path)  # a lock is an open file's: each has one of its own
+        for _ in range(20):
+            mine.note("build", name, NOW, ok=True)
+
+    names = [f"image-{number}" for number in range(4)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(note, names))
+    assert {
+        place: each.successes for (_, place), each in FileOutcomes(path).all().items()
+    } == dict.fromkeys(names, 20)
