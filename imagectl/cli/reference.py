@@ -110,7 +110,8 @@ def _verb(name: str, verb: Verb) -> Iterator[str]:
     yield f"Exit codes: {codes}."
     yield ""
     if verb.answers is not None:
-        yield f"`--json`: [{verb.answers.__name__}](json.md#{verb.answers.__name__.lower()})."
+        answers = (each.__name__ for each in (verb.answers, *verb.more_answers))
+        yield f"`--json`: {' or '.join(f'[{each}](json.md#{each.lower()})' for each in answers)}."
         yield ""
 
 
@@ -145,7 +146,8 @@ def _json() -> Iterator[str]:
     documents: dict[type, list[str]] = {}
     for name, verb in verbs():
         if verb.answers is not None:
-            documents.setdefault(verb.answers, []).append(f"`imagectl {name} --json`")
+            for answer in (verb.answers, *verb.more_answers):
+                documents.setdefault(answer, []).append(f"`imagectl {name} --json`")
     documents[Failure] = ["every verb that fails"]
     for document, users in documents.items():
         yield f"## {document.__name__}"

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from imagectl.cli.arguments import ARCHITECTURE, DURATION, FORMAT, IMAGE_REF, LOCATION
+from imagectl.cli.arguments import ARCHITECTURE, DURATION, FORMAT, IMAGE_REF, LOCATION, Words
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.resolved import Resolved, document
+from imagectl.cli.resolve_lock import read_lock, write_lock
+from imagectl.cli.resolved import (
+    Given,
+    Matrix,
+    MatrixForm,
+    Resolved,
+    ResolvedImages,
+    document,
+    matrix,
+)
+from imagectl.cli.resolving import resolve_at, resolve_each, resolve_locked, resolve_matrix
+from imagectl.cli.times import TIME
 from imagectl.cli.verb import Verb
-from imagectl.cli.wishes import CONFIG, read_config
+from imagectl.cli.wishes import CONFIG, read_wishes
 from imagectl.errors import BadUsage, ImagectlError, NotFound
 
 if TYPE_CHECKING:
+    from imagectl.cli.wishes import Where
+    from imagectl.model.consumer import Wish
     from imagectl.model.names import Architecture, Format, ImageRef, LocationName
-    from imagectl.policy.resolution import Resolution
+    from imagectl.policy.resolution import Resolution, ResolutionRequest
     from imagectl.services.ports.published import PublishedTree
 
 
@@ -25,10 +40,13 @@ if TYPE_CHECKING:
     "resolve",
     cls=Verb,
     answers=Resolved,
+    more_answers=(ResolvedImages, Matrix),
     exits={
-        3: "refused: it is older than max_age allows, or was revoked or quarantined",
+        3: "refused: it is older than max_age allows, or was revoked or quarantined; or, with "
+        "--locked, something else is asked for than was locked",
         4: "conflict: with --lease, the catalog kept changing",
-        5: "cannot tell: the published catalog cannot be read; with --lease, the catalog itself",
+        5: "cannot tell: the published catalog cannot be read, or is older than it has to be; with "
+        "--locked, it is another one; with --lease or --at, the catalog itself cannot be read",
         6: "there is no such image, channel or version for consumers",
     },
     examples=[
@@ -36,6 +54,10 @@ if TYPE_CHECKING:
         ("imagectl resolve debian-ci:beta", "what beta points to"),
         ("imagectl resolve debian-ci@20261120.1", "one version"),
         ("imagectl resolve --config .imagectl.yaml --branch next", "as a repository has it"),
+        ("imagectl resolve --lock locked.json", "and have the whole workflow use just that"),
+        ("imagectl resolve --locked locked.json", "in its later steps"),
+        ("imagectl resolve --matrix github", "the runs of a CI system, beta allowed to fail"),
+        ("imagectl resolve debian-ci --at 2026-11-20", "what stable pointed to on that day"),
         (
             "imagectl resolve debian-ci --consumer job-4711 --lease 4h",
             "and have it kept for four hours",
@@ -43,24 +65,80 @@ if TYPE_CHECKING:
     ],
 )
 @click.argument(
-    "ref",
-    metavar="[IMAGE[:CHANNEL|@VERSION]]",
-    required=False,
+    "refs",
+    metavar="[IMAGE[:CHANNEL|@VERSION]]...",
+    nargs=-1,
     type=IMAGE_REF,
-    help=f"What is wanted; {CONFIG} of the current folder says it where this is left out.",
+    help="What is wanted. Where it is left out, or names no channel and no version, "
+    "IMAGECTL_IMAGE, IMAGECTL_CHANNEL, IMAGECTL_VERSION and IMAGECTL_MAX_AGE say it, and then "
+    f"{CONFIG}.",
 )
 @click.option(
     "--config",
     metavar="FILE",
+    envvar="IMAGECTL_CONFIG",
     type=click.Path(path_type=Path),
-    help=f"Read the consumer's build config: {CONFIG}, or a file with `imagectl:` in it.",
+    help=f"Read the consumer's build config: {CONFIG}, a file with `imagectl:` in it, or one of a "
+    f"CI service with IMAGECTL_IMAGE among its variables; {CONFIG} of the current folder where "
+    "this is left out. IMAGECTL_CONFIG says it too.",
 )
 @click.option(
-    "--branch", metavar="NAME", help="The consumer's branch, for `branches` of its build config."
+    "--branch",
+    metavar="NAME",
+    envvar="IMAGECTL_BRANCH",
+    help="The consumer's branch, for `branches` of its build config; '' for none. Where this is "
+    "left out, its CI service says it, or git. IMAGECTL_BRANCH says it too.",
 )
-@click.option("--location", metavar="LOCATION", type=LOCATION, help="Pull it from there.")
-@click.option("--format", "disk_format", type=FORMAT, help="In this format.")
-@click.option("--architecture", type=ARCHITECTURE, help="For this architecture.")
+@click.option(
+    "--location",
+    metavar="LOCATION",
+    envvar="IMAGECTL_LOCATION",
+    type=LOCATION,
+    help="Pull it from there. IMAGECTL_LOCATION says it too.",
+)
+@click.option(
+    "--format",
+    "disk_format",
+    envvar="IMAGECTL_FORMAT",
+    type=FORMAT,
+    help="In this format. IMAGECTL_FORMAT says it too.",
+)
+@click.option(
+    "--architecture",
+    envvar="IMAGECTL_ARCHITECTURE",
+    type=ARCHITECTURE,
+    help="For this architecture. IMAGECTL_ARCHITECTURE says it too.",
+)
+@click.option(
+    "--at",
+    metavar="TIME",
+    type=TIME,
+    help="Say what the channel pointed to then: 2026-11-20 (in UTC) or 2026-11-20T12:00:00Z. Only "
+    "where the project, and so its history, is at hand; `max_age` does not hold for it.",
+)
+@click.option(
+    "--matrix",
+    "form",
+    is_flag=False,
+    flag_value=MatrixForm.JSON.value,
+    type=Words(MatrixForm),
+    help="Say what a CI system should run: each image from stable and from beta, which is allowed "
+    "to fail, and from the consumer's own channel or pin.",
+)
+@click.option(
+    "--lock",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what was resolved to FILE too, for --locked.",
+)
+@click.option(
+    "--locked",
+    metavar="FILE",
+    envvar="IMAGECTL_LOCKED",
+    type=click.Path(path_type=Path),
+    help="Give what FILE has, so that one workflow never mixes versions; refused where that may "
+    "not be used any more, or something else is asked for since. IMAGECTL_LOCKED says it too.",
+)
 @click.option(
     "--catalog",
     metavar="DIR",
@@ -94,68 +172,125 @@ if TYPE_CHECKING:
 @pass_invocation
 def command(
     invocation: Invocation,
-    ref: ImageRef | None,
+    refs: tuple[ImageRef, ...],
     config: Path | None,
     branch: str | None,
     location: LocationName | None,
     disk_format: Format | None,
     architecture: Architecture | None,
+    at: datetime | None,
+    form: MatrixForm | None,
+    lock: Path | None,
+    locked: Path | None,
     catalog: Path | None,
     consumer: str | None,
     receipts: Path | None,
     lease: timedelta | None,
 ) -> None:
-    """Say what a consumer gets: print the location's reference.
+    """Say what a consumer gets: print the location's reference, or IMAGE and reference for several.
 
     Reads the published catalog alone, so it works while every server of ours is down. A channel
     that does not exist is an error, never silently another one; so is a version that was revoked,
     quarantined or deleted, also where it is pinned.
 
+    What is typed wins over the environment, and that over the build config; where they differ, a
+    warning says which one is taken.
+
     A receipt (--consumer) is noted as well as can be: where that fails, there is a warning. A lease
     (--lease) is taken, or nothing is answered.
     """
-    from imagectl.bootstrap.consumer import open_published
-    from imagectl.policy.resolution import ResolutionRequest
-    from imagectl.services.consume import resolve
-
-    if ref is not None and config is not None:
-        raise BadUsage(f"both {ref} and --config say what is wanted", hint="give one of them")
-    if ref is not None:
-        request = ResolutionRequest(
-            ref.image,
-            ref.channel,
-            ref.version,
-            branch=branch,
-            location=location,
-            format=disk_format,
-            architecture=architecture,
-        )
-    else:
-        wanted = read_config(invocation.directory, config)
-        request = ResolutionRequest(
-            wanted.image,
-            wanted.channel,
-            wanted.version,
-            branches=wanted.branches,
-            branch=branch,
-            max_age=wanted.max_age,
-            location=location,
-            format=disk_format,
-            architecture=architecture,
-        )
     from imagectl.adapters.clock import SystemClock
+    from imagectl.policy.resolution import ResolutionRequest
 
-    tree = open_published(invocation.directory, catalog)
-    now = SystemClock().now()
-    found = resolve(tree, request, now)
-    until = _lease(invocation, tree, found, consumer, lease) if lease is not None else None
-    noted = consumer is not None and _note(invocation, found, consumer, receipts, now)
-    for notice in found.notices:
+    _check_options(lock=lock, locked=locked, at=at, matrix=form, lease=lease)
+    if form not in (None, MatrixForm.JSON) and invocation.json:
+        raise BadUsage(f"--json and --matrix {form.value} are two forms", hint="give one of them")
+    lock_read = read_lock(invocation, locked) if locked is not None else None
+    asked = read_wishes(invocation.directory, refs, config, branch, needed=lock_read is None)
+    for notice in asked.opted.notices:
         invocation.out.warn(notice)
-    if invocation.json:
-        invocation.out.answer(document(found, noted=noted, until=until), ())
+    now = SystemClock().now()
+    tree = _open(invocation, catalog, asked.where)
+    on = asked.opted.branch
+
+    def request(wish: Wish) -> ResolutionRequest:
+        return ResolutionRequest(
+            wish.image,
+            wish.channel,
+            wish.version,
+            branches=wish.branches,
+            branch=on,
+            max_age=wish.max_age,
+            location=location,
+            format=disk_format,
+            architecture=architecture,
+        )
+
+    if form is not None:
+        jobs = resolve_matrix(invocation, tree, asked.opted.wishes, on, request, now)
+        invocation.out.data(
+            json.dumps(matrix(jobs, form), indent=2 if form is MatrixForm.JSON else None)
+        )
+        return
+    if lock_read is not None:
+        traits = {"location": location, "format": disk_format, "architecture": architecture}
+        found = resolve_locked(tree, lock_read, str(locked), asked.opted.wishes, on, traits, now)
+    elif at is not None:
+        found = resolve_at(invocation, tree, asked.opted.wishes, on, request, at, now)
     else:
-        invocation.out.data(found.reference)
+        found = resolve_each(tree, asked.opted.wishes, on, request, now)
+    given = []
+    for each in found:
+        until = _lease(invocation, tree, each, consumer, lease) if lease is not None else None
+        noted = consumer is not None and _note(invocation, each, consumer, receipts, now)
+        given.append(Given(each, noted, until))
+    if lock is not None:
+        write_lock(invocation, lock, tree, found)
+    _answer(invocation, given, several=asked.opted.several or len(given) > 1)
+
+
+def _check_options(**options: object) -> None:
+    """These are ways of their own."""
+    ways = [f"--{name}" for name in ("locked", "at", "matrix") if options[name] is not None]
+    if len(ways) > 1:
+        raise BadUsage(f"{' and '.join(ways)} do not go together", hint="give one of them")
+    clashes = {"matrix": ("lock", "lease"), "locked": ("lock",)}
+    for way, others in clashes.items():
+        for other in others:
+            if options[way] is not None and options[other] is not None:
+                raise BadUsage(f"--{way} and --{other} do not go together")
+
+
+def _open(invocation: Invocation, catalog: Path | None, where: Where) -> PublishedTree:
+    """The published catalog, as new as it has to be."""
+    from imagectl.bootstrap.consumer import open_published
+    from imagectl.errors import CannotTell
+
+    if catalog is None and where.catalog is not None:
+        catalog = Path(where.catalog)
+    tree = open_published(invocation.directory, catalog)
+    shown = tree.catalog().generation if where.min_generation else 0
+    if shown < where.min_generation:
+        raise CannotTell(
+            "the published catalog is older than it has to be",
+            why=f"it shows generation {shown}, and min_generation asks for {where.min_generation}",
+            hint="try again once the mirror has caught up",
+        )
+    return tree
+
+
+def _answer(invocation: Invocation, given: Sequence[Given], *, several: bool) -> None:
+    for each in given:
+        for notice in each.found.notices:
+            invocation.out.warn(notice)
+    if invocation.json:
+        documents = [document(each) for each in given]
+        answer = ResolvedImages(images=documents) if several else documents[0]
+        invocation.out.answer(answer, ())
+        return
+    for each in given:
+        found = each.found
+        invocation.out.data(f"{found.ref.image}\t{found.reference}" if several else found.reference)
         if invocation.verbose:
             for reason in (str(found.ref), *found.reasons):
                 invocation.out.say(reason)

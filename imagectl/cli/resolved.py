@@ -1,13 +1,17 @@
-"""What a consumer gets, as a document."""
+"""What a consumer gets, as documents, and as what CI systems make jobs of."""
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from imagectl.cli.text import stamp
 
 if TYPE_CHECKING:
+    from imagectl.policy.matrix import Cell
     from imagectl.policy.resolution import Resolution
 
 
@@ -31,8 +35,56 @@ class Resolved(TypedDict):
     leased_until: Annotated[str | None, "`--lease`: until when it is kept; null without"]
 
 
-def document(found: Resolution, *, noted: bool, until: datetime | None) -> Resolved:
-    """As a document. *noted*: whether there is a receipt; *until*: how long it is leased."""
+class ResolvedImages(TypedDict):
+    """What a consumer gets that asks for several images, or whose build config has `images:`."""
+
+    images: Annotated[list[Resolved], "one for each image, in the order in which they were asked"]
+
+
+class MatrixJob(TypedDict):
+    """One run of a CI system's matrix."""
+
+    name: Annotated[str, "IMAGE:CHANNEL, or IMAGE@VERSION where that is pinned"]
+    image: Annotated[str, "the image"]
+    channel: Annotated[str | None, "the channel; null where a version is pinned"]
+    version: Annotated[str, "the version"]
+    reference: Annotated[str, "what to pull"]
+    location: Annotated[str, "the location it is pulled from"]
+    format: Annotated[str, "the format"]
+    architecture: Annotated[str, "the architecture"]
+    sha256: Annotated[str, "the digest that what was pulled must have"]
+    own: Annotated[bool, "whether it is what the consumer gets without a matrix"]
+    allowed_to_fail: Annotated[bool, "whether its failure should stop nobody"]
+
+
+class Matrix(TypedDict):
+    """The runs of a CI system's matrix: each image from the channels that matter."""
+
+    jobs: Annotated[list[MatrixJob], "the runs; of each image, the consumer's own is the first"]
+
+
+class MatrixForm(enum.Enum):
+    """Whose form a matrix has."""
+
+    GITHUB = "github"
+    """``fromJSON`` of it is a job's ``strategy.matrix``."""
+    GITLAB = "gitlab"
+    """The jobs of a child pipeline, each of which extends ``.imagectl``."""
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one image was resolved to, and what was noted of that."""
+
+    found: Resolution
+    noted: bool = False
+    until: datetime | None = None
+
+
+def document(given: Given) -> Resolved:
+    """As a document."""
+    found = given.found
     return Resolved(
         image=found.ref.image,
         version=str(found.ref.version),
@@ -47,6 +99,53 @@ def document(found: Resolution, *, noted: bool, until: datetime | None) -> Resol
         age_seconds=int(found.age.total_seconds()),
         reasons=list(found.reasons),
         notices=list(found.notices),
-        receipt=noted,
-        leased_until=stamp(until) if until else None,
+        receipt=given.noted,
+        leased_until=stamp(given.until) if given.until else None,
     )
+
+
+def matrix(jobs: Sequence[tuple[Cell, Resolution]], form: MatrixForm) -> dict[str, object]:
+    """As what the CI system of *form* makes jobs of."""
+    found = [_job(cell, resolution) for cell, resolution in jobs]
+    match form:
+        case MatrixForm.GITHUB:
+            return {"include": found}
+        case MatrixForm.GITLAB:
+            return {job["name"]: _child(job) for job in found}
+        case MatrixForm.JSON:
+            return dict(Matrix(jobs=found))
+
+
+def _job(cell: Cell, found: Resolution) -> MatrixJob:
+    return MatrixJob(
+        name=f"{found.ref.image}:{found.channel}" if found.channel else str(found.ref),
+        image=found.ref.image,
+        channel=found.channel,
+        version=str(found.ref.version),
+        reference=found.reference,
+        location=found.location,
+        format=found.format.value,
+        architecture=found.architecture.value,
+        sha256=found.sha256,
+        own=cell.own,
+        allowed_to_fail=cell.allowed_to_fail,
+    )
+
+
+def _child(job: MatrixJob) -> dict[str, object]:
+    chosen = (
+        {"IMAGECTL_CHANNEL": job["channel"]}
+        if job["channel"]
+        else {"IMAGECTL_VERSION": job["version"]}
+    )
+    return {
+        "extends": ".imagectl",
+        "allow_failure": job["allowed_to_fail"],
+        "variables": {
+            "IMAGECTL_IMAGE": job["image"],
+            **chosen,
+            "IMAGE_VERSION": job["version"],
+            "IMAGE_REFERENCE": job["reference"],
+            "IMAGE_SHA256": job["sha256"],
+        },
+    }

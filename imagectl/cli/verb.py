@@ -31,7 +31,8 @@ class Verb(click.Command):
 
     ``exits`` says what the codes beyond 0, 1, 2 and 130 mean for this verb, and may say it more
     exactly for those. ``examples`` are (command, what it does). ``answers`` is the JSON document of
-    ``--json``; a verb without one has no such option.
+    ``--json``; a verb without one has no such option. ``more_answers`` are those that some of its
+    options or input files lead to instead.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Verb(click.Command):
         exits: Mapping[int, str] | None = None,
         examples: Sequence[tuple[str, str]] = (),
         answers: type | None = None,
+        more_answers: Sequence[type] = (),
         **attributes: typing.Any,
     ) -> None:
         super().__init__(name, **attributes)
@@ -49,6 +51,7 @@ class Verb(click.Command):
         self.exits = {code: special.get(code, EXIT_CODES[code]) for code in codes}
         self.examples = tuple(examples)
         self.answers = answers
+        self.more_answers = tuple(more_answers)
         common = [project_option(), quiet_option(), verbose_option()]
         if answers is not None:
             common.insert(0, json_option())

@@ -229,7 +229,8 @@ def did_you_mean(text: str, known: Sequence[str]) -> str:
     if not known:
         return ""
     some = ", ".join([*known[:12], *(["..."] if len(known) > 12 else [])])
-    return nearest(text[:100].lower(), known) or f"known: {some}"
+    text = text[:100]
+    return nearest(text.lower(), known) or nearest(text, known) or f"known: {some}"
 
 
 def _dotted(path: Path) -> str:

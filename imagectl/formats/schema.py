@@ -24,6 +24,7 @@ from imagectl.formats.reading import (
     Path,
     Reading,
     did_you_mean,
+    locate,
     says_nothing,
     written,
 )
@@ -107,6 +108,12 @@ class AsTyped:
         node = self._below(path)
         items = node.items if isinstance(node, ListNode) else ()
         return tuple(item.text if isinstance(item, Scalar) else None for item in items)
+
+    def place(self, *path: str) -> str:
+        """Where the value at *path* is written, for people: ``FILE:LINE:COLUMN``."""
+        node = locate(self._node, path)
+        file = self._reading.file
+        return f"{file}:{node.line}:{node.column}" if node.line else path[-1]
 
     def reject(self, path: Path, what: str, hint: str = "") -> None:
         """Report a problem at *path*, or at the nearest thing around it that is written."""

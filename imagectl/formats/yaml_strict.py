@@ -167,6 +167,24 @@ def load_part(data: bytes, file: str, key: str) -> Document | None:
     return _Reader(_decode(data, file, MAX_BYTES), file).part(key)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A key of somebody else's file, its value, and the keys around it, outermost first."""
+
+    around: tuple[str, ...]
+    key: Scalar
+    value: Node
+
+
+def find_keys(data: bytes, file: str, prefix: str) -> tuple[tuple[Found, ...], tuple[Problem, ...]]:
+    """Every key of somebody else's file that begins with *prefix*, wherever it is, and what is
+    wrong with their values, which are held to all the rules above.
+
+    The rest is passed over as in ``load_part``: aliases are never expanded.
+    """
+    return _Reader(_decode(data, file, MAX_BYTES), file).keys(prefix)
+
+
 def _decode(data: bytes, file: str, most: int) -> str:
     if len(data) > most:
         raise BadInput([Problem(file, 0, 0, f"larger than {most >> 20} MiB; not read")])
@@ -257,6 +275,34 @@ class _Reader:
                     self._pass_over(value)
                     self._report(key, f"{wanted!r} a second time", f"first on line {key_line}")
         return None if found is None else self._finished(found)
+
+    def keys(self, prefix: str) -> tuple[tuple[Found, ...], tuple[Problem, ...]]:
+        found: list[Found] = []
+        while not isinstance(event := self._next(), StreamEndEvent):
+            if isinstance(event, DocumentStartEvent):
+                self._look_through(self._next(), prefix, (), 1, found)
+        return tuple(found), tuple(self._problems)
+
+    def _look_through(
+        self, event: Event, prefix: str, around: tuple[str, ...], depth: int, found: list[Found]
+    ) -> None:
+        if depth > MAX_FOREIGN_DEPTH:
+            self._report(event, f"nested more than {MAX_FOREIGN_DEPTH} deep; not read")
+            raise BadInput(self._problems)
+        if isinstance(event, SequenceStartEvent):
+            while not isinstance(item := self._next(), SequenceEndEvent):
+                self._look_through(item, prefix, (*around, "-"), depth + 1, found)
+        elif isinstance(event, MappingStartEvent):
+            while not isinstance(key := self._next(), MappingEndEvent):
+                name = key.value if isinstance(key, ScalarEvent) else ""
+                if not isinstance(key, ScalarEvent):
+                    self._pass_over(key)
+                value = self._next()
+                if isinstance(key, ScalarEvent) and name.startswith(prefix):
+                    known = Scalar(*_place(key), name, not key.style)
+                    found.append(Found(around, known, self._node(value, MAX_DEPTH - 1)))
+                else:
+                    self._look_through(value, prefix, (*around, name), depth + 1, found)
 
     def _finished(self, root: Node) -> Document:
         if isinstance(root, Broken):

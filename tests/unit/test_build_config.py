@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imagectl.errors import BadInput
 from imagectl.formats.build_config import parse_build_config
-from imagectl.model.consumer import BuildConfig
+from imagectl.model.consumer import BuildConfig, Wish
 from imagectl.model.names import ChannelName, ImageName, parse_version_id
 
 OWN = ".imagectl.yaml"
@@ -25,6 +25,11 @@ def read(text: str, file: str = OWN) -> BuildConfig:
     return parse_build_config(text.encode(), file)
 
 
+def only(text: str, file: str = OWN) -> Wish:
+    (wish,) = read(text, file).images
+    return wish
+
+
 def said_of(text: str, file: str = OWN) -> list[str]:
     with pytest.raises(BadInput) as caught:
         read(text, file)
@@ -32,7 +37,7 @@ def said_of(text: str, file: str = OWN) -> list[str]:
 
 
 def test_an_image_alone_is_enough_and_chooses_no_channel() -> None:
-    assert read("image: debian-ci") == BuildConfig(IMAGE, None, None, None, {})
+    assert read("image: debian-ci") == BuildConfig((Wish(IMAGE),))
 
 
 def test_a_config_that_says_everything() -> None:
@@ -43,7 +48,7 @@ version: "20261120.1"    # optional pin; wins over channel
 max_age: 30d             # optional: refuse an image older than that
 branches: {next: beta, release/1.10: stable}
 """
-    assert read(text) == BuildConfig(
+    assert only(text) == Wish(
         IMAGE,
         BETA,
         parse_version_id("20261120.1"),
@@ -53,18 +58,18 @@ branches: {next: beta, release/1.10: stable}
 
 
 def test_a_version_needs_no_quotes() -> None:
-    assert read("image: a\nversion: 20261120.10\n").version == parse_version_id("20261120.10")
+    assert only("image: a\nversion: 20261120.10\n").version == parse_version_id("20261120.10")
 
 
 def test_a_branch_may_look_like_a_number() -> None:
-    config = read("image: a\nchannel: stable\nbranches: {1.10: beta, on: beta}\n")
+    config = only("image: a\nchannel: stable\nbranches: {1.10: beta, on: beta}\n")
     assert config.branches == {"1.10": BETA, "on": BETA}
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "1:1: 'image' is missing (an image name)"),
+        ("", "1:1: 'image' is missing (an image name; or 'images', for several)"),
         ("image: a\nchanel: beta", "2:1: unknown key 'chanel' (did you mean channel?)"),
         ("image: a\nChannel: beta", "2:1: unknown key 'Channel' (did you mean channel?)"),
         (
@@ -115,7 +120,7 @@ def test_an_opt_in_that_cannot_be_honoured_is_an_error_and_never_quietly_stable(
     "name", [".imagectl.yaml", ".imagectl.yml", "/home/me/app/.imagectl.yaml", "app/.imagectl.yml"]
 )
 def test_the_files_own_name_makes_it_a_build_config_as_a_whole(name: str) -> None:
-    assert read("image: debian-ci", name).image == IMAGE
+    assert only("image: debian-ci", name).image == IMAGE
     assert said_of("image: a\nstages: [x]", name)[0].startswith(f"{name}:2:1: unknown key 'stages'")
     assert "anchor" in said_of("image: &x a", name)[0]
 
@@ -133,7 +138,7 @@ test:
 
 
 def test_in_another_file_only_the_key_imagectl_counts() -> None:
-    assert read(CI_FILE, "ci/pipeline.yml") == BuildConfig(IMAGE, BETA)
+    assert only(CI_FILE, "ci/pipeline.yml") == Wish(IMAGE, BETA)
 
 
 @pytest.mark.parametrize(

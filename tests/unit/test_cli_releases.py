@@ -354,7 +354,7 @@ def test_a_build_config_with_mistakes_names_them_all(project: Project, imagectl:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("debian-base", "--config", "x"), (), ("debian-base:beta", "--format", "vhd")],
+    [(), ("debian-base:beta", "--format", "vhd")],
 )
 def test_resolve_with_bad_usage(
     project: Project, imagectl: Run, arguments: tuple[str, ...]

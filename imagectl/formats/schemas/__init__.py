@@ -20,6 +20,7 @@ from imagectl.formats.image_yaml import IMAGE
 from imagectl.formats.lock_schema import LOCK
 from imagectl.formats.project_yaml import PROJECT
 from imagectl.formats.reading import JsonSchema, Kind
+from imagectl.formats.resolved_lock_v1 import RESOLVED
 from imagectl.formats.schema import Record
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -44,6 +45,7 @@ FILES = (
     Described("project", "imagectl.yaml", PROJECT),
     Described("channels", "catalog/channels.yaml", POLICY),
     Described("build-config", ".imagectl.yaml", BUILD_CONFIG),
+    Described("resolved", "resolve --lock FILE", RESOLVED),
 )
 
 
