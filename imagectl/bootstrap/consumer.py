@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,23 +14,36 @@ if TYPE_CHECKING:
     from imagectl.services.ports.stores import Receipts
 
 
-def open_published(start: Path, catalog: Path | None = None) -> PublishedTree:
-    """The published tree in the folder *catalog*, or else that of the project around *start*."""
-    from imagectl.adapters.published import open_tree
-
-    if catalog is not None:
-        return open_tree(catalog)
+def open_published(
+    start: Path, catalog: Path | None = None, now: datetime | None = None
+) -> PublishedTree:
+    """The published tree in the folder *catalog*, or else that of the project around *start*.
+    *now*: its signatures have to hold then."""
     from imagectl.adapters import project_files
+    from imagectl.adapters.published.directory import DirectoryTree
 
+    root: Path | None = None
     try:
         root = project_files.find_project(start)
     except NotFound as problem:
+        if catalog is None:
+            raise BadUsage(
+                "it is not known where the catalog is",
+                why=f"{problem.where} is not in a project",
+                hint="say it with --catalog DIR, or export IMAGECTL_CATALOG=DIR",
+            ) from problem
+    named = os.environ.get("IMAGECTL_ROOT")
+    if named is None and root is None:
         raise BadUsage(
-            "it is not known where the catalog is",
-            why=f"{problem.where} is not in a project",
-            hint="say it with --catalog DIR, or export IMAGECTL_CATALOG=DIR",
-        ) from problem
-    return open_tree(root / project_files.load_project(root).publish[0])
+            "it is not known whose signatures count in the catalog",
+            why="this is not in a project, and no root is named",
+            hint="export IMAGECTL_ROOT=FILE: a copy of the project's catalog/root.json",
+        )
+    trusted = Path(named) if named is not None else Path(root or "") / "catalog" / "root.json"
+    if catalog is None:
+        assert root is not None
+        catalog = root / project_files.load_project(root).publish[0]
+    return DirectoryTree(catalog, trusted, now)
 
 
 def open_receipts(start: Path, folder: Path | None = None) -> Receipts:

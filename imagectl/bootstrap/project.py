@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.errors import BadUsage
+from imagectl.errors import BadUsage, ImagectlError
 
 if TYPE_CHECKING:
     from imagectl.adapters.catalog_sql import SqlCatalog
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from imagectl.adapters.inputs.supply import Supply
     from imagectl.adapters.mirrors import Mirror
     from imagectl.adapters.packer_template import PackerTemplates
+    from imagectl.adapters.published.directory import DirectoryPublisher
+    from imagectl.adapters.published.publisher import Signing
     from imagectl.adapters.toolchain import Toolchains
     from imagectl.adapters.workspaces import LocalWorkspaces
     from imagectl.model.channel import ReleasePolicy
     from imagectl.model.lock import Access, Archive, Inputs
-    from imagectl.model.names import ImageName, LocationName
+    from imagectl.model.names import ChannelName, ImageName, LocationName
     from imagectl.model.project import Project as Settings
     from imagectl.services.cleanup import Cleaning
     from imagectl.services.janitor import Janitoring
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from imagectl.services.ports.locations import Location
     from imagectl.services.ports.looking_inside import Advisories, Documents
     from imagectl.services.ports.progress import Progress
-    from imagectl.services.ports.published import Publisher
     from imagectl.services.ports.stores import ArtifactStore, Receipts
     from imagectl.services.releasing import Releasing
     from imagectl.services.workbench import Workbench
@@ -193,11 +194,36 @@ class Project:
         return FileOutcomes(self.state / "outcomes.json")
 
     @cached_property
-    def publishers(self) -> tuple[Publisher, ...]:
+    def publishers(self) -> tuple[DirectoryPublisher, ...]:
         """The writers of the trees for consumers."""
-        from imagectl.adapters.published import DirectoryPublisher
+        from imagectl.adapters.published.directory import DirectoryPublisher
 
-        return tuple(DirectoryPublisher(self.root / path) for path in self.settings.publish)
+        return tuple(
+            DirectoryPublisher(self.root / path, self.signing, self.clock.now)
+            for path in self.settings.publish
+        )
+
+    @cached_property
+    def signing(self) -> Signing:
+        """What signing those trees takes."""
+        from imagectl.adapters.published.publisher import Signing
+        from imagectl.adapters.signing_keys import SigningKeys
+
+        keys = SigningKeys(self.settings.signing_keys, self.state / "keys", self.root)
+        return Signing(keys, self.trust, self.state / "pending", self._channel_names)
+
+    @property
+    def trust(self) -> Path:
+        """The folder, in git, of what says whose signatures count."""
+        return self.root / "catalog"
+
+    def _channel_names(self) -> Collection[ChannelName]:
+        """The channels there may be; none where the policy cannot be read: the catalog knows those
+        that there are."""
+        try:
+            return self.policy.names
+        except ImagectlError:
+            return ()
 
     @cached_property
     def receipts(self) -> Receipts:
@@ -242,7 +268,7 @@ class Project:
 
     def cleaning(self, progress: Progress) -> Cleaning:
         """What cleaning up needs. Raises BadUsage where receipts may be in other checkouts."""
-        from imagectl.adapters.published import open_tree
+        from imagectl.adapters.published.directory import DirectoryTree
         from imagectl.formats.lock_text import parse_lock
         from imagectl.services.cleanup import Cleaning
 
@@ -251,7 +277,7 @@ class Project:
         return Cleaning(
             self.releasing,
             self.store,
-            {str(folder): open_tree(folder) for folder in folders},
+            {str(folder): DirectoryTree(folder, self.trust / "root.json") for folder in folders},
             self.receipts,
             self.workspaces(progress).undisturbed,
             self.inputs,

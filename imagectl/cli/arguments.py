@@ -109,11 +109,12 @@ def _published(invocation: Invocation) -> Iterable[str]:
     from imagectl.bootstrap.consumer import open_published
 
     tree = open_published(invocation.directory)
-    for name, image in tree.catalog().images.items():
+    for name in sorted(tree.images()):
         yield name
-        yield from (f"{name}:{channel}" for channel in image.channels)
-        index = tree.index(image)
-        yield from (f"{name}@{version}" for version in {*index.versions, *index.warnings})
+        yield from (f"{name}:{channel}" for channel in sorted(tree.channels(name)))
+        index = tree.index(name)
+        if index is not None:
+            yield from (f"{name}@{version}" for version in {*index.versions, *index.deleted})
 
 
 def _published_versions(invocation: Invocation) -> Iterable[str]:

@@ -27,7 +27,7 @@ from imagectl.formats.schema import (
 from imagectl.formats.secret_ref import SECRET
 from imagectl.formats.words import LOCATION_NAME
 from imagectl.formats.yaml_strict import load, shown
-from imagectl.model.image import SecretRef
+from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.place import Bucket, LocationSettings
 from imagectl.model.project import (
@@ -66,6 +66,7 @@ class _Catalog(NamedTuple):
     url: str
     password: SecretRef | None
     publish: tuple[PurePosixPath, ...]
+    keys: tuple[SecretRef | str, ...]
 
 
 _URL = defaulted(
@@ -88,6 +89,33 @@ _PUBLISH = defaulted(
 )
 
 
+_KEY_PATTERN = r"^(gcpkms|awskms|azurekms|hv|hsm):[^\u0000-\u0020\u007f]*$"
+
+
+def _key(text: str) -> SecretRef | str:
+    if re.search(in_python(_KEY_PATTERN), text):
+        return text
+    if "-----BEGIN" in text:
+        raise Unfit("a private key", "write the path of a file that has it, or {env: NAME}")
+    return SecretRef(SecretKind.FILE, str(parse_folder(text)))
+
+
+_KEY: Text[SecretRef | str] = Text(
+    _key,
+    "the path of a PEM file or of a folder of such files, or a URI of gcpkms:, awskms:, azurekms:, "
+    "hv: or hsm:",
+    f"({FOLDER_PATTERN})|({_KEY_PATTERN})",
+    500,
+)
+_KEYS: Field[tuple[SecretRef | str, ...]] = defaulted(
+    "keys",
+    List(TextOr(_KEY, SECRET), "signing keys", may_be_empty=True),
+    "The private keys of this machine that sign what consumers read; those in .imagectl/keys, made "
+    "by the first publish, where it is left out.",
+    [],
+)
+
+
 def _check_catalog(values: Values) -> None:
     if _URL not in values or _PASSWORD not in values:
         return
@@ -97,8 +125,8 @@ def _check_catalog(values: Values) -> None:
 
 CATALOG: Record[_Catalog] = Record(
     "The catalog: the record of all versions and channels.",
-    (_URL, _PASSWORD, _PUBLISH),
-    lambda values: _Catalog(values[_URL], values[_PASSWORD], values[_PUBLISH]),
+    (_URL, _PASSWORD, _PUBLISH, _KEYS),
+    lambda values: _Catalog(values[_URL], values[_PASSWORD], values[_PUBLISH], values[_KEYS]),
     _check_catalog,
 )
 
@@ -218,6 +246,7 @@ PROJECT: Record[Project] = Record(
         build=values[_BUILD],
         security_data=values[_SECURITY_DATA],
         receipts=values[_RECEIPTS],
+        signing_keys=values[_CATALOG].keys,
     ),
 )
 """The whole file."""

@@ -115,7 +115,8 @@ def role_of(target: str, roles: Iterable[str]) -> str:
             return CATALOG_ROLE
         case ["images", _, "warnings.json"]:
             return CATALOG_ROLE
-    raise ValueError(f"{target} is not a document of a published catalog")
+        case _:
+            raise ValueError(f"{target} is not a document of a published catalog")
 
 
 def metadata_path(role: str, version: int) -> str:

@@ -56,6 +56,8 @@ class Project:
     ``catalog_url`` is SQLAlchemy's; the path in ``sqlite:///PATH`` is one of those too. It never
     holds a password: that is ``catalog_password``. ``security_data`` is the URL that the suite's
     name is added to, for what debsecan reads; None where the network is not to be asked.
+    ``signing_keys`` are the private keys of this machine for the published trees: secrets with a
+    PEM in them, folders of such files, or URIs of keys elsewhere; empty: those made here.
     ``receipts``: a folder that consumers share, and that has to be there; None: the project's own,
     which is there when the first of them has resolved something.
     """
@@ -70,3 +72,4 @@ class Project:
     build: BuildSettings
     security_data: str | None = None
     receipts: PurePosixPath | None = None
+    signing_keys: tuple[SecretRef | str, ...] = ()

@@ -26,26 +26,17 @@ from imagectl.model.version import Reproducible, VersionRef
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedImage:
-    """Where an image's documents are: the digest of its index, and of each channel's document."""
-
-    name: ImageName
-    index: Sha256
-    channels: Mapping[ChannelName, Sha256]
-
-
-@dataclass(frozen=True, slots=True)
 class PublishedCatalog:
-    """The entry document: which catalog at which generation, and its images.
+    """Which catalog consumers are shown, at which generation.
 
-    ``event`` is the hash of the event that made the generation; None where the tree was written by
-    an imagectl that did not say so.
+    ``event`` is the hash of the event that made the generation; None where no catalog has committed
+    it. ``at``: when it was published first.
     """
 
     catalog_id: str
     generation: int
-    images: Mapping[ImageName, PublishedImage]
     event: Sha256 | None = None
+    at: datetime | None = None
 
 
 class Warned(enum.Enum):
@@ -75,19 +66,19 @@ class PublishedWarning:
 
 @dataclass(frozen=True, slots=True)
 class PublishedIndex:
-    """An image's versions: the digests of the documents of those that can be had, and warnings,
-    also of those that were taken away."""
+    """An image's versions: the digests of the documents of those that are tested and in all their
+    places, and those that were deleted. Whether one may be used, its warning says."""
 
     versions: Mapping[VersionId, Sha256]
-    warnings: Mapping[VersionId, PublishedWarning] = field(default_factory=dict)
+    deleted: Mapping[VersionId, PublishedWarning] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedHead:
     """What one channel of one image points to, since when and why.
 
-    ``document`` is the digest of the version's document; ``generation`` that of the move.
-    ``revoked``: it is not to be used; None where it is fine.
+    ``document`` is the digest of the version's document; ``generation`` that of the move. Whether
+    it may be used, the version's warning says: that never waits for whoever signs the channel.
     """
 
     image: ImageName
@@ -98,7 +89,6 @@ class PublishedHead:
     at: datetime
     reason: str
     generation: int
-    revoked: PublishedWarning | None = None
 
 
 @dataclass(frozen=True, slots=True)

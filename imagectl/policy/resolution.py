@@ -4,8 +4,8 @@ Promises: a channel that was opted into and does not exist is an error, never si
 a choice that the request leaves open is put back to the user, never made by order or by chance; and
 the answer says why it is the answer. What was revoked, quarantined or deleted is given to nobody,
 also where it is pinned. It is decided in steps, as a reader of the published tree goes: ``choose``
-needs the entry document, ``check_head`` a channel's or ``find_document`` the index, ``resolve`` the
-version's document.
+needs the request alone, ``check_head`` a channel's document or ``find_document`` the index, both
+the image's warnings, ``resolve`` the version's document.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from imagectl.model.names import (
     VersionId,
 )
 from imagectl.model.published import (
-    PublishedCatalog,
     PublishedHead,
-    PublishedImage,
     PublishedIndex,
     PublishedPlacement,
     PublishedVersion,
@@ -65,7 +63,7 @@ class ResolutionRequest:
 class Choice:
     """The image, and either the channel to follow or the version that is pinned."""
 
-    image: PublishedImage
+    image: ImageName
     channel: ChannelName | None
     version: VersionId | None
     reason: str
@@ -90,17 +88,10 @@ class Resolution:
     """What the consumer should know though it is given the version."""
 
 
-def choose(published: PublishedCatalog, request: ResolutionRequest) -> Choice:
-    """Which channel or version the request means. Raises NotFound."""
-    image = published.images.get(request.image)
-    if image is None:
-        raise NotFound(
-            f"there is no image {request.image} for consumers",
-            why=f"the published catalog has {listed(sorted(published.images))}",
-            hint=nearest(request.image, published.images),
-        )
+def choose(request: ResolutionRequest) -> Choice:
+    """Which channel or version the request means."""
     if request.version is not None:
-        return Choice(image, None, request.version, f"pinned to {request.version}")
+        return Choice(request.image, None, request.version, f"pinned to {request.version}")
     branch_channel = request.branches.get(request.branch) if request.branch is not None else None
     if branch_channel is not None:
         channel, reason = branch_channel, f"channel {branch_channel}, as on branch {request.branch}"
@@ -108,38 +99,57 @@ def choose(published: PublishedCatalog, request: ResolutionRequest) -> Choice:
         channel, reason = request.channel, f"channel {request.channel}, as asked for"
     else:
         channel, reason = DEFAULT_CHANNEL, f"channel {DEFAULT_CHANNEL}, as nothing else was said"
-    if channel not in image.channels:
-        raise NotFound(
-            f"{image.name} has nothing in channel {channel}",
-            why=f"{reason}; it is in {listed(sorted(image.channels))}",
-            hint=nearest(channel, image.channels)
-            or "; ".join(f"`imagectl resolve {image.name}:{each}`" for each in image.channels),
-        )
-    return Choice(image, channel, None, reason)
+    return Choice(request.image, channel, None, reason)
 
 
-def check_head(head: PublishedHead) -> None:
-    """Raise Refused where what the channel points to was revoked."""
-    if head.revoked is None:
+def no_image(image: ImageName, images: Collection[ImageName]) -> NotFound:
+    """That consumers do not know of the image, where *images* are those that they know of."""
+    return NotFound(
+        f"there is no image {image} for consumers",
+        why=f"the published catalog has {listed(sorted(images))}",
+        hint=nearest(image, images),
+    )
+
+
+def no_head(choice: Choice, channels: Collection[ChannelName]) -> NotFound:
+    """That the image has nothing in the chosen channel, where *channels* are those it is in."""
+    return NotFound(
+        f"{choice.image} has nothing in channel {choice.channel}",
+        why=f"{choice.reason}; it is in {listed(sorted(channels))}",
+        hint=nearest(choice.channel or "", channels)
+        or "; ".join(f"`imagectl resolve {choice.image}:{each}`" for each in sorted(channels)),
+    )
+
+
+def check_head(head: PublishedHead, warning: PublishedWarning | None) -> None:
+    """Raise Refused or NotFound where what the channel points to was revoked or taken away."""
+    if warning is None or not warning.warned.taken_away:
         return
     ref = VersionRef(head.image, head.version)
+    if warning.warned is not Warned.REVOKED:
+        raise _taken_away(ref, warning)
     raise Refused(
         f"{head.channel} of {head.image} points to a version that was revoked",
-        reasons=(_warned(ref, head.revoked),),
+        reasons=(_warned(ref, warning),),
         where=str(ref),
         hint=f"pin another version; whoever releases {head.image} types "
         f"`imagectl rollback {head.channel} {head.image}`",
     )
 
 
-def find_document(image: ImageName, version: VersionId, index: PublishedIndex) -> Sha256:
-    """The digest of the version's document.
+def find_document(
+    image: ImageName,
+    version: VersionId,
+    index: PublishedIndex,
+    warning: PublishedWarning | None,
+) -> Sha256:
+    """The digest of the version's document. *warning*: what consumers are warned of it.
 
     Raises Refused where it was revoked or quarantined, and NotFound where it was deleted, or is not
     published.
     """
     ref = VersionRef(image, version)
-    warning = index.warnings.get(version)
+    warning = warning or index.deleted.get(version)
     if warning is not None and warning.warned.taken_away:
         raise _taken_away(ref, warning)
     found = index.versions.get(version)
@@ -187,7 +197,7 @@ def resolve(
     now: datetime,
     warning: PublishedWarning | None = None,
 ) -> Resolution:
-    """The one artifact that the request means. *warning* is what the index says of the version.
+    """The one artifact that the request means. *warning* is what consumers are warned of it.
 
     Raises Refused where the version is too old, NotFound where it is not to be had in that form or
     place, and BadUsage, with what there is, where the request fits several artifacts.

@@ -1,4 +1,4 @@
-"""What a consumer gets: three small documents of the published tree, and a decision (P10).
+"""What a consumer gets: a few small documents of the published tree, and a decision (P10).
 
 No catalog, no server and no location is asked, so resolving works while all of them are down.
 """
@@ -16,6 +16,8 @@ from imagectl.policy.resolution import (
     check_head,
     choose,
     find_document,
+    no_head,
+    no_image,
 )
 from imagectl.policy.resolution import resolve as decide
 
@@ -25,23 +27,30 @@ if TYPE_CHECKING:  # consumers resolve on each of their builds: the ports alone 
 
 def resolve(tree: PublishedTree, request: ResolutionRequest, now: datetime) -> Resolution:
     """Read what *request* needs and decide. Raises what the tree and the decision raise."""
-    choice = choose(tree.catalog(), request)
+    choice = choose(request)
     image = choice.image
-    warning = None
+    head = None
     if choice.version is not None:
-        head = None
-        ref = VersionRef(image.name, choice.version)
+        ref = VersionRef(image, choice.version)
         index = tree.index(image)
-        document = find_document(image.name, choice.version, index)
-        warning = index.warnings.get(choice.version)
+        if index is None:
+            raise no_image(image, tree.images())
+        warning = tree.warnings(image).get(choice.version)
+        document = find_document(image, choice.version, index, warning)
     else:
         assert choice.channel is not None
         head = tree.head(image, choice.channel)
+        if head is None:
+            images = tree.images()
+            if image not in images:
+                raise no_image(image, images)
+            raise no_head(choice, tree.channels(image))
         ref = VersionRef(head.image, head.version)
         document = head.document
-        if (head.image, head.channel) != (image.name, choice.channel):
-            raise _mixed_up(f"{head.channel} of {head.image}", f"{choice.channel} of {image.name}")
-        check_head(head)
+        if (head.image, head.channel) != (image, choice.channel):
+            raise _mixed_up(f"{head.channel} of {head.image}", f"{choice.channel} of {image}")
+        warning = tree.warnings(image).get(head.version)
+        check_head(head, warning)
     version = tree.version(document)
     if version.ref != ref:
         raise _mixed_up(str(version.ref), str(ref))

@@ -11,9 +11,11 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from imagectl.errors import CannotTell, Failed, ImagectlError
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, ImagectlError
+from imagectl.model.change import mentioned
 from imagectl.model.channel import Channel
 from imagectl.model.names import ChannelName, ImageName, LocationName
+from imagectl.model.published import PublishedCatalog
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.readiness import required_now, required_placements
@@ -27,6 +29,10 @@ from imagectl.services.releasing import Releasing
 POINT_ATTEMPTS = 3
 """How often pointers are changed anew because the catalog was changed meanwhile. Whoever changed it
 last looks at all of them too."""
+
+
+MANY = 1000
+"""Of more changes than that, all images are published anew rather than those that they name."""
 
 
 PUBLISH = "put that right, then `imagectl catalog publish`"
@@ -62,13 +68,38 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
             if shown is not None and (trouble := against(catalog, publisher, shown)) is not None:
                 raise trouble
             if shown is None or shown.generation != catalog.snapshot(()).generation:
-                publisher.publish(catalog.snapshot())
+                _publish(catalog, publisher, shown)
                 behind += 1
         except ImagectlError as error:
             first_error = first_error or error
     if first_error is not None:
         raise first_error
     return behind
+
+
+def _publish(catalog: Catalog, publisher: Publisher, shown: PublishedCatalog | None) -> None:
+    """Publish what changed since then; everything, where that is not known or is not enough."""
+    if shown is not None:
+        images = _changed_since(catalog, shown.generation)
+        if images is not None:
+            try:
+                publisher.publish(catalog.snapshot(images), shown.generation)
+            except (Conflict, Corrupt):  # it was removed meanwhile, or needs repair
+                pass
+            else:
+                return
+    publisher.publish(catalog.snapshot())
+
+
+def _changed_since(catalog: Catalog, generation: int) -> Collection[ImageName] | None:
+    """The images that changes after that generation name; None where there are too many changes."""
+    images: set[ImageName] = set()
+    for count, event in enumerate(catalog.events(generation)):
+        if count == MANY:
+            return None
+        refs, channels = mentioned(event.change)
+        images |= {ref.image for ref in refs} | {image for image, _ in channels}
+    return images
 
 
 def show(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behind, ...]:

@@ -1,13 +1,26 @@
-"""A published tree in memory."""
+"""A published tree in memory: the documents, and nobody's signature."""
 
 from __future__ import annotations
 
-from imagectl.errors import Corrupt, NotFound, Refused
-from imagectl.formats.published_v1.layout import ENTRY
-from imagectl.formats.published_v1.reading import TreeReader, parse_entry
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+
+from imagectl.errors import Conflict, Corrupt, NotFound, Refused
+from imagectl.formats.published_v1.reading import TreeReader, parse_catalog
 from imagectl.formats.published_v1.writing import render
+from imagectl.formats.tuf_roles import CATALOG_TARGET, role_of, target_path
+from imagectl.model.names import Sha256
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.snapshot import Snapshot
+
+PUBLISHED = datetime(2026, 11, 20, 12, tzinfo=UTC)
+"""When everything here is published."""
+
+
+ENTRY = "targets.json"
+"""The one file here that is ever replaced, in the place of signed metadata."""
 
 
 class MemoryPublisher:
@@ -17,12 +30,25 @@ class MemoryPublisher:
         self.files: dict[str, bytes] = {}
 
     @property
+    def targets(self) -> dict[str, Sha256]:
+        """By which digest each document is reached: what signed metadata says elsewhere."""
+        found: dict[str, Sha256] = json.loads(self.files.get(ENTRY, b'{"targets": {}}'))["targets"]
+        return found
+
+    def point(self, targets: Mapping[str, Sha256], shown: str | None = None) -> None:
+        """Have the documents reached by these digests. *shown*: what the catalog says of itself."""
+        if shown is None:
+            shown = json.loads(self.files[ENTRY])["shown"]
+        self.files[ENTRY] = json.dumps({"targets": targets, "shown": shown}).encode()
+
+    @property
     def where(self) -> str:
         return "memory"
 
-    def publish(self, snapshot: Snapshot) -> None:
-        tree = render(snapshot)
-        if (shown := self.shown()) is not None:
+    def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
+        documents = render(snapshot, PUBLISHED)
+        shown = self.shown()
+        if shown is not None:
             if shown.catalog_id != snapshot.catalog_id:
                 raise Refused(
                     "the tree in memory shows another catalog",
@@ -30,19 +56,62 @@ class MemoryPublisher:
                 )
             if shown.generation > snapshot.generation:
                 return
-        self.files.update(tree.documents)
-        self.files[ENTRY] = tree.entry
+        targets = self.targets
+        if since is None:
+            targets = {}
+        elif shown is None or shown.generation < since:
+            raise Conflict(f"the tree in memory does not show generation {since} any more")
+        anew = set(snapshot.images)
+        targets = {each: digest for each, digest in targets.items() if _image_of(each) not in anew}
+        self.files.update(documents.versions)
+        for target, data in documents.targets.items():
+            targets[target] = Sha256(hashlib.sha256(data).hexdigest())
+            self.files[target_path(target, targets[target])] = data
+        self.point(targets, documents.targets[CATALOG_TARGET].decode())
 
     def shown(self) -> PublishedCatalog | None:
-        return parse_entry(self.files[ENTRY], ENTRY) if ENTRY in self.files else None
+        if ENTRY not in self.files:
+            return None
+        return parse_catalog(json.loads(self.files[ENTRY])["shown"].encode(), "memory")
 
-    def tree(self) -> TreeReader:
+    def tree(self) -> MemoryTree:
         """The same tree, for reading."""
-        return TreeReader("memory", self._fetch)
+        return MemoryTree(self)
 
-    def _fetch(self, path: str) -> bytes:
-        if path in self.files:
-            return self.files[path]
-        if path == ENTRY:
+    def find(self, target: str) -> tuple[bytes, str] | None:
+        digest = self.targets.get(target)
+        if digest is None:
+            return None
+        path = target_path(target, digest)
+        data = self.fetch(path)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Corrupt(f"memory/{path} was changed", where=f"memory/{path}")
+        return data, f"memory/{path}"
+
+    def names(self, role: str) -> Collection[str]:
+        return {each for each in self.targets if role_of(each, ()) == role}
+
+    def roles(self) -> Collection[str]:
+        return {role_of(each, ()) for each in self.targets}
+
+    def fetch(self, path: str) -> bytes:
+        if path not in self.files:
+            raise Corrupt(f"memory/{path} is missing", where=f"memory/{path}")
+        return self.files[path]
+
+
+def _image_of(target: str) -> str | None:
+    return target.split("/")[1] if target.startswith("images/") else None
+
+
+class MemoryTree(TreeReader):
+    """``services.ports.PublishedTree`` on what a ``MemoryPublisher`` has published."""
+
+    def __init__(self, publisher: MemoryPublisher) -> None:
+        super().__init__("memory", publisher)
+        self._publisher = publisher
+
+    def catalog(self) -> PublishedCatalog:
+        if ENTRY not in self._publisher.files:
             raise NotFound("nothing is published in memory yet")
-        raise Corrupt(f"{path} is missing", where=f"memory/{path}")
+        return super().catalog()

@@ -16,10 +16,10 @@ import pytest
 from support.examples import BASE, CI, NOW, STABLE
 from support.places import directory
 from support.processes import Killer
+from support.signed_trees import directory_publisher, directory_tree
 from support.world import World
 
 from imagectl.adapters.catalog_sql import SqlCatalog
-from imagectl.adapters.published import DirectoryPublisher, open_tree
 from imagectl.adapters.store import FileStore
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import VersionId
@@ -46,7 +46,7 @@ class Project:
             yield World(
                 catalog,
                 [directory(self.root / "local")],
-                [DirectoryPublisher(self.root / "public")],
+                [directory_publisher(self.root / "public")],
                 FileStore(self.root / "store"),
                 self.root / "sources",
                 new_key=lambda: str(uuid.uuid4()),
@@ -62,7 +62,7 @@ class Project:
 
     def resolved(self) -> tuple[VersionId, VersionId]:
         """What consumers of stable of both images get; the artifact has to be there."""
-        tree = open_tree(self.root / "public")
+        tree = directory_tree(self.root / "public")
         found = [resolve(tree, ResolutionRequest(image, STABLE), NOW) for image in (BASE, CI)]
         assert all(Path(each.reference).stat().st_size == each.size for each in found)
         return found[0].ref.version, found[1].ref.version

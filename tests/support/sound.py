@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imagectl.adapters.durable import PARTIAL
-from imagectl.adapters.published import open_tree
+from imagectl.adapters.published.directory import DirectoryTree
 from imagectl.bootstrap.project import Project
 
 _NAMED_BY_DIGEST = re.compile(r"([0-9a-f]{64})(\..+)?\Z")
@@ -73,17 +73,21 @@ def _published(project: Project) -> Iterator[str]:
     """Consumers get a state that the catalog has had, and find what it names."""
     generation = project.catalog.snapshot(()).generation
     for path in project.settings.publish:
-        tree = open_tree(project.root / path)
-        entry = tree.catalog()
-        if entry.generation > generation:
-            yield f"{path} shows generation {entry.generation}, and the catalog has {generation}"
-        for image in entry.images.values():
-            versions = tree.index(image).versions
-            for channel in image.channels:
-                head = tree.head(image, channel)
-                if versions.get(head.version) != head.document:
-                    yield f"{path}: {image.name}:{channel} leads to another {head.version}"
-            for document in versions.values():
+        tree = DirectoryTree(project.root / path, project.trust / "root.json", project.clock.now())
+        shown = tree.catalog()
+        if shown.generation > generation:
+            yield f"{path} shows generation {shown.generation}, and the catalog has {generation}"
+        for name in tree.images():
+            index = tree.index(name)
+            assert index is not None
+            warned = tree.warnings(name)
+            for channel in tree.channels(name):
+                head = tree.head(name, channel)
+                if head is None or index.versions.get(head.version) != head.document:
+                    yield f"{path}: {name}:{channel} leads to another version"
+            for version, document in index.versions.items():
+                if version in warned and warned[version].warned.taken_away:
+                    continue
                 for each in tree.version(document).placements:
                     file = Path(each.reference)
                     if not file.is_file() or file.stat().st_size != each.size:

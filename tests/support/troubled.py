@@ -37,7 +37,7 @@ class FullDisk(MemoryPublisher):
 
     full = False
 
-    def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
         if self.full:
             raise Failed("publishing the catalog: no space left", where="/srv/public")
-        super().publish(snapshot)
+        super().publish(snapshot, since)

@@ -193,6 +193,7 @@ def test_who_resolves_without_a_project_notes_it_in_a_folder(
     tree = project.root / project.settings.publish[0]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMAGECTL_CATALOG", str(tree))
+    monkeypatch.setenv("IMAGECTL_ROOT", str(project.trust / "root.json"))
     monkeypatch.setenv("IMAGECTL_CONSUMER", "job-2")
     monkeypatch.setenv("IMAGECTL_RECEIPTS", str(shared))
     result = imagectl("resolve", OLD)
@@ -209,6 +210,7 @@ def test_a_receipt_that_cannot_be_written_is_a_warning(
     folder: str | None,
 ) -> None:
     tree = project.root / project.settings.publish[0]
+    monkeypatch.setenv("IMAGECTL_ROOT", str(project.trust / "root.json"))
     monkeypatch.chdir(tmp_path)
     where = ("--receipts", folder) if folder else ()
     result = imagectl("resolve", OLD, "--catalog", str(tree), "--consumer", "job-2", *where)
@@ -248,6 +250,7 @@ def test_a_lease_is_taken_or_nothing_is_answered(
 ) -> None:
     tree = str(project.root / project.settings.publish[0])
     other = new_project(tmp_path / "other")
+    monkeypatch.setenv("IMAGECTL_ROOT", str(project.trust / "root.json"))
     monkeypatch.chdir(tmp_path)
     result = imagectl("resolve", OLD, "--catalog", tree, "--lease", "1h")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -23,8 +23,9 @@ from support.world import World
 
 from imagectl.bootstrap.project import open_project
 from imagectl.errors import CannotTell
-from imagectl.formats.published_v1.layout import ENTRY
+from imagectl.formats.tuf_roles import TIMESTAMP_PATH
 from imagectl.model.change import Change, HoldVersion
+from imagectl.model.snapshot import Snapshot
 from imagectl.services.protect import hold
 from imagectl.services.publish import publish_catalog
 from imagectl.services.releasing import Releasing
@@ -37,7 +38,7 @@ from imagectl.testing.store import MemoryStore
 Run = Callable[..., Result]
 OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
 HELD = HoldVersion(ref(OLD))
-ENTRY_FILE = Path("catalog/public") / ENTRY
+NEWEST = Path("catalog/public") / TIMESTAMP_PATH
 
 
 def files(root: Path) -> dict[Path, bytes]:
@@ -137,10 +138,10 @@ def test_a_copy_that_has_moved_on_is_found_out_too(restored: Restored, imagectl:
 
 
 def test_another_catalog_changes_nothing(restored: Restored, imagectl: Run) -> None:
-    entry = restored.root / ENTRY_FILE
+    shutil.rmtree(restored.root / "catalog" / "public")
     with closing(open_project(restored.root)) as project:
-        ours = project.catalog.snapshot(()).catalog_id
-    entry.write_text(entry.read_text().replace(ours, "11111111-0000-4000-8000-000000000000"))
+        other = Snapshot("11111111-0000-4000-8000-000000000000", 1)
+        project.publishers[0].publish(other)
     before = restored.state()
     for verb in (("hold", OLD, "--reason", "x"), ("publish", OLD), ("catalog", "publish")):
         result = imagectl(*verb)
@@ -153,9 +154,9 @@ def test_a_tree_that_cannot_be_read_keeps_nobody_from_holding(
     restored: Restored, imagectl: Run
 ) -> None:
     """A rollback on a bad night is more than a doubt."""
-    entry = restored.root / ENTRY_FILE
-    entry.unlink()
-    entry.mkdir()
+    newest = restored.root / NEWEST
+    newest.unlink()
+    newest.mkdir()
     result = imagectl("hold", OLD, "--reason", "x")
     assert "IS held" in result.stderr
     with closing(open_project(restored.root)) as project:

@@ -137,7 +137,7 @@ def test_an_empty_catalog_in_an_empty_world_has_nothing_to_do() -> None:
 
 
 def tree(catalog: str, generation: int) -> Mapping[str, PublishedCatalog]:
-    return {PUBLIC: PublishedCatalog(catalog, generation, {})}
+    return {PUBLIC: PublishedCatalog(catalog, generation)}
 
 
 def test_what_was_published_of_another_catalog_is_a_doubt() -> None:
@@ -155,7 +155,7 @@ def test_what_was_published_later_is_a_doubt() -> None:
 
 def test_a_catalog_that_went_another_way_since_it_was_published_is_a_doubt() -> None:
     """A backup that was brought back, and has moved on as far as what came after it."""
-    known = PublishedCatalog(CATALOG, 17, {}, event_of(17))
+    known = PublishedCatalog(CATALOG, 17, event_of(17))
     assert plan(many(3), published={PUBLIC: known}).entries
     error = doubt(many(3), published={PUBLIC: replace(known, event=event_of(7))})
     assert error.where == PUBLIC

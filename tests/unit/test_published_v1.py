@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC
 from typing import Any
@@ -16,27 +17,30 @@ from support.examples import BASE, BETA, CI, NOW, STABLE, change, digest, locked
 from support.releases import DC1, LOCAL, Book, catalogs
 
 from imagectl.errors import CannotTell, Corrupt, Refused
-from imagectl.formats.published_v1.layout import (
-    ENTRY,
-    FORMAT,
-    REVOKED,
-    TREELESS,
-    channel_path,
-    index_path,
-    version_path,
-)
+from imagectl.formats.published_v1.layout import FORMAT, TREELESS
 from imagectl.formats.published_v1.reading import (
     TreeReader,
+    parse_catalog,
     parse_channel,
-    parse_entry,
     parse_index,
     parse_version,
+    parse_warnings,
 )
-from imagectl.formats.published_v1.writing import Tree, render
+from imagectl.formats.published_v1.writing import Documents
+from imagectl.formats.published_v1.writing import render as render_at
+from imagectl.formats.tuf_roles import (
+    CATALOG_TARGET,
+    channel_target,
+    index_target,
+    role_of,
+    version_path,
+    warnings_target,
+)
 from imagectl.model.change import RevokeVersion, StepVersion
 from imagectl.model.fold import apply_change
-from imagectl.model.names import ChannelName, ImageName, Sha256
+from imagectl.model.names import ChannelName, ImageName, Sha256, VersionId
 from imagectl.model.published import (
+    PublishedHead,
     PublishedIndex,
     PublishedInside,
     PublishedOrigin,
@@ -49,12 +53,50 @@ from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.readiness import can_be_had, withheld
 
+Parse = Callable[[bytes, str], object]
+
 ONE = "debian-ci@20261120.1"
 TWO = "debian-ci@20261120.2"
 
 
-def reader(tree: Tree) -> TreeReader:
-    return TreeReader("tree", lambda path: {**tree.documents, ENTRY: tree.entry}[path])
+def render(snapshot: Snapshot) -> Documents:
+    return render_at(snapshot, NOW)
+
+
+class Files:
+    """The documents as ``reading.Targets``, believed as they are."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    def find(self, target: str) -> tuple[bytes, str] | None:
+        data = self._documents.targets.get(target)
+        return None if data is None else (data, target)
+
+    def names(self, role: str) -> Collection[str]:
+        return {each for each in self._documents.targets if role_of(each, ()) == role}
+
+    def roles(self) -> Collection[str]:
+        return {role_of(each, ()) for each in self._documents.targets}
+
+    def fetch(self, path: str) -> bytes:
+        return self._documents.versions[path]
+
+
+def reader(tree: Documents) -> TreeReader:
+    return TreeReader("tree", Files(tree))
+
+
+def head_of(tree: TreeReader, channel: ChannelName, image: ImageName = CI) -> PublishedHead:
+    head = tree.head(image, channel)
+    assert head is not None
+    return head
+
+
+def index_of(tree: TreeReader, image: ImageName = CI) -> PublishedIndex:
+    index = tree.index(image)
+    assert index is not None
+    return index
 
 
 def released() -> Book:
@@ -69,10 +111,10 @@ def test_what_is_published_is_what_is_read() -> None:
     book = released()
     tree = reader(render(book.snapshot))
     catalog = tree.catalog()
-    assert (catalog.catalog_id, catalog.generation) == ("id", 3)
-    image = catalog.images[CI]
-    assert set(image.channels) == {BETA, STABLE}
-    head = tree.head(image, STABLE)
+    assert (catalog.catalog_id, catalog.generation, catalog.at) == ("id", 3, NOW)
+    assert set(tree.images()) == {CI}
+    assert set(tree.channels(CI)) == {BETA, STABLE}
+    head = head_of(tree, STABLE)
     move = book.channel(CI, STABLE).head
     assert (head.version, head.kind, head.at, head.reason, head.generation) == (
         move.version,
@@ -81,7 +123,7 @@ def test_what_is_published_is_what_is_read() -> None:
         "all good",
         3,
     )
-    assert tree.index(image).versions[move.version] == head.document
+    assert index_of(tree).versions[move.version] == head.document
     version = tree.version(head.document)
     recorded = book.snapshot.versions[ref(ONE)]
     assert recorded.tree is not None
@@ -106,20 +148,18 @@ def with_versions(snapshot: Snapshot, *versions: Version) -> Snapshot:
 
 def published(snapshot: Snapshot, text: str) -> tuple[Sha256, PublishedVersion]:
     tree = reader(render(snapshot))
-    document = tree.index(tree.catalog().images[ref(text).image]).versions[ref(text).version]
+    document = index_of(tree, ref(text).image).versions[ref(text).version]
     return document, tree.version(document)
 
 
-def test_the_entry_names_the_event_that_made_it_and_need_not() -> None:
+def test_the_event_that_made_it_is_named_where_it_is_known() -> None:
     snapshot = released().snapshot
     event = Sha256("e" * 64)
     before, after = render(snapshot), render(replace(snapshot, event=event))
     assert reader(before).catalog().event is None
     assert reader(after).catalog() == replace(reader(before).catalog(), event=event)
-    assert after.documents == before.documents
-    named = json.loads(after.entry)
-    del named["event"]
-    assert named == json.loads(before.entry)
+    assert {**after.targets, CATALOG_TARGET: b""} == {**before.targets, CATALOG_TARGET: b""}
+    assert after.versions == before.versions
 
 
 def test_how_a_version_was_made_is_published() -> None:
@@ -152,9 +192,9 @@ def test_a_version_without_a_tree_is_one_that_older_readers_do_not_know() -> Non
     assert version.origin is not None
     assert version.origin.cause == "its file system is btrfs"
     tree = render(with_versions(book.snapshot, opaque(ONE)))
-    content = json.loads(tree.documents[version_path(document)])
+    content = json.loads(tree.versions[version_path(document)])
     assert content["format"] == TREELESS != FORMAT
-    for path, data in tree.documents.items():
+    for path, data in {**tree.targets, **tree.versions}.items():
         known = json.loads(data)["format"] == FORMAT
         assert known is (path != version_path(document))
 
@@ -177,7 +217,7 @@ def test_a_version_without_a_tree_is_one_that_older_readers_do_not_know() -> Non
 def test_a_version_that_says_what_it_cannot_is_corrupt(wrong: dict[str, Any]) -> None:
     tree = render(with_versions(released().snapshot, locked(ONE)))
     document, _ = published(with_versions(released().snapshot, locked(ONE)), ONE)
-    content = json.loads(tree.documents[version_path(document)])
+    content = json.loads(tree.versions[version_path(document)])
     data = json.dumps({**content, **wrong}).encode()
     with pytest.raises(Corrupt, match="is not a document of a published catalog"):
         parse_version(data, Sha256(hashlib.sha256(data).hexdigest()), "x")
@@ -185,17 +225,17 @@ def test_a_version_that_says_what_it_cannot_is_corrupt(wrong: dict[str, Any]) ->
 
 def test_who_did_it_is_not_published() -> None:
     tree = render(released().snapshot)
-    assert not any(b"alice" in data for data in (tree.entry, *tree.documents.values()))
+    assert not any(b"alice" in data for data in (*tree.targets.values(), *tree.versions.values()))
 
 
-def test_a_promotion_changes_one_channel_document_and_the_entry() -> None:
+def test_a_promotion_changes_one_channel_document_and_the_catalogs_own() -> None:
     book = released()
     before = render(book.snapshot)
     book.moved(STABLE, TWO)
     after = render(book.snapshot)
-    new = after.documents.keys() - before.documents.keys()
-    assert [path.split("/")[:3] for path in new] == [["images", "debian-ci", "channels"]]
-    assert after.entry != before.entry
+    changed = {each for each, data in after.targets.items() if before.targets[each] != data}
+    assert changed == {CATALOG_TARGET, channel_target(CI, STABLE)}
+    assert after.versions == before.versions
 
 
 def test_verifying_a_placement_again_changes_no_document() -> None:
@@ -203,7 +243,7 @@ def test_verifying_a_placement_again_changes_no_document() -> None:
     placed = book.snapshot.placements[ref(ONE)]
     later = tuple(replace(each, verified=each.verified.replace(year=2027)) for each in placed)
     again = replace(book.snapshot, placements={**book.snapshot.placements, ref(ONE): later})
-    assert render(again).documents == render(book.snapshot).documents
+    assert render(again) == render(book.snapshot)
 
 
 OLD = "debian-ci@20261119.1"
@@ -219,9 +259,8 @@ def taken_down(book: Book, text: str, *stages: Stage) -> Snapshot:
     return snapshot
 
 
-def index(snapshot: Snapshot) -> PublishedIndex:
-    tree = reader(render(snapshot))
-    return tree.index(tree.catalog().images[CI])
+def warnings(snapshot: Snapshot) -> Mapping[VersionId, PublishedWarning]:
+    return reader(render(snapshot)).warnings(CI)
 
 
 def with_old() -> Book:
@@ -232,9 +271,8 @@ def with_old() -> Book:
 
 def test_what_is_going_can_be_had_with_a_warning() -> None:
     snapshot = taken_down(with_old(), OLD, Stage.DEPRECATED)
-    found = index(snapshot)
-    assert ref(OLD).version in found.versions
-    assert found.warnings == {
+    assert ref(OLD).version in index_of(reader(render(snapshot))).versions
+    assert warnings(snapshot) == {
         ref(OLD).version: PublishedWarning(Warned.DEPRECATED, NOW, "alice", "because")
     }
     assert not Warned.DEPRECATED.taken_away
@@ -242,55 +280,38 @@ def test_what_is_going_can_be_had_with_a_warning() -> None:
     assert document == published(with_old().snapshot, OLD)[0], "documents of versions never change"
 
 
-@pytest.mark.parametrize("stages", [QUARANTINED, (*QUARANTINED, Stage.DELETED)])
-def test_what_was_taken_away_is_among_the_warnings_only(stages: tuple[Stage, ...]) -> None:
-    before, after = with_old().snapshot, taken_down(with_old(), OLD, *stages)
-    found = index(after)
+def test_what_is_taken_away_for_now_is_a_warning_and_no_change_of_the_index() -> None:
+    before, after = with_old().snapshot, taken_down(with_old(), OLD, *QUARANTINED)
+    assert warnings(after)[ref(OLD).version].warned is Warned.QUARANTINED
+    assert render(after).targets[index_target(CI)] == render(before).targets[index_target(CI)]
+
+
+def test_what_was_deleted_is_in_the_index_as_that() -> None:
+    after = render(taken_down(with_old(), OLD, *QUARANTINED, Stage.DELETED))
+    found = index_of(reader(after))
     assert ref(OLD).version not in found.versions
-    assert found.warnings[ref(OLD).version].warned is Warned(stages[-1].value)
-    path = version_path(published(before, OLD)[0])
-    assert path in render(before).documents
-    assert path not in render(after).documents
+    assert found.deleted[ref(OLD).version].warned is Warned.DELETED
+    assert warnings_target(CI) not in after.targets, "they stay few"
+    alone = parse_warnings(after.unindexed[CI], "x")
+    assert alone == found.deleted, "for as long as the index is not signed"
 
 
 def test_a_revocation_is_graver_than_a_stage() -> None:
-    snapshot = taken_down(with_old(), OLD, *QUARANTINED)
-    revoked = change("revoke", snapshot.generation, RevokeVersion(ref(OLD)), reason="a hole")
-    found = index(apply_change(snapshot, revoked))
-    assert found.warnings[ref(OLD).version] == PublishedWarning(
-        Warned.REVOKED, NOW, "alice", "a hole"
-    )
+    for stages in (QUARANTINED, (*QUARANTINED, Stage.DELETED)):
+        snapshot = taken_down(with_old(), OLD, *stages)
+        revoked = change("revoke", snapshot.generation, RevokeVersion(ref(OLD)), reason="a hole")
+        after = apply_change(snapshot, revoked)
+        said = PublishedWarning(Warned.REVOKED, NOW, "alice", "a hole")
+        assert warnings(after)[ref(OLD).version] == said
+        for data in render(after).unindexed.values():
+            assert parse_warnings(data, "x")[ref(OLD).version] == said
 
 
-def test_a_channel_on_a_revoked_version_is_one_that_older_readers_do_not_know() -> None:
-    book = released()
-    revoked = change("revoke", book.snapshot.generation, RevokeVersion(ref(ONE)))
-    tree = render(apply_change(book.snapshot, revoked))
-    image = reader(tree).catalog().images[CI]
-    content = json.loads(tree.documents[channel_path(CI, STABLE, image.channels[STABLE])])
-    assert content["format"] == REVOKED != FORMAT
-    head = reader(tree).head(image, STABLE)
-    assert head.revoked == PublishedWarning(Warned.REVOKED, NOW, "alice", "because")
-    other = json.loads(tree.documents[channel_path(CI, BETA, image.channels[BETA])])
-    assert other["format"] == FORMAT
-    assert reader(tree).head(image, BETA).revoked is None
-
-
-def test_a_channel_that_says_revoked_without_saying_why_is_corrupt() -> None:
+def test_without_warnings_there_is_no_document_of_them() -> None:
     tree = render(released().snapshot)
-    image = reader(tree).catalog().images[CI]
-    content = json.loads(tree.documents[channel_path(CI, STABLE, image.channels[STABLE])])
-    data = json.dumps({**content, "format": REVOKED}).encode()
-    with pytest.raises(Corrupt, match="is not a document of a published catalog"):
-        parse_channel(data, Sha256(hashlib.sha256(data).hexdigest()), "x")
-
-
-def test_without_warnings_an_index_is_as_it_ever_was() -> None:
-    tree = render(released().snapshot)
-    image = reader(tree).catalog().images[CI]
-    content = json.loads(tree.documents[index_path(CI, image.index)])
-    assert content.keys() == {"format", "image", "versions"}
-    assert reader(tree).index(image).warnings == {}
+    assert warnings_target(CI) not in tree.targets
+    assert json.loads(tree.targets[index_target(CI)]).keys() == {"format", "image", "versions"}
+    assert tree.unindexed == {}
 
 
 def test_versions_that_are_not_ready_are_not_published() -> None:
@@ -299,8 +320,8 @@ def test_versions_that_are_not_ready_are_not_published() -> None:
     book.built("debian-ci@20261120.4", placed=(), enters=False)
     book.built("debian-base@20261120.1", failed=1, enters=False)
     tree = reader(render(book.snapshot))
-    assert set(tree.catalog().images) == {CI}
-    assert {str(each) for each in tree.index(tree.catalog().images[CI]).versions} == {
+    assert set(tree.images()) == {CI}
+    assert {str(each) for each in index_of(tree).versions} == {
         "20261120.1",
         "20261120.2",
     }
@@ -324,93 +345,106 @@ def test_a_catalog_is_published_whole_or_not_at_all(snapshot: Snapshot) -> None:
             render(snapshot)
         return
     tree = reader(render(snapshot))
-    catalog = tree.catalog()
-    documents = [
-        document
-        for image in catalog.images.values()
-        for document in tree.index(image).versions.values()
-    ]
-    given_away = {each for each in ready if can_be_had(each, snapshot)}
-    assert sorted(tree.version(document).ref for document in documents) == sorted(given_away)
+    indexes = {image: index_of(tree, image) for image in tree.images()}
+    documents = [each for index in indexes.values() for each in index.versions.values()]
+    given_away = {each for each in ready if snapshot.stage(each) is not Stage.DELETED}
+    assert sorted(tree.version(each).ref for each in documents) == sorted(given_away)
     warned = {
-        VersionRef(image.name, version)
-        for image in catalog.images.values()
-        for version in tree.index(image).warnings
+        VersionRef(image, version): each
+        for image in tree.images()
+        for version, each in {**indexes[image].deleted, **tree.warnings(image)}.items()
     }
-    assert warned == {*snapshot.stages, *snapshot.revoked}
+    assert set(warned) == {*snapshot.stages, *snapshot.revoked}
+    usable = {
+        each for each in given_away if each not in warned or not warned[each].warned.taken_away
+    }
+    assert usable == {each for each in ready if can_be_had(each, snapshot)}
     found = {
-        (image.name, channel): tree.head(image, channel)
-        for image in catalog.images.values()
-        for channel in image.channels
+        (image, channel): head_of(tree, channel, image)
+        for image in tree.images()
+        for channel in tree.channels(image)
     }
     assert {at: head.version for at, head in found.items()} == {
         at: head.version for at, head in heads.items()
     }
-    for (image_name, _), each in found.items():
-        revoked = VersionRef(image_name, each.version) in snapshot.revoked
-        assert (each.revoked is not None) is revoked
 
 
-def paths(tree: Tree) -> dict[str, tuple[Sha256, Callable[[bytes, Sha256, str], Any]]]:
-    image = parse_entry(tree.entry, ENTRY).images[CI]
-    head = reader(tree).head(image, STABLE)
-    return {
-        index_path(CI, image.index): (image.index, parse_index),
-        channel_path(CI, STABLE, image.channels[STABLE]): (image.channels[STABLE], parse_channel),
-        version_path(head.document): (head.document, parse_version),
-    }
-
-
-def test_a_changed_byte_is_found_in_every_document() -> None:
+def test_a_changed_byte_is_found_in_a_versions_document() -> None:
     tree = render(released().snapshot)
-    for path, (sha256, parse) in paths(tree).items():
-        data = tree.documents[path]
-        parse(data, sha256, path)
-        with pytest.raises(Corrupt, match="was changed after it was published") as caught:
-            parse(data.replace(b"20261120", b"20261121"), sha256, path)
-        assert caught.value.where == path
+    document = head_of(reader(tree), STABLE).document
+    data = tree.versions[version_path(document)]
+    parse_version(data, document, "x")
+    with pytest.raises(Corrupt, match="was changed after it was published") as caught:
+        parse_version(data.replace(b"20261120", b"20261121"), document, "x")
+    assert caught.value.where == "x"
 
 
 def test_unknown_keys_are_passed_over() -> None:
-    tree = render(released().snapshot)
-    content = json.loads(tree.entry)
-    content["signed_by"] = "somebody"
-    assert parse_entry(json.dumps(content).encode(), ENTRY) == parse_entry(tree.entry, ENTRY)
+    data = render(released().snapshot).targets[CATALOG_TARGET]
+    content = {**json.loads(data), "said_by": "somebody"}
+    assert parse_catalog(json.dumps(content).encode(), "x") == parse_catalog(data, "x")
 
 
-def test_a_later_format_is_not_guessed_at() -> None:
+@pytest.mark.parametrize("parse", [parse_catalog, parse_channel, parse_index, parse_warnings])
+def test_a_later_format_is_not_guessed_at(parse: Parse) -> None:
     with pytest.raises(CannotTell, match="format that this imagectl does not know"):
-        parse_entry(b'{"format": "imagectl-published-2"}', ENTRY)
+        parse(b'{"format": "imagectl-published-2"}', "x")
 
 
-def entry(**changes: Any) -> bytes:
-    content = {"format": FORMAT, "catalog": "id", "generation": 1, "images": {}, **changes}
+def written(**changes: Any) -> bytes:
+    """A document that has every key of every one, with these changes."""
+    content = {
+        "format": FORMAT,
+        "catalog": "id",
+        "generation": 1,
+        "event": None,
+        "at": "2026-11-20T12:00:00Z",
+        "image": "x",
+        "channel": "beta",
+        "version": "20261120.1",
+        "document": digest("x"),
+        "kind": "promote",
+        "reason": "",
+        "versions": {},
+        "warnings": {},
+        **changes,
+    }
     return json.dumps(content).encode()
 
 
+@pytest.mark.parametrize("parse", [parse_catalog, parse_channel, parse_index, parse_warnings])
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[]", b"{}", b"null", b"[" * 100_000])
+def test_anything_else_is_corrupt_and_names_the_file(parse: Parse, data: bytes) -> None:
+    parse(written(), "x")
+    with pytest.raises(Corrupt, match="x is not") as caught:
+        parse(data, "x")
+    assert caught.value.why
+
+
 @pytest.mark.parametrize(
-    "data",
+    ("parse", "wrong"),
     [
-        b"",
-        b"\xff\xfe",
-        b"[]",
-        b"{}",
-        b"null",
-        b"[" * 100_000,
-        entry(generation="1"),
-        entry(generation=True),
-        entry(catalog=None),
-        entry(images=[]),
-        entry(images={"../x": {}}),
-        entry(images={"x": {"index": "00", "channels": {}}}),
-        entry(images={"x": {"index": digest("x"), "channels": {"Stable": digest("x")}}}),
-        entry(images={"x": None}),
+        (parse_catalog, {"generation": "1"}),
+        (parse_catalog, {"generation": True}),
+        (parse_catalog, {"catalog": None}),
+        (parse_catalog, {"event": "00"}),
+        (parse_catalog, {"at": "2026-11-20T12:00:00"}),
+        (parse_channel, {"image": "../x"}),
+        (parse_channel, {"channel": "Stable"}),
+        (parse_channel, {"document": "00"}),
+        (parse_channel, {"kind": "jump"}),
+        (parse_index, {"versions": []}),
+        (parse_index, {"versions": {"1": digest("x")}}),
+        (parse_index, {"deleted": {"20261120.1": None}}),
+        (parse_warnings, {"warnings": []}),
+        (parse_warnings, {"warnings": {"20261120.1": {"warned": "never"}}}),
     ],
 )
-def test_anything_else_is_corrupt_and_names_the_file(data: bytes) -> None:
-    with pytest.raises(Corrupt, match=ENTRY) as caught:
-        parse_entry(data, ENTRY)
-    assert caught.value.why
+def test_a_document_that_says_what_it_cannot_is_corrupt(
+    parse: Parse, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(Corrupt, match="is not a document of a published catalog"):
+        parse(written(**wrong), "x")
 
 
 @given(
@@ -419,26 +453,23 @@ def test_anything_else_is_corrupt_and_names_the_file(data: bytes) -> None:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["images", "index", "channels", "a"]), inner, max_size=3
+                st.sampled_from(["20261120.1", "warned", "at", "a"]), inner, max_size=3
             )
         ),
         max_leaves=10,
     )
 )
-def test_no_entry_ever_ends_in_anything_but_a_catalog_or_corrupt(images: Any) -> None:
-    try:
-        found = parse_entry(entry(images=images), ENTRY)
-    except Corrupt:
-        return
-    assert set(found.images) <= {ImageName(each) for each in images}
+def test_no_index_ever_ends_in_anything_but_an_index_or_corrupt(found: Any) -> None:
+    for name in ("versions", "deleted"):
+        with contextlib.suppress(Corrupt):
+            parse_index(written(**{name: found}), "x")
 
 
 def test_times_are_in_utc() -> None:
     tree = render(released().snapshot)
-    head = reader(tree).head(parse_entry(tree.entry, ENTRY).images[CI], STABLE)
-    assert head.at.tzinfo is UTC
-    path = channel_path(CI, STABLE, parse_entry(tree.entry, ENTRY).images[CI].channels[STABLE])
-    assert json.loads(tree.documents[path])["at"] == "2026-11-20T12:00:00Z"
+    assert head_of(reader(tree), STABLE).at.tzinfo is UTC
+    content = json.loads(tree.targets[channel_target(CI, STABLE)])
+    assert content["at"] == "2026-11-20T12:00:00Z"
 
 
 def test_rendering_is_a_pure_function() -> None:
@@ -451,12 +482,3 @@ def test_rendering_is_a_pure_function() -> None:
         dict(reversed(list(snapshot.placements.items()))),
     )
     assert render(backwards) == render(snapshot)
-
-
-def test_paths_hold_nothing_but_names_and_digests() -> None:
-    sha256 = digest("x")
-    assert channel_path(CI, ChannelName("beta"), sha256) == (
-        f"images/debian-ci/channels/{sha256}.beta.json"
-    )
-    assert index_path(CI, sha256) == f"images/debian-ci/{sha256}.index.json"
-    assert version_path(sha256) == f"versions/sha256/{sha256[:2]}/{sha256}.json"

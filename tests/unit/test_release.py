@@ -14,7 +14,7 @@ from support.troubled import Busy, FullDisk
 from support.world import World
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
-from imagectl.formats.published_v1.layout import ENTRY
+from imagectl.formats.tuf_roles import channel_target, index_target, target_path
 from imagectl.model.change import Change, MoveChannel, RecordPlacement
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
@@ -539,26 +539,25 @@ def test_unknown_versions_and_locations_are_not_found(world: World) -> None:
 
 
 def test_documents_put_together_wrongly_are_corrupt(world: World, public: FullDisk) -> None:
-    """The entry alone is not protected by a digest: what it leads to must fit what was asked."""
+    """Whoever signs a document may have signed the wrong one: it must fit what was asked."""
     world.built(ONE)
     world.built(BASE_ONE)
     world.promote("stable")
-    tree = public.tree()
-    images = tree.catalog().images
-    entry = public.files[ENTRY].decode()
-    base, ci = images[BASE], images[CI]
-    swapped = entry.replace(ci.channels[STABLE], base.channels[STABLE])
-    path = f"images/debian-base/channels/{base.channels[STABLE]}.stable.json"
-    public.files[path.replace("debian-base", "debian-ci")] = public.files[path]
-    public.files[ENTRY] = swapped.encode()
+    targets = public.targets
+    swap(public, channel_target(BASE, STABLE), channel_target(CI, STABLE))
     with pytest.raises(Corrupt, match="gives stable of debian-base for stable of debian-ci"):
         got(public)
-    public.files[ENTRY] = entry.encode()
-    index = f"images/debian-base/{base.index}.index.json"
-    public.files[index.replace("debian-base", "debian-ci")] = public.files[index]
-    public.files[ENTRY] = entry.replace(ci.index, base.index).encode()
+    public.point(targets)
+    swap(public, index_target(BASE), index_target(CI))
     with pytest.raises(Corrupt, match=r"gives debian-base@.* for debian-ci@"):
         got(public, version=VersionId("20261120", 1))
+
+
+def swap(public: MemoryPublisher, source: str, target: str) -> None:
+    """Give the document of *source* as *target*."""
+    digest = public.targets[source]
+    public.files[target_path(target, digest)] = public.files[target_path(source, digest)]
+    public.point({**public.targets, target: digest})
 
 
 THREE = "debian-ci@20261120.3"

@@ -1,29 +1,32 @@
-"""Reads the tree: each document, checked by its digest (P10), becomes what consumers can know."""
+"""Reads the tree: each document, verified before (P10), becomes what consumers can know."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from imagectl.errors import CannotTell, Corrupt
-from imagectl.formats.published_v1.layout import (
-    ENTRY,
-    FORMAT,
-    REVOKED,
-    TREELESS,
-    channel_path,
-    index_path,
+from imagectl.formats.published_v1.layout import FORMAT, TREELESS
+from imagectl.formats.tuf_roles import (
+    CATALOG_TARGET,
+    IMAGES_ROLE,
+    channel_role,
+    channel_target,
+    index_target,
     version_path,
+    warnings_target,
 )
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import (
     Architecture,
     ChannelName,
     Format,
+    ImageName,
     Sha256,
+    VersionId,
     parse_channel_name,
     parse_image_name,
     parse_location_name,
@@ -33,7 +36,6 @@ from imagectl.model.names import (
 from imagectl.model.published import (
     PublishedCatalog,
     PublishedHead,
-    PublishedImage,
     PublishedIndex,
     PublishedInside,
     PublishedOrigin,
@@ -46,63 +48,112 @@ from imagectl.model.version import Reproducible, VersionRef
 
 T = TypeVar("T")
 
+CHANNEL = channel_role(ChannelName(""))
+"""How the names of the roles begin that sign what channels point to."""
+
+
+class Targets(Protocol):
+    """The verified files of a tree: what TUF makes of it."""
+
+    def find(self, target: str) -> tuple[bytes, str] | None:
+        """The bytes of a target and where they are, for messages; None where there is no such one.
+
+        Raises Corrupt or CannotTell as ``services.ports.PublishedTree`` does.
+        """
+        ...
+
+    def names(self, role: str) -> Collection[str]:
+        """The targets that a role signs."""
+        ...
+
+    def roles(self) -> Collection[str]:
+        """The roles that may sign targets."""
+        ...
+
+    def fetch(self, path: str) -> bytes:
+        """A file below the tree, not verified: its digest is. Corrupt where it is missing."""
+        ...
+
 
 class TreeReader:
-    """``services.ports.PublishedTree`` over anything that can fetch a file of the tree.
+    """``services.ports.PublishedTree`` over the verified files of a tree.
 
-    *fetch* gets a path below the tree and returns the file's bytes. *root* names the tree in
-    messages.
+    *root* names the tree in messages.
     """
 
-    def __init__(self, root: str, fetch: Callable[[str], bytes]) -> None:
+    def __init__(self, root: str, targets: Targets) -> None:
         self._root = root
-        self._fetch = fetch
+        self._targets = targets
 
     def catalog(self) -> PublishedCatalog:
-        return parse_entry(self._fetch(ENTRY), self._where(ENTRY))
+        found = self._targets.find(CATALOG_TARGET)
+        if found is None:
+            raise Corrupt(
+                f"the published catalog in {self._root} does not say what it is",
+                where=f"{self._root}/{CATALOG_TARGET}",
+                why=f"nobody has signed a {CATALOG_TARGET}",
+                hint="`imagectl catalog publish` writes it again",
+            )
+        return parse_catalog(*found)
 
-    def head(self, image: PublishedImage, channel: ChannelName) -> PublishedHead:
-        digest = image.channels[channel]
-        path = channel_path(image.name, channel, digest)
-        return parse_channel(self._fetch(path), digest, self._where(path))
+    def images(self) -> Collection[ImageName]:
+        roles = [role for role in self._targets.roles() if _signs_indexes(role)]
+        return {
+            parse_image_name(target.split("/")[1])
+            for role in roles
+            for target in self._targets.names(role)
+        }
 
-    def index(self, image: PublishedImage) -> PublishedIndex:
-        path = index_path(image.name, image.index)
-        return parse_index(self._fetch(path), image.index, self._where(path))
+    def channels(self, image: ImageName) -> Collection[ChannelName]:
+        channels = (
+            parse_channel_name(role.removeprefix(CHANNEL))
+            for role in self._targets.roles()
+            if role.startswith(CHANNEL)
+        )
+        return {
+            each
+            for each in channels
+            if channel_target(image, each) in self._targets.names(channel_role(each))
+        }
+
+    def head(self, image: ImageName, channel: ChannelName) -> PublishedHead | None:
+        found = self._targets.find(channel_target(image, channel))
+        return None if found is None else parse_channel(*found)
+
+    def index(self, image: ImageName) -> PublishedIndex | None:
+        found = self._targets.find(index_target(image))
+        return None if found is None else parse_index(*found)
+
+    def warnings(self, image: ImageName) -> Mapping[VersionId, PublishedWarning]:
+        found = self._targets.find(warnings_target(image))
+        return {} if found is None else parse_warnings(*found)
 
     def version(self, document: Sha256) -> PublishedVersion:
         path = version_path(document)
-        return parse_version(self._fetch(path), document, self._where(path))
-
-    def _where(self, path: str) -> str:
-        return f"{self._root}/{path}"
+        return parse_version(self._targets.fetch(path), document, f"{self._root}/{path}")
 
 
-def parse_entry(data: bytes, where: str) -> PublishedCatalog:
-    """The entry document. *where* names the file in messages, here and below."""
+def _signs_indexes(role: str) -> bool:
+    return role == IMAGES_ROLE or role.startswith("image-")
+
+
+def parse_catalog(data: bytes, where: str) -> PublishedCatalog:
+    """The catalog's document. *where* names the file in messages, here and below."""
 
     def build(content: Any) -> PublishedCatalog:
-        images = {}
-        for name, documents in content["images"].items():
-            image = parse_image_name(name)
-            channels = {
-                parse_channel_name(channel): parse_sha256(digest)
-                for channel, digest in documents["channels"].items()
-            }
-            images[image] = PublishedImage(image, parse_sha256(documents["index"]), channels)
-        event = content.get("event")
+        event = content["event"]
         return PublishedCatalog(
             _text(content["catalog"]),
             _number(content["generation"]),
-            images,
             None if event is None else parse_sha256(_text(event)),
+            _parsed_time(content["at"]),
         )
 
     return _parsed(data, where, build)
 
 
-def parse_channel(data: bytes, digest: Sha256, where: str) -> PublishedHead:
-    """A channel's document, whose bytes must have that digest (P10)."""
+def parse_channel(data: bytes, where: str) -> PublishedHead:
+    """A channel's document."""
 
     def build(content: Any) -> PublishedHead:
         return PublishedHead(
@@ -114,14 +165,13 @@ def parse_channel(data: bytes, digest: Sha256, where: str) -> PublishedHead:
             _parsed_time(content["at"]),
             _text(content["reason"]),
             _number(content["generation"]),
-            _read_warning(content["revoked"]) if content["format"] == REVOKED else None,
         )
 
-    return _parsed(_checked(data, digest, where), where, build, (FORMAT, REVOKED))
+    return _parsed(data, where, build)
 
 
-def parse_index(data: bytes, digest: Sha256, where: str) -> PublishedIndex:
-    """An image's index, whose bytes must have that digest (P10)."""
+def parse_index(data: bytes, where: str) -> PublishedIndex:
+    """An image's index."""
 
     def build(content: Any) -> PublishedIndex:
         return PublishedIndex(
@@ -129,13 +179,21 @@ def parse_index(data: bytes, digest: Sha256, where: str) -> PublishedIndex:
                 parse_version_id(version): parse_sha256(document)
                 for version, document in content["versions"].items()
             },
-            {
-                parse_version_id(version): _read_warning(warning)
-                for version, warning in content.get("warnings", {}).items()
-            },
+            _read_warnings(content.get("deleted", {})),
         )
 
-    return _parsed(_checked(data, digest, where), where, build)
+    return _parsed(data, where, build)
+
+
+def parse_warnings(data: bytes, where: str) -> Mapping[VersionId, PublishedWarning]:
+    """What consumers of an image are warned of."""
+    return _parsed(data, where, lambda content: _read_warnings(content["warnings"]))
+
+
+def _read_warnings(content: Any) -> dict[VersionId, PublishedWarning]:
+    return {
+        parse_version_id(version): _read_warning(warning) for version, warning in content.items()
+    }
 
 
 def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:

@@ -1,4 +1,4 @@
-"""Writes the tree: a snapshot of the catalog becomes its documents."""
+"""Writes the documents: a snapshot of the catalog becomes what consumers are shown of it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imagectl.errors import Refused
-from imagectl.formats.published_v1.layout import (
-    FORMAT,
-    REVOKED,
-    TREELESS,
-    channel_path,
-    index_path,
+from imagectl.formats.published_v1.layout import FORMAT, TREELESS
+from imagectl.formats.tuf_roles import (
+    CATALOG_TARGET,
+    channel_target,
+    index_target,
     version_path,
+    warnings_target,
 )
 from imagectl.model.channel import Channel
-from imagectl.model.names import Sha256
+from imagectl.model.names import ImageName, Sha256, VersionId
 from imagectl.model.published import PublishedWarning, Warned
 from imagectl.model.retention import Stage
 from imagectl.model.snapshot import Snapshot
@@ -28,86 +28,120 @@ from imagectl.policy.readiness import withheld
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
-    """A whole tree: the entry, and every other document by its path."""
+class Documents:
+    """What consumers are shown of some images: targets by their names, versions by their paths.
 
-    entry: bytes
-    documents: Mapping[str, bytes]
+    ``unindexed``: what the warnings of an image have to be for as long as its index, whose signer
+    may be away, does not say yet what was deleted.
+    """
+
+    targets: Mapping[str, bytes]
+    versions: Mapping[str, bytes]
+    unindexed: Mapping[ImageName, bytes]
 
 
-def render(snapshot: Snapshot) -> Tree:
-    """The tree that shows *snapshot*: a pure function of it, so the same bytes each time.
+def render(snapshot: Snapshot, at: datetime) -> Documents:
+    """The documents of every image in *snapshot*, published at that time: a pure function, so the
+    same bytes each time.
 
     Raises Refused where a channel points to a version that is not ready (P6): then consumers keep
     what they have.
     """
-    versions: dict[VersionRef, tuple[Sha256, bytes]] = {}
+    given: dict[VersionRef, Sha256] = {}
+    documents: dict[str, bytes] = {}
     for ref in sorted(snapshot.versions):
         version = snapshot.versions[ref]
         if not withheld(version, snapshot):
-            versions[ref] = _document(_version(version, snapshot.placed(ref)))
-    warnings = {
-        ref: warning
-        for ref in sorted({*snapshot.stages, *snapshot.revoked})
-        if (warning := _warning(ref, snapshot)) is not None
-    }
-    given = {
-        ref: document
-        for ref, document in versions.items()
-        if ref not in warnings or not warnings[ref].warned.taken_away
-    }
-    documents = {version_path(digest): data for digest, data in given.values()}
-    images: dict[str, Any] = {}
-    for image in sorted({ref.image for ref in (*versions, *warnings)}):
-        index: dict[str, Any] = {
-            "format": FORMAT,
-            "image": image,
-            "versions": {
-                str(ref.version): digest for ref, (digest, _) in given.items() if ref.image == image
-            },
-        }
-        warned = {
-            str(ref.version): _written(warning)
-            for ref, warning in warnings.items()
-            if ref.image == image
-        }
-        if warned:
-            index["warnings"] = warned
-        digest, data = _document(index)
-        documents[index_path(image, digest)] = data
-        images[image] = {"index": digest, "channels": {}}
-    for (image, name), channel in sorted(snapshot.channels.items()):
+            digest, data = _document(_version(version, snapshot.placed(ref)))
+            given[ref] = digest
+            documents[version_path(digest)] = data
+    targets = {CATALOG_TARGET: _catalog(snapshot, at)}
+    unindexed: dict[ImageName, bytes] = {}
+    for image, shown in _by_image(snapshot, given).items():
+        targets[index_target(image)] = _index(image, shown)
+        if shown.warnings:
+            targets[warnings_target(image)] = _warnings(image, shown.warnings)
+        if shown.deleted:
+            unindexed[image] = _warnings(image, {**shown.deleted, **shown.warnings})
+    for (image, name), channel in snapshot.channels.items():
         ref = VersionRef(image, channel.head.version)
-        if ref not in versions:
+        if ref not in given:
             raise Refused(
                 f"{name} of {image} cannot be published",
                 reasons=withheld(snapshot.versions[ref], snapshot),
                 where=str(ref),
                 hint=f"`imagectl publish {ref}`, or `imagectl rollback {name} {image}`",
             )
-        digest, data = _document(_channel(channel, versions[ref][0], warnings.get(ref)))
-        documents[channel_path(image, name, digest)] = data
-        images[image]["channels"][name] = digest
-    entry = {
+        targets[channel_target(image, name)] = _channel(channel, given[ref])
+    return Documents(targets, documents, unindexed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What consumers are shown of one image."""
+
+    versions: dict[VersionId, Sha256]
+    deleted: dict[VersionId, PublishedWarning]
+    warnings: dict[VersionId, PublishedWarning]
+
+
+def _by_image(
+    snapshot: Snapshot, given: Mapping[VersionRef, Sha256]
+) -> Mapping[ImageName, _Shown]:
+    found: dict[ImageName, _Shown] = {}
+
+    def of(image: ImageName) -> _Shown:
+        return found.setdefault(image, _Shown({}, {}, {}))
+
+    for ref, staged in snapshot.stages.items():
+        if staged.stage is Stage.ACTIVE:
+            continue
+        said = PublishedWarning(Warned(staged.stage.value), staged.at, staged.by, staged.reason)
+        shown = of(ref.image)
+        down = shown.deleted if staged.stage is Stage.DELETED else shown.warnings
+        down[ref.version] = said
+    for ref, revoked in snapshot.revoked.items():
+        # The gravest that is to be said of a version: that it is unsafe.
+        said = PublishedWarning(Warned.REVOKED, revoked.at, revoked.by, revoked.reason)
+        of(ref.image).warnings[ref.version] = said
+    for ref, digest in given.items():
+        shown = of(ref.image)
+        if ref.version not in shown.deleted:
+            shown.versions[ref.version] = digest
+    return found
+
+
+def _catalog(snapshot: Snapshot, at: datetime) -> bytes:
+    return _encoded(
+        {
+            "format": FORMAT,
+            "catalog": snapshot.catalog_id,
+            "generation": snapshot.generation,
+            "event": snapshot.event,
+            "at": _time(at),
+        }
+    )
+
+
+def _index(image: ImageName, shown: _Shown) -> bytes:
+    content: dict[str, Any] = {
         "format": FORMAT,
-        "catalog": snapshot.catalog_id,
-        "generation": snapshot.generation,
-        "images": images,
+        "image": image,
+        "versions": {str(version): digest for version, digest in shown.versions.items()},
     }
-    if snapshot.event is not None:
-        entry["event"] = snapshot.event
-    return Tree(_encoded(entry), documents)
+    if shown.deleted:
+        content["deleted"] = {str(each): _written(shown.deleted[each]) for each in shown.deleted}
+    return _encoded(content)
 
 
-def _warning(ref: VersionRef, snapshot: Snapshot) -> PublishedWarning | None:
-    """The gravest that is to be said of the version: that it is unsafe."""
-    revoked = snapshot.revoked.get(ref)
-    if revoked is not None:
-        return PublishedWarning(Warned.REVOKED, revoked.at, revoked.by, revoked.reason)
-    staged = snapshot.stages[ref]
-    if staged.stage is Stage.ACTIVE:
-        return None
-    return PublishedWarning(Warned(staged.stage.value), staged.at, staged.by, staged.reason)
+def _warnings(image: ImageName, warnings: Mapping[VersionId, PublishedWarning]) -> bytes:
+    return _encoded(
+        {
+            "format": FORMAT,
+            "image": image,
+            "warnings": {str(version): _written(each) for version, each in warnings.items()},
+        }
+    )
 
 
 def _written(warning: PublishedWarning) -> dict[str, Any]:
@@ -119,23 +153,21 @@ def _written(warning: PublishedWarning) -> dict[str, Any]:
     }
 
 
-def _channel(
-    channel: Channel, document: Sha256, warning: PublishedWarning | None
-) -> dict[str, Any]:
+def _channel(channel: Channel, document: Sha256) -> bytes:
     head = channel.head
-    revoked = warning is not None and warning.warned is Warned.REVOKED
-    return {
-        **({"revoked": _written(warning)} if warning is not None and revoked else {}),
-        "format": REVOKED if revoked else FORMAT,
-        "image": channel.image,
-        "channel": channel.name,
-        "version": str(head.version),
-        "document": document,
-        "kind": head.kind.value,
-        "at": _time(head.at),
-        "reason": head.reason,
-        "generation": head.generation,
-    }
+    return _encoded(
+        {
+            "format": FORMAT,
+            "image": channel.image,
+            "channel": channel.name,
+            "version": str(head.version),
+            "document": document,
+            "kind": head.kind.value,
+            "at": _time(head.at),
+            "reason": head.reason,
+            "generation": head.generation,
+        }
+    )
 
 
 def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, Any]:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from imagectl.model.names import (
     ChannelName,
+    ImageName,
     Sha256,
+    VersionId,
 )
 from imagectl.model.published import (
     PublishedCatalog,
     PublishedHead,
-    PublishedImage,
     PublishedIndex,
     PublishedVersion,
+    PublishedWarning,
 )
 from imagectl.model.snapshot import Snapshot
 
 
 class Publisher(Protocol):
-    """Writes the static tree that consumers read, from a snapshot of the catalog."""
+    """Writes the static tree that consumers read, from a snapshot of the catalog, and signs it."""
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Make the tree show *snapshot*: immutables first, the entry document last, each atomic.
+    def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
+        """Make the tree show *snapshot*: immutables first, the newest timestamp last, each atomic.
 
-        Idempotent. A tree that already shows a later generation is left as it is.
+        *since*: the snapshot has every image that changed after that generation, and the others
+        stay as the tree has them. None: it has all images, and what the tree shows already is
+        repaired. Raises Conflict where the tree is not as new as *since*.
+
+        Idempotent. A tree that already shows a later generation is left as it is. What cannot be
+        signed here stays as it is published, and waits for whoever can.
         """
         ...
 
@@ -34,9 +42,10 @@ class Publisher(Protocol):
         ...
 
     def shown(self) -> PublishedCatalog | None:
-        """What the tree shows; None where nothing is published yet. It reads one small file.
+        """What the tree shows; None where nothing is published yet. It reads a few small files.
 
-        Raises CannotTell where that cannot be read, and Corrupt where it is not what was written.
+        Raises CannotTell where that cannot be read, and Corrupt where it is not what was signed. A
+        signature that is over is one here: whoever publishes renews it.
         """
         ...
 
@@ -44,20 +53,33 @@ class Publisher(Protocol):
 class PublishedTree(Protocol):
     """What a publisher has written, as a consumer reads it.
 
-    Everything but the entry is reached by digest and checked against it: Corrupt, naming the file,
-    where bytes are others or missing. CannotTell where the tree cannot be read.
+    Everything is verified before it is given (P10): Corrupt, naming the file, where bytes are
+    others or missing. CannotTell where the tree cannot be read, or its signatures are over.
     """
 
     def catalog(self) -> PublishedCatalog:
-        """The entry document, read anew. Raises NotFound where nothing is published."""
+        """What is shown now. Raises NotFound where nothing is published."""
         ...
 
-    def head(self, image: PublishedImage, channel: ChannelName) -> PublishedHead:
-        """What one of the image's channels points to."""
+    def images(self) -> Collection[ImageName]:
+        """Every image that consumers know of."""
         ...
 
-    def index(self, image: PublishedImage) -> PublishedIndex:
-        """Every published version of the image, with the digest of its document, and warnings."""
+    def channels(self, image: ImageName) -> Collection[ChannelName]:
+        """The channels in which the image has something."""
+        ...
+
+    def head(self, image: ImageName, channel: ChannelName) -> PublishedHead | None:
+        """What the channel of the image points to; None where it has nothing there."""
+        ...
+
+    def index(self, image: ImageName) -> PublishedIndex | None:
+        """Every published version of the image, with the digest of its document."""
+        ...
+
+    def warnings(self, image: ImageName) -> Mapping[VersionId, PublishedWarning]:
+        """The versions of the image that consumers are warned off; of those that were deleted,
+        some: the index names all of them."""
         ...
 
     def version(self, document: Sha256) -> PublishedVersion:

@@ -1,0 +1,453 @@
+"""Says what is to be written next to a published tree, and signs it. It writes nothing.
+
+Promises: what is not changed is not signed again until less than half of its time is left; what
+cannot be signed here stays as it is published, and its new content waits for its signers; no
+version number is given twice, also where a tree was lost: numbers are seconds since 1970 or the
+number after the last, whichever is more, but for those of roots and of ``targets``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from imagectl.adapters.published.verified import SHOWN, Signed, VerifiedTree, parse_metadata
+from imagectl.adapters.signing_keys import ONLINE_KEY, ROOT_KEY, TARGETS_KEY, SigningKeys
+from imagectl.errors import CannotTell, Corrupt, Failed, ImagectlError
+from imagectl.formats.published_v1.writing import Documents
+from imagectl.formats.tuf_roles import (
+    CATALOG_ROLE,
+    CATALOG_TARGET,
+    IMAGES_ROLE,
+    ROOT,
+    SNAPSHOT,
+    SPEC_VERSION,
+    TARGETS,
+    TIMESTAMP,
+    channel_role,
+    delegated_paths,
+    delegation_order,
+    index_target,
+    is_due,
+    lifetime,
+    metadata_path,
+    role_of,
+    target_path,
+    warnings_target,
+)
+from imagectl.model.names import ChannelName, ImageName, Sha256
+from imagectl.model.published import PublishedCatalog
+
+_Top = TypeVar("_Top", Snapshot, Timestamp)
+_Any = TypeVar("_Any", Root, Snapshot, Timestamp, Targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What a tree is to show: ``documents`` of ``images``, or of all where None, and of the others
+    what it shows already."""
+
+    shown: PublishedCatalog
+    documents: Documents
+    images: Collection[ImageName] | None
+
+
+@dataclass(slots=True)
+class Publication:
+    """What is to be written, in this order: ``documents`` and ``metadata``, whose names are their
+    own, then ``timestamp``, where anything is new. ``waiting`` is what lacks signatures, by role;
+    ``done`` are roles that need wait no more."""
+
+    documents: dict[str, bytes] = field(default_factory=dict)
+    metadata: dict[str, bytes] = field(default_factory=dict)
+    timestamp: bytes | None = None
+    waiting: dict[str, bytes] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+
+class Composer:
+    """Makes what comes next. ``tree`` is what is there, None where nothing is; ``pending`` gives
+    what waits for signatures of a role; ``targets`` is the newest list of who may sign what, also
+    where the tree does not have it yet.
+
+    ``repairing``: what of the tree is not as it was signed counts as not there. *highest* is the
+    highest version of a role's metadata that there is a file of.
+    """
+
+    def __init__(
+        self,
+        tree: VerifiedTree | None,
+        root: Signed[Root],
+        targets: Signed[Targets],
+        keys: SigningKeys,
+        now: datetime,
+        *,
+        pending: Callable[[str], bytes | None],
+        highest: Callable[[str], int],
+        repairing: bool,
+    ) -> None:
+        self._tree = tree
+        self._root = root
+        self._targets = targets
+        self._keys = keys
+        self._now = now
+        self._pending = pending
+        self._highest = highest
+        self._repairing = repairing
+        self._made = Publication()
+        self._metas: dict[str, MetaFile] = {}
+        self._listed: dict[str, Mapping[str, TargetFile]] = {}
+
+    def compose(self, desired: Desired | None) -> Publication:
+        """What has to be written for *desired*; None: only what is due to be signed again."""
+        made = self._made
+        made.metadata[metadata_path(ROOT, self._root.signed.version)] = self._root.data
+        self._keep(TARGETS, self._targets)
+        roles = delegated_roles(self._targets.signed)
+        shown = desired.shown if desired is not None else None
+        if shown is None:
+            assert self._tree is not None
+            shown = self._tree.shown
+        by_role = _by_role(desired, roles) if desired is not None else {}
+        # What is said of versions depends on what indexes say: so that role comes last.
+        for role in sorted(roles, key=lambda each: each == CATALOG_ROLE):
+            if role == CATALOG_ROLE and desired is not None:
+                self._say_what_indexes_do_not(desired, by_role.setdefault(role, {}), roles)
+            self._compose_role(role, by_role.get(role, {}), desired)
+        self._finish(shown)
+        return made
+
+    def _say_what_indexes_do_not(
+        self, desired: Desired, targets: dict[str, bytes], roles: Collection[str]
+    ) -> None:
+        """An index that waits for its signer does not say yet what was deleted: warnings do."""
+        for image, warnings in desired.documents.unindexed.items():
+            target = index_target(image)
+            listed = self._listed.get(role_of(target, roles), {}).get(target)
+            if listed != _target_file(target, desired.documents.targets[target]):
+                targets[warnings_target(image)] = warnings
+
+    def _compose_role(
+        self, role: str, documents: Mapping[str, bytes], desired: Desired | None
+    ) -> None:
+        before, damage = self._before(role)
+        wanted: dict[str, TargetFile] = {}
+        if before is not None:
+            wanted = dict(before.signed.targets)
+            if desired is not None:
+                wanted = {
+                    target: file
+                    for target, file in wanted.items()
+                    if not _is_of(target, desired.images)
+                }
+        wanted |= {target: _target_file(target, data) for target, data in documents.items()}
+        if before is not None and before.signed.targets == wanted:
+            if not is_due(role, before.signed.expires, self._now):
+                self._take(role, before, wanted, documents)
+                self._made.done.add(role)
+                return
+        elif before is not None and desired is None:
+            raise AssertionError("a refresh changes no document")
+        made = self._signed(role, wanted, before)
+        if made is not None:
+            self._take(role, made, wanted, documents)
+            self._made.done.add(role)
+        elif role == CATALOG_ROLE and desired is not None:
+            raise no_key(role, self._targets.signed, self._keys)
+        elif before is not None:
+            self._take(role, before, before.signed.targets, documents)
+        elif damage is not None:
+            raise damage
+
+    def _before(self, role: str) -> tuple[Signed[Targets] | None, Corrupt | None]:
+        """What the tree has of a role, and why that is not to be had."""
+        if self._tree is None:
+            return None, None
+        try:
+            return self._tree.role(role), None
+        except Corrupt as damage:
+            if not self._repairing:
+                raise
+            return None, damage
+
+    def _signed(
+        self, role: str, wanted: dict[str, TargetFile], before: Signed[Targets] | None
+    ) -> Signed[Targets] | None:
+        """The role's new metadata, if all can sign it here who have to, or have done so before."""
+        last = before.signed.version if before is not None else self._highest(role)
+        metadata = self._waiting(role, wanted, last)
+        if metadata is None:
+            metadata = Metadata(
+                Targets(
+                    self._after(last),
+                    SPEC_VERSION,
+                    self._now + lifetime(role),
+                    targets=wanted,
+                )
+            )
+        complete = sign(role, metadata, self._targets.signed, self._keys)
+        data = metadata.to_bytes()
+        if not complete:
+            self._made.waiting[role] = data
+            return None
+        return Signed(metadata, data)
+
+    def _waiting(
+        self, role: str, wanted: Mapping[str, TargetFile], last: int
+    ) -> Metadata[Targets] | None:
+        """What waits already, with the signatures that it has; None where it says another thing."""
+        data = self._pending(role)
+        if data is None:
+            return None
+        found = parse_metadata(Targets, data, f"pending {role}")
+        said = found.signed
+        if said.targets != wanted or said.version <= last:
+            return None
+        return None if is_due(role, said.expires, self._now) else found.metadata
+
+    def _take(
+        self,
+        role: str,
+        chosen: Signed[Targets],
+        listed: Mapping[str, TargetFile],
+        documents: Mapping[str, bytes],
+    ) -> None:
+        """Publish that metadata, and those documents that it names."""
+        self._keep(role, chosen)
+        self._listed[role] = listed
+        for target, data in documents.items():
+            file = listed.get(target)
+            if file is not None and file == _target_file(target, data):
+                self._made.documents[target_path(target, Sha256(file.hashes["sha256"]))] = data
+
+    def _keep(self, role: str, chosen: Signed[Targets]) -> None:
+        version = chosen.signed.version
+        self._made.metadata[metadata_path(role, version)] = chosen.data
+        self._metas[f"{role}.json"] = _meta_file(version, chosen.data)
+
+    def _finish(self, shown: PublishedCatalog) -> None:
+        """The snapshot, and the timestamp, where anything is new."""
+        snapshot, timestamp = self._last()
+        if snapshot is not None and snapshot.signed.meta == self._metas:
+            fresh = not is_due(SNAPSHOT, snapshot.signed.expires, self._now)
+        else:
+            fresh = False
+        if snapshot is None or not fresh:
+            last = snapshot.signed.version if snapshot is not None else self._highest(SNAPSHOT)
+            new = Metadata(
+                Snapshot(
+                    self._after(last), SPEC_VERSION, self._now + lifetime(SNAPSHOT), self._metas
+                )
+            )
+            snapshot = self._signed_here(SNAPSHOT, new)
+        path = metadata_path(SNAPSHOT, snapshot.signed.version)
+        self._made.metadata[path] = snapshot.data
+        meta = _meta_file(snapshot.signed.version, snapshot.data)
+        if timestamp is not None and timestamp.signed.snapshot_meta == meta:
+            due = is_due(TIMESTAMP, timestamp.signed.expires, self._now)
+            if not due and self._tree is not None and self._tree.shown == shown:
+                return
+        last = timestamp.signed.version if timestamp is not None else 0
+        content = Timestamp(
+            self._after(last),
+            SPEC_VERSION,
+            self._now + lifetime(TIMESTAMP),
+            meta,
+            {SHOWN: _shown(shown)},
+        )
+        self._made.timestamp = self._signed_here(TIMESTAMP, Metadata(content)).data
+
+    def _last(self) -> tuple[Signed[Snapshot] | None, Signed[Timestamp] | None]:
+        if self._tree is None:
+            return None, None
+        try:
+            return self._tree.snapshot, self._tree.timestamp
+        except Corrupt:
+            if not self._repairing:
+                raise
+            return None, self._tree.timestamp
+
+    def _signed_here(self, role: str, metadata: Metadata[_Top]) -> Signed[_Top]:
+        if not sign(role, metadata, self._root.signed, self._keys):
+            raise no_key(role, self._root.signed, self._keys)
+        return Signed(metadata, metadata.to_bytes())
+
+    def _after(self, last: int) -> int:
+        return max(last + 1, int(self._now.timestamp()))
+
+
+def first_root(keys: SigningKeys, now: datetime) -> Signed[Root]:
+    """The root with which everything begins. Keys that there are not are made."""
+    first = keys.first()
+    duties = {
+        ROOT: ROOT_KEY,
+        TARGETS: TARGETS_KEY,
+        SNAPSHOT: ONLINE_KEY,
+        TIMESTAMP: ONLINE_KEY,
+    }
+    root = Root(1, SPEC_VERSION, now + lifetime(ROOT), consistent_snapshot=True)
+    for role, name in duties.items():
+        for key in first[name]:
+            root.add_key(key, role)
+    metadata = Metadata(root)
+    if not sign(ROOT, metadata, root, keys):
+        raise no_key(ROOT, root, keys)
+    return Signed(metadata, metadata.to_bytes())
+
+
+def renewed_root(root: Signed[Root], keys: SigningKeys, now: datetime) -> Signed[Root]:
+    """The same for another year, where it is due and its keys are here; else as it is."""
+    if not is_due(ROOT, root.signed.expires, now):
+        return root
+    after = Metadata[Root].from_bytes(root.data)
+    after.signatures.clear()
+    after.signed.version += 1
+    after.signed.expires = now + lifetime(ROOT)
+    return Signed(after, after.to_bytes()) if sign(ROOT, after, root.signed, keys) else root
+
+
+def first_targets(
+    root: Root, keys: SigningKeys, channels: Collection[ChannelName], now: datetime
+) -> Signed[Targets]:
+    """Who may sign what, at first: one online key may sign every document."""
+    online = {key.keyid: key for key in keys.first()[ONLINE_KEY]}
+    delegations = Delegations(online, {})
+    metadata = Metadata(Targets(1, SPEC_VERSION, now + lifetime(TARGETS), delegations=delegations))
+    for role in (CATALOG_ROLE, IMAGES_ROLE, *map(channel_role, sorted(channels))):
+        _delegate(metadata.signed, role, list(online))
+    if not sign(TARGETS, metadata, root, keys):
+        raise no_key(TARGETS, root, keys)
+    return Signed(metadata, metadata.to_bytes())
+
+
+def next_targets(
+    root: Root,
+    known: Signed[Targets],
+    keys: SigningKeys,
+    channels: Collection[ChannelName],
+    now: datetime,
+) -> tuple[Signed[Targets], bytes | None]:
+    """The same with every channel in it, and for another year where it is due; beside it what that
+    would be, where it cannot be signed here."""
+    new = [
+        each for each in sorted(channels) if channel_role(each) not in delegated_roles(known.signed)
+    ]
+    if not new and not is_due(TARGETS, known.signed.expires, now):
+        return known, None
+    after = Metadata[Targets].from_bytes(known.data)
+    after.signatures.clear()
+    after.signed.version += 1
+    after.signed.expires = now + lifetime(TARGETS)
+    assert after.signed.delegations is not None
+    assert after.signed.delegations.roles is not None
+    online = list(after.signed.delegations.roles[CATALOG_ROLE].keyids)
+    for channel in new:
+        _delegate(after.signed, channel_role(channel), online)
+    if sign(TARGETS, after, root, keys):
+        return Signed(after, after.to_bytes()), None
+    return known, after.to_bytes()
+
+
+def _delegate(targets: Targets, role: str, keyids: Sequence[str]) -> None:
+    delegations = targets.delegations
+    assert delegations is not None
+    assert delegations.roles is not None
+    roles = dict(delegations.roles)
+    paths = list(delegated_paths(role))
+    roles[role] = DelegatedRole(role, list(keyids), 1, terminating=True, paths=paths)
+    delegations.roles = {name: roles[name] for name in delegation_order(roles) if name in roles}
+
+
+def delegated_roles(targets: Targets) -> Collection[str]:
+    """The roles that may sign documents."""
+    delegations = targets.delegations
+    return () if delegations is None or delegations.roles is None else tuple(delegations.roles)
+
+
+def sign(role: str, metadata: Metadata[_Any], delegator: Root | Targets, keys: SigningKeys) -> bool:
+    """Sign with the keys of the role that are here, as long as signatures are missing. Whether none
+    is missing any more.
+
+    Raises CannotTell where a key elsewhere does not answer and the others are not enough.
+    """
+    trouble: ImagectlError | None = None
+    payload = metadata.signed_bytes
+    for keyid in sorted(delegator.get_delegated_role(role).keyids):
+        if delegator.get_verification_result(role, payload, metadata.signatures):
+            return True
+        if keyid in metadata.signatures:
+            continue
+        try:
+            signer = keys.signer(keyid)
+            if signer is not None:
+                metadata.sign(signer, append=True)
+        except ImagectlError as error:
+            trouble = error
+        except UnsignedMetadataError as problem:
+            trouble = CannotTell(f"a key does not sign {role}", why=str(problem))
+    complete = bool(delegator.get_verification_result(role, payload, metadata.signatures))
+    if not complete and trouble is not None:
+        raise trouble
+    return complete
+
+
+def no_key(role: str, delegator: Root | Targets, keys: SigningKeys) -> Failed:
+    """That *role* cannot be signed here, and has to be."""
+    asked = delegator.get_delegated_role(role)
+    return Failed(
+        "what consumers read cannot be signed here",
+        where=str(keys.folder),
+        why=f"the signature of {role} needs {asked.threshold} of the keys "
+        f"{', '.join(sorted(each[:12] for each in asked.keyids))}, and too few of them are here",
+        hint="bring the key there, or say under `catalog.keys` in imagectl.yaml where it is; then "
+        "`imagectl catalog publish`",
+    )
+
+
+def _by_role(desired: Desired, roles: Collection[str]) -> dict[str, dict[str, bytes]]:
+    found: dict[str, dict[str, bytes]] = {}
+    for target, data in desired.documents.targets.items():
+        found.setdefault(role_of(target, roles), {})[target] = data
+    return found
+
+
+def _is_of(target: str, images: Collection[ImageName] | None) -> bool:
+    """Whether a target is one that is written anew for these images."""
+    if target == CATALOG_TARGET:
+        return True
+    kind, _, rest = target.partition("/")
+    return kind == "images" and (images is None or rest.partition("/")[0] in images)
+
+
+def _target_file(target: str, data: bytes) -> TargetFile:
+    return TargetFile(len(data), {"sha256": hashlib.sha256(data).hexdigest()}, target)
+
+
+def _meta_file(version: int, data: bytes) -> MetaFile:
+    return MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+
+
+def _shown(shown: PublishedCatalog) -> dict[str, object]:
+    assert shown.at is not None
+    return {
+        "catalog": shown.catalog_id,
+        "generation": shown.generation,
+        "event": shown.event,
+        "at": shown.at.isoformat(),
+    }

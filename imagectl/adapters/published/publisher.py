@@ -1,0 +1,329 @@
+"""Writes a signed tree to a place for files.
+
+Promises: what nobody replaces is written first and the timestamp last, each file whole, so that a
+reader finds one whole state or the next (P7); a tree never goes back to an older generation, nor
+over to another catalog; what was published lately can still be followed by whoever reads slowly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from imagectl.errors import CannotTell, Conflict, Corrupt, Refused
+from imagectl.formats.tuf_roles import METADATA, TIMESTAMP_PATH
+from imagectl.model.published import PublishedCatalog
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import Root, Targets
+
+    from imagectl.adapters.published.composing import Publication
+    from imagectl.adapters.published.verified import Signed, VerifiedTree
+    from imagectl.adapters.signing_keys import SigningKeys
+    from imagectl.formats.published_v1.writing import Documents
+    from imagectl.model.names import ChannelName, ImageName
+    from imagectl.model.snapshot import Snapshot
+
+KEPT_STATES = 20
+"""How many states of a tree can be followed: a reader that begins with an older timestamp must
+still find what that one names."""
+
+ROOT_FILE, TARGETS_FILE = "root.json", "targets.json"
+"""What is kept in the project, in git: whose keys count, and who may sign what. A tree that was
+lost, or another one, begins with these again, without the keys that are offline."""
+
+
+class Place(Protocol):
+    """Where the files of a tree are. Paths are below the tree; errors are ours."""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """A file; None where it is not there. Raises CannotTell."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """How many bytes it has; None where it is not there."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write it, whole or not at all, durable on return."""
+        ...
+
+    def replace(self, path: str, data: bytes, before: bytes | None) -> None:
+        """The same, where it is still what it was *before*; raises Conflict where it is not."""
+        ...
+
+    def names(self, folder: str) -> Collection[str]:
+        """The files of a folder; none where it is not there."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove it, if it is there."""
+        ...
+
+    def locked(self, needed: int) -> AbstractContextManager[None]:
+        """Alone with the tree, as far as the place knows of others; *needed*: how many bytes are
+        about to be written at most, for messages. Raises Conflict."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What signing takes. ``trust`` is the folder of ``ROOT_FILE`` and ``TARGETS_FILE``;
+    ``pending`` that of what waits for signatures; ``channels`` gives those that there may be
+    anything in."""
+
+    keys: SigningKeys
+    trust: Path
+    pending: Path
+    channels: Callable[[], Collection[ChannelName]]
+
+
+class TreePublisher:
+    """``services.ports.Publisher`` on a place. *clock* says what time it is."""
+
+    def __init__(self, place: Place, signing: Signing, clock: Callable[[], datetime]) -> None:
+        self._place = place
+        self._signing = signing
+        self._clock = clock
+
+    @property
+    def where(self) -> str:
+        return self._place.where
+
+    def shown(self) -> PublishedCatalog | None:
+        tree = self._tree()
+        return None if tree is None else tree.shown
+
+    def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
+        from imagectl.formats.published_v1.writing import render
+
+        now = self._clock()
+        tree = self._tree()
+        at = now
+        if tree is not None:
+            shown = tree.shown
+            if (shown.generation, shown.event) == (snapshot.generation, snapshot.event):
+                at = shown.at or now  # the same bytes again
+        documents = render(snapshot, at)
+        needed = sum(map(len, documents.targets.values()))
+        needed += sum(map(len, documents.versions.values()))
+        with self._place.locked(needed):
+            tree = self._tree()
+            shown_now = None if tree is None else tree.shown
+            if shown_now is not None and shown_now.catalog_id != snapshot.catalog_id:
+                raise Refused(
+                    f"{self.where} shows another catalog, and is left as it is",
+                    reasons=(f"it has catalog {shown_now.catalog_id}, not {snapshot.catalog_id}",),
+                    where=self.where,
+                    hint="name another folder in `catalog.publish`, or remove this one's content",
+                )
+            if shown_now is not None and shown_now.generation > snapshot.generation:
+                return
+            if since is not None and (shown_now is None or shown_now.generation < since):
+                raise Conflict(
+                    f"{self.where} does not show generation {since} any more",
+                    where=self.where,
+                    hint="`imagectl catalog publish`",
+                )
+            images = None if since is None else snapshot.images
+            wanted = PublishedCatalog(snapshot.catalog_id, snapshot.generation, snapshot.event, at)
+            channels = {channel for _, channel in snapshot.channels}
+            self._write(tree, wanted, documents, images, channels, now)
+
+    def refresh(self) -> bool:
+        """Sign again what has less than half of its time left. Whether anything was.
+
+        Nothing is done where nothing is published. Raises as ``publish`` does.
+        """
+        with self._place.locked(0):
+            tree = self._tree()
+            if tree is None:
+                return False
+            return self._write(tree, None, None, None, (), self._clock())
+
+    def _tree(self) -> VerifiedTree | None:
+        """What is there now; only its timestamp is read yet."""
+        data = self._place.read(TIMESTAMP_PATH)
+        if data is None:
+            return None
+        root = self._root()
+        if root is None:
+            raise CannotTell(
+                f"it is not known whose signatures count in {self.where}",
+                where=str(self._signing.trust / ROOT_FILE),
+                why="that file is missing, and there is a published tree",
+                hint="bring it back from git; to begin anew, remove the tree's content",
+            )
+        from imagectl.adapters.published.verified import VerifiedTree
+
+        return VerifiedTree(self.where, self._place.read, root, data)
+
+    def _root(self) -> Signed[Root] | None:
+        from imagectl.adapters.published.verified import trusted_root
+
+        path = self._signing.trust / ROOT_FILE
+        data = _read(path)
+        return None if data is None else trusted_root(data, str(path))
+
+    def _write(
+        self,
+        tree: VerifiedTree | None,
+        shown: PublishedCatalog | None,
+        documents: Documents | None,
+        images: Collection[ImageName] | None,
+        channels: Collection[ChannelName],
+        now: datetime,
+    ) -> bool:
+        from imagectl.adapters.published.composing import Composer, Desired
+
+        repairing = documents is not None and images is None
+        channels = {*channels, *self._signing.channels()}
+        root, targets, waiting = self._trusted(tree, channels, now, repairing=repairing)
+        composer = Composer(
+            tree,
+            root,
+            targets,
+            self._signing.keys,
+            now,
+            pending=lambda role: _read(self._signing.pending / f"{role}.json"),
+            highest=self._highest,
+            repairing=repairing,
+        )
+        desired = None
+        if documents is not None:
+            assert shown is not None
+            desired = Desired(shown, documents, images)
+        made = composer.compose(desired)
+        if waiting is not None:
+            made.waiting["targets"] = waiting
+        else:
+            made.done.add("targets")
+        before = None if tree is None else tree.timestamp.data
+        # The same generation again: somebody wants it repaired, so every byte is compared.
+        thoroughly = repairing and tree is not None and tree.shown == shown
+        versions = documents.versions if documents is not None else {}
+        for path, data in {**versions, **made.documents, **made.metadata}.items():
+            if not self._is_there(path, data, thoroughly=thoroughly):
+                self._place.write(path, data)
+        self._remember(made)
+        if made.timestamp is None:
+            return False
+        self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
+        self._thin_out()
+        return True
+
+    def _trusted(
+        self,
+        tree: VerifiedTree | None,
+        channels: Collection[ChannelName],
+        now: datetime,
+        *,
+        repairing: bool,
+    ) -> tuple[Signed[Root], Signed[Targets], bytes | None]:
+        """Whose keys count, who may sign what, and what of that waits for its signers."""
+        from imagectl.adapters.published.composing import (
+            first_root,
+            first_targets,
+            next_targets,
+            renewed_root,
+        )
+
+        keys = self._signing.keys
+        root = tree.root if tree is not None else self._root()
+        root = first_root(keys, now) if root is None else renewed_root(root, keys, now)
+        self._keep(ROOT_FILE, root.data)
+        known = self._known_targets(root, tree, repairing=repairing)
+        targets = known if known is not None else first_targets(root.signed, keys, channels, now)
+        targets, waiting = next_targets(root.signed, targets, keys, channels, now)
+        self._keep(TARGETS_FILE, targets.data)
+        return root, targets, waiting
+
+    def _known_targets(
+        self, root: Signed[Root], tree: VerifiedTree | None, *, repairing: bool
+    ) -> Signed[Targets] | None:
+        """The newest list of who may sign what, of the tree's and of the project's."""
+        from tuf.api.metadata import Targets
+
+        from imagectl.adapters.published.verified import check_signed, parse_metadata
+
+        found: list[Signed[Targets]] = []
+        if tree is not None:
+            try:
+                found.append(tree.targets)
+            except Corrupt:
+                if not repairing:
+                    raise
+        path = self._signing.trust / TARGETS_FILE
+        data = _read(path)
+        if data is not None:
+            kept = parse_metadata(Targets, data, str(path))
+            check_signed(root.signed, "targets", kept, str(path))
+            found.append(kept)
+        return max(found, key=lambda each: each.signed.version, default=None)
+
+    def _keep(self, name: str, data: bytes) -> None:
+        """Keep what is trusted in the project, where it is not the same already."""
+        path = self._signing.trust / name
+        if _read(path) != data:
+            _put(path, data)
+
+    def _remember(self, made: Publication) -> None:
+        """What lacks signatures waits for whoever can give them."""
+        for role, data in made.waiting.items():
+            path = self._signing.pending / f"{role}.json"
+            if _read(path) != data:
+                _put(path, data)
+        for role in made.done - made.waiting.keys():
+            (self._signing.pending / f"{role}.json").unlink(missing_ok=True)
+
+    def _highest(self, role: str) -> int:
+        """The highest version of a role's metadata that there is a file of, 0 where none."""
+        numbers = [
+            int(number)
+            for number, _, name in (each.partition(".") for each in self._place.names(METADATA))
+            if name == f"{role}.json" and number.isdigit()
+        ]
+        return max(numbers, default=0)
+
+    def _is_there(self, path: str, data: bytes, *, thoroughly: bool) -> bool:
+        if thoroughly:
+            return self._place.read(path) == data
+        return self._place.size(path) == len(data)
+
+    def _thin_out(self) -> None:
+        """Remove what only states name that are no longer kept: lists first, their names last, so
+        that what a killed process left is found by the next one. Roots and versions stay."""
+        from imagectl.adapters.published.thinning import thin_out
+
+        thin_out(self._place, KEPT_STATES)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CannotTell(
+            f"{path} cannot be read",
+            where=str(path),
+            why=error.strerror or str(error),
+            hint="see who may read it",
+        ) from error
+
+
+def _put(path: Path, data: bytes) -> None:
+    from imagectl.adapters.durable import make_folder, naming_failures, write
+
+    with naming_failures("keeping what is signed", path.parent, len(data)):
+        make_folder(path.parent)
+        write(path.parent, path, data)
