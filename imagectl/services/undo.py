@@ -22,6 +22,7 @@ from imagectl.policy.wording import listed
 from imagectl.services.current import check_newest
 from imagectl.services.ledger import ATTEMPTS, commit
 from imagectl.services.marking import Unmarked, remark
+from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.progress import Progress
 from imagectl.services.releasing import Releasing
 from imagectl.services.show import show_consumers
@@ -46,14 +47,44 @@ def taken_down(snapshot: Snapshot) -> tuple[VersionRef, ...]:
     )
 
 
-def taken_by(snapshot: Snapshot, plan: str) -> tuple[VersionRef, ...]:
-    """What the plan of that digest, or of that short name, has taken down last."""
+@dataclass(frozen=True, slots=True)
+class TakenDown:
+    """What became of what a plan has taken down.
+
+    ``still`` is where the plan brought it, or active again: an undo takes back the marks of that
+    too. ``deleted``, by whom ever, needs an undelete. ``further``: somebody else has changed its
+    stage since, as each value says.
+    """
+
+    still: tuple[VersionRef, ...]
+    deleted: tuple[VersionRef, ...]
+    further: tuple[tuple[VersionRef, Staged], ...]
+
+
+def taken_by(catalog: Catalog, plan: str, *, since: int = 0) -> TakenDown:
+    """What the plan of that digest, or of that short name, has taken down. It was made at the
+    generation *since*, or later."""
     name = plan_name(plan)
-    return tuple(
-        ref
-        for ref in sorted(snapshot.stages)
-        if snapshot.stages[ref].reason == name and snapshot.stage(ref) is not Stage.ACTIVE
-    )
+    refs = {
+        operation.version
+        for event in catalog.events(since)
+        if event.change.reason == name
+        for operation in event.change.operations
+        if isinstance(operation, StepVersion)
+    }
+    snapshot = catalog.snapshot(sorted({ref.image for ref in refs}))
+    still: list[VersionRef] = []
+    deleted: list[VersionRef] = []
+    further: list[tuple[VersionRef, Staged]] = []
+    for ref in sorted(refs):
+        stage = snapshot.stage(ref)
+        if stage is Stage.DELETED:
+            deleted.append(ref)
+        elif stage is Stage.ACTIVE or snapshot.stages[ref].reason == name:
+            still.append(ref)
+        else:
+            further.append((ref, snapshot.stages[ref]))
+    return TakenDown(tuple(still), tuple(deleted), tuple(further))
 
 
 def undo(

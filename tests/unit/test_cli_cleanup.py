@@ -224,7 +224,52 @@ def test_undo_of_a_plan_whose_file_is_gone(project: Project, imagectl: Run, cloc
     name = project.catalog.snapshot().stages[ref(OLD)].reason.removeprefix("plan ")
     assert name in imagectl("show", OLD).stdout
     assert imagectl("cleanup", "undo", name).stdout.count("is active again") == 2
-    assert imagectl("cleanup", "undo", name).exit_code == 6
+    assert imagectl("cleanup", "undo", name).stdout.count("is active already") == 2
+    assert imagectl("cleanup", "undo", "52ab78d622e5").exit_code == 6
+
+
+@pytest.mark.parametrize("named", ["file", "name"])
+def test_undo_of_a_plan_tells_what_another_has_taken_further(
+    project: Project, imagectl: Run, clock: Clock, named: str
+) -> None:
+    """It was left out in silence, or nothing at all was said to be on its way down."""
+    down(imagectl, clock, 1)
+    Path("plan.json").rename("first.json")
+    first = project.catalog.snapshot().stages[ref(OLD)].reason.removeprefix("plan ")
+    which = "first.json" if named == "file" else first
+    assert imagectl("hold", OLD, "--reason", "a look").exit_code == 0
+    down(imagectl, clock, 1)
+    later = project.catalog.snapshot().stages[ref(MIDDLE)].reason
+    said = answer(imagectl("cleanup", "undo", which, "--dry-run", "--json"), UndoneDocument)
+    assert [each["version"] for each in said["versions"]] == [OLD]
+    assert [(each["version"], each["now"], each["reason"]) for each in said["further"]] == [
+        (MIDDLE, "obsolete", later)
+    ]
+    shown = imagectl("cleanup", "undo", which)
+    assert f"{MIDDLE} is obsolete since, by {later}: imagectl cleanup undo {MIDDLE}" in shown.stdout
+    assert shown.exit_code == 0
+    assert stage(project, OLD) is Stage.ACTIVE
+    assert stage(project, MIDDLE) is Stage.OBSOLETE
+    both = imagectl("cleanup", "undo", which, "plan.json", "--json")
+    said = answer(both, UndoneDocument)
+    assert [each["version"] for each in said["versions"]] == [MIDDLE]
+    assert said["further"] == []
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+def test_undo_of_a_plan_is_refused_where_others_have_taken_all_of_it_further(
+    project: Project, imagectl: Run, clock: Clock, stages: int
+) -> None:
+    down(imagectl, clock, 1)
+    Path("plan.json").rename("first.json")
+    down(imagectl, clock, stages - 1)
+    result = imagectl("cleanup", "undo", "first.json")
+    assert result.exit_code == 3
+    verb = "undelete" if stages == 4 else "undo"
+    assert f"imagectl cleanup {verb} {OLD}" in result.stderr
+    assert f"{MIDDLE} is {'deleted' if stages == 4 else 'obsolete'}" in " ".join(
+        result.stdout.split()
+    )
 
 
 def test_undo_of_a_plan_brings_back_what_that_plan_took_down_and_nothing_else(

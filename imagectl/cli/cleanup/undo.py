@@ -16,8 +16,9 @@ from imagectl.errors import BadUsage, NotFound, Refused
 
 if TYPE_CHECKING:
     from imagectl.bootstrap.project import Project
+    from imagectl.model.retention import Staged
     from imagectl.model.version import VersionRef
-    from imagectl.services.undo import Undone
+    from imagectl.services.undo import TakenDown, Undone
 
 
 class BroughtBack(TypedDict):
@@ -27,6 +28,15 @@ class BroughtBack(TypedDict):
     was: Annotated[StageName, "what it was"]
 
 
+class TakenFurther(TypedDict):
+    """A version whose stage somebody else has changed since."""
+
+    version: Annotated[str, "IMAGE@VERSION"]
+    now: Annotated[StageName, "what it is now; it stays that"]
+    by: Annotated[str, "who has changed it"]
+    reason: Annotated[str, "`plan NAME`, or what was said; may be empty"]
+
+
 class UndoneDocument(TypedDict):
     """What was brought back."""
 
@@ -34,6 +44,7 @@ class UndoneDocument(TypedDict):
     versions: Annotated[list[BroughtBack], "what is active again, or would be"]
     already: Annotated[list[str], "what was active already"]
     deleted: Annotated[list[str], "of a plan: what is deleted, and needs `cleanup undelete`"]
+    further: Annotated[list[TakenFurther], "of a plan: what others have taken further since"]
     unmarked: Annotated[list[UnmarkedDocument], "what still looks as before in its location"]
 
 
@@ -46,8 +57,8 @@ class UndoneDocument(TypedDict):
         1: "failed: the plan's file is damaged, consumers cannot be shown it yet, or a location "
         "does not take the mark back",
         2: "bad usage, or this is no plan",
-        3: "refused: one of them, or all that the plan took down, is deleted, or is not where it "
-        "was; nothing was done",
+        3: "refused: one of them, or all that the plan took down, is deleted, taken further by "
+        "others, or not where it was; nothing was done",
         4: "conflict: others kept changing the catalog; nothing was done",
         5: "cannot tell: the catalog, a location or a published tree cannot be read",
         6: "there is no such version or plan",
@@ -76,7 +87,8 @@ def command(
     """Bring back what cleanups have taken down: deprecated, obsolete or quarantined versions.
 
     All of it is one change: consumers get these versions again, without a notice. What is deleted
-    needs `imagectl cleanup undelete`. A version that nobody needs is due again after a while:
+    needs `imagectl cleanup undelete`; of a plan, what another has taken further is named, with that
+    plan. A version that nobody needs is due again after a while:
     `imagectl hold` keeps it.
     """
     from imagectl.services.undo import undo
@@ -87,46 +99,42 @@ def command(
             "say what to bring back: versions, plans, or --all",
             hint="`imagectl list IMAGE` shows what is on its way down",
         )
-    refs, deleted = _meant(invocation, project, what)
+    meant = _meant(project, what)
     with invocation.out.progress(project.clock) as progress:
         progress.stage("bring back")
-        undone = undo(project.releasing, refs, reason, dry_run=dry_run, progress=progress)
+        undone = undo(project.releasing, meant.still, reason, dry_run=dry_run, progress=progress)
     document = UndoneDocument(
         dry_run=dry_run,
         versions=[
             BroughtBack(version=str(ref), was=staged.stage.value) for ref, staged in undone.versions
         ],
         already=[str(ref) for ref in undone.already],
-        deleted=[str(ref) for ref in deleted],
+        deleted=[str(ref) for ref in meant.deleted],
+        further=[
+            TakenFurther(
+                version=str(ref), now=staged.stage.value, by=staged.by, reason=staged.reason
+            )
+            for ref, staged in meant.further
+        ],
         unmarked=unmarked_documents(undone.unmarked),
     )
-    invocation.out.answer(document, _lines(undone, deleted))
-    if deleted and not refs:
-        invocation.out.tell_error(
-            Refused(
-                "nothing of it can be brought back by undo",
-                reasons=[f"{ref} is deleted" for ref in deleted],
-                hint=f"`imagectl cleanup undelete {deleted[0]}`",
-            )
-        )
+    invocation.out.answer(document, _lines(undone, meant))
+    if (meant.deleted or meant.further) and not meant.still:
+        invocation.out.tell_error(_nothing_left(meant))
         return Refused.exit_code
     return tell_unmarked(invocation, undone.unmarked)
 
 
-def _meant(
-    invocation: Invocation, project: Project, what: Sequence[str]
-) -> tuple[list[VersionRef], list[VersionRef]]:
-    """The versions that are meant; and of plans, those that are deleted and not brought back."""
-    from imagectl.adapters.plan_file import read_plan
+def _meant(project: Project, what: Sequence[str]) -> TakenDown:
+    """The versions that are meant, and what became of the others of plans."""
     from imagectl.model.names import BadName, parse_image_ref
-    from imagectl.model.retention import Stage
     from imagectl.model.version import VersionRef
-    from imagectl.services.undo import taken_by, taken_down
+    from imagectl.services.undo import TakenDown, taken_down
 
     if not what:
-        return list(taken_down(project.catalog.snapshot())), []
+        return TakenDown(taken_down(project.catalog.snapshot()), (), ())
     refs: list[VersionRef] = []
-    planned: list[VersionRef] = []
+    plans: list[TakenDown] = []
     for each in what:
         try:
             named = parse_image_ref(each)
@@ -134,36 +142,60 @@ def _meant(
             named = None
         if named is not None and named.version is not None:
             refs.append(VersionRef(named.image, named.version))
-            continue
-        snapshot = project.catalog.snapshot()
-        if taken := taken_by(snapshot, each):
-            planned += taken
-            continue
-        try:
-            signed = read_plan(Path(each))
-        except NotFound as missing:
+        else:
+            plans.append(_planned(project, each))
+    still = dict.fromkeys([*refs, *(ref for each in plans for ref in each.still)])
+    deleted = dict.fromkeys(ref for each in plans for ref in each.deleted)
+    further = {ref: staged for each in plans for ref, staged in each.further if ref not in still}
+    return TakenDown(tuple(still), tuple(deleted), tuple(further.items()))
+
+
+def _planned(project: Project, plan: str) -> TakenDown:
+    """What the plan of that file, or of that name, has taken down. Raises NotFound."""
+    from imagectl.adapters.plan_file import read_plan
+    from imagectl.services.undo import TakenDown, taken_by
+
+    try:
+        signed = read_plan(Path(plan))
+    except NotFound as missing:
+        taken = taken_by(project.catalog, plan)
+        if taken == TakenDown((), (), ()):
             raise NotFound(
                 missing.what,
-                why="no plan of that name has taken down anything that is still down, either",
+                why="no plan of that name has taken down anything, either",
                 hint="say IMAGE@VERSION, a plan's file or name, or --all; `imagectl list IMAGE` "
                 "shows what is on its way down",
             ) from None
-        planned += taken_by(snapshot, signed.digest)
-        # An undo that was killed may not have taken back their marks.
-        active = (step.version for step in signed.steps)
-        planned += [ref for ref in active if snapshot.stage(ref) is Stage.ACTIVE]
-    snapshot = project.catalog.snapshot(sorted({ref.image for ref in planned}))
-    deleted = [ref for ref in planned if snapshot.stage(ref) is Stage.DELETED]
-    return [*refs, *(ref for ref in planned if ref not in deleted)], deleted
+        return taken
+    return taken_by(project.catalog, signed.digest, since=signed.plan.generation)
 
 
-def _lines(undone: Undone, deleted: Sequence[VersionRef]) -> Iterator[str]:
+def _nothing_left(meant: TakenDown) -> Refused:
+    reasons = [f"{ref} is deleted" for ref in meant.deleted]
+    reasons += [_by_whom(ref, staged) for ref, staged in meant.further]
+    hint = (
+        f"`imagectl cleanup undelete {meant.deleted[0]}`"
+        if meant.deleted
+        else f"`imagectl cleanup undo {meant.further[0][0]}`"
+    )
+    return Refused("nothing of it can be brought back by undo", reasons=reasons, hint=hint)
+
+
+def _by_whom(ref: VersionRef, staged: Staged) -> str:
+    """What somebody else has done to it since: the plan's name, else who it was."""
+    by = staged.reason if staged.reason.startswith("plan ") else staged.by
+    return f"{ref} is {staged.stage.value} since, by {by}"
+
+
+def _lines(undone: Undone, meant: TakenDown) -> Iterator[str]:
     verb = "would be active again" if undone.dry_run else "is active again"
     for ref, staged in undone.versions:
         yield f"{ref}  {verb}; it was {staged.stage.value}"
     for ref in undone.already:
         yield f"{ref}  is active already"
-    for ref in deleted:
+    for ref in meant.deleted:
         yield f"{ref}  is deleted: imagectl cleanup undelete {ref}"
-    if not undone.versions and not undone.already and not deleted:
+    for ref, staged in meant.further:
+        yield f"{_by_whom(ref, staged)}: imagectl cleanup undo {ref}"
+    if not (undone.versions or undone.already or meant.deleted or meant.further):
         yield "nothing is on its way down"
