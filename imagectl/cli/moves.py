@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
+from imagectl.cli.text import stamp
 from imagectl.model.release import Verdict
-from imagectl.policy.wording import listed
+from imagectl.policy.wording import listed, moment
 
 if TYPE_CHECKING:
     from imagectl.bootstrap.project import Project
     from imagectl.cli.invocation import Invocation
     from imagectl.cli.output import Output
     from imagectl.model.release import Decision, Delivery
+    from imagectl.services.announce import Announced
     from imagectl.services.release import Released
     from imagectl.services.releasing import Releasing
     from imagectl.services.show import Behind
@@ -72,6 +74,7 @@ class Moved(TypedDict):
     channel: Annotated[str, "the channel"]
     kind: Annotated[Literal["entry", "promote", "rollback"], "what kind of move"]
     dry_run: Annotated[bool, "true where nothing was changed on purpose"]
+    due: Annotated[str | None, "`--announce-in`: when it may move; null where it moves at once"]
     reason: Annotated[str, "the reason given; may be empty"]
     generation: Annotated[int | None, "the catalog generation made; null where nothing changed"]
     decisions: Annotated[list[DecisionDocument], "one for each image considered"]
@@ -84,29 +87,48 @@ def moved_document(released: Released) -> Moved:
         channel=released.plan.channel,
         kind=released.plan.kind.value,
         dry_run=released.dry_run,
+        due=None,
         reason=released.reason,
         generation=released.generation,
         decisions=[
-            DecisionDocument(
-                image=each.image,
-                before=str(each.before) if each.before else None,
-                to=str(each.to) if each.to else None,
-                verdict=each.verdict.value,
-                reasons=list(each.reasons),
-                delivered=[
-                    Delivered(
-                        location=delivery.location,
-                        format=delivery.format.value,
-                        architecture=delivery.architecture.value,
-                        reference=delivery.reference,
-                        sha256=delivery.sha256,
-                    )
-                    for delivery in released.delivered.get(each.image, ())
-                ],
-            )
+            _decision(each, released.delivered.get(each.image, ()))
             for each in released.plan.decisions
         ],
         behind=behind_document(released.behind),
+    )
+
+
+def announced_document(announced: Announced) -> Moved:
+    """The document of what was announced."""
+    return Moved(
+        channel=announced.plan.channel,
+        kind=announced.plan.kind.value,
+        dry_run=announced.dry_run,
+        due=stamp(announced.due),
+        reason=announced.reason,
+        generation=announced.generation,
+        decisions=[_decision(each, ()) for each in announced.plan.decisions],
+        behind=[],
+    )
+
+
+def _decision(decision: Decision, delivered: Sequence[Delivery]) -> DecisionDocument:
+    return DecisionDocument(
+        image=decision.image,
+        before=str(decision.before) if decision.before else None,
+        to=str(decision.to) if decision.to else None,
+        verdict=decision.verdict.value,
+        reasons=list(decision.reasons),
+        delivered=[
+            Delivered(
+                location=each.location,
+                format=each.format.value,
+                architecture=each.architecture.value,
+                reference=each.reference,
+                sha256=each.sha256,
+            )
+            for each in delivered
+        ],
     )
 
 
@@ -152,13 +174,33 @@ def moved_lines(released: Released, *, explain: bool) -> Iterator[str]:
         yield f"there is no image that {released.plan.channel} could be moved for"
 
 
+def announced_lines(announced: Announced, *, explain: bool) -> Iterator[str]:
+    """What was announced, image by image. *explain*: also why, for what can move."""
+    would = "would be announced for" if announced.dry_run else "announced for"
+    for each in announced.plan.decisions:
+        what = _stays(each)
+        if what is None:
+            what = f"{each.before or 'nothing'} -> {each.to}  {would} {moment(announced.due)}"
+        yield f"{each.image}:{each.channel}  {what}"
+        if explain or each.verdict is Verdict.HELD_BACK:
+            for reason in each.reasons:
+                yield f"    - {reason}"
+
+
 def _what(decision: Decision, released: Released) -> str:
+    if (stays := _stays(decision)) is not None:
+        return stays
+    would = "would go " if released.dry_run else ""
+    return f"{would}{decision.before or 'nothing'} -> {decision.to}"
+
+
+def _stays(decision: Decision) -> str | None:
+    """How it does not move; None where it does."""
     if decision.verdict is Verdict.KEEP:
         return f"stays at {decision.before}" if decision.before else "stays as it is"
     if decision.verdict is Verdict.HELD_BACK:
         return f"held back at {decision.before or 'nothing'}"
-    would = "would go " if released.dry_run else ""
-    return f"{would}{decision.before or 'nothing'} -> {decision.to}"
+    return None
 
 
 def _get(released: Released) -> str:

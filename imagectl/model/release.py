@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import (
@@ -102,11 +103,18 @@ class ReleasePlan:
 
 @dataclass(frozen=True, slots=True)
 class PromotionRequest:
-    """``promote CHANNEL [IMAGE[@VERSION]...] [--from CHANNEL]``. No targets means all images."""
+    """``promote CHANNEL [IMAGE[@VERSION]...] [--from CHANNEL]``. No targets means all images; where
+    moves of the channel are announced, the announced ones.
+
+    ``due``: it is not moved now, but announced for then. ``early``: what was announced may move
+    before its time.
+    """
 
     channel: ChannelName
     targets: tuple[ImageRef, ...] = ()
     source: ChannelName | None = None
+    due: datetime | None = None
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ that fails a rule is held back with every rule that it fails. The versions that 
 the entry channel are judged here too.
 
 All moves of one promotion become one change of the catalog; see ``services/release.py``.
+
+What was announced moves when its time has come, and to what was announced: see
+``policy/announcing.py``.
 """
 
 from __future__ import annotations
@@ -15,12 +18,19 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from imagectl.errors import BadUsage, NotFound, Refused
+from imagectl.model.announcement import AnnouncedMove
 from imagectl.model.channel import ChannelRule, Gate, Move, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
 from imagectl.model.place import Takes
 from imagectl.model.release import Decision, PromotionRequest, ReleasePlan, Verdict
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Version, VersionRef
+from imagectl.policy.announcing import (
+    another_stands,
+    coming_moves,
+    earlier_than_told,
+    not_yet,
+)
 from imagectl.policy.readiness import (
     NO_WAY_BACK,
     evidence,
@@ -43,9 +53,10 @@ def plan_promotion(
     request: PromotionRequest,
     now: datetime,
 ) -> ReleasePlan:
-    """What ``promote`` does at *now*.
+    """What ``promote`` does at *now*; where it is to be announced, what it could do when it is due.
 
-    Without targets, every image with something in the source channel is considered: those that are
+    Without targets, every image with something in the source channel is considered, or where moves
+    of the channel are announced, those images alone, so that nobody is surprised: those that are
     ready move, the others are held back, and only where none can move is it refused. With targets,
     one that is held back refuses them all. Raises Refused, NotFound for an unknown channel, image
     or version, and BadUsage for a channel that nothing is promoted into.
@@ -59,7 +70,7 @@ def plan_promotion(
             missing = f"channels.yaml gives it no channel {request.channel} to promote into"
             decisions.append(_held(target.image, request.channel, None, None, missing))
         else:
-            decisions.append(_decide(snapshot, takes, target, rule, source, now))
+            decisions.append(_decide(snapshot, takes, target, rule, source, request, now))
     plan = ReleasePlan(MoveKind.PROMOTE, request.channel, tuple(decisions))
     return insist(plan, all_or_nothing=bool(request.targets))
 
@@ -213,7 +224,13 @@ def _check_channels(policy: ReleasePolicy, request: PromotionRequest) -> None:
 def _targets(
     snapshot: Snapshot, policy: ReleasePolicy, request: PromotionRequest
 ) -> Iterator[ImageRef]:
-    """What is considered, sorted by image: what was named, or all that the source channel has."""
+    """What is considered, sorted by image: what was named, else what was announced, else all that
+    the source channel has."""
+    if not request.targets and request.due is None:
+        coming = coming_moves(snapshot, request.channel)
+        if coming:
+            yield from (ImageRef(each.image, version=each.to) for each in coming)
+            return
     if not request.targets:
         for image in snapshot.images:
             rule = policy.rule(image, request.channel)
@@ -242,9 +259,13 @@ def _decide(
     target: ImageRef,
     rule: ChannelRule,
     source: ChannelName,
+    request: PromotionRequest,
     now: datetime,
 ) -> Decision:
     image, channel = target.image, rule.name
+    coming = snapshot.coming(image, channel)
+    if coming is not None and request.due is None and target.version is None:
+        target = ImageRef(image, version=coming.to)
     before = snapshot.head(image, channel)
     came_by = snapshot.channel(image, source)
     if came_by is None:
@@ -260,6 +281,9 @@ def _decide(
     there = standing(came_by)
     unmet: list[str] = []
     notes: list[str] = []
+    if coming is not None:
+        unmet.extend(_unlike_told(coming, to, request, now))
+        notes.append(f"announced for {moment(coming.due)} by {coming.by}")
     if before is not None and to < before:
         unmet.append(
             f"{to} is older than {before}, which {channel} has: that is not a promotion; "
@@ -276,7 +300,7 @@ def _decide(
     elif to not in there.since:
         unmet.append(f"{to} is not in {source} any more: {_was_left(source, to, there)}")
     else:
-        over, soaked = _soak(rule.soak, there.since[to], source, now)
+        over, soaked = _soak(rule.soak, there.since[to], source, request.due or now)
         (notes if over else unmet).append(soaked)
     unmet.extend(_gates(rule, version))
     required = required_now(snapshot, current, version)
@@ -289,6 +313,20 @@ def _decide(
         notes.append(f"{source} has gone on to {came_by.head.version}")
     reasons = (*notes, *evidence(version, required))
     return Decision(image, channel, before, to, Verdict.MOVE, reasons, required, back)
+
+
+def _unlike_told(
+    coming: AnnouncedMove, to: VersionId, request: PromotionRequest, now: datetime
+) -> Iterator[str]:
+    """In what the move would be another than consumers were told."""
+    if request.due is not None:
+        told = earlier_than_told(coming, request.due)
+    elif to != coming.to:
+        told = another_stands(coming, to)
+    else:
+        told = "" if request.early else not_yet(coming, now)
+    if told:
+        yield told
 
 
 def _held(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from imagectl.errors import Conflict, Failed, ImagectlError
+from imagectl.errors import BadUsage, Conflict, Failed, ImagectlError
 from imagectl.model.change import Change, MoveChannel, Operation, RecordPlacement
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.names import ImageName
@@ -68,12 +68,19 @@ def promote(
 ) -> Released:
     """Promote as ``policy.promotion`` decides.
 
-    Raises what that raises; Refused where a placement turns out missing or corrupt; CannotTell
-    where a location cannot be read, or a published tree knows a later catalog; Conflict where the
-    catalog changed so that the decision is another. Nothing is done in all these cases. Failed,
-    after the fact, says that the channel has moved, and who does not see it yet. ``dry_run`` reads
-    and verifies all the same, and writes nothing.
+    Raises what that raises; BadUsage where what was announced is to move early, and nobody says
+    why; Refused where a placement turns out missing or corrupt; CannotTell where a location cannot
+    be read, or a published tree knows a later catalog; Conflict where the catalog changed so that
+    the decision is another. Nothing is done in all these cases. Failed, after the fact, says that
+    the channel has moved, and who does not see it yet. ``dry_run`` reads and verifies all the same,
+    and writes nothing.
     """
+    if request.early and not reason.strip():
+        raise BadUsage(
+            "why earlier than consumers were told?",
+            why="it is kept in the history, and consumers are told",
+            hint='--now --reason "..."',
+        )
     return _release(
         releasing,
         lambda snapshot, now: plan_promotion(

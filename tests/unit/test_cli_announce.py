@@ -1,0 +1,166 @@
+"""``promote --announce-in`` and ``announce``, on a real project in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import Result
+from support.projects import new_project, release
+
+from imagectl.bootstrap.project import Project
+from imagectl.cli.announce import Announcements
+from imagectl.cli.documents import schema
+from imagectl.cli.moves import Moved
+from imagectl.model.change import AnnounceMove, Change
+from imagectl.model.names import ChannelName, ImageName, VersionId
+
+Run = Callable[..., Result]
+OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
+BASE, STABLE = ImageName("debian-base"), ChannelName("stable")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """OLD is stable, NEW in beta; the current folder."""
+    made = new_project(tmp_path / "images")
+    release(made, OLD)
+    monkeypatch.chdir(made.root)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ready(project: Project, imagectl: Run) -> Project:
+    assert imagectl("promote", "stable").exit_code == 0
+    release(project, NEW)
+    return project
+
+
+def answer(result: Result, document: type) -> Any:
+    said = json.loads(result.stdout)
+    jsonschema.validate(said, schema(document))
+    return said
+
+
+def head(project: Project) -> str:
+    return str(project.catalog.snapshot().head(BASE, STABLE))
+
+
+def announce_earlier(project: Project) -> None:
+    """NEW, a week ago, for a minute ago."""
+    now = project.clock.now()
+    due = now - timedelta(minutes=1)
+    generation = project.catalog.snapshot(()).generation
+    operation = AnnounceMove(BASE, STABLE, VersionId("20261120", 1), due)
+    at = now - timedelta(days=7)
+    change = Change("told", generation, "ana", "announce", "Debian 12.9", at, (operation,))
+    project.catalog.commit(change)
+
+
+def test_announcing_tells_and_moves_nothing(ready: Project, imagectl: Run) -> None:
+    result = imagectl(
+        "promote", "stable", "--announce-in", "7d", "--reason", "Debian 12.9", "--json"
+    )
+    said = answer(result, Moved)
+    assert (said["due"] is not None, said["dry_run"]) == (True, False)
+    assert [(each["to"], each["verdict"]) for each in said["decisions"]] == [("20261120.1", "move")]
+    assert head(ready) == "20261118.1"
+    (listed,) = answer(imagectl("announce", "list", "--json"), Announcements)["announcements"]
+    assert (listed["of"], listed["to"]) == ("debian-base:stable", "20261120.1")
+    assert (listed["reason"], listed["due"]) == ("Debian 12.9", said["due"])
+    assert ready.catalog.verify() == ()
+    shown = ready.publishers[0].shown()
+    assert shown is not None
+    assert shown.generation == said["generation"]
+    history = imagectl("history").stdout
+    assert "announced to go to 20261120.1" in history
+
+
+def test_it_is_refused_before_its_time(ready: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable", "--announce-in", "7d")
+    result = imagectl("promote", "stable")
+    assert result.exit_code == 3
+    assert "in 6 d 23 h" in " ".join(result.stderr.split())
+    assert head(ready) == "20261118.1"
+
+
+def test_earlier_takes_a_reason(ready: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable", "--announce-in", "7d")
+    assert imagectl("promote", "stable", "--now").exit_code == 2
+    assert head(ready) == "20261118.1"
+    assert imagectl("promote", "stable", "--now", "--reason", "CVE-2026-1").exit_code == 0
+    assert head(ready) == "20261120.1"
+    assert "nothing is announced" in imagectl("announce", "list").stderr
+
+
+def test_when_its_time_has_come_it_moves(ready: Project, imagectl: Run) -> None:
+    announce_earlier(ready)
+    release(ready, "debian-base@20261121.1")
+    said = answer(imagectl("promote", "stable", "--json"), Moved)
+    assert said["due"] is None
+    assert head(ready) == "20261120.1"
+    assert ready.catalog.snapshot().announced == {}
+
+
+def test_a_dry_run_tells_nobody(ready: Project, imagectl: Run) -> None:
+    result = imagectl("promote", "stable", "--announce-in", "7d", "--dry-run")
+    assert "20261118.1 -> 20261120.1  would be announced for" in result.stdout
+    assert ready.catalog.snapshot().announced == {}
+
+
+def test_what_was_announced_is_withdrawn(ready: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable", "--announce-in", "7d")
+    result = imagectl("announce", "withdraw", "debian-base:stable", "--reason", "a bug")
+    assert result.exit_code == 0
+    assert "withdrawn: debian-base:stable goes to 20261120.1" in result.stdout
+    assert imagectl("promote", "stable").exit_code == 0
+    assert head(ready) == "20261120.1"
+    again = imagectl("announce", "withdraw", "debian-base:stable", "--reason", "a bug")
+    assert again.exit_code == 6
+
+
+def test_now_or_later(ready: Project, imagectl: Run) -> None:
+    assert imagectl("promote", "stable", "--announce-in", "7d", "--now").exit_code == 2
+    assert imagectl("promote", "stable", "--announce-in", "0d").exit_code == 2
+
+
+def test_an_end_of_support_is_announced(ready: Project, imagectl: Run) -> None:
+    begins = (ready.clock.now() + timedelta(days=2)).strftime("%Y-%m-%dT%H:%MZ")
+    said = answer(
+        imagectl(
+            *("announce", "deprecate", "debian-base:beta", "--in", "30d", "--json"),
+            *("--successor", "debian-base:stable", "--brownout", f"{begins}/2h"),
+            *("--reason", "one channel is enough"),
+        ),
+        Announcements,
+    )
+    (made,) = said["announcements"]
+    assert (made["kind"], made["of"]) == ("deprecation", "debian-base:beta")
+    assert (made["successor"], made["to"]) == ("debian-base:stable", None)
+    assert made["brownouts"][0]["begins"] == begins.replace("Z", ":00Z")
+
+
+@pytest.mark.parametrize("text", ["tomorrow/2h", "2026-12-01T09:00/2h", "2026-12-01T09:00Z", "/"])
+def test_a_brownout_that_says_no_time(ready: Project, imagectl: Run, text: str) -> None:
+    result = imagectl(
+        *("announce", "deprecate", "debian-base:beta", "--in", "30d", "--reason", "x"),
+        *("--brownout", text),
+    )
+    assert result.exit_code == 2
+    assert ready.catalog.snapshot().announced == {}
+
+
+def test_a_brownout_without_a_successor_is_refused(ready: Project, imagectl: Run) -> None:
+    begins = (ready.clock.now() + timedelta(days=2)).strftime("%Y-%m-%dT%H:%MZ")
+    result = imagectl(
+        *("announce", "deprecate", "debian-base:beta", "--in", "30d", "--reason", "x"),
+        *("--brownout", f"{begins}/2h"),
+    )
+    assert result.exit_code == 3
+    assert "--successor" in result.stderr
