@@ -137,9 +137,9 @@ class Cleanups:
             )
         )
 
-    def plan(self, *locations: LocationName) -> SignedPlan:
+    def plan(self, *locations: LocationName, images: Collection[ImageName] = ()) -> SignedPlan:
         """The plan of now, signed."""
-        scope = scope_of(self.world.releasing, (), locations)
+        scope = scope_of(self.world.releasing, images, locations)
         with planned(self.cleaning, self.policy, scope) as made:
             return signed(made)
 

@@ -89,6 +89,26 @@ def test_a_plan_about_one_image_clears_nothing_of_others(cleanups: Cleanups) -> 
     assert clear_store(cleanups.cleaning).removed == (digest_of(f"disk of {OLD}"),)
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_applying_a_plan_about_one_image_clears_nothing_of_others(
+    cleanups: Cleanups, both: bool
+) -> None:
+    """INCIDENTS D: what deleted versions of another image left in the store is not its business,
+    whether or not it has something of its own to clear."""
+    other = ImageName("other")
+    cleanups.add("other@20261111.1", LOCAL)
+    cleanups.bring_down(ref(OLD), ref(MIDDLE), ref("other@20261111.1"), to=Stage.DELETED)
+    cleanups.stored.add_bytes(f"disk of {OLD}".encode())
+    own = []
+    if both:
+        cleanups.stored.add_bytes(b"disk of other@20261111.1")
+        own = [digest_of("disk of other@20261111.1")]
+    applied = cleanups.apply(cleanups.plan(images=(other,)))
+    assert applied.surprise is None
+    assert list(applied.cleared.removed) == own
+    cleanups.stored.verify(digest_of(f"disk of {OLD}"))
+
+
 def test_while_nothing_is_left_no_build_is_kept_waiting(cleanups: Cleanups) -> None:
     cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.DELETED)
     cleanups.building.add(CI)
