@@ -21,10 +21,12 @@ from imagectl.bootstrap.project import STATE, Project, open_project
 from imagectl.cli.documents import schema
 from imagectl.cli.janitor.apply import JanitorDocument
 from imagectl.cli.janitor.forget import ForgottenDocument
+from imagectl.cli.janitor.page import SHOWN
 from imagectl.cli.janitor.plan_document import JanitorPlanDocument
 from imagectl.errors import Refused
 from imagectl.model.names import ImageName
 from imagectl.model.resource import Claim, Resource, ResourceKind
+from imagectl.policy.leases import STUCK
 from imagectl.testing.build import RecordingProgress
 
 HOUR = timedelta(hours=1)
@@ -128,6 +130,22 @@ def test_a_limit_leaves_the_rest(project: Project, imagectl: Run) -> None:
     answer = imagectl("janitor", "apply", "--limit", "2", "--rate", "6000/min")
     assert answer.exit_code == 0
     assert "2 things collected, 1 left" in answer.stdout
+
+
+def test_what_has_failed_three_times_is_shown_however_much_there_is(
+    project: Project, imagectl: Run
+) -> None:
+    """It comes last, and an alert sends people here to see it."""
+    now = SystemClock().now()
+    for number in range(SHOWN + 3):
+        leak(project, f"run{number:02}", now - (90 - number) * HOUR)
+    for _ in range(STUCK):
+        project.resources.failed("id-run00", "its disk cannot be removed")
+    shown = imagectl("janitor", "plan").stdout
+    assert "its disk cannot be removed" in shown
+    names = [each for each in shown.split() if each.startswith("run") and each[3:].isdigit()]
+    assert names == [f"run{number:02}" for number in (*range(1, SHOWN + 1), 0)]
+    assert "... and 2 more; -v shows all" in shown
 
 
 def test_an_unreadable_ledger_means_that_nothing_is_done(project: Project, imagectl: Run) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imagectl.cli.text import table
+from imagectl.policy.leases import STUCK
 from imagectl.policy.wording import counted, listed, moment, span
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ SHOWN = 20
 
 
 def plan_lines(planned: JanitorPlan, shown: int | None) -> Iterator[str]:
-    """The page, with at most *shown* of what is to be collected; None shows every single thing."""
+    """The page, with the first *shown* of what is to be collected, and all that has failed too
+    often, which comes last; None shows every single thing."""
     yield from table(
         ("PLACE", "TO COLLECT", "NEEDED", "ANOTHER CATALOG'S", "NOT IMAGECTL'S"),
         [(each.place, *_numbers(each)) for each in planned.places],
@@ -31,14 +33,19 @@ def plan_lines(planned: JanitorPlan, shown: int | None) -> Iterator[str]:
         for each in looked.found.due
     ]
     if due:
+        rows = [
+            each
+            for at, each in enumerate(due)
+            if shown is None or at < shown or each[1].tries >= STUCK
+        ]
         yield ""
         yield "to collect, in this order:"
         yield from table(
             ("PLACE", "NAME", "KIND", "STATE", "LEASE OVER FOR", "FAILED"),
-            [_due_row(place, each, planned.at) for place, each in due[:shown]],
+            [_due_row(place, each, planned.at) for place, each in rows],
         )
-        if shown is not None and len(due) > shown:
-            yield f"... and {len(due) - shown} more; -v shows all"
+        if len(due) > len(rows):
+            yield f"... and {len(due) - len(rows)} more; -v shows all"
     if shown is None:
         yield from _staying(planned)
     for looked in planned.places:
