@@ -127,7 +127,7 @@ def parses(words: list[str]) -> bool:
 def test_commands_are_found_in_pages() -> None:
     found = commands(PROJECT / "docs" / "how-to" / "follow-a-channel.md")
     assert found[0] == "imagectl resolve debian-ci"
-    assert "imagectl resolve --config .imagectl.yaml --branch next" in found
+    assert "imagectl resolve --branch next" in found
 
 
 def test_commands_that_do_not_exist_are_found() -> None:
