@@ -69,7 +69,7 @@ def test_nothing_is_deleted_while_consumers_may_still_be_given_it(
 ) -> None:
     """P6: the published tree cannot be written, so nobody was told that it is quarantined."""
 
-    def broken(_: Snapshot) -> None:
+    def broken(_: Snapshot, __: int | None = None) -> None:
         raise Failed("the tree cannot be written")
 
     cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.OBSOLETE)
@@ -91,15 +91,18 @@ def test_nothing_is_deleted_while_consumers_may_still_be_given_it(
 def test_a_begun_deletion_waits_for_consumers_too(
     cleanups: Cleanups, place: MemoryLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Snapshot) -> None:
+    def broken(_: Snapshot, __: int | None = None) -> None:
         raise Failed("the tree cannot be written")
 
     quarantined(cleanups)
     cleanups.commit_deleted(ref(OLD))
+    cleanups.commit(HoldVersion(ref(MIDDLE)))
     plan = cleanups.plan()
+    assert not plan.steps  # which would stop at it first
     monkeypatch.setattr(cleanups.published, "publish", broken)
     applied = cleanups.apply(plan)
     assert isinstance(applied.surprise, Failed)
+    assert "nothing is deleted" in applied.surprise.what
     assert applied.deleted == ()
     assert len(place.view(cleanups.world.clock.now).found) == 3
 
