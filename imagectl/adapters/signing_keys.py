@@ -53,6 +53,8 @@ class SigningKeys:
         self._project = project
         self._files: dict[str, FoundKey] | None = None
         self._elsewhere: dict[str, Signer] = {}
+        self.made: list[Path] = []
+        """The files of keys that were made here."""
         self._unasked = [each for each in named if isinstance(each, str)]
 
     @property
@@ -104,7 +106,9 @@ class SigningKeys:
         with naming_failures("keeping a signing key", self._folder):
             make_folder(self._folder)
             self._folder.chmod(0o700)
-            write(self._folder, self._folder / f"{name}.pem", made.private_bytes, 0o600)
+            path = self._folder / f"{name}.pem"
+            write(self._folder, path, made.private_bytes, 0o600)
+        self.made.append(path)
         self._at_hand()[made.public_key.keyid] = FoundKey(name, made)
         return made
 

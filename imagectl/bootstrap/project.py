@@ -213,6 +213,11 @@ class Project:
         return Signing(keys, self.trust, self.state / "pending", self._channel_names)
 
     @property
+    def keys_made(self) -> Sequence[Path]:
+        """The files of signing keys that were made since this was opened."""
+        return self.signing.keys.made if "signing" in self.__dict__ else ()
+
+    @property
     def trust(self) -> Path:
         """The folder, in git, of what says whose signatures count."""
         return self.root / "catalog"

@@ -7,7 +7,7 @@ from typing import Annotated, TypedDict
 
 import click
 
-from imagectl.cli import forget_location
+from imagectl.cli import forget_location, refresh
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
 from imagectl.errors import summed_up
@@ -27,6 +27,7 @@ class PublishedTree(TypedDict):
 
     generation: Annotated[int, "the catalog generation that the trees show"]
     trees: Annotated[list[str], "the folders written"]
+    waiting: Annotated[list[str], "roles whose new content waits for signatures of others"]
 
 
 @click.group("catalog")
@@ -35,6 +36,7 @@ def command() -> None:
 
 
 command.add_command(forget_location.command)
+command.add_command(refresh.command)
 
 
 @command.command(
@@ -93,6 +95,7 @@ def _verdict(generation: int, wrong: tuple[str, ...]) -> Iterator[str]:
     cls=Verb,
     answers=PublishedTree,
     exits={
+        1: "not done: a folder cannot be written, or a key that has to sign is not here",
         4: "conflict: another process keeps publishing",
         5: "cannot tell: the catalog or a folder cannot be read, or a folder shows a later "
         "generation or another catalog; nothing is changed then",
@@ -102,7 +105,7 @@ def _verdict(generation: int, wrong: tuple[str, ...]) -> Iterator[str]:
 )
 @pass_invocation
 def publish(invocation: Invocation) -> None:
-    """Write the trees that consumers read anew, and the locations' own pointers (families).
+    """Write and sign the trees that consumers read anew, and the locations' own pointers.
 
     Every command that changes a channel does this by itself. Needed where it could not, or where
     files of a tree were lost or changed.
@@ -122,7 +125,9 @@ def publish(invocation: Invocation) -> None:
             hint="put that right, and type it again",
         )
     trees = [str(project.root / path) for path in project.settings.publish]
+    waiting = list(project.signing.waiting())
+    refresh.tell_waiting(invocation, waiting)
     invocation.out.answer(
-        PublishedTree(generation=generation, trees=trees),
+        PublishedTree(generation=generation, trees=trees, waiting=waiting),
         (f"{tree} shows generation {generation}" for tree in trees),
     )

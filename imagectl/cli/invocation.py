@@ -36,8 +36,20 @@ class Invocation:
         from imagectl.bootstrap.project import open_project
 
         project = open_project(self.directory)
-        click.get_current_context().call_on_close(project.close)
+        context = click.get_current_context()
+        context.call_on_close(project.close)
+        context.call_on_close(lambda: self._tell_keys(project))
         return project
+
+    def _tell_keys(self, project: Project) -> None:
+        """Say that keys were made, and where they belong: nobody else will."""
+        made = project.keys_made
+        if made:
+            self.out.warn(
+                f"the keys that sign what consumers read were made in {made[0].parent}; "
+                "root.pem and targets.pem say whose keys count: keep them offline, and a copy of "
+                "them. Commit catalog/root.json and catalog/targets.json"
+            )
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

@@ -32,6 +32,7 @@ from imagectl.adapters.signing_keys import ONLINE_KEY, ROOT_KEY, TARGETS_KEY, Si
 from imagectl.errors import CannotTell, Corrupt, Failed, ImagectlError
 from imagectl.formats.published_v1.writing import Documents
 from imagectl.formats.tuf_roles import (
+    ANNOUNCEMENTS_TARGET,
     CATALOG_ROLE,
     CATALOG_TARGET,
     IMAGES_ROLE,
@@ -111,6 +112,9 @@ class Composer:
         self._highest = highest
         self._repairing = repairing
         self._made = Publication()
+        self.blocked: set[str] = set()
+        """Roles whose new keys have not signed what they are to say: whoever may sign has changed,
+        and cannot be told yet."""
         self._metas: dict[str, MetaFile] = {}
         self._listed: dict[str, Mapping[str, TargetFile]] = {}
 
@@ -157,17 +161,22 @@ class Composer:
                     if not _is_of(target, desired.images)
                 }
         wanted |= {target: _target_file(target, data) for target, data in documents.items()}
-        if before is not None and before.signed.targets == wanted:
-            if not is_due(role, before.signed.expires, self._now):
-                self._take(role, before, wanted, documents)
-                self._made.done.add(role)
-                return
-        elif before is not None and desired is None:
-            raise AssertionError("a refresh changes no document")
-        made = self._signed(role, wanted, before)
+        stands = before is not None and is_signed(role, before.metadata, self._targets.signed)
+        if (
+            before is not None
+            and stands
+            and before.signed.targets == wanted
+            and not is_due(role, before.signed.expires, self._now)
+        ):
+            self._take(role, before, wanted, documents)
+            self._made.done.add(role)
+            return
+        made = self._signed(role, wanted, before, stands=stands)
         if made is not None:
             self._take(role, made, wanted, documents)
             self._made.done.add(role)
+        elif before is not None and not stands:
+            self.blocked.add(role)
         elif role == CATALOG_ROLE and desired is not None:
             raise no_key(role, self._targets.signed, self._keys)
         elif before is not None:
@@ -187,7 +196,12 @@ class Composer:
             return None, damage
 
     def _signed(
-        self, role: str, wanted: dict[str, TargetFile], before: Signed[Targets] | None
+        self,
+        role: str,
+        wanted: dict[str, TargetFile],
+        before: Signed[Targets] | None,
+        *,
+        stands: bool,
     ) -> Signed[Targets] | None:
         """The role's new metadata, if all can sign it here who have to, or have done so before."""
         last = before.signed.version if before is not None else self._highest(role)
@@ -195,7 +209,8 @@ class Composer:
         if metadata is None:
             metadata = Metadata(
                 Targets(
-                    self._after(last),
+                    # New signers sign while those of until now may publish once more.
+                    self._after(last) + (0 if stands else 1),
                     SPEC_VERSION,
                     self._now + lifetime(role),
                     targets=wanted,
@@ -245,7 +260,9 @@ class Composer:
         """The snapshot, and the timestamp, where anything is new."""
         snapshot, timestamp = self._last()
         if snapshot is not None and snapshot.signed.meta == self._metas:
-            fresh = not is_due(SNAPSHOT, snapshot.signed.expires, self._now)
+            fresh = not is_due(SNAPSHOT, snapshot.signed.expires, self._now) and is_signed(
+                SNAPSHOT, snapshot.metadata, self._root.signed
+            )
         else:
             fresh = False
         if snapshot is None or not fresh:
@@ -261,7 +278,8 @@ class Composer:
         meta = _meta_file(snapshot.signed.version, snapshot.data)
         if timestamp is not None and timestamp.signed.snapshot_meta == meta:
             due = is_due(TIMESTAMP, timestamp.signed.expires, self._now)
-            if not due and self._tree is not None and self._tree.shown == shown:
+            stands = is_signed(TIMESTAMP, timestamp.metadata, self._root.signed)
+            if stands and not due and self._tree is not None and self._tree.shown == shown:
                 return
         last = timestamp.signed.version if timestamp is not None else 0
         content = Timestamp(
@@ -380,6 +398,12 @@ def delegated_roles(targets: Targets) -> Collection[str]:
     return () if delegations is None or delegations.roles is None else tuple(delegations.roles)
 
 
+def is_signed(role: str, metadata: Metadata[_Any], delegator: Root | Targets) -> bool:
+    """Whether enough of those have signed it whose keys count for the role."""
+    result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    return bool(result)
+
+
 def sign(role: str, metadata: Metadata[_Any], delegator: Root | Targets, keys: SigningKeys) -> bool:
     """Sign with the keys of the role that are here, as long as signatures are missing. Whether none
     is missing any more.
@@ -429,7 +453,7 @@ def _by_role(desired: Desired, roles: Collection[str]) -> dict[str, dict[str, by
 
 def _is_of(target: str, images: Collection[ImageName] | None) -> bool:
     """Whether a target is one that is written anew for these images."""
-    if target == CATALOG_TARGET:
+    if target in (CATALOG_TARGET, ANNOUNCEMENTS_TARGET):
         return True
     kind, _, rest = target.partition("/")
     return kind == "images" and (images is None or rest.partition("/")[0] in images)

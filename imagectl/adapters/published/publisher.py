@@ -7,14 +7,14 @@ over to another catalog; what was published lately can still be followed by whoe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from imagectl.errors import CannotTell, Conflict, Corrupt, Refused
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
 from imagectl.formats.tuf_roles import METADATA, TIMESTAMP_PATH
 from imagectl.model.published import PublishedCatalog
 
@@ -86,6 +86,10 @@ class Signing:
     pending: Path
     channels: Callable[[], Collection[ChannelName]]
 
+    def waiting(self) -> tuple[str, ...]:
+        """The roles whose new content waits for signatures, sorted."""
+        return tuple(sorted(path.stem for path in self.pending.glob("*.json")))
+
 
 class TreePublisher:
     """``services.ports.Publisher`` on a place. *clock* says what time it is."""
@@ -150,6 +154,11 @@ class TreePublisher:
                 return False
             return self._write(tree, None, None, None, (), self._clock())
 
+    def signatures(self) -> Mapping[str, datetime]:
+        """Until when the signatures of each role hold; empty where nothing is published."""
+        tree = self._tree()
+        return {} if tree is None else tree.signatures()
+
     def _tree(self) -> VerifiedTree | None:
         """What is there now; only its timestamp is read yet."""
         data = self._place.read(TIMESTAMP_PATH)
@@ -188,21 +197,34 @@ class TreePublisher:
         repairing = documents is not None and images is None
         channels = {*channels, *self._signing.channels()}
         root, targets, waiting = self._trusted(tree, channels, now, repairing=repairing)
-        composer = Composer(
-            tree,
-            root,
-            targets,
-            self._signing.keys,
-            now,
-            pending=lambda role: _read(self._signing.pending / f"{role}.json"),
-            highest=self._highest,
-            repairing=repairing,
-        )
         desired = None
         if documents is not None:
             assert shown is not None
             desired = Desired(shown, documents, images)
-        made = composer.compose(desired)
+
+        def composed(signers: Signed[Targets]) -> tuple[Publication, Collection[str]]:
+            composer = Composer(
+                tree,
+                root,
+                signers,
+                self._signing.keys,
+                now,
+                pending=lambda role: _read(self._signing.pending / f"{role}.json"),
+                highest=self._highest,
+                repairing=repairing,
+            )
+            return composer.compose(desired), composer.blocked
+
+        made, blocked = composed(targets)
+        if blocked:
+            # Nobody is told of new signers before they have signed what is theirs.
+            if tree is None:
+                raise _nobody(blocked, self._signing)
+            first, (made, still) = made, composed(tree.targets)
+            if still:
+                raise _nobody(still, self._signing)
+            made.waiting |= {role: first.waiting[role] for role in blocked}
+            made.done -= set(blocked)
         if waiting is not None:
             made.waiting["targets"] = waiting
         else:
@@ -305,6 +327,15 @@ class TreePublisher:
         from imagectl.adapters.published.thinning import thin_out
 
         thin_out(self._place, KEPT_STATES)
+
+
+def _nobody(roles: Collection[str], signing: Signing) -> Failed:
+    return Failed(
+        "what consumers read is not signed by those whose keys count",
+        where=str(signing.trust / TARGETS_FILE),
+        why=f"the signers of {', '.join(sorted(roles))} have not signed it",
+        hint="`imagectl catalog publish` where their keys are",
+    )
 
 
 def _read(path: Path) -> bytes | None:

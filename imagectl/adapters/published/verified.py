@@ -7,7 +7,7 @@ over is asked where there is a *now*: whoever publishes reads what it is about t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -120,6 +120,20 @@ class VerifiedTree:
         if meta is None:
             raise _changed(self._at("metadata"), "its snapshot names no targets")
         return self._load(TARGETS, Targets, meta, self.root.signed)
+
+    def signatures(self) -> Mapping[str, datetime]:
+        """Until when the signatures of each role hold. All metadata is read."""
+        found = {
+            ROOT: self.root.signed.expires,
+            TIMESTAMP: self.timestamp.signed.expires,
+            SNAPSHOT: self.snapshot.signed.expires,
+            TARGETS: self.targets.signed.expires,
+        }
+        for name in self.roles():
+            role = self.role(name)
+            if role is not None:
+                found[name] = role.signed.expires
+        return found
 
     def role(self, name: str) -> Signed[Targets] | None:
         """What a role has signed; None where nothing of it was ever published."""

@@ -1,0 +1,358 @@
+"""Signing what consumers read: what is due, what waits for others, and that nothing else counts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner, Key
+from support.examples import BASE, BETA, CI, NOW, STABLE
+from support.releases import Book
+from support.signed_trees import directory_publisher, directory_tree, signing, trusted
+from tuf.api.metadata import Metadata, Root, Targets
+
+from imagectl.adapters.published.directory import DirectoryPublisher
+from imagectl.adapters.published.publisher import Signing
+from imagectl.adapters.signing_keys import OFFLINE
+from imagectl.errors import CannotTell, Corrupt, Failed
+from imagectl.formats.tuf_roles import (
+    CATALOG_ROLE,
+    IMAGES_ROLE,
+    LIFETIMES,
+    METADATA,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    TIMESTAMP_PATH,
+)
+from imagectl.model.names import ChannelName, VersionId
+
+ONE, TWO = "debian-ci@20261120.1", "debian-ci@20261120.2"
+FIRST, SECOND = (VersionId("20261120", serial) for serial in (1, 2))
+DAY = timedelta(days=1)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class World:
+    """A published tree whose stable shows ONE, and all that signs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "public"
+        self.signing = folder / "public.signing"
+        self.clock = Clock()
+        self.book = Book()
+        self.book.built(ONE)
+        self.book.moved(STABLE, ONE)
+        self.publish()
+
+    @property
+    def publisher(self) -> DirectoryPublisher:
+        """As another process would have it."""
+        return directory_publisher(self.root, self.clock)
+
+    def publish(self) -> None:
+        self.publisher.publish(self.book.snapshot)
+
+    def promote(self) -> None:
+        self.book.built(TWO)
+        self.book.moved(STABLE, TWO)
+
+    def stable(self) -> VersionId:
+        head = directory_tree(self.root, self.clock.now).head(CI, STABLE)
+        assert head is not None
+        return head.version
+
+    def go_offline(self) -> None:
+        for name in OFFLINE:
+            (self.signing / "keys" / f"{name}.pem").unlink()
+
+    def delegate(self, role: str, threshold: int) -> list[CryptoSigner]:
+        """Have that role signed by people, two of them; their keys."""
+        people = [CryptoSigner.generate_ed25519() for _ in range(2)]
+        path = self.signing / "trust" / "targets.json"
+        metadata = Metadata[Targets].from_bytes(path.read_bytes())
+        delegations = metadata.signed.delegations
+        assert delegations is not None
+        assert delegations.roles is not None
+        delegations.roles[role].keyids = []
+        delegations.roles[role].threshold = threshold
+        for each in people:
+            metadata.signed.add_key(each.public_key, role)
+        metadata.signed.version += 1
+        key = CryptoSigner.from_priv_key_uri(
+            f"file2:{self.signing / 'keys' / 'targets.pem'}", self.key_of(TARGETS)
+        )
+        metadata.sign(key)
+        path.write_bytes(metadata.to_bytes())
+        return people
+
+    def key_of(self, role: str) -> Key:
+        root = Metadata[Root].from_bytes(trusted(self.root).read_bytes()).signed
+        return root.get_key(root.roles[role].keyids[0])
+
+    def pending(self, role: str) -> Path:
+        return self.signing / "pending" / f"{role}.json"
+
+    def sign_pending(self, role: str, *people: CryptoSigner) -> None:
+        metadata = Metadata[Targets].from_bytes(self.pending(role).read_bytes())
+        for each in people:
+            metadata.sign(each, append=True)
+        self.pending(role).write_bytes(metadata.to_bytes())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_every_byte_of_the_tree_counts(world: World) -> None:
+    """P10: one flipped bit in any file that leads to stable is refused, and the file is named."""
+    files = [each for each in world.root.rglob("*.json") if "beta" not in each.name]
+    on_the_way = [each for each in files if not each.name.endswith(".root.json")]
+    assert len(on_the_way) == 10
+    for path in on_the_way:
+        data = path.read_bytes()
+        for at in range(0, len(data), 37):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            with pytest.raises(Corrupt) as caught:
+                read_all(world)
+            assert path.name in caught.value.where
+        path.write_bytes(data)
+    read_all(world)
+
+
+def read_all(world: World) -> None:
+    tree = directory_tree(world.root, world.clock.now)
+    tree.catalog()
+    index = tree.index(CI)
+    assert index is not None
+    head = tree.head(CI, STABLE)
+    assert head is not None
+    tree.version(index.versions[head.version])
+
+
+@pytest.mark.parametrize("role", [TIMESTAMP, SNAPSHOT, TARGETS, IMAGES_ROLE])
+def test_what_anybody_else_has_signed_does_not_count(world: World, role: str) -> None:
+    forger = CryptoSigner.generate_ed25519()
+    (path,) = (world.root / METADATA).glob(f"*{role}.json")
+    metadata = Metadata[Targets].from_bytes(path.read_bytes())
+    metadata.sign(forger)
+    path.write_bytes(metadata.to_bytes())
+    with pytest.raises(Corrupt, match=path.name):
+        read_all(world)
+
+
+def test_a_role_speaks_for_its_own_documents_alone(world: World) -> None:
+    """An online key that signs warnings cannot sign what a channel points to."""
+    tree = directory_tree(world.root, NOW)
+    assert tree.head(CI, STABLE) is not None
+    assert tree.head(CI, ChannelName("catalog")) is None
+    assert tree.head(BASE, STABLE) is None
+
+
+def test_signatures_that_are_over_are_not_believed(world: World) -> None:
+    world.clock.now = NOW + LIFETIMES[TIMESTAMP] - timedelta(seconds=1)
+    assert world.stable() == FIRST
+    world.clock.now = NOW + LIFETIMES[TIMESTAMP]
+    with pytest.raises(CannotTell, match=r"signature of timestamp in .* is over") as caught:
+        world.stable()
+    assert "imagectl catalog refresh" in caught.value.hint
+    assert world.publisher.shown() is not None, "whoever renews it has to read it"
+
+
+def test_nothing_is_signed_again_that_is_not_due(world: World) -> None:
+    before = contents(world.root)
+    world.clock.now = NOW + 6 * DAY
+    assert not world.publisher.refresh()
+    world.publish()
+    assert contents(world.root) == before
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(each): each.read_bytes() for each in root.rglob("*.json")}
+
+
+def test_what_is_due_is_signed_again(world: World) -> None:
+    world.clock.now = NOW + 8 * DAY
+    before = world.publisher.signatures()
+    assert world.publisher.refresh()
+    after = world.publisher.signatures()
+    renewed = {role for role in after if after[role] != before[role]}
+    assert renewed == {TIMESTAMP, SNAPSHOT}
+    assert after[TIMESTAMP] == world.clock.now + LIFETIMES[TIMESTAMP]
+    assert world.stable() == FIRST
+    world.clock.now = NOW + 50 * DAY
+    assert world.publisher.refresh()
+    assert world.publisher.signatures()[CATALOG_ROLE] == world.clock.now + 90 * DAY
+    world.clock.now = NOW + 200 * DAY
+    assert world.publisher.refresh()
+    assert world.publisher.signatures()["root"] == world.clock.now + LIFETIMES["root"]
+    assert (world.root / METADATA / "2.root.json").exists()
+    assert json.loads(trusted(world.root).read_bytes())["signed"]["version"] == 2
+    assert world.stable() == FIRST
+    assert world.publisher.shown() is not None
+
+
+def test_an_older_root_leads_to_the_newest(world: World, tmp_path: Path) -> None:
+    pinned = tmp_path / "pinned.json"
+    shutil.copy(trusted(world.root), pinned)
+    world.clock.now = NOW + 200 * DAY
+    world.publisher.refresh()
+    shutil.copy(pinned, trusted(world.root))
+    assert world.stable() == FIRST
+
+
+def test_refreshing_what_is_not_published_does_nothing(tmp_path: Path) -> None:
+    publisher = directory_publisher(tmp_path / "public")
+    assert not publisher.refresh()
+    assert publisher.signatures() == {}
+    assert not trusted(tmp_path / "public").exists()
+
+
+def test_keys_that_belong_offline_are_not_needed_again(world: World) -> None:
+    world.go_offline()
+    world.promote()
+    world.publish()
+    assert world.stable() == SECOND
+    assert world.publisher.refresh() is False
+
+
+def test_without_the_online_key_nothing_changes(world: World) -> None:
+    (world.signing / "keys" / "online.pem").unlink()
+    before = contents(world.root)
+    world.promote()
+    with pytest.raises(Failed, match="cannot be signed here") as caught:
+        world.publish()
+    assert "catalog.keys" in caught.value.hint
+    assert contents(world.root) == before
+    assert not list((world.signing / "keys").glob("*.pem.*")), "no key is made over a lost one"
+    assert not (world.signing / "keys" / "online.pem").exists()
+
+
+def test_a_tree_that_was_lost_begins_again_above_what_was_seen(world: World) -> None:
+    """And without the keys that are offline."""
+    before = json.loads((world.root / TIMESTAMP_PATH).read_bytes())["signed"]["version"]
+    shutil.rmtree(world.root)
+    world.go_offline()
+    world.clock.now = NOW + DAY
+    world.publish()
+    after = json.loads((world.root / TIMESTAMP_PATH).read_bytes())["signed"]["version"]
+    assert after > before
+    assert world.stable() == FIRST
+
+
+def test_a_tree_without_the_root_that_is_trusted_is_not_written_over(world: World) -> None:
+    trusted(world.root).unlink()
+    before = contents(world.root)
+    with pytest.raises(CannotTell, match="whose signatures count"):
+        world.publish()
+    with pytest.raises(CannotTell, match="whose signatures count"):
+        world.stable()
+    assert contents(world.root) == before
+
+
+def test_nobody_is_told_of_new_signers_before_they_have_signed(world: World) -> None:
+    alice, bob = world.delegate("channel-stable", 2)
+    world.promote()
+    world.publish()
+    assert world.stable() == SECOND, "those who may sign until then go on"
+    assert world.pending("channel-stable").exists()
+    world.sign_pending("channel-stable", alice)
+    world.publish()
+    assert world.pending("channel-stable").exists()
+    world.sign_pending("channel-stable", bob)
+    world.publish()
+    assert not world.pending("channel-stable").exists()
+    (newest,) = (world.root / METADATA).glob("2.targets.json")
+    assert world.stable() == SECOND
+    assert newest.read_bytes() == (world.signing / "trust" / "targets.json").read_bytes()
+
+
+def test_a_move_waits_until_enough_have_signed(world: World) -> None:
+    alice, bob = world.delegate("channel-stable", 2)
+    world.publisher.publish(world.book.snapshot)
+    world.sign_pending("channel-stable", alice, bob)
+    world.publish()
+    assert world.stable() == FIRST
+    world.promote()
+    world.book.revoked(ONE, reason="a hole")
+    world.publish()
+    tree = directory_tree(world.root, NOW)
+    assert world.stable() == FIRST
+    assert tree.warnings(CI)[FIRST].reason == "a hole", "a warning waits for nobody"
+    index = tree.index(CI)
+    assert index is not None
+    assert SECOND in index.versions
+    assert world.publisher.shown() == replace(
+        world.publisher.shown() or tree.catalog(), generation=world.book.snapshot.generation
+    )
+    world.sign_pending("channel-stable", alice)
+    world.publish()
+    assert world.stable() == FIRST
+    assert world.pending("channel-stable").exists()
+    world.sign_pending("channel-stable", alice)  # one person is not two
+    world.publish()
+    assert world.stable() == FIRST
+    world.sign_pending("channel-stable", bob)
+    world.publish()
+    assert world.stable() == SECOND
+    assert not world.pending("channel-stable").exists()
+
+
+def test_what_was_deleted_is_told_although_the_index_waits(world: World) -> None:
+    carol, _ = world.delegate(IMAGES_ROLE, 1)
+    world.publish()
+    world.sign_pending(IMAGES_ROLE, carol)
+    world.publish()
+    world.book.built(TWO)
+    world.book.moved(STABLE, TWO)
+    for _ in range(4):
+        world.book.taken_down(ONE)
+    world.publish()
+    tree = directory_tree(world.root, NOW)
+    index = tree.index(CI)
+    assert index is not None
+    assert FIRST in index.versions
+    assert tree.warnings(CI)[FIRST].warned.taken_away
+    world.sign_pending(IMAGES_ROLE, carol)
+    world.publish()
+    tree = directory_tree(world.root, NOW)
+    index = tree.index(CI)
+    assert index is not None
+    assert FIRST in index.deleted
+    assert tree.warnings(CI) == {}
+
+
+def test_a_channel_that_is_new_can_wait_for_the_offline_key(world: World) -> None:
+    world.go_offline()
+    late = ChannelName("late")
+    world.book.moved(late, ONE)
+    world.publish()
+    tree = directory_tree(world.root, NOW)
+    assert tree.catalog().generation == world.book.snapshot.generation
+    assert tree.head(CI, late) is None
+    assert world.pending(TARGETS).exists()
+    assert signing(world.signing).waiting() == (TARGETS,)
+
+
+def test_two_trees_share_what_is_trusted(world: World, tmp_path: Path) -> None:
+    held: Signing = signing(world.signing)
+    other = DirectoryPublisher(tmp_path / "other", held, world.clock)
+    world.go_offline()
+    other.publish(world.book.snapshot)
+    assert other.shown() == world.publisher.shown()
+
+
+def test_beta_of_nothing_is_nothing(world: World) -> None:
+    assert directory_tree(world.root, NOW).head(BASE, BETA) is None
