@@ -160,11 +160,9 @@ class _Applying:
         except ImagectlError as error:
             surprise = surprise or error
         cleared = Cleared()
-        try:
-            if surprise is None:
-                cleared = self._clear()
-        except ImagectlError as error:
-            surprise = error
+        if surprise is None:
+            cleared = self._clear()
+            surprise = cleared.surprise
         if surprise is not None:
             surprise.hint = surprise.hint or GOES_ON
         return Applied(

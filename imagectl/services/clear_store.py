@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from imagectl.errors import Conflict, NotFound
+from imagectl.errors import Conflict, ImagectlError, NotFound
 from imagectl.model.cleanup import Entry
 from imagectl.model.names import Format, ImageName, Sha256
 from imagectl.model.retention import Stage
@@ -27,10 +27,12 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """What the store keeps no more, and of which images it keeps all for now, and why."""
+    """What the store keeps no more, of which images it keeps all for now, and why; ``surprise`` is
+    what ended it before all was removed."""
 
     removed: tuple[Sha256, ...] = ()
     spared: Mapping[ImageName, str] | None = None
+    surprise: ImagectlError | None = None
 
 
 def clear_store(cleaning: Cleaning, images: Collection[ImageName] = ()) -> Cleared:
@@ -38,25 +40,29 @@ def clear_store(cleaning: Cleaning, images: Collection[ImageName] = ()) -> Clear
     where none are named.
 
     Where a build is running, or the catalog does not come to rest, it stays until the next time:
-    what an earlier cleanup had to leave goes too.
+    what an earlier cleanup had to leave goes too. Nothing is raised: see ``surprise``.
     """
     removed: list[Sha256] = []
     spared: dict[ImageName, str] = {}
-    with ExitStack() as undisturbed:
-        quiet = set()
-        for image in _with_leftovers(cleaning, images):
-            try:
-                undisturbed.enter_context(cleaning.undisturbed(image))
-            except Conflict as busy:
-                spared[image] = busy.what
-            else:
-                quiet.add(image)
-        if quiet:
-            try:
-                removed += _clear(cleaning, quiet)
-            except Conflict as busy:
-                spared |= dict.fromkeys(sorted(quiet), busy.what)
-    return Cleared(tuple(removed), spared)
+    surprise: ImagectlError | None = None
+    try:
+        with ExitStack() as undisturbed:
+            quiet = set()
+            for image in _with_leftovers(cleaning, images):
+                try:
+                    undisturbed.enter_context(cleaning.undisturbed(image))
+                except Conflict as busy:
+                    spared[image] = busy.what
+                else:
+                    quiet.add(image)
+            if quiet:
+                try:
+                    removed.extend(_clear(cleaning, quiet))
+                except Conflict as busy:
+                    spared |= dict.fromkeys(sorted(quiet), busy.what)
+    except ImagectlError as error:
+        surprise = error
+    return Cleared(tuple(removed), spared, surprise)
 
 
 def _with_leftovers(cleaning: Cleaning, images: Collection[ImageName]) -> list[ImageName]:

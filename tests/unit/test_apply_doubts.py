@@ -18,6 +18,7 @@ from support.releases import DC1, LOCAL
 from imagectl.cli.cleanup.apply import applied_lines
 from imagectl.errors import CannotTell, Failed, ImagectlError, Refused
 from imagectl.model.change import Change, HoldVersion, LeaseVersion, RestoreVersion, RevokeVersion
+from imagectl.model.names import Sha256
 from imagectl.model.retention import Stage
 from imagectl.model.signature import SignedPlan
 from imagectl.model.snapshot import Snapshot
@@ -250,18 +251,27 @@ def test_the_step_that_ended_it_is_told(cleanups: Cleanups) -> None:
     assert re.search(rf"{OLD} +quarantined +deleted +NOT done: the surprise", lines)
 
 
+@pytest.mark.parametrize("broken_after", [0, 2])
 def test_a_store_that_cannot_be_cleared_loses_nothing_of_what_is_told(
-    cleanups: Cleanups, monkeypatch: pytest.MonkeyPatch
+    cleanups: Cleanups, monkeypatch: pytest.MonkeyPatch, broken_after: int
 ) -> None:
-    """After something was done nothing is raised."""
+    """After something was done nothing is raised, and what was removed until then is told."""
+    before = cleanups.files()
+    remove = cleanups.stored.remove
+    removed: list[Sha256] = []
 
-    def broken(_: object) -> None:
-        raise Failed("the store cannot be written")
+    def breaking(sha256: Sha256) -> None:
+        if len(removed) == broken_after:
+            raise Failed("the store cannot be written")
+        remove(sha256)
+        removed.append(sha256)
 
     plan = quarantined(cleanups)
-    monkeypatch.setattr(cleanups.stored, "remove", broken)
+    monkeypatch.setattr(cleanups.stored, "remove", breaking)
     applied = cleanups.apply(plan)
     assert isinstance(applied.surprise, Failed)
+    assert applied.cleared.removed == tuple(removed)
+    assert before - cleanups.files() == set(removed)
     assert "apply the plan again" in applied.surprise.hint
     assert applied.stopped_at is None
     assert done(applied) == [OLD, MIDDLE]
