@@ -3,47 +3,122 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagectl.errors import BadUsage, NotFound
+from imagectl.errors import BadUsage, Failed, NotFound
 
 if TYPE_CHECKING:
     from imagectl.services.ports.published import PublishedTree
     from imagectl.services.ports.stores import Receipts
 
+ROOT_FILE = Path("catalog", "root.json")
+"""Where a project keeps its trusted root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A catalog, and what people should know of it, such as that it cannot be reached."""
+
+    tree: PublishedTree
+    notices: tuple[str, ...] = ()
+
+
+def follow(
+    start: Path,
+    catalog: str | None,
+    root: Path | None,
+    now: datetime,
+    *,
+    min_generation: int = 0,
+    max_stale: timedelta | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Followed:
+    """The published catalog at an address or in a folder, or else that of the project around
+    *start*: looked at anew, verified as of *now*.
+
+    *root* is the file that says whose signatures count; that of the project where it is None.
+    Raises BadUsage where nobody says so: nothing is trusted because it was seen first. Otherwise as
+    ``consumer.open_catalog``.
+    """
+    from imagectl.consumer.deferring import defer
+
+    defer("boto3")
+    from imagectl.consumer.tree import check_generation, open_catalog
+
+    if catalog is None:
+        # It is on this machine, and whoever works here may well set it back.
+        found = open_published(start, root, now)
+        check_generation(found.catalog, min_generation, "the published catalog")
+        return Followed(found)
+    from imagectl.consumer.cache import cache_folder
+    from imagectl.consumer.fetching import tree_url
+
+    url = tree_url(catalog)
+    tree = open_catalog(
+        url,
+        root=_read_root(start, root),
+        cache=cache_folder(url, environment),
+        now=now,
+        min_generation=min_generation,
+        max_stale=max_stale,
+    )
+    return Followed(tree, tree.notices)
+
 
 def open_published(
-    start: Path, catalog: Path | None = None, now: datetime | None = None
+    start: Path, root: Path | None = None, now: datetime | None = None
 ) -> PublishedTree:
-    """The published tree in the folder *catalog*, or else that of the project around *start*.
-    *now*: its signatures have to hold then."""
+    """The published tree of the project around *start*. *now*: its signatures have to hold then."""
     from imagectl.adapters import project_files
     from imagectl.adapters.published.directory import DirectoryTree
 
-    root: Path | None = None
     try:
-        root = project_files.find_project(start)
+        project = project_files.find_project(start)
     except NotFound as problem:
-        if catalog is None:
-            raise BadUsage(
-                "it is not known where the catalog is",
-                why=f"{problem.where} is not in a project",
-                hint="say it with --catalog DIR, or export IMAGECTL_CATALOG=DIR",
-            ) from problem
-    named = os.environ.get("IMAGECTL_ROOT")
-    if named is None and root is None:
         raise BadUsage(
-            "it is not known whose signatures count in the catalog",
-            why="this is not in a project, and no root is named",
-            hint="export IMAGECTL_ROOT=FILE: a copy of the project's catalog/root.json",
-        )
-    trusted = Path(named) if named is not None else Path(root or "") / "catalog" / "root.json"
-    if catalog is None:
-        assert root is not None
-        catalog = root / project_files.load_project(root).publish[0]
-    return DirectoryTree(catalog, trusted, now)
+            "it is not known where the catalog is",
+            why=f"{problem.where} is not in a project",
+            hint="say it with --catalog URL or DIR, or export IMAGECTL_CATALOG=URL",
+        ) from problem
+    tree = project / project_files.load_project(project).publish[0]
+    return DirectoryTree(tree, root or project / ROOT_FILE, now)
+
+
+def _read_root(start: Path, root: Path | None) -> bytes:
+    path = root if root is not None else _root_of_project(start)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(
+            "the file that says whose signatures count is not there",
+            where=str(path),
+            hint="take catalog/root.json from the repository of whoever publishes the catalog",
+        ) from None
+    except OSError as error:
+        raise Failed(
+            "the file that says whose signatures count cannot be read",
+            where=str(path),
+            why=error.strerror or str(error),
+        ) from error
+
+
+def _root_of_project(start: Path) -> Path:
+    from imagectl.adapters import project_files
+
+    try:
+        return project_files.find_project(start) / ROOT_FILE
+    except NotFound as problem:
+        raise BadUsage(
+            "it is not known whose signatures count in that catalog",
+            why=f"no root is named, and {problem.where} is not in a project; "
+            "what is merely seen first is not trusted",
+            hint="copy catalog/root.json from the repository of whoever publishes it, and say "
+            "--root FILE, or export IMAGECTL_ROOT=FILE",
+        ) from problem
 
 
 def open_receipts(start: Path, folder: Path | None = None) -> Receipts:

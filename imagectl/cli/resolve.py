@@ -57,6 +57,10 @@ if TYPE_CHECKING:
         ("imagectl resolve --lock locked.json", "and have the whole workflow use just that"),
         ("imagectl resolve --locked locked.json", "in its later steps"),
         ("imagectl resolve --matrix github", "the runs of a CI system, beta allowed to fail"),
+        (
+            "imagectl resolve debian-ci --catalog https://images.example/public --root root.json",
+            "from a web server that nobody has to trust",
+        ),
         ("imagectl resolve debian-ci --at 2026-11-20", "what stable pointed to on that day"),
         (
             "imagectl resolve debian-ci --consumer job-4711 --lease 4h",
@@ -141,11 +145,27 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--catalog",
-    metavar="DIR",
+    metavar="URL",
     envvar="IMAGECTL_CATALOG",
+    help="The published catalog: an address (https:, s3:, gs:) or a folder; that of the project "
+    "where this is left out. IMAGECTL_CATALOG says it too.",
+)
+@click.option(
+    "--root",
+    metavar="FILE",
+    envvar="IMAGECTL_ROOT",
     type=click.Path(path_type=Path),
-    help="The published catalog; that of the project where this is left out. "
-    "IMAGECTL_CATALOG says it too.",
+    help="The file that says whose signatures count: a copy of the project's catalog/root.json, "
+    "which is taken where this is left out. IMAGECTL_ROOT says it too.",
+)
+@click.option(
+    "--max-stale",
+    metavar="DURATION",
+    envvar="IMAGECTL_MAX_STALE",
+    type=DURATION,
+    help="Where the catalog cannot be reached, refuse what was seen of it longer ago than this; "
+    "where this is left out, it holds until its signatures run out. IMAGECTL_MAX_STALE says it "
+    "too.",
 )
 @click.option(
     "--consumer",
@@ -182,7 +202,9 @@ def command(
     form: MatrixForm | None,
     lock: Path | None,
     locked: Path | None,
-    catalog: Path | None,
+    catalog: str | None,
+    root: Path | None,
+    max_stale: timedelta | None,
     consumer: str | None,
     receipts: Path | None,
     lease: timedelta | None,
@@ -210,7 +232,7 @@ def command(
     for notice in asked.opted.notices:
         invocation.out.warn(notice)
     now = SystemClock().now()
-    tree = _open(invocation, catalog, asked.where)
+    tree = _open(invocation, catalog, root, asked.where, max_stale, now)
     on = asked.opted.branch
 
     def request(wish: Wish) -> ResolutionRequest:
@@ -261,22 +283,30 @@ def _check_options(**options: object) -> None:
                 raise BadUsage(f"--{way} and --{other} do not go together")
 
 
-def _open(invocation: Invocation, catalog: Path | None, where: Where) -> PublishedTree:
+def _open(
+    invocation: Invocation,
+    catalog: str | None,
+    root: Path | None,
+    where: Where,
+    max_stale: timedelta | None,
+    now: datetime,
+) -> PublishedTree:
     """The published catalog, as new as it has to be."""
-    from imagectl.bootstrap.consumer import open_published
-    from imagectl.errors import CannotTell
+    from imagectl.bootstrap.consumer import follow
 
-    if catalog is None and where.catalog is not None:
-        catalog = Path(where.catalog)
-    tree = open_published(invocation.directory, catalog)
-    shown = tree.catalog().generation if where.min_generation else 0
-    if shown < where.min_generation:
-        raise CannotTell(
-            "the published catalog is older than it has to be",
-            why=f"it shows generation {shown}, and min_generation asks for {where.min_generation}",
-            hint="try again once the mirror has caught up",
-        )
-    return tree
+    if root is None and where.root is not None:
+        root = Path(where.root)
+    found = follow(
+        invocation.directory,
+        catalog if catalog is not None else where.catalog,
+        root,
+        now,
+        min_generation=where.min_generation,
+        max_stale=max_stale,
+    )
+    for notice in found.notices:
+        invocation.out.warn(notice)
+    return found.tree
 
 
 def _answer(invocation: Invocation, given: Sequence[Given], *, several: bool) -> None:

@@ -25,8 +25,8 @@ def resolve_one(
     now: datetime,
 ) -> Resolution:
     """What one image resolves to. An error says where the wish was made that it is about."""
+    from imagectl.consumer.resolving import resolve
     from imagectl.policy.opting import TYPED, where_chosen
-    from imagectl.services.consume import resolve
 
     try:
         return resolve(tree, request, now)
@@ -153,8 +153,8 @@ def resolve_locked(
     now: datetime,
 ) -> list[Resolution]:
     """What was locked, as long as it may be used and is still what is asked for."""
+    from imagectl.consumer.resolving import resolve
     from imagectl.policy.locked import check_catalog, check_found, check_wishes, request
-    from imagectl.services.consume import resolve
 
     check_catalog(lock, tree.catalog(), file)
     check_wishes(lock, wishes, branch, traits, file)

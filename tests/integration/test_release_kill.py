@@ -21,10 +21,10 @@ from support.world import World
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.adapters.store import FileStore
+from imagectl.consumer.resolving import resolve
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import VersionId
 from imagectl.policy.resolution import ResolutionRequest
-from imagectl.services.consume import resolve
 from imagectl.services.show import catch_up
 
 TRIES = 200

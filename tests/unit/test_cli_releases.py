@@ -368,7 +368,7 @@ def test_resolve_needs_no_project_when_it_is_told_the_catalog(
     monkeypatch.chdir(tmp_path)
     result = imagectl("resolve", "debian-base:beta")
     assert result.exit_code == 2
-    assert "--catalog DIR" in result.stderr
+    assert "--catalog URL" in result.stderr
     public = project.root / "catalog" / "public"
     result = imagectl("resolve", "debian-base:beta", "--catalog", str(public))
     assert result.exit_code == 2

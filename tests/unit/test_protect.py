@@ -14,6 +14,7 @@ from support.troubled import Busy, FullDisk
 from support.world import World
 
 from imagectl.adapters.catalog_sql.catalog import SqlCatalog
+from imagectl.consumer.resolving import resolve
 from imagectl.errors import BadUsage, Failed, ImpossibleChange, NotFound, Refused
 from imagectl.model.change import RecordVersion, StepVersion
 from imagectl.model.names import ChannelName, ImageName
@@ -21,7 +22,6 @@ from imagectl.model.retention import Lease, Stage
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
-from imagectl.services.consume import resolve
 from imagectl.services.protect import (
     LONGEST_LEASE,
     end_lease,

@@ -13,6 +13,7 @@ from support.releases import DC1, LOCAL, soaking
 from support.troubled import Busy, FullDisk
 from support.world import World
 
+from imagectl.consumer.resolving import resolve
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound, Refused
 from imagectl.formats.tuf_roles import channel_target, index_target, target_path
 from imagectl.model.change import Change, MoveChannel, RecordPlacement
@@ -20,7 +21,6 @@ from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.version import Placement, VersionRef
 from imagectl.policy.resolution import Resolution, ResolutionRequest
-from imagectl.services.consume import resolve
 from imagectl.services.live import PATIENCE
 from imagectl.services.publish import publish_catalog
 from imagectl.services.show import catch_up, point, show

@@ -27,6 +27,7 @@ from support.releases import DC1, LOCAL, soaking
 from support.world import World
 
 from imagectl.adapters.catalog_sql import SqlCatalog
+from imagectl.consumer.resolving import resolve
 from imagectl.errors import Corrupt, Failed, NotFound, Refused
 from imagectl.model.channel import Channel, MoveKind
 from imagectl.model.names import ChannelName, ImageName, LocationName
@@ -35,7 +36,6 @@ from imagectl.model.version import VersionRef
 from imagectl.policy.readiness import NO_WAY_BACK
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.policy.standing import standing
-from imagectl.services.consume import resolve
 from imagectl.services.ports.catalog import Catalog
 from imagectl.services.release import Released
 from imagectl.services.show import catch_up

@@ -5,10 +5,18 @@ No catalog, no server and no location is asked, so resolving works while all of 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from imagectl.errors import Corrupt
+from imagectl.model.names import ChannelName, ImageName, Sha256, VersionId
+from imagectl.model.published import (
+    PublishedHead,
+    PublishedIndex,
+    PublishedVersion,
+    PublishedWarning,
+)
 from imagectl.model.version import VersionRef
 from imagectl.policy.resolution import (
     Resolution,
@@ -21,11 +29,19 @@ from imagectl.policy.resolution import (
 )
 from imagectl.policy.resolution import resolve as decide
 
-if TYPE_CHECKING:  # consumers resolve on each of their builds: the ports alone take a tenth of it
-    from imagectl.services.ports.published import PublishedTree
+
+class Tree(Protocol):
+    """What is needed of a published tree, verified: see ``consumer.SignedTree``."""
+
+    def images(self) -> Collection[ImageName]: ...
+    def channels(self, image: ImageName) -> Collection[ChannelName]: ...
+    def head(self, image: ImageName, channel: ChannelName) -> PublishedHead | None: ...
+    def index(self, image: ImageName) -> PublishedIndex | None: ...
+    def warnings(self, image: ImageName) -> Mapping[VersionId, PublishedWarning]: ...
+    def version(self, document: Sha256) -> PublishedVersion: ...
 
 
-def resolve(tree: PublishedTree, request: ResolutionRequest, now: datetime) -> Resolution:
+def resolve(tree: Tree, request: ResolutionRequest, now: datetime) -> Resolution:
     """Read what *request* needs and decide. Raises what the tree and the decision raise."""
     choice = choose(request)
     image = choice.image
