@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, ImagectlError
-from imagectl.model.change import mentioned
+from imagectl.model.change import announced_of, mentioned
 from imagectl.model.channel import Channel
 from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.published import PublishedCatalog
@@ -99,6 +99,7 @@ def _changed_since(catalog: Catalog, generation: int) -> Collection[ImageName] |
             return None
         refs, channels = mentioned(event.change)
         images |= {ref.image for ref in refs} | {image for image, _ in channels}
+        images |= announced_of(event.change)
     return images
 
 

@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from imagectl.errors import Conflict, Corrupt, NotFound, Refused
+from imagectl.formats.published_v1.announcements import with_announcements
 from imagectl.formats.published_v1.reading import TreeReader, parse_catalog
 from imagectl.formats.published_v1.writing import render
-from imagectl.formats.tuf_roles import CATALOG_TARGET, role_of, target_path
+from imagectl.formats.tuf_roles import ANNOUNCEMENTS_TARGET, CATALOG_TARGET, role_of, target_path
 from imagectl.model.names import Sha256
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.snapshot import Snapshot
@@ -62,6 +63,9 @@ class MemoryPublisher:
         elif shown is None or shown.generation < since:
             raise Conflict(f"the tree in memory does not show generation {since} any more")
         anew = set(snapshot.images)
+        before = None if since is None else self.find(ANNOUNCEMENTS_TARGET)
+        documents = with_announcements(documents, snapshot, before, anew)
+        targets.pop(ANNOUNCEMENTS_TARGET, None)
         targets = {each: digest for each, digest in targets.items() if _image_of(each) not in anew}
         self.files.update(documents.versions)
         for target, data in documents.targets.items():

@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 from support.projects import new_project, release
 
+from imagectl.bootstrap.consumer import open_published
 from imagectl.bootstrap.project import Project
 from imagectl.cli.announce import Announcements
 from imagectl.cli.documents import schema
@@ -164,3 +165,19 @@ def test_a_brownout_without_a_successor_is_refused(ready: Project, imagectl: Run
     )
     assert result.exit_code == 3
     assert "--successor" in result.stderr
+
+
+def test_consumers_are_shown_what_is_announced(ready: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable", "--announce-in", "7d", "--reason", "Debian 12.9")
+    tree = open_published(ready.root, None, ready.clock.now())
+    (told,) = tree.announcements()
+    assert (str(told.of), told.reason, told.by) == ("debian-base:stable", "Debian 12.9", "")
+    imagectl("announce", "withdraw", "debian-base:stable", "--reason", "a bug")
+    later = open_published(ready.root, None, ready.clock.now())
+    assert later.announcements() == ()
+
+
+def test_consumers_are_shown_the_end_of_a_whole_image(ready: Project, imagectl: Run) -> None:
+    imagectl("announce", "deprecate", "debian-base", "--in", "30d", "--reason", "nobody uses it")
+    tree = open_published(ready.root, None, ready.clock.now())
+    assert [str(each.of) for each in tree.announcements()] == ["debian-base"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
-from imagectl.formats.tuf_roles import METADATA, TIMESTAMP_PATH
+from imagectl.formats.tuf_roles import ANNOUNCEMENTS_TARGET, METADATA, TIMESTAMP_PATH
 from imagectl.model.published import PublishedCatalog
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class TreePublisher:
         return None if tree is None else tree.shown
 
     def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
+        from imagectl.formats.published_v1.announcements import with_announcements
         from imagectl.formats.published_v1.writing import render
 
         now = self._clock()
@@ -139,6 +140,10 @@ class TreePublisher:
                     hint="`imagectl catalog publish`",
                 )
             images = None if since is None else snapshot.images
+            before = None
+            if images is not None and tree is not None:
+                before = tree.find(ANNOUNCEMENTS_TARGET)
+            documents = with_announcements(documents, snapshot, before, images or ())
             wanted = PublishedCatalog(snapshot.catalog_id, snapshot.generation, snapshot.event, at)
             channels = {channel for _, channel in snapshot.channels}
             self._write(tree, wanted, documents, images, channels, now)

@@ -8,9 +8,11 @@
     images/IMAGE/warnings.json          every other version that consumers are warned off; absent
                                         where there is none
     images/IMAGE/channels/CHANNEL.json  what the channel points to, since when, why
+    announcements.json                  what is coming: moves and ends of support; absent where
+                                        there is nothing
     versions/sha256/AB/ABCD....json     one version: what it is and where to get it
 
-The first four are targets of TUF: who signs which, and under which names they are kept, is in
+All but the last are targets of TUF: who signs which, and under which names they are kept, is in
 ``formats.tuf_roles``. A version's document is reached by the digest that an index or a channel
 names. So replacing the signed timestamp switches a reader from one whole state to the next (P7),
 and nothing but that has to be fetched again (P10).

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
-from imagectl.errors import CannotTell, Corrupt
+from imagectl.errors import Corrupt
+from imagectl.formats.published_v1.announcements import parse_announcements
+from imagectl.formats.published_v1.json_text import number, parsed, parsed_time, text
 from imagectl.formats.published_v1.layout import FORMAT, TREELESS
 from imagectl.formats.tuf_roles import (
+    ANNOUNCEMENTS_TARGET,
     CATALOG_TARGET,
     IMAGES_ROLE,
     channel_role,
@@ -19,6 +20,7 @@ from imagectl.formats.tuf_roles import (
     version_path,
     warnings_target,
 )
+from imagectl.model.announcement import Announcement
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import (
     Architecture,
@@ -128,6 +130,10 @@ class TreeReader:
         found = self._targets.find(warnings_target(image))
         return {} if found is None else parse_warnings(*found)
 
+    def announcements(self) -> tuple[Announcement, ...]:
+        found = self._targets.find(ANNOUNCEMENTS_TARGET)
+        return () if found is None else parse_announcements(*found)
+
     def version(self, document: Sha256) -> PublishedVersion:
         path = version_path(document)
         return parse_version(self._targets.fetch(path), document, f"{self._root}/{path}")
@@ -143,13 +149,13 @@ def parse_catalog(data: bytes, where: str) -> PublishedCatalog:
     def build(content: Any) -> PublishedCatalog:
         event = content["event"]
         return PublishedCatalog(
-            _text(content["catalog"]),
-            _number(content["generation"]),
-            None if event is None else parse_sha256(_text(event)),
-            _parsed_time(content["at"]),
+            text(content["catalog"]),
+            number(content["generation"]),
+            None if event is None else parse_sha256(text(event)),
+            parsed_time(content["at"]),
         )
 
-    return _parsed(data, where, build)
+    return parsed(data, where, build)
 
 
 def parse_channel(data: bytes, where: str) -> PublishedHead:
@@ -162,12 +168,12 @@ def parse_channel(data: bytes, where: str) -> PublishedHead:
             parse_version_id(content["version"]),
             parse_sha256(content["document"]),
             MoveKind(content["kind"]),
-            _parsed_time(content["at"]),
-            _text(content["reason"]),
-            _number(content["generation"]),
+            parsed_time(content["at"]),
+            text(content["reason"]),
+            number(content["generation"]),
         )
 
-    return _parsed(data, where, build)
+    return parsed(data, where, build)
 
 
 def parse_index(data: bytes, where: str) -> PublishedIndex:
@@ -182,12 +188,12 @@ def parse_index(data: bytes, where: str) -> PublishedIndex:
             _read_warnings(content.get("deleted", {})),
         )
 
-    return _parsed(data, where, build)
+    return parsed(data, where, build)
 
 
 def parse_warnings(data: bytes, where: str) -> Mapping[VersionId, PublishedWarning]:
     """What consumers of an image are warned of."""
-    return _parsed(data, where, lambda content: _read_warnings(content["warnings"]))
+    return parsed(data, where, lambda content: _read_warnings(content["warnings"]))
 
 
 def _read_warnings(content: Any) -> dict[VersionId, PublishedWarning]:
@@ -203,21 +209,21 @@ def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:
         parent = content["parent"]
         return PublishedVersion(
             _ref(content),
-            _parsed_time(content["created"]),
-            _text(content["summary"]),
+            parsed_time(content["created"]),
+            text(content["summary"]),
             _ref(parent) if parent is not None else None,
             _tree(content),
-            _number(content["tests_passed"]),
-            _text(content["tool"]),
+            number(content["tests_passed"]),
+            text(content["tool"]),
             tuple(
                 PublishedPlacement(
                     parse_location_name(each["location"]),
                     Format(each["format"]),
                     Architecture(each["architecture"]),
-                    _text(each["reference"]),
-                    _text(each["provider_id"]),
+                    text(each["reference"]),
+                    text(each["provider_id"]),
                     parse_sha256(each["sha256"]),
-                    _number(each["size"]),
+                    number(each["size"]),
                 )
                 for each in content["placements"]
             ),
@@ -225,32 +231,32 @@ def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:
             _inside(content.get("inside")),
         )
 
-    return _parsed(_checked(data, digest, where), where, build, (FORMAT, TREELESS))
+    return parsed(_checked(data, digest, where), where, build, (FORMAT, TREELESS))
 
 
 def _read_warning(content: Any) -> PublishedWarning:
     return PublishedWarning(
         Warned(content["warned"]),
-        _parsed_time(content["at"]),
-        _text(content["by"]),
-        _text(content["reason"]),
+        parsed_time(content["at"]),
+        text(content["by"]),
+        text(content["reason"]),
     )
 
 
 def _tree(content: Any) -> Sha256 | None:
     if content["tree"] is None and content["format"] == TREELESS:
         return None
-    return parse_sha256(_text(content["tree"]))
+    return parse_sha256(text(content["tree"]))
 
 
 def _origin(content: Any) -> PublishedOrigin | None:
     if content is None:
         return None
     return PublishedOrigin(
-        _number(content["epoch"]),
+        number(content["epoch"]),
         parse_sha256(content["raw"]),
         Reproducible(content["reproducible"]),
-        _text(content["cause"]),
+        text(content["cause"]),
     )
 
 
@@ -277,51 +283,5 @@ def _checked(data: bytes, digest: Sha256, where: str) -> bytes:
     return data
 
 
-def _parsed(
-    data: bytes, where: str, build: Callable[[Any], T], formats: Sequence[str] = (FORMAT,)
-) -> T:
-    try:
-        content = json.loads(data)
-        if not isinstance(content, dict) or not isinstance(content.get("format"), str):
-            raise ValueError("it is not a document of a published catalog")
-        if content["format"] not in formats:
-            raise CannotTell(
-                f"{where} is in a format that this imagectl does not know",
-                where=where,
-                why=f"it says {content['format'][:80]!r}; known: {', '.join(formats)}",
-                hint="a newer imagectl may know it",
-            )
-        return build(content)
-    except KeyError as error:
-        why = f"{error} is missing"
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        why = str(error)
-    raise Corrupt(
-        f"{where} is not a document of a published catalog",
-        where=where,
-        why=why,
-        hint="remove it, and `imagectl catalog publish` writes it again",
-    )
-
-
 def _ref(content: Any) -> VersionRef:
     return VersionRef(parse_image_name(content["image"]), parse_version_id(content["version"]))
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"text is expected, not {value!r:.80}")
-    return value
-
-
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"a whole number is expected, not {value!r:.80}")
-    return value
-
-
-def _parsed_time(value: Any) -> datetime:
-    at = datetime.fromisoformat(_text(value))
-    if at.tzinfo is None:
-        raise ValueError(f"{value} has no time zone")
-    return at.astimezone(UTC)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from imagectl.errors import Refused
+from imagectl.formats.published_v1.json_text import encoded, written_time
 from imagectl.formats.published_v1.layout import FORMAT, TREELESS
 from imagectl.formats.tuf_roles import (
     CATALOG_TARGET,
@@ -85,9 +85,7 @@ class _Shown:
     warnings: dict[VersionId, PublishedWarning]
 
 
-def _by_image(
-    snapshot: Snapshot, given: Mapping[VersionRef, Sha256]
-) -> Mapping[ImageName, _Shown]:
+def _by_image(snapshot: Snapshot, given: Mapping[VersionRef, Sha256]) -> Mapping[ImageName, _Shown]:
     found: dict[ImageName, _Shown] = {}
 
     def of(image: ImageName) -> _Shown:
@@ -112,13 +110,13 @@ def _by_image(
 
 
 def _catalog(snapshot: Snapshot, at: datetime) -> bytes:
-    return _encoded(
+    return encoded(
         {
             "format": FORMAT,
             "catalog": snapshot.catalog_id,
             "generation": snapshot.generation,
             "event": snapshot.event,
-            "at": _time(at),
+            "at": written_time(at),
         }
     )
 
@@ -131,11 +129,11 @@ def _index(image: ImageName, shown: _Shown) -> bytes:
     }
     if shown.deleted:
         content["deleted"] = {str(each): _written(shown.deleted[each]) for each in shown.deleted}
-    return _encoded(content)
+    return encoded(content)
 
 
 def _warnings(image: ImageName, warnings: Mapping[VersionId, PublishedWarning]) -> bytes:
-    return _encoded(
+    return encoded(
         {
             "format": FORMAT,
             "image": image,
@@ -147,7 +145,7 @@ def _warnings(image: ImageName, warnings: Mapping[VersionId, PublishedWarning]) 
 def _written(warning: PublishedWarning) -> dict[str, Any]:
     return {
         "warned": warning.warned.value,
-        "at": _time(warning.at),
+        "at": written_time(warning.at),
         "by": warning.by,
         "reason": warning.reason,
     }
@@ -155,7 +153,7 @@ def _written(warning: PublishedWarning) -> dict[str, Any]:
 
 def _channel(channel: Channel, document: Sha256) -> bytes:
     head = channel.head
-    return _encoded(
+    return encoded(
         {
             "format": FORMAT,
             "image": channel.image,
@@ -163,7 +161,7 @@ def _channel(channel: Channel, document: Sha256) -> bytes:
             "version": str(head.version),
             "document": document,
             "kind": head.kind.value,
-            "at": _time(head.at),
+            "at": written_time(head.at),
             "reason": head.reason,
             "generation": head.generation,
         }
@@ -177,7 +175,7 @@ def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, A
         "format": FORMAT if version.tree else TREELESS,
         "image": version.image,
         "version": str(version.id),
-        "created": _time(version.created),
+        "created": written_time(version.created),
         "summary": version.summary,
         "parent": {"image": version.parent.image, "version": str(version.parent.version)}
         if version.parent
@@ -216,14 +214,5 @@ def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, A
 
 
 def _document(content: Mapping[str, Any]) -> tuple[Sha256, bytes]:
-    data = _encoded(content)
+    data = encoded(content)
     return Sha256(hashlib.sha256(data).hexdigest()), data
-
-
-def _encoded(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode() + b"\n"
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from imagectl.model.announcement import Announcement
 from imagectl.model.names import (
     ChannelName,
     ImageName,
@@ -80,6 +81,10 @@ class PublishedTree(Protocol):
     def warnings(self, image: ImageName) -> Mapping[VersionId, PublishedWarning]:
         """The versions of the image that consumers are warned off; of those that were deleted,
         some: the index names all of them."""
+        ...
+
+    def announcements(self) -> tuple[Announcement, ...]:
+        """What is coming, the next first, by nobody that is named."""
         ...
 
     def version(self, document: Sha256) -> PublishedVersion:
