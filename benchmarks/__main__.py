@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import cleanup, disk, listing, packer, proxy, publish, site, startup
+from benchmarks import cleanup, consumer, disk, listing, packer, proxy, publish, site, startup
 
 BENCHMARKS = {
     "startup": startup.main,
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "site": site.main,
     "listing": listing.main,
     "cleanup": cleanup.main,
+    "consumer": consumer.main,
 }
 
 

@@ -88,6 +88,7 @@ def _processes(folder: Path, url: str) -> None:
             ["hyperfine", "-N", "--export-json", str(report), *command],
             check=True,
             stdout=subprocess.DEVNULL,
+            cwd=folder,
             env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "IMAGECTL_CACHE": str(cache)},
         )
         [result] = json.loads(report.read_text())["results"]
