@@ -208,7 +208,9 @@ class Project:
         """What signing those trees takes."""
         from imagectl.adapters.published.publisher import Signing
         from imagectl.adapters.signing_keys import SigningKeys
+        from imagectl.consumer.deferring import defer
 
+        defer("boto3")
         keys = SigningKeys(self.settings.signing_keys, self.state / "keys", self.root)
         return Signing(keys, self.trust, self.state / "pending", self._channel_names)
 
