@@ -2,9 +2,10 @@
 
 Promises: everything is read anew, and only what the plan and today's decision have in common is
 done; each step is committed on the very generation at which the version was just judged again, so
-no protection can slip in between; the first surprise ends it, and what was done until then is
-recorded and told. Interrupted or applied again, it goes on where it stopped; what somebody brought
-back meanwhile, it does not take down again.
+no protection can slip in between. The first surprise ends it. What earlier runs have begun to
+delete comes last; what does not end in one location holds up no other. What was done is recorded
+and told. Interrupted or applied again, it goes on where it stopped; what somebody brought back
+meanwhile, it does not take down again.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def apply(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Applied:
-    """Do what the plan says and what still holds, oldest first, until something is not as expected.
+    """Do what the plan says and what still holds, oldest first, until something is not as expected;
+    what earlier runs have begun to delete comes last.
 
     The signatures in *signed* have been verified. Raises Refused where the plan has expired, is
     signed by too few people, or takes down more than policy allows now; CannotTell where it is of

@@ -27,7 +27,11 @@ def check_plan(cleaning: Cleaning, policy: ReleasePolicy, signed: SignedPlan) ->
     now = releasing.clock.now()
     author = signed.author
     if author is None:
-        raise Refused("the plan is not signed", reasons=["its author has not signed it"])
+        raise Refused(
+            "the plan is not signed by its author",
+            reasons=[f"it takes exactly one author's signature, in the name of {plan.author}"],
+            hint=AGAIN,
+        )
     check_signed(policy.retention, author.key, [each.key for each in signed.approvals])
     check_expiry(policy, plan, now)
     if plan.made - now > SKEW:

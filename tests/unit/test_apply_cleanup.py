@@ -193,8 +193,12 @@ def test_a_plan_needs_the_signatures_that_policy_asks_for(cleanups: Cleanups) ->
     cleanups.policy = replace(CLEANING, retention=retention)
     with pytest.raises(Refused, match="not signed by enough"):
         cleanups.apply(plan)
-    with pytest.raises(Refused, match="not signed"):
-        cleanups.apply(replace(plan, signatures=()))
+    (author,) = plan.signatures
+    for others in ((), (author, author), (replace(author, by="mallory"),)):
+        with pytest.raises(Refused, match="not signed by its author") as refused:
+            cleanups.apply(replace(plan, signatures=others))
+        (reason,) = refused.value.reasons
+        assert reason.endswith(f"exactly one author's signature, in the name of {author.by}")
     assert cleanups.stage(ref(OLD)) is Stage.QUARANTINED
 
 

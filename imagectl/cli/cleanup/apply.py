@@ -107,8 +107,9 @@ def command(invocation: Invocation, plan: Path, dry_run: bool) -> int:
 
     Everything is read anew and judged again. A step is taken only where the plan and today's
     decision agree; just before it, the catalog is read once more, and before something is deleted,
-    the location is asked about that very thing. The first surprise ends it. What was done is told,
-    and the same command goes on where it stopped.
+    the location is asked about that very thing. The first surprise ends it. What earlier runs
+    have begun to delete comes last; what does not end in one location holds up no other. What was
+    done is told, and the same command goes on where it stopped.
     """
     from imagectl.adapters.plan_file import read_plan
     from imagectl.services.apply_cleanup import apply
