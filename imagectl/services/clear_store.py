@@ -4,6 +4,11 @@ Promises: nothing goes that any version needs that is not deleted, be it as an a
 tree of a version or of its parent; nor what a deleted version could not be made again from: its
 lock, its sources, its documents and reports stay for ever, and of a version that is not proven to
 come out the same when it is made again, everything does (P5).
+
+Left open: what is needed is what the catalog says. A build that is not recorded yet is waited for
+where it is of the image that is cleared, and on this machine; of another image, or on another
+machine with the same store, it may have made the very bytes that go. Then publishing its version
+fails for want of them, and `imagectl rebuild` of the deleted version makes them again.
 """
 
 from __future__ import annotations
