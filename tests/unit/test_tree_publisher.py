@@ -15,10 +15,10 @@ from support.releases import Book
 from support.signed_trees import directory_publisher, directory_tree, signing, trusted
 from tuf.api.metadata import Metadata, Root, Targets
 
-from imagectl.adapters.published.directory import DirectoryPublisher
-from imagectl.adapters.published.publisher import Signing
+from imagectl.adapters.published.directory import DirectoryPlace, DirectoryPublisher
+from imagectl.adapters.published.publisher import Signing, TreePublisher
 from imagectl.adapters.signing_keys import OFFLINE
-from imagectl.errors import CannotTell, Corrupt, Failed
+from imagectl.errors import CannotTell, Corrupt, Failed, NoSpace
 from imagectl.formats.tuf_roles import (
     CATALOG_ROLE,
     IMAGES_ROLE,
@@ -344,6 +344,43 @@ def test_a_channel_that_is_new_can_wait_for_the_offline_key(world: World) -> Non
     assert tree.head(CI, late) is None
     assert world.pending(TARGETS).exists()
     assert signing(world.signing).waiting() == (TARGETS,)
+
+
+class Failing(DirectoryPlace):
+    """A directory on a disk that is full after some files."""
+
+    def __init__(self, root: Path, room: int) -> None:
+        super().__init__(root)
+        self.room = room
+
+    def write(self, path: str, data: bytes) -> None:
+        if self.room == 0:
+            raise OSError(28, "No space left on device", path)
+        self.room -= 1
+        super().write(path, data)
+
+
+def test_whatever_cannot_be_written_the_tree_is_as_before(world: World, tmp_path: Path) -> None:
+    """P7: the timestamp comes last, so nothing that it leads to is missing."""
+    world.promote()
+    held = signing(world.signing)
+    before = tmp_path / "before"
+    shutil.copytree(world.root, before)
+    room = 0
+    while True:
+        place = Failing(world.root, room)
+        try:
+            TreePublisher(place, held, world.clock).publish(world.book.snapshot)
+        except NoSpace:
+            read_all(world)
+            assert world.stable() == FIRST
+            room += 1
+            shutil.rmtree(world.root)
+            shutil.copytree(before, world.root)
+        else:
+            break
+    assert room >= 8
+    assert world.stable() == SECOND
 
 
 def test_two_trees_share_what_is_trusted(world: World, tmp_path: Path) -> None:
