@@ -44,8 +44,9 @@ class Cleaning:
     ``trees`` are the published trees, by where they are, ``receipts_at`` where receipts are.
     ``undisturbed`` keeps builds of an image from beginning on this machine for as long as it is
     held, and raises Conflict where one is running: it may be about to need a file of the store that
-    no version needs yet. See ``clear_store`` for what that leaves open. ``inputs`` are what builds were made from; ``read_lock`` reads
-    a lock, which says which of them one needs, and raises BadInput.
+    no version needs yet. See ``clear_store`` for what that leaves open. ``inputs`` are what builds
+    were made from; ``read_lock`` reads a lock, which says which of them one needs, and raises
+    BadInput.
     """
 
     releasing: Releasing
