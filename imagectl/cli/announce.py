@@ -14,7 +14,7 @@ from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
 from imagectl.formats.sizes import BadSize, parse_duration
 from imagectl.model.announcement import AnnouncedDeprecation, AnnouncedMove, Brownout
-from imagectl.policy.announcing import notice_of
+from imagectl.policy.announced import notice_of
 
 if TYPE_CHECKING:
     from imagectl.model.announcement import Announcement

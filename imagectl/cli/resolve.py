@@ -12,6 +12,7 @@ import click
 
 from imagectl.cli.arguments import ARCHITECTURE, DURATION, FORMAT, IMAGE_REF, LOCATION, Words
 from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.plain import Plain, plain
 from imagectl.cli.resolve_lock import read_lock, write_lock
 from imagectl.cli.resolved import (
     Given,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     answers=Resolved,
     more_answers=(ResolvedImages, Matrix),
     exits={
-        3: "refused: it is older than max_age allows, or was revoked or quarantined; or, with "
-        "--locked, something else is asked for than was locked",
+        3: "refused: it is older than max_age allows, was revoked or quarantined, or has a "
+        "brownout; or, with --locked, something else is asked for than was locked",
         4: "conflict: with --lease, the catalog kept changing",
         5: "cannot tell: the published catalog cannot be read, or is older than it has to be; with "
         "--locked, it is another one; with --lease or --at, the catalog itself cannot be read",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         ("imagectl resolve --config .imagectl.yaml --branch next", "as a repository has it"),
         ("imagectl resolve --lock locked.json", "and have the whole workflow use just that"),
         ("imagectl resolve --locked locked.json", "in its later steps"),
+        ("imagectl resolve --as env >> $GITHUB_ENV", "as variables of a CI system's later steps"),
         ("imagectl resolve --matrix github", "the runs of a CI system, beta allowed to fail"),
         (
             "imagectl resolve debian-ci --catalog https://images.example/public --root root.json",
@@ -121,6 +123,13 @@ if TYPE_CHECKING:
     "where the project, and so its history, is at hand; `max_age` does not hold for it.",
 )
 @click.option(
+    "--as",
+    "as_plain",
+    type=Words(Plain),
+    help="Answer in another form: `env`, lines such as IMAGE_REFERENCE=... that CI systems and "
+    "systemd read, or `strings`, a JSON object of texts for Terraform and Packer.",
+)
+@click.option(
     "--matrix",
     "form",
     is_flag=False,
@@ -168,6 +177,18 @@ if TYPE_CHECKING:
     "too.",
 )
 @click.option(
+    "--notices",
+    is_flag=True,
+    help="Say on standard error what was announced of it: moves of the channel, ends of support. "
+    "`notices: true` in the build config says it too.",
+)
+@click.option(
+    "--despite-brownout",
+    is_flag=True,
+    help="Go on in a brownout of something that is announced as deprecated. "
+    "`despite_brownout: true` in the build config says it too.",
+)
+@click.option(
     "--consumer",
     metavar="ID",
     envvar="IMAGECTL_CONSUMER",
@@ -199,12 +220,15 @@ def command(
     disk_format: Format | None,
     architecture: Architecture | None,
     at: datetime | None,
+    as_plain: Plain | None,
     form: MatrixForm | None,
     lock: Path | None,
     locked: Path | None,
     catalog: str | None,
     root: Path | None,
     max_stale: timedelta | None,
+    notices: bool,
+    despite_brownout: bool,
     consumer: str | None,
     receipts: Path | None,
     lease: timedelta | None,
@@ -225,8 +249,7 @@ def command(
     from imagectl.policy.resolution import ResolutionRequest
 
     _check_options(lock=lock, locked=locked, at=at, matrix=form, lease=lease)
-    if form not in (None, MatrixForm.JSON) and invocation.json:
-        raise BadUsage(f"--json and --matrix {form.value} are two forms", hint="give one of them")
+    _check_forms(as_plain, form, json=invocation.json)
     lock_read = read_lock(invocation, locked) if locked is not None else None
     asked = read_wishes(invocation.directory, refs, config, branch, needed=lock_read is None)
     for notice in asked.opted.notices:
@@ -246,6 +269,8 @@ def command(
             location=location,
             format=disk_format,
             architecture=architecture,
+            notices=notices or asked.where.notices,
+            despite_brownout=despite_brownout or asked.where.despite_brownout,
         )
 
     if form is not None:
@@ -268,7 +293,17 @@ def command(
         given.append(Given(each, noted, until))
     if lock is not None:
         write_lock(invocation, lock, tree, found)
-    _answer(invocation, given, several=asked.opted.several or len(given) > 1)
+    _answer(invocation, given, as_plain, several=asked.opted.several or len(given) > 1)
+
+
+def _check_forms(as_plain: Plain | None, form: MatrixForm | None, *, json: bool) -> None:
+    forms = [
+        *([f"--as {as_plain.value}"] if as_plain is not None else []),
+        *([f"--matrix {form.value}"] if form is not None else []),
+        *(["--json"] if json and form is not MatrixForm.JSON else []),
+    ]
+    if len(forms) > 1:
+        raise BadUsage(f"{' and '.join(forms)} are two forms", hint="give one of them")
 
 
 def _check_options(**options: object) -> None:
@@ -309,10 +344,15 @@ def _open(
     return found.tree
 
 
-def _answer(invocation: Invocation, given: Sequence[Given], *, several: bool) -> None:
+def _answer(
+    invocation: Invocation, given: Sequence[Given], as_plain: Plain | None, *, several: bool
+) -> None:
     for each in given:
         for notice in each.found.notices:
             invocation.out.warn(notice)
+    if as_plain is not None:
+        invocation.out.data(plain([each.found for each in given], as_plain, several=several))
+        return
     if invocation.json:
         documents = [document(each) for each in given]
         answer = ResolvedImages(images=documents) if several else documents[0]

@@ -25,7 +25,7 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where the catalog is, as was said: None where it was not.
+    """Where the catalog is, as was said: None where it was not; and what is heard of it.
 
     ``catalog`` is an address or an absolute path; ``root`` an absolute path.
     """
@@ -33,6 +33,8 @@ class Where:
     catalog: str | None
     root: str | None
     min_generation: int
+    notices: bool = False
+    despite_brownout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ def _where(directory: Path, file: Path, config: BuildConfig | None, min_generati
         _at(config.catalog, base),
         _at(config.root, base),
         max(config.min_generation, min_generation),
+        config.notices,
+        config.despite_brownout,
     )
 
 

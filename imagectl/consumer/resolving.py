@@ -6,10 +6,13 @@ No catalog, no server and no location is asked, so resolving works while all of 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from imagectl.consumer.hearing import hear
 from imagectl.errors import Corrupt
+from imagectl.model.announcement import Announcement
 from imagectl.model.names import ChannelName, ImageName, Sha256, VersionId
 from imagectl.model.published import (
     PublishedHead,
@@ -38,6 +41,7 @@ class Tree(Protocol):
     def head(self, image: ImageName, channel: ChannelName) -> PublishedHead | None: ...
     def index(self, image: ImageName) -> PublishedIndex | None: ...
     def warnings(self, image: ImageName) -> Mapping[VersionId, PublishedWarning]: ...
+    def announcements(self) -> tuple[Announcement, ...]: ...
     def version(self, document: Sha256) -> PublishedVersion: ...
 
 
@@ -70,7 +74,9 @@ def resolve(tree: Tree, request: ResolutionRequest, now: datetime) -> Resolution
     version = tree.version(document)
     if version.ref != ref:
         raise _mixed_up(str(version.ref), str(ref))
-    return decide(choice, head, version, request, now, warning)
+    heard = hear(tree, choice, ref, request, now)
+    found = decide(choice, head, version, request, now, warning)
+    return replace(found, notices=(*found.notices, *heard)) if heard else found
 
 
 def _mixed_up(found: str, wanted: str) -> Corrupt:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from imagectl.errors import BadInput, Problem
 from imagectl.formats.ci_variables import CATALOG, MAX_GENERATION, ROOT, VERSION, parse_ci_file
 from imagectl.formats.reading import Unfit, read_document
-from imagectl.formats.scalars import Duration, Integer, Text, in_python
+from imagectl.formats.scalars import Boolean, Duration, Integer, Text, in_python
 from imagectl.formats.schema import Field, Map, Record, Values, defaulted, optional
 from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME
 from imagectl.formats.yaml_strict import Document, load, load_part, shown
@@ -112,6 +112,19 @@ _GENERATION = defaulted(
     0,
 )
 
+_NOTICES = defaulted(
+    "notices",
+    Boolean(),
+    "Whether `imagectl resolve` says on standard error what was announced of these images.",
+    False,
+)
+_DESPITE = defaulted(
+    "despite_brownout",
+    Boolean(),
+    "Whether to go on in brownouts of what is announced as deprecated; else they are refused.",
+    False,
+)
+
 
 def _check(values: Values) -> None:
     typed = values.keys()
@@ -139,6 +152,8 @@ def _config(values: Values) -> BuildConfig:
         values[_GENERATION],
         several is not None,
         said=MappingProxyType(dict(_said(values))),
+        notices=values[_NOTICES],
+        despite_brownout=values[_DESPITE],
     )
 
 
@@ -150,7 +165,7 @@ def _of(name: ImageName, make: Callable[[ImageName], Wish], values: Values) -> W
 
 BUILD_CONFIG: Record[BuildConfig] = Record(
     "A consumer's build config: .imagectl.yaml.",
-    (_IMAGE, *_OF_AN_IMAGE, _IMAGES, _CATALOG, _ROOT, _GENERATION),
+    (_IMAGE, *_OF_AN_IMAGE, _IMAGES, _CATALOG, _ROOT, _GENERATION, _NOTICES, _DESPITE),
     _config,
     _check,
 )

@@ -42,7 +42,8 @@ class BuildConfig:
     ``catalog`` is an address or a path, ``root`` the path of the file that says whose signatures
     count. ``min_generation``: a catalog that is older is not believed. ``several``: it is written
     as a list of images, also where that has one. ``variables``: it is made of the variables of a
-    CI service, whose paths begin where its jobs run, and not at the file.
+    CI service, whose paths begin where its jobs run, and not at the file. ``notices``: it is to be
+    told of what is coming; ``despite_brownout``: brownouts do not hold for it.
     """
 
     images: tuple[Wish, ...]
@@ -52,6 +53,8 @@ class BuildConfig:
     several: bool = False
     variables: bool = False
     said: Mapping[str, str] = field(default_factory=dict, compare=False)
+    notices: bool = False
+    despite_brownout: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What may be announced to consumers, and what they are told of it (P6).
+"""What may be announced to consumers (P6); ``policy.announced`` says what they are told of it.
 
 Promises: a move is announced only where it could be made as far as can be told now, all of its
 gates judged as of the time when it is due; it is moved no earlier than its consumers were told,
@@ -184,34 +184,3 @@ def standing_announcements(
         for each in those
     )
     return tuple(sorted(found, key=lambda each: (each.due, each.kind.value, str(each.of))))
-
-
-def notice_of(announcement: Announcement, now: datetime) -> str:
-    """What people are told of it, in one line."""
-    due = announcement.due
-    when = f"{moment(due)}, in {span(due - now)}" if due > now else f"{moment(due)}, any time now"
-    because = f": {announcement.reason}" if announcement.reason else ""
-    if isinstance(announcement, AnnouncedMove):
-        return f"{announcement.of} goes to {announcement.to} on {when}{because}"
-    ends = f"from {moment(due)} on, in {span(due - now)}" if due > now else f"since {moment(due)}"
-    instead = f"; go to {announcement.successor}" if announcement.successor else ""
-    said = f"{announcement.of} is not supported {ends}{instead}{because}"
-    upcoming = next((each for each in announcement.brownouts if each.ends > now), None)
-    if upcoming is None:
-        return said
-    return f"{said} (brownout from {moment(upcoming.begins)} to {moment(upcoming.ends)})"
-
-
-def concerns(
-    announcement: Announcement,
-    image: ImageName,
-    channel: ChannelName | None,
-    version: VersionId,
-) -> bool:
-    """Whether whoever got *version* of *image*, by *channel* or pinned, should be told of it."""
-    if announcement.image != image:
-        return False
-    if isinstance(announcement, AnnouncedMove):
-        return announcement.channel == channel and announcement.to != version
-    of = announcement.of
-    return of.channel in (None, channel) and of.version in (None, version)

@@ -45,7 +45,8 @@ class ResolutionRequest:
 
     ``branches`` says which channel to take on some branches of the consumer's repository, and
     ``branch`` which one it is on. Format, architecture and location may be left open where there is
-    one only.
+    one only. ``notices``: the consumer wants to be told of what is coming; ``despite_brownout``: it
+    is not refused in a brownout.
     """
 
     image: ImageName
@@ -57,6 +58,8 @@ class ResolutionRequest:
     format: Format | None = None
     architecture: Architecture | None = None
     location: LocationName | None = None
+    notices: bool = False
+    despite_brownout: bool = False
 
 
 @dataclass(frozen=True, slots=True)

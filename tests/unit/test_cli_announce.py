@@ -18,8 +18,9 @@ from imagectl.bootstrap.project import Project
 from imagectl.cli.announce import Announcements
 from imagectl.cli.documents import schema
 from imagectl.cli.moves import Moved
-from imagectl.model.change import AnnounceMove, Change
-from imagectl.model.names import ChannelName, ImageName, VersionId
+from imagectl.model.announcement import Brownout
+from imagectl.model.change import AnnounceDeprecation, AnnounceMove, Change
+from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
 
 Run = Callable[..., Result]
 OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
@@ -181,3 +182,37 @@ def test_consumers_are_shown_the_end_of_a_whole_image(ready: Project, imagectl: 
     imagectl("announce", "deprecate", "debian-base", "--in", "30d", "--reason", "nobody uses it")
     tree = open_published(ready.root, None, ready.clock.now())
     assert [str(each.of) for each in tree.announcements()] == ["debian-base"]
+
+
+def test_consumers_who_ask_are_told_on_standard_error(ready: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable", "--announce-in", "7d", "--reason", "Debian 12.9")
+    quiet, told = (imagectl("resolve", "debian-base", *more) for more in ((), ("--notices",)))
+    assert quiet.stdout == told.stdout
+    assert "goes to" not in quiet.stderr
+    assert "debian-base:stable goes to 20261120.1" in " ".join(told.stderr.split())
+    (ready.root / ".imagectl.yaml").write_text("image: debian-base\nnotices: true\n")
+    assert "goes to 20261120.1" in " ".join(imagectl("resolve").stderr.split())
+
+
+def test_a_brownout_is_refused_and_can_be_passed(ready: Project, imagectl: Run) -> None:
+    now = ready.clock.now()
+    at = now - timedelta(days=1)
+    window = Brownout(now - timedelta(minutes=1), now + timedelta(hours=1))
+    of, successor = ImageRef(BASE, ChannelName("beta")), ImageRef(BASE, STABLE)
+    operation = AnnounceDeprecation(of, now + timedelta(days=9), successor, (window,))
+    generation = ready.catalog.snapshot(()).generation
+    ready.catalog.commit(
+        Change("told", generation, "ana", "announce", "one is enough", at, (operation,))
+    )
+    assert imagectl("catalog", "publish").exit_code == 0
+    refused = imagectl("resolve", "debian-base:beta")
+    assert refused.exit_code == 3
+    said = " ".join(refused.stderr.split())
+    assert "refused on purpose until" in said
+    assert "one is enough" in said
+    passed = imagectl("resolve", "debian-base:beta", "--despite-brownout")
+    assert passed.exit_code == 0
+    (ready.root / ".imagectl.yaml").write_text(
+        "image: debian-base\nchannel: beta\ndespite_brownout: true\n"
+    )
+    assert imagectl("resolve").stdout == passed.stdout

@@ -16,11 +16,10 @@ from imagectl.model.fold import apply_change
 from imagectl.model.names import ImageRef, parse_image_ref
 from imagectl.model.release import PromotionRequest, ReleasePlan
 from imagectl.model.snapshot import Snapshot
+from imagectl.policy.announced import concerns, notice_of
 from imagectl.policy.announcing import (
     Deprecation,
     check_deprecation,
-    concerns,
-    notice_of,
     standing_announcements,
 )
 from imagectl.policy.promotion import plan_promotion
