@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,19 @@ from imagectl.bootstrap.project import Project
 from imagectl.cli.documents import schema
 from imagectl.cli.history import History
 from imagectl.cli.output import Failure
+from imagectl.cli.plain import Plain, plain
 from imagectl.cli.resolved import Matrix, Resolved, ResolvedImages
+from imagectl.errors import Corrupt
+from imagectl.model.names import (
+    Architecture,
+    Format,
+    ImageName,
+    LocationName,
+    Sha256,
+    parse_version_id,
+)
+from imagectl.model.version import VersionRef
+from imagectl.policy.resolution import Resolution
 
 OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
 CI = "debian-ci@20261119.1"
@@ -334,12 +347,54 @@ def test_a_lock_that_is_none_is_an_error(
         ("--locked", "x", "--lock", "y"),
         ("--matrix", "github", "--json"),
         ("--matrix", "jenkins"),
+        ("--as", "env", "--json"),
+        ("--as", "env", "--matrix", "github"),
     ],
 )
 def test_ways_that_do_not_go_together(
     project: Project, imagectl: Run, flags: tuple[str, ...]
 ) -> None:
     assert imagectl("resolve", "debian-base:beta", *flags).exit_code == 2
+
+
+def test_the_answer_as_variables_and_as_strings(project: Project, imagectl: Run) -> None:
+    whole = answer(imagectl("resolve", "debian-base:beta", "--json"), Resolved)
+    lines = imagectl("resolve", "debian-base:beta", "--as", "env").stdout.splitlines()
+    variables = dict(line.split("=", 1) for line in lines)
+    assert variables["IMAGE_NAME"] == "debian-base"
+    assert variables["IMAGE_REFERENCE"] == whole["reference"]
+    assert variables["IMAGE_SHA256"] == whole["sha256"]
+    strings = json.loads(imagectl("resolve", "debian-base:beta", "--as", "strings").stdout)
+    assert strings == {
+        name.removeprefix("IMAGE_").lower(): text for name, text in variables.items()
+    }
+    assert all(isinstance(each, str) for each in strings.values())
+    write(TWO)
+    both = imagectl("resolve", "--as", "env").stdout
+    assert f"\nIMAGE_DEBIAN_CI_VERSION={CI.partition('@')[2]}\n" in both
+    assert "debian-ci.reference" in json.loads(imagectl("resolve", "--as", "strings").stdout)
+    pinned = imagectl("resolve", OLD, "--as", "env").stdout
+    assert "\nIMAGE_CHANNEL=\n" in pinned
+
+
+def test_a_line_break_in_a_reference_sets_no_variable() -> None:
+    """Else a catalog could set LD_PRELOAD in the jobs of its consumers."""
+    found = Resolution(
+        VersionRef(ImageName("a"), parse_version_id("20261120.1")),
+        None,
+        "/x\nLD_PRELOAD=/evil.so",
+        LocationName("local"),
+        Format.RAW,
+        Architecture.AMD64,
+        Sha256("0" * 64),
+        1,
+        datetime(2026, 11, 20, tzinfo=UTC),
+        timedelta(),
+        (),
+    )
+    for form in Plain:
+        with pytest.raises(Corrupt, match="is not one line"):
+            plain([found], form, several=False)
 
 
 def test_the_answers_are_documented() -> None:
