@@ -31,6 +31,9 @@ POINT_ATTEMPTS = 3
 last looks at all of them too."""
 
 
+CHANGED_ATTEMPTS = 3
+"""How often what changed is read anew because the catalog was changed meanwhile."""
+
 MANY = 1000
 """Of more changes than that, all images are published anew rather than those that they name."""
 
@@ -79,28 +82,35 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
 
 def _publish(catalog: Catalog, publisher: Publisher, shown: PublishedCatalog | None) -> None:
     """Publish what changed since then; everything, where that is not known or is not enough."""
-    if shown is not None:
-        images = _changed_since(catalog, shown.generation)
-        if images is not None:
-            try:
-                publisher.publish(catalog.snapshot(images), shown.generation)
-            except (Conflict, Corrupt):  # it was removed meanwhile, or needs repair
-                pass
-            else:
-                return
+    changed = None if shown is None else _changed_since(catalog, shown.generation)
+    if shown is not None and changed is not None:
+        try:
+            publisher.publish(changed, shown.generation)
+        except (Conflict, Corrupt):  # it was removed meanwhile, or needs repair
+            pass
+        else:
+            return
     publisher.publish(catalog.snapshot())
 
 
-def _changed_since(catalog: Catalog, generation: int) -> Collection[ImageName] | None:
-    """The images that changes after that generation name; None where there are too many changes."""
-    images: set[ImageName] = set()
-    for count, event in enumerate(catalog.events(generation)):
-        if count == MANY:
+def _changed_since(catalog: Catalog, generation: int) -> Snapshot | None:
+    """The catalog with the images that changes after that generation name; None where there are
+    too many changes, or ever more."""
+    for _ in range(CHANGED_ATTEMPTS):
+        head = catalog.snapshot(()).generation
+        if head - generation > MANY:
             return None
-        refs, channels = mentioned(event.change)
-        images |= {ref.image for ref in refs} | {image for image, _ in channels}
-        images |= announced_of(event.change)
-    return images
+        images: set[ImageName] = set()
+        for event in catalog.events(generation):
+            if event.generation <= head:
+                refs, channels = mentioned(event.change)
+                images |= {ref.image for ref in refs} | {image for image, _ in channels}
+                images |= announced_of(event.change)
+        snapshot = catalog.snapshot(images)
+        # Else it has a change of an image that was not asked for.
+        if snapshot.generation == head:
+            return snapshot
+    return None
 
 
 def show(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behind, ...]:
