@@ -240,6 +240,20 @@ def test_without_the_online_key_nothing_changes(world: World) -> None:
     assert not (world.signing / "keys" / "online.pem").exists()
 
 
+def test_a_state_that_nobody_has_signed_is_not_shown(world: World) -> None:
+    """The timestamp's key is here, and that of what the catalog is at is not."""
+    carol, _ = world.delegate(CATALOG_ROLE, 1)
+    world.publish()
+    world.sign_pending(CATALOG_ROLE, carol)
+    world.publish()
+    assert not world.pending(CATALOG_ROLE).exists()
+    before = contents(world.root)
+    world.promote()
+    with pytest.raises(Failed, match="cannot be signed here"):
+        world.publish()
+    assert contents(world.root) == before
+
+
 def test_a_tree_that_was_lost_begins_again_above_what_was_seen(world: World) -> None:
     """And without the keys that are offline."""
     before = json.loads((world.root / TIMESTAMP_PATH).read_bytes())["signed"]["version"]
