@@ -108,7 +108,7 @@ def test_only_what_is_new_is_asked_for(client: Client) -> None:
     assert client.asked == ["2.root.json", "timestamp.json", "3.snapshot.json"]
 
 
-def test_one_connection_is_enough(client: Client) -> None:
+def test_nothing_is_asked_for_compressed(client: Client) -> None:
     client.read()
     assert {each.headers["Accept-Encoding"] for each in client.server.asked} == {"identity"}
 
