@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import cleanup, consumer, disk, listing, packer, proxy, publish, site, startup
+from benchmarks import (
+    cleanup,
+    consumer,
+    disk,
+    listing,
+    packer,
+    proxy,
+    publish,
+    published,
+    site,
+    startup,
+)
 
 BENCHMARKS = {
     "startup": startup.main,
@@ -13,6 +24,7 @@ BENCHMARKS = {
     "packer": packer.main,
     "proxy": proxy.main,
     "publish": publish.main,
+    "published": published.main,
     "site": site.main,
     "listing": listing.main,
     "cleanup": cleanup.main,

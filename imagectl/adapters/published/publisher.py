@@ -7,7 +7,7 @@ over to another catalog; what was published lately can still be followed by whoe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,10 @@ KEPT_STATES = 20
 """How many states of a tree can be followed: a reader that begins with an older timestamp must
 still find what that one names."""
 
+WRITERS = 16
+"""How many files are written at the same time where there are more: a disk, and a network, make
+many durable in the time of one."""
+
 ROOT_FILE, TARGETS_FILE = "root.json", "targets.json"
 """What is kept in the project, in git: whose keys count, and who may sign what. A tree that was
 lost, or another one, begins with these again, without the keys that are offline."""
@@ -54,7 +58,7 @@ class Place(Protocol):
         ...
 
     def write(self, path: str, data: bytes) -> None:
-        """Write it, whole or not at all, durable on return."""
+        """Write it, whole or not at all, durable on return. Several threads do so at once."""
         ...
 
     def replace(self, path: str, data: bytes, before: bytes | None) -> None:
@@ -238,15 +242,32 @@ class TreePublisher:
         # The same generation again: somebody wants it repaired, so every byte is compared.
         thoroughly = repairing and tree is not None and tree.shown == shown
         versions = documents.versions if documents is not None else {}
-        for path, data in {**versions, **made.documents, **made.metadata}.items():
-            if not self._is_there(path, data, thoroughly=thoroughly):
-                self._place.write(path, data)
+        files = {**versions, **made.documents, **made.metadata}
+        missing = [
+            (path, data)
+            for path, data in files.items()
+            if not self._is_there(path, data, thoroughly=thoroughly)
+        ]
+        self._write_all(missing)
         self._remember(made)
         if made.timestamp is None:
             return False
         self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
         self._thin_out()
         return True
+
+    def _write_all(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Write them, in no order that anybody may count on; all are durable on return."""
+        if len(files) <= WRITERS:
+            for path, data in files:
+                self._place.write(path, data)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            # What goes wrong with one is raised here, after all that were begun have ended.
+            for _ in pool.map(lambda each: self._place.write(*each), files):
+                pass
 
     def _trusted(
         self,
