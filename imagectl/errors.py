@@ -55,6 +55,11 @@ class ImagectlError(Exception):
         self.hint = hint
         self.causes: Mapping[str, ImagectlError] = {}
 
+    @property
+    def said(self) -> str:
+        """*What*, and *why* where that is known, for a line that has room for no more."""
+        return f"{self.what}: {self.why}" if self.why else self.what
+
 
 class Failed(ImagectlError):
     """Something that was tried did not work."""
@@ -298,8 +303,7 @@ def summed_up(
     codes = {causes[place].exit_code for place in counting}
     kind = next((each for each in kinds if each.exit_code in codes), Failed)
     lines = [
-        f"{place}: {error.what}{f': {error.why}' if error.why else ''}"
-        + (f" ({error.hint})" if error.hint else "")
+        f"{place}: {error.said}" + (f" ({error.hint})" if error.hint else "")
         for place, error in causes.items()
     ]
     error = kind(what, where=where, why="\n".join(lines), hint=hint)

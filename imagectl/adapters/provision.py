@@ -142,7 +142,7 @@ def with_both(
     """What could not be downloaded, with what was said where that made a task fail."""
     why = [cause.why]
     if failed is not None:
-        why.append(f"{failed.what}: {failed.why}" if failed.why else failed.what)
+        why.append(failed.said)
     cause.why = "\n".join(each for each in why if each)
     if isinstance(cause, BuildFailed):
         cause.log = str(log)

@@ -89,7 +89,7 @@ def _trouble(attempt: Callable[[], object]) -> tuple[str, str]:
     try:
         attempt()
     except ImagectlError as problem:
-        return f"{problem.what}{f': {problem.why}' if problem.why else ''}", problem.hint
+        return problem.said, problem.hint
     return "", ""
 
 

@@ -10,6 +10,7 @@ import click
 from imagectl.cli.arguments import ARCHITECTURE, IMAGE, LOCATION
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import tell_behind
+from imagectl.cli.output import TroubleDocument, trouble_document
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
 from imagectl.errors import CannotTell
@@ -41,16 +42,11 @@ class LeftThing(TypedDict):
     hint: Annotated[str, "the next thing to type; may be empty"]
 
 
-class FailedThing(TypedDict):
+class FailedThing(TroubleDocument):
     """A thing that could not be taken."""
 
     name: Annotated[str, "what the location calls it"]
     provider_id: Annotated[str, "what names it there for good"]
-    kind: Annotated[str, "a word for programs, as of errors"]
-    what: Annotated[str, "what went wrong"]
-    where: Annotated[str, "may be empty"]
-    why: Annotated[str, "may be empty"]
-    hint: Annotated[str, "the next thing to type; may be empty"]
 
 
 class AdoptedDocument(TypedDict):
@@ -190,15 +186,7 @@ def _document(location: LocationName, adoption: Adoption, dry_run: bool) -> Adop
             for each in adoption.left
         ],
         failed=[
-            FailedThing(
-                name=found.name,
-                provider_id=found.provider_id,
-                kind=error.kind,
-                what=error.what,
-                where=error.where,
-                why=error.why,
-                hint=error.hint,
-            )
+            {"name": found.name, "provider_id": found.provider_id, **trouble_document(error)}
             for found, error in adoption.failed
         ],
     )
@@ -212,9 +200,8 @@ def _lines(adoption: Adoption, dry_run: bool) -> Iterator[str]:
     for left in adoption.left:
         yield f"left as it is: {left.name}: {left.why}{f' ({left.hint})' if left.hint else ''}"
     for found, error in adoption.failed:
-        why = f": {error.why}" if error.why else ""
         hint = f" ({error.hint})" if error.hint else ""
-        yield f"NOT ADOPTED: {found.name}: {error.what}{why}{hint}"
+        yield f"NOT ADOPTED: {found.name}: {error.said}{hint}"
     total = [counted(len(adoption.taken), "thing") + (" to adopt" if dry_run else " adopted")]
     total.append(f"{adoption.known} known before")
     total.append(f"{len(adoption.left)} left as they are")

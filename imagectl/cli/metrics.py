@@ -157,9 +157,8 @@ def _tell(invocation: Invocation, measured: Measurement) -> None:
     for (source, place), trouble in measured.sources().items():
         if trouble is not None:
             where = f" of {place}" if place else ""
-            because = f": {trouble.why}" if trouble.why else ""
             mend = f" ({trouble.where}): {trouble.hint}" if source == "outcomes" else ""
-            invocation.out.warn(f"no numbers about the {source}{where}: {trouble}{because}{mend}")
+            invocation.out.warn(f"no numbers about the {source}{where}: {trouble.said}{mend}")
 
 
 def _document(measured: Measurement, out: Path | None, text: str) -> MetricsDocument:
@@ -167,13 +166,12 @@ def _document(measured: Measurement, out: Path | None, text: str) -> MetricsDocu
     for (source, place), trouble in measured.sources().items():
         outcome = measured.outcomes.get((source, place))
         last = outcome.last_success if outcome else None
-        why = "" if trouble is None else ": ".join(filter(None, (trouble.what, trouble.why)))
         sources.append(
             SourceDocument(
                 source=source,
                 place=place,
                 ok=trouble is None,
-                why=why,
+                why="" if trouble is None else trouble.said,
                 last_success=stamp(last) if last else None,
             )
         )

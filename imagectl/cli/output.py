@@ -52,16 +52,21 @@ class FailureDocument(TypedDict):
     assertion: Annotated[str, "what it found"]
 
 
-class CauseDocument(TypedDict):
+class TroubleDocument(TypedDict):
+    """An error after which the run went on."""
+
+    kind: Annotated[str, "a word for programs, as of errors"]
+    what: Annotated[str, "what went wrong"]
+    where: Annotated[str, "may be empty"]
+    why: Annotated[str, "may be empty"]
+    hint: Annotated[str, "the next thing to type; may be empty"]
+
+
+class CauseDocument(TroubleDocument):
     """One of several errors."""
 
     place: Annotated[str, "where it happened: a location"]
-    kind: Annotated[str, "as of the whole error; so for all that follow"]
     exit_code: Annotated[int, "the exit code that it would have had alone"]
-    what: Annotated[str, "what went wrong there"]
-    where: Annotated[str, "may be empty"]
-    why: Annotated[str, "may be empty"]
-    hint: Annotated[str, "may be empty"]
 
 
 class ErrorDocument(TypedDict):
@@ -220,18 +225,17 @@ def failure(error: errors.ImagectlError) -> Failure:
         document["log"] = error.log
     if error.causes:
         document["causes"] = [
-            {
-                "place": place,
-                "kind": cause.kind,
-                "exit_code": cause.exit_code,
-                "what": cause.what,
-                "where": cause.where,
-                "why": cause.why,
-                "hint": cause.hint,
-            }
+            {"place": place, "exit_code": cause.exit_code, **trouble_document(cause)}
             for place, cause in error.causes.items()
         ]
     return {"error": document}
+
+
+def trouble_document(error: errors.ImagectlError) -> TroubleDocument:
+    """The parts that every error has."""
+    return TroubleDocument(
+        kind=error.kind, what=error.what, where=error.where, why=error.why, hint=error.hint
+    )
 
 
 def error_lines(error: errors.ImagectlError, *, verbose: bool = False) -> Iterator[str]:

@@ -11,6 +11,7 @@ import click
 from imagectl.cli.arguments import LOCATION, PROMOTABLE
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import tell_behind
+from imagectl.cli.output import TroubleDocument, trouble_document
 from imagectl.cli.text import size, stamp
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, ImagectlError, Interrupted, NotFound, summed_up
@@ -39,15 +40,10 @@ class PublishedPlacement(TypedDict):
     unproven: Annotated[list[str], "what the location cannot prove, although it was verified"]
 
 
-class FailedLocation(TypedDict):
+class FailedLocation(TroubleDocument):
     """An optional location that the version could not be put in."""
 
     location: Annotated[str, "the location"]
-    kind: Annotated[str, "a word for programs, as of errors"]
-    what: Annotated[str, "what went wrong"]
-    where: Annotated[str, "may be empty"]
-    why: Annotated[str, "may be empty"]
-    hint: Annotated[str, "the next thing to type; may be empty"]
 
 
 class Unfinished(TypedDict):
@@ -300,15 +296,7 @@ def _document(placed: Placed, project: Project) -> Published:
             _placement(each, project, new=each in placed.new) for each in placed.placements
         ],
         failed=[
-            {
-                "location": name,
-                "kind": error.kind,
-                "what": error.what,
-                "where": error.where,
-                "why": error.why,
-                "hint": error.hint,
-            }
-            for name, error in placed.failed.items()
+            {"location": name, **trouble_document(error)} for name, error in placed.failed.items()
         ],
         given_up=[],
     )

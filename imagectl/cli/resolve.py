@@ -329,6 +329,9 @@ def _open(
     """The published catalog, as new as it has to be."""
     from imagectl.bootstrap.consumer import follow
 
+    for what, typed, written in (("catalog", catalog, where.catalog), ("root", root, where.root)):
+        if typed is not None and written is not None and str(typed) != written:
+            invocation.out.warn(f"the {what} is {typed}, and not {written} as the build config has")
     if root is None and where.root is not None:
         root = Path(where.root)
     found = follow(
@@ -407,7 +410,6 @@ def _note(
         receipts = open_receipts(invocation.directory, folder)
         receipts.add(Receipt(found.ref, consumer, now))
     except ImagectlError as problem:
-        why = f": {problem.why}" if problem.why else ""
-        invocation.out.warn(f"not noted that {consumer} has resolved it: {problem.what}{why}")
+        invocation.out.warn(f"not noted that {consumer} has resolved it: {problem.said}")
         return False
     return True

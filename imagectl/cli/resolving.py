@@ -80,8 +80,7 @@ def resolve_matrix(
             except ImagectlError as problem:
                 if cell.own or problem.exit_code not in (3, 6):
                     raise
-                why = f": {problem.why}" if problem.why else ""
-                invocation.out.warn(f"not in the matrix: {problem.what}{why}")
+                invocation.out.warn(f"not in the matrix: {problem.said}")
     return jobs
 
 

@@ -301,9 +301,8 @@ def _location(seen: SeenLocation, now: datetime) -> Finding:
     the location; one that will expire soon is told here."""
     name = f"login to {seen.name}"
     if seen.trouble is not None:
-        because = f": {seen.trouble.why}" if seen.trouble.why else ""
         fix = seen.trouble.hint or f"mend `locations: {{{seen.name}: ...}}` in imagectl.yaml"
-        return Finding(name, Level.FAIL, f"{seen.trouble.what}{because}", fix)
+        return Finding(name, Level.FAIL, seen.trouble.said, fix)
     assert seen.credential is not None
     who, expires = seen.credential.identity, seen.credential.expires
     if expires is None:
@@ -316,9 +315,8 @@ def _location(seen: SeenLocation, now: datetime) -> Finding:
 def _catalog(seen: SeenCatalog) -> Finding:
     """A copy that is not the newest takes no change, so nothing can be built or released."""
     if seen.trouble is not None:
-        because = f": {seen.trouble.why}" if seen.trouble.why else ""
         fix = seen.trouble.hint or "imagectl catalog verify"
-        return Finding("catalog", Level.FAIL, f"{seen.trouble.what}{because}", fix)
+        return Finding("catalog", Level.FAIL, seen.trouble.said, fix)
     if seen.generation is None:
         return Finding("catalog", Level.OK, "none yet: the first build makes it")
     return Finding("catalog", Level.OK, f"generation {seen.generation}")

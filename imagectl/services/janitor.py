@@ -289,7 +289,7 @@ class _Round:
     def _failed(
         self, place: Machines, due: Due, entry: Resource | None, error: ImagectlError
     ) -> Tried:
-        why = error.what + (f": {error.why}" if error.why else "")
+        why = error.said
         if entry is None:
             # A ledger that was lost: the thing's own claim makes its entry again, so that failures
             # are counted.

@@ -74,8 +74,7 @@ class Looked:
                     f"({trouble.what})"
                 )
             case _:
-                because = f": {trouble.why}" if trouble.why else ""
-                return f"{at.version} in {at.location}: cannot tell: {trouble.what}{because}"
+                return f"{at.version} in {at.location}: cannot tell: {trouble.said}"
 
 
 def takes_of(locations: Mapping[LocationName, Location]) -> Takes:

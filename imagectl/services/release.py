@@ -276,7 +276,7 @@ def _carry_out(
         raise Failed(
             f"{has_moved}, but consumers do not see it yet",
             where=error.where,
-            why=_said(error),
+            why=error.said,
             hint=PUBLISH,
         ) from error
     failed = [each for each in behind if each.required and each.image in images]
@@ -284,14 +284,10 @@ def _carry_out(
         raise Failed(
             f"{has_moved}, and published trees show it, but families in "
             f"{listed(dict.fromkeys(each.location for each in failed))} may not",
-            why="\n".join(f"{each.location}: {_said(each.error)}" for each in failed),
+            why="\n".join(f"{each.location}: {each.error.said}" for each in failed),
             hint=PUBLISH,
         )
     return Released(plan, reason, False, committed.generation, delivered, behind)
-
-
-def _said(error: ImagectlError) -> str:
-    return f"{error.what}{f': {error.why}' if error.why else ''}"
 
 
 def _delivered(

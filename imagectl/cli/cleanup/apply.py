@@ -17,6 +17,7 @@ from imagectl.cli.cleanup.unmarked import UnmarkedDocument, tell_unmarked, unmar
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.keeping import StageName
 from imagectl.cli.noting import Ended, noting
+from imagectl.cli.output import TroubleDocument, trouble_document
 from imagectl.cli.text import table
 from imagectl.cli.verb import Verb
 from imagectl.errors import Interrupted
@@ -49,16 +50,6 @@ class DeletedDocument(DeletedPlace):
     was_there: Annotated[bool, "false where it was gone already"]
 
 
-class SurpriseDocument(TypedDict):
-    """What ended it before the plan's end."""
-
-    kind: Annotated[str, "a word for programs, as of errors"]
-    what: Annotated[str, "what was not as expected"]
-    where: Annotated[str, "may be empty"]
-    why: Annotated[str, "may be empty"]
-    hint: Annotated[str, "the next thing to type; may be empty"]
-
-
 class AppliedDocument(TypedDict):
     """What applying a plan did."""
 
@@ -76,7 +67,7 @@ class AppliedDocument(TypedDict):
     store_removed: Annotated[list[str], "digests that the artifact store keeps no more"]
     store_spared: Annotated[list[str], "why it keeps some that nothing needs, until the next time"]
     unmarked: Annotated[list[UnmarkedDocument], "what still looks as before in its location"]
-    surprise: Annotated[SurpriseDocument | None, "null where the plan was applied to its end"]
+    surprise: Annotated[TroubleDocument | None, "null where the plan was applied to its end"]
 
 
 @click.command(
@@ -182,15 +173,7 @@ def _document(applied: Applied, page: Page) -> AppliedDocument:
         store_removed=list(applied.cleared.removed),
         store_spared=list((applied.cleared.spared or {}).values()),
         unmarked=unmarked_documents(applied.unmarked),
-        surprise=None
-        if surprise is None
-        else SurpriseDocument(
-            kind=surprise.kind,
-            what=surprise.what,
-            where=surprise.where,
-            why=surprise.why,
-            hint=surprise.hint,
-        ),
+        surprise=None if surprise is None else trouble_document(surprise),
     )
 
 
