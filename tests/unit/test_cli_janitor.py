@@ -88,6 +88,13 @@ def leak(project: Project, name: str, until: datetime, *, known: bool = True) ->
     return folder
 
 
+def unreadable_runs(project: Project) -> Path:
+    """The folder of this host's runs, which cannot be looked at."""
+    runs = project.root / STATE / RUNS
+    (runs / "run" / "lock").mkdir(parents=True)
+    return runs
+
+
 def test_what_is_left_over_is_shown_and_collected(project: Project, imagectl: Run) -> None:
     now = SystemClock().now()
     over = leak(project, "over", now - 3 * HOUR)
@@ -159,6 +166,28 @@ def test_an_unreadable_ledger_means_that_nothing_is_done(project: Project, image
     assert folder.exists()
     (noted,) = project.outcomes.all().values()
     assert (noted.successes, noted.failures) == (0, 1)
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_a_place_that_cannot_be_read_is_told_with_what_to_type(
+    project: Project, imagectl: Run, verb: str
+) -> None:
+    """A service's log has warnings alone."""
+    runs = unreadable_runs(project)
+    result = imagectl("janitor", verb, "-q")
+    assert result.exit_code == 5
+    said = " ".join(result.stderr.split())
+    assert f"the runs on this host cannot be read: Is a directory ({runs})" in said
+    assert "; run this as the user who builds" in said
+
+
+def test_a_place_that_cannot_be_read_is_in_the_answer(project: Project, imagectl: Run) -> None:
+    runs = unreadable_runs(project)
+    document = json.loads(imagectl("janitor", "apply", "--json").stdout)
+    validate(document, schema(JanitorDocument))
+    (trouble,) = document["troubles"]
+    assert (trouble["kind"], trouble["where"]) == ("cannot-tell", str(runs))
+    assert trouble["hint"] == "run this as the user who builds"
 
 
 def test_what_makes_no_sense_is_said(project: Project, imagectl: Run) -> None:

@@ -13,8 +13,9 @@ import click
 from imagectl.cli.arguments import DURATION, insist_on
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.janitor.places import HERE, LOCATIONS, NOT_HERE, host_asked_for, places_asked_for
-from imagectl.cli.janitor.trouble import said, tell_gaps
+from imagectl.cli.janitor.trouble import tell_error, tell_gaps
 from imagectl.cli.noting import noting
+from imagectl.cli.output import TroubleDocument, trouble_document
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
 from imagectl.errors import ImagectlError, Interrupted, NotFound, Unsupported
@@ -40,14 +41,10 @@ class TriedDocument(TypedDict):
     tries: Annotated[int, "how often collecting it has failed so far"]
 
 
-class TroubleDocument(TypedDict):
+class LeftPlace(TroubleDocument):
     """A place that could not be read, or did not answer any more."""
 
     place: Annotated[str, "the location, or `host/NAME/FOLDER`"]
-    kind: Annotated[str, "a word for programs, as of errors"]
-    what: Annotated[str, "what went wrong"]
-    why: Annotated[str, "the cause; may be empty"]
-    hint: Annotated[str, "what to type; may be empty"]
 
 
 class JanitorDocument(TypedDict):
@@ -61,7 +58,7 @@ class JanitorDocument(TypedDict):
     left: Annotated[int, "how many are still to be collected, as far as could be seen"]
     ended: Annotated[int, "entries of the ledger of which there was nothing any more"]
     tried: Annotated[list[TriedDocument], "each thing"]
-    troubles: Annotated[list[TroubleDocument], "each place that did not answer"]
+    troubles: Annotated[list[LeftPlace], "each place that did not answer"]
 
 
 def _rate(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -182,7 +179,7 @@ def _round(
                 ended.ok = applied.went_well(place)
         invocation.out.answer(_document(applied), _lines(applied))
         for place, error in applied.troubles:
-            invocation.out.warn(f"{place} was left: {said(error)}")
+            tell_error(invocation, f"{place} was left", error)
         for looked in applied.plan.places:
             tell_gaps(invocation, looked)
         for each in applied.stuck:
@@ -233,10 +230,5 @@ def _document(applied: Applied) -> JanitorDocument:
             )
             for each in applied.tried
         ],
-        troubles=[
-            TroubleDocument(
-                place=place, kind=error.kind, what=error.what, why=error.why, hint=error.hint
-            )
-            for place, error in applied.troubles
-        ],
+        troubles=[{"place": place, **trouble_document(error)} for place, error in applied.troubles],
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from imagectl.cli.janitor.entry import EntryDocument, entry_document
-from imagectl.cli.janitor.trouble import said
 from imagectl.cli.text import stamp
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def _place_document(looked: Looked) -> PlaceDocument:
         scope=view.scope if view is not None else None,
         complete=looked.complete,
         gaps=list(view.gaps) if view is not None else [],
-        error=said(looked.error) if looked.error is not None else None,
+        error=looked.error.said if looked.error is not None else None,
         requests=view.requests if view is not None else None,
         due=len(found.due) if found is not None else None,
         needed=len(found.needed) if found is not None else None,

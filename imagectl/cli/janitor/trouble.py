@@ -11,17 +11,18 @@ if TYPE_CHECKING:
     from imagectl.services.janitor import Looked
 
 
-def said(error: ImagectlError) -> str:
-    """The error in one line, without what to type."""
-    return error.what + (f": {error.why}" if error.why else "")
+def tell_error(invocation: Invocation, what: str, error: ImagectlError) -> None:
+    """Warn that *what* is so, since *error* happened, of where, and of what to type: also in a
+    service's log, which has warnings alone."""
+    where = f" ({error.where})" if error.where else ""
+    hint = f"; {error.hint}" if error.hint else ""
+    invocation.out.warn(f"{what}: {error.said}{where}{hint}")
 
 
 def tell_trouble(invocation: Invocation, looked: Looked) -> None:
     """Warn of a place that could not be read, or not wholly, and say what to type."""
     if looked.error is not None:
-        invocation.out.warn(f"{looked.place} cannot be read: {said(looked.error)}")
-        if looked.error.hint:
-            invocation.out.say(looked.error.hint)
+        tell_error(invocation, f"{looked.place} cannot be read", looked.error)
     tell_gaps(invocation, looked)
 
 
