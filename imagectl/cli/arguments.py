@@ -157,3 +157,11 @@ class Words(click.Choice[Word]):
 
 FORMAT = Words(Format)
 ARCHITECTURE = Words(Architecture)
+
+
+def listen_address(text: str, example: str) -> tuple[str, int]:
+    """``[HOST:]PORT`` as its two parts; without a host, this machine alone. Raises BadUsage."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise BadUsage(f"{text!r} is no address", hint=f"such as --listen {example}")
+    return host.strip("[]") or "127.0.0.1", int(port)

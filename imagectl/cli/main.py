@@ -68,6 +68,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     },
     "Consumers": {
         "resolve": "say what a consumer gets",
+        "serve": "serve what is published over HTTP, with an API",
         "site": "show the catalog to people: pages, feeds and badges",
     },
 }

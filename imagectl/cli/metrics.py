@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import click
 
-from imagectl.cli.arguments import DURATION, insist_on
+from imagectl.cli.arguments import DURATION, insist_on, listen_address
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import watched
 from imagectl.cli.text import stamp, table
@@ -114,7 +114,7 @@ def command(
             "--listen goes on until it is stopped, and answers over HTTP alone",
             hint="leave out --out and --json",
         )
-    host, port = _address(listen)
+    host, port = listen_address(listen, "127.0.0.1:9469")
     return _serve(invocation, host, port, every, verify=verify)
 
 
@@ -192,13 +192,6 @@ def _lines(measured: Measurement) -> Iterator[str]:
         ago = "never" if last is None else f"{span(measured.at - last)} ago"
         rows.append((source, place or "-", "ok" if trouble is None else f"UNKNOWN, good {ago}"))
     yield from table(("SOURCE", "PLACE", "STATE"), rows)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not (port.isdigit() and int(port) < 65536):
-        raise BadUsage(f"{text!r} is no address", hint="such as --listen 127.0.0.1:9469")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _serve(invocation: Invocation, host: str, port: int, every: timedelta, *, verify: bool) -> int:
