@@ -34,9 +34,9 @@ def plan_lines(planned: JanitorPlan, shown: int | None) -> Iterator[str]:
     ]
     if due:
         rows = [
-            each
-            for at, each in enumerate(due)
-            if shown is None or at < shown or each[1].tries >= STUCK
+            (place, each)
+            for at, (place, each) in enumerate(due)
+            if shown is None or at < shown or each.tries >= STUCK
         ]
         yield ""
         yield "to collect, in this order:"
