@@ -324,6 +324,35 @@ def test_a_move_waits_until_enough_have_signed(world: World) -> None:
     assert not world.pending("channel-stable").exists()
 
 
+def test_signatures_are_kept_until_what_they_are_for_is_shown(world: World) -> None:
+    """P7. Whoever has signed may be on holiday by now."""
+    alice, bob = world.delegate("channel-stable", 2)
+    world.publish()
+    world.sign_pending("channel-stable", alice, bob)
+    signed = world.pending("channel-stable").read_bytes()
+    full = 0
+    while True:
+        place = Failing(world.root, 1)  # one file more each time
+        try:
+            TreePublisher(place, signing(world.signing), world.clock).publish(world.book.snapshot)
+        except NoSpace:
+            full += 1
+            assert world.pending("channel-stable").read_bytes() == signed
+        else:
+            break
+    assert full >= 3
+    assert not world.pending("channel-stable").exists()
+    assert world.stable() == FIRST
+
+
+def test_a_file_that_was_damaged_while_there_was_no_timestamp_is_mended(world: World) -> None:
+    (index,) = (world.root / "images" / CI).glob("*.index.json")
+    index.write_bytes(index.read_bytes().replace(b'"', b"'"))
+    (world.root / TIMESTAMP_PATH).unlink()
+    world.publish()
+    read_all(world)
+
+
 def test_what_was_deleted_is_told_although_the_index_waits(world: World) -> None:
     carol, _ = world.delegate(IMAGES_ROLE, 1)
     world.publish()

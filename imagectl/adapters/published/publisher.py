@@ -239,8 +239,9 @@ class TreePublisher:
         else:
             made.done.add("targets")
         before = None if tree is None else tree.timestamp.data
-        # The same generation again: somebody wants it repaired, so every byte is compared.
-        thoroughly = repairing and tree is not None and tree.shown == shown
+        # The same generation again: somebody wants it repaired, so every byte is compared. So it is
+        # where there are files and no timestamp.
+        thoroughly = repairing and (tree is None or tree.shown == shown)
         versions = documents.versions if documents is not None else {}
         files = {**versions, **made.documents, **made.metadata}
         missing = [
@@ -249,10 +250,14 @@ class TreePublisher:
             if not self._is_there(path, data, thoroughly=thoroughly)
         ]
         self._write_all(missing)
-        self._remember(made)
+        self._remember(made.waiting)
+        if made.timestamp is not None:
+            self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
+        # Not before: what others have signed cannot be had again without them.
+        for role in made.done - made.waiting.keys():
+            (self._signing.pending / f"{role}.json").unlink(missing_ok=True)
         if made.timestamp is None:
             return False
-        self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
         self._thin_out()
         return True
 
@@ -324,14 +329,12 @@ class TreePublisher:
         if _read(path) != data:
             _put(path, data)
 
-    def _remember(self, made: Publication) -> None:
+    def _remember(self, waiting: Mapping[str, bytes]) -> None:
         """What lacks signatures waits for whoever can give them."""
-        for role, data in made.waiting.items():
+        for role, data in waiting.items():
             path = self._signing.pending / f"{role}.json"
             if _read(path) != data:
                 _put(path, data)
-        for role in made.done - made.waiting.keys():
-            (self._signing.pending / f"{role}.json").unlink(missing_ok=True)
 
     def _highest(self, role: str) -> int:
         """The highest version of a role's metadata that there is a file of, 0 where none."""
