@@ -426,6 +426,25 @@ def test_whatever_cannot_be_written_the_tree_is_as_before(world: World, tmp_path
     assert world.stable() == SECOND
 
 
+def test_what_a_killed_publisher_left_is_not_taken_for_what_comes_next(
+    world: World, tmp_path: Path
+) -> None:
+    """Its lists may have the same number and length, and other content."""
+    before = tmp_path / "before"
+    shutil.copytree(world.root, before)
+    world.promote()
+    world.publish()
+    lists = {each.name: each.read_bytes() for each in (world.root / METADATA).iterdir()}
+    shutil.rmtree(world.root)
+    shutil.copytree(before, world.root)
+    for name, data in lists.items():
+        if not (world.root / METADATA / name).exists():
+            (world.root / METADATA / name).write_bytes(b"x" * len(data))
+    world.publish()
+    read_all(world)
+    assert world.stable() == SECOND
+
+
 def test_two_trees_share_what_is_trusted(world: World, tmp_path: Path) -> None:
     held: Signing = signing(world.signing)
     other = DirectoryPublisher(tmp_path / "other", held, world.clock)

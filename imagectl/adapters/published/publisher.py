@@ -243,11 +243,16 @@ class TreePublisher:
         # where there are files and no timestamp.
         thoroughly = repairing and (tree is None or tree.shown == shown)
         versions = documents.versions if documents is not None else {}
-        files = {**versions, **made.documents, **made.metadata}
         missing = [
             (path, data)
-            for path, data in files.items()
+            for path, data in {**versions, **made.documents}.items()
             if not self._is_there(path, data, thoroughly=thoroughly)
+        ]
+        # These have no digest in their names: a killed process may have left others so named.
+        missing += [
+            (path, data)
+            for path, data in made.metadata.items()
+            if not self._is_there(path, data, thoroughly=True)
         ]
         self._write_all(missing)
         self._remember(made.waiting)
