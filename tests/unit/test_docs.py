@@ -85,7 +85,7 @@ def commands(page: Path) -> list[str]:
                 typed = line.removeprefix("$ ")
                 if language == "console" and typed == line:
                     continue  # what was printed
-                for part in re.split(r"&&|\|\||;|\|", typed):
+                for part in re.split(r"&&|\|\||;|\||\s>>?\s", typed):
                     match = re.search(r"(?:^\s*|\$\()((?:\S*/)?imagectl [^)]*)", part)
                     if match:
                         found.append(match[1])
