@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from imagectl.services.cleanup import Cleaning
     from imagectl.services.janitor import Janitoring
     from imagectl.services.measure import Outcomes
+    from imagectl.services.notify import Notifying, Outbox
     from imagectl.services.ports.definitions import Checks, Definitions
     from imagectl.services.ports.janitor import Leasing, Machines, Resources
     from imagectl.services.ports.locations import Location
@@ -96,9 +97,14 @@ class Project:
 
         return open_catalog(self, None)
 
+    @property
+    def has_catalog_open(self) -> bool:
+        """Whether ``catalog`` was used so far."""
+        return "catalog" in self.__dict__
+
     def close(self) -> None:
         """Give back what was opened."""
-        if "catalog" in self.__dict__:
+        if self.has_catalog_open:
             self.catalog.close()
 
     @cached_property
@@ -271,6 +277,29 @@ class Project:
             self.clock,
             actor(),
             lambda: str(uuid.uuid4()),
+        )
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What is still to be told to somebody."""
+        from imagectl.adapters.notify import FileOutbox
+
+        return FileOutbox(self.state / "notices.json")
+
+    @property
+    def notifying(self) -> Notifying:
+        """What telling people and programs needs."""
+        from imagectl.adapters.notify import TargetSender
+        from imagectl.bootstrap.identity import actor
+        from imagectl.services.notify import Notifying
+
+        return Notifying(
+            self.catalog,
+            self.outbox,
+            TargetSender(self.root),
+            self.settings.notify,
+            self.clock,
+            actor(),
         )
 
     def cleaning(self, progress: Progress) -> Cleaning:

@@ -39,7 +39,24 @@ class Invocation:
         context = click.get_current_context()
         context.call_on_close(project.close)
         context.call_on_close(lambda: self._tell_keys(project))
+        context.call_on_close(lambda: self._notify(project))
         return project
+
+    def _notify(self, project: Project) -> None:
+        """Tell whoever wants to be told what the catalog has recorded. Whatever goes wrong with
+        that is a warning: what was done is done."""
+        if not project.has_catalog_open or not project.settings.notify:
+            return
+        from dataclasses import replace
+
+        from imagectl.errors import ImagectlError
+        from imagectl.services.notify import tell
+
+        try:
+            tell(replace(project.notifying, said=self.out.warn))
+        except ImagectlError as problem:
+            why = f": {problem.why}" if problem.why else ""
+            self.out.warn(f"notices were not sent: {problem.what}{why}")
 
     def _tell_keys(self, project: Project) -> None:
         """Say that keys were made, and where they belong: nobody else will."""

@@ -64,6 +64,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "janitor": "collect machines and other things that nobody needs any more",
     },
     "Operating": {
+        "notify": "tell people and programs what happened: webhooks, Slack, mail",
         "metrics": "measure all this for Prometheus; what is not known has no number",
     },
     "Consumers": {

@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from imagectl.formats.locations_yaml import LOCATION_TYPES, check_locations
+from imagectl.formats.notify_yaml import NAME as NOTIFY_NAME
+from imagectl.formats.notify_yaml import NOTIFY_TYPES
 from imagectl.formats.paths import FOLDER, FOLDER_PATTERN, URL, parse_folder
 from imagectl.formats.reading import Source, Unfit, read_document
 from imagectl.formats.scalars import Choice, Duration, Integer, Text, in_python
@@ -29,6 +31,7 @@ from imagectl.formats.words import LOCATION_NAME
 from imagectl.formats.yaml_strict import load, shown
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import LocationName
+from imagectl.model.notice import NotifyTarget
 from imagectl.model.place import Bucket, LocationSettings
 from imagectl.model.project import (
     Accelerator,
@@ -232,9 +235,16 @@ _RECEIPTS = optional(
     "used lately, and stop where it cannot be read. The project's own where it is left out.",
 )
 
+_NOTIFY: Field[Mapping[str, NotifyTarget]] = defaulted(
+    "notify",
+    Map(NOTIFY_NAME, Typed(NOTIFY_TYPES), "a mapping of who is told", may_be_empty=True),
+    "Who is told of promotions, rollbacks, revocations, announcements and cleanups.",
+    {},
+)
+
 PROJECT: Record[Project] = Record(
     "The settings of a project: imagectl.yaml.",
-    (_CATALOG, _STORE, _INPUTS, _LOCATIONS, _MIRROR, _BUILD, _SECURITY_DATA, _RECEIPTS),
+    (_CATALOG, _STORE, _INPUTS, _LOCATIONS, _MIRROR, _BUILD, _SECURITY_DATA, _RECEIPTS, _NOTIFY),
     lambda values: Project(
         catalog_url=values[_CATALOG].url,
         catalog_password=values[_CATALOG].password,
@@ -247,6 +257,7 @@ PROJECT: Record[Project] = Record(
         security_data=values[_SECURITY_DATA],
         receipts=values[_RECEIPTS],
         signing_keys=values[_CATALOG].keys,
+        notify=MappingProxyType(dict(values[_NOTIFY])),
     ),
 )
 """The whole file."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import PurePosixPath
 
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
+from imagectl.model.notice import NotifyTarget
 from imagectl.model.place import Bucket, LocationSettings
 
 
@@ -73,3 +74,4 @@ class Project:
     security_data: str | None = None
     receipts: PurePosixPath | None = None
     signing_keys: tuple[SecretRef | str, ...] = ()
+    notify: Mapping[str, NotifyTarget] = field(default_factory=dict)
