@@ -47,15 +47,17 @@ def follow(
     from imagectl.consumer.deferring import defer
 
     defer("boto3")
-    from imagectl.consumer.tree import check_generation, open_catalog
-
     if catalog is None:
         # It is on this machine, and whoever works here may well set it back.
         found = open_published(start, root, now)
-        check_generation(found.catalog, min_generation, "the published catalog")
+        if min_generation:  # the client of catalogs elsewhere takes half of a whole resolve to load
+            from imagectl.consumer.tree import check_generation
+
+            check_generation(found.catalog, min_generation, "the published catalog")
         return Followed(found)
     from imagectl.consumer.cache import cache_folder
     from imagectl.consumer.fetching import tree_url
+    from imagectl.consumer.tree import open_catalog
 
     url = tree_url(catalog)
     tree = open_catalog(
