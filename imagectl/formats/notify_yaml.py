@@ -14,7 +14,6 @@ from imagectl.formats.schema import (
     List,
     Record,
     TextOr,
-    Values,
     defaulted,
     optional,
     required,
@@ -25,6 +24,7 @@ from imagectl.model.notice import (
     EVENTS,
     EmailTarget,
     Happened,
+    Login,
     MailSecurity,
     NotifyTarget,
     SlackTarget,
@@ -92,27 +92,25 @@ _PORT = defaulted("port", Integer(1, 65535), "Its port.", 587)
 _SECURITY = defaulted("security", Choice(MailSecurity), "How it is encrypted.", "starttls")
 _FROM = required("from", _ADDRESS, "Who it is from.")
 _TO = required("to", List(_ADDRESS, "addresses"), "Who gets it.")
-_USERNAME = optional("username", SECRET, "The user, by reference.")
-_PASSWORD = optional("password", SECRET, "The password, by reference.")
-
-
-def _check_mail(values: Values) -> None:
-    if _USERNAME not in values or _PASSWORD not in values or _SECURITY not in values:
-        return
-    if (values[_USERNAME] is None) != (values[_PASSWORD] is None):
-        values.reject((), "one of username and password is missing", "give both, or none")
-    elif values[_PASSWORD] is not None and values[_SECURITY] is MailSecurity.NONE:
-        values.reject(("security",), "would send the password unencrypted", "starttls or tls")
-
+_USERNAME = required("username", SECRET, "The user, by reference.")
+_PASSWORD = required("password", SECRET, "The password, by reference.")
+_LOGIN = optional(
+    "login",
+    Record(
+        "How to log in. Refused over a connection that is not encrypted.",
+        (_USERNAME, _PASSWORD),
+        lambda values: Login(values[_USERNAME], values[_PASSWORD]),
+    ),
+    "How to log in; not at all where it is left out.",
+)
 
 _EMAIL: Record[NotifyTarget] = Record(
     "Sends a mail.",
-    (_SERVER, _PORT, _SECURITY, _FROM, _TO, _USERNAME, _PASSWORD, _EVENTS, _CA, _TEMPLATE),
+    (_SERVER, _PORT, _SECURITY, _FROM, _TO, _LOGIN, _EVENTS, _CA, _TEMPLATE),
     lambda values: EmailTarget(
         *(values[_SERVER], values[_PORT], values[_SECURITY], values[_FROM], values[_TO]),
-        *(values[_EVENTS], values[_USERNAME], values[_PASSWORD], values[_CA], values[_TEMPLATE]),
+        *(values[_EVENTS], values[_LOGIN], values[_CA], values[_TEMPLATE]),
     ),
-    _check_mail,
 )
 
 NOTIFY_TYPES: Mapping[str, Record[NotifyTarget]] = MappingProxyType(

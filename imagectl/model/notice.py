@@ -87,6 +87,14 @@ class MailSecurity(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """Who one is to a server."""
+
+    username: SecretRef
+    password: SecretRef
+
+
+@dataclass(frozen=True, slots=True)
 class EmailTarget:
     """Sends a mail by a server."""
 
@@ -96,8 +104,7 @@ class EmailTarget:
     sender: str
     to: tuple[str, ...]
     events: tuple[Happened, ...]
-    username: SecretRef | None
-    password: SecretRef | None
+    login: Login | None
     ca: PurePosixPath | None
     template: str | None
 

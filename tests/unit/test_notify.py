@@ -27,6 +27,7 @@ from imagectl.model.notice import (
     EVENTS,
     EmailTarget,
     Happened,
+    Login,
     MailSecurity,
     Notice,
     SlackTarget,
@@ -73,8 +74,7 @@ def mail(box: Mailbox, **changes: object) -> EmailTarget:
         sender="imagectl@acme.example",
         to=("team@acme.example", "ci@acme.example"),
         events=EVENTS,
-        username=None,
-        password=None,
+        login=None,
         ca=None,
         template=None,
     )
@@ -194,6 +194,13 @@ def test_a_mail_server_that_is_busy_is_asked_again(sender: TargetSender) -> None
             sender.send("mail", mail(box), NOTICE)
 
 
+def test_no_password_goes_over_an_open_line(sender: TargetSender) -> None:
+    with mailbox() as box:
+        with pytest.raises(Failed, match="unencrypted"):
+            sender.send("mail", mail(box, login=Login(KEY, KEY)), NOTICE)
+        assert (box.logins, box.mails) == ([], [])
+
+
 def test_a_mail_server_that_says_nothing(sender: TargetSender) -> None:
     with mailbox() as box:
         box.slow = 0.9
@@ -204,7 +211,7 @@ def test_a_mail_server_that_says_nothing(sender: TargetSender) -> None:
 def test_a_login_is_encrypted_and_the_server_known(tmp_path: Path, sender: TargetSender) -> None:
     context, certificate = certified(tmp_path)
     with mailbox(context) as box:
-        target = mail(box, security=MailSecurity.STARTTLS, username=KEY, password=KEY)
+        target = mail(box, security=MailSecurity.STARTTLS, login=Login(KEY, KEY))
         with pytest.raises(Failed, match="certificate"):
             sender.send("mail", target, NOTICE)
         assert box.logins == []
@@ -275,9 +282,8 @@ def test_a_misspelt_name_is_an_error() -> None:
         "a: {type: webhook, url: 'https://x.example', template: '{{ 9 * 9 }}'}",
         "a: {type: email, server: s, from: a@b.example, to: []}",
         "a: {type: email, server: s, from: 'a@b.example\\r\\nBcc: x', to: [c@d.example]}",
-        "a: {type: email, server: s, from: a@b.example, to: [c@d.example], username: {env: U}}",
-        "a: {type: email, server: s, from: a@b.example, to: [c@d.example], security: none, "
-        "username: {env: U}, password: {env: P}}",
+        "a: {type: email, server: s, from: a@b.example, to: [c@d.example], "
+        "login: {username: {env: U}}}",
     ],
 )
 def test_settings_that_are_not_taken(text: str) -> None:

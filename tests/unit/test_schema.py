@@ -108,6 +108,7 @@ WORDS = (
     *("vsphere", "oci", "s3", "gcs", "acme-images", "registry.example:5000/images", "adc"),
     *("NAME", "A-B", "service/user", "/user", "release/1.x", "release/*", "a..b", "x" * 201),
     *("10%", "100%", "0%", "101%", "imagectl-resolved-1"),
+    *("team@acme.example", "promoted", "revoked", "{{ event }}", "smtp.acme.example"),
 )
 
 

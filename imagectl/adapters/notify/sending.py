@@ -140,10 +140,15 @@ class TargetSender:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(text)
         login: tuple[str, str] | None = None
-        if target.username is not None and target.password is not None:
+        if target.login is not None:
+            if target.security is MailSecurity.NONE:
+                raise Failed(
+                    "its password would be sent unencrypted",
+                    hint="`security: starttls` or `security: tls` of the target",
+                )
             login = (
-                read_secret(target.username, self.root),
-                read_secret(target.password, self.root),
+                read_secret(target.login.username, self.root),
+                read_secret(target.login.password, self.root),
             )
 
         def once() -> None:
