@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         ("imagectl resolve --as env >> $GITHUB_ENV", "as variables of a CI system's later steps"),
         ("imagectl resolve --matrix github", "the runs of a CI system, beta allowed to fail"),
         (
-            "imagectl resolve debian-ci --catalog https://images.example/public --root root.json",
+            "imagectl resolve debian-ci --catalog https://images.example --root root.json",
             "from a web server that nobody has to trust",
         ),
         ("imagectl resolve debian-ci --at 2026-11-20", "what stable pointed to on that day"),

@@ -169,6 +169,20 @@ def test_a_build_config_says_where_the_catalog_is(
     assert imagectl("resolve", "--config", "app/.imagectl.yaml").exit_code == 0
 
 
+def test_another_catalog_than_the_build_configs_is_said(
+    project: Project, imagectl: Run, tmp_path: Path
+) -> None:
+    public = str(project.root / "catalog" / "public")
+    root = str(project.root / "catalog" / "root.json")
+    write(f"image: debian-base\nchannel: beta\ncatalog: {tmp_path}/x\nroot: {tmp_path}/y\n")
+    result = imagectl("resolve", "--catalog", public, "--root", root)
+    assert result.exit_code == 0
+    assert f"the catalog is {public}, and not {tmp_path}/x" in result.stderr
+    assert f"the root is {root}, and not {tmp_path}/y" in result.stderr
+    write(f"image: debian-base\nchannel: beta\ncatalog: {public}\nroot: {root}\n")
+    assert imagectl("resolve", "--catalog", public, "--root", root).stderr == ""
+
+
 def test_a_catalog_that_is_older_than_it_has_to_be_is_not_believed(
     project: Project, imagectl: Run
 ) -> None:
