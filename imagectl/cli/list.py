@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
@@ -14,11 +15,20 @@ from imagectl.cli.keeping import Keeping, in_short, keeping
 from imagectl.cli.text import age, size, stamp, table
 from imagectl.cli.verb import Verb
 from imagectl.errors import NotFound
+from imagectl.policy.announced import notice_of
+from imagectl.policy.announcing import standing_announcements
 from imagectl.policy.wording import counted, listed, nearest
 
 if TYPE_CHECKING:
     from imagectl.model.names import ChannelName, ImageName
     from imagectl.model.snapshot import Snapshot
+
+
+class ListedMove(TypedDict):
+    """A move that consumers were told of before it happens."""
+
+    version: Annotated[str, "what the channel will point to"]
+    due: Annotated[str, "not before"]
 
 
 class ListedChannel(TypedDict):
@@ -28,6 +38,7 @@ class ListedChannel(TypedDict):
     version: Annotated[str | None, "what it points to; null where nothing was released there yet"]
     since: Annotated[str | None, "since when"]
     by: Annotated[str | None, "who moved it there"]
+    coming: Annotated[ListedMove | None, "what was announced; null where nothing was"]
 
 
 class ListedVersion(TypedDict):
@@ -102,9 +113,10 @@ def command(invocation: Invocation, images: tuple[ImageName, ...]) -> None:
             for name in names
         ],
     )
-    invocation.out.answer(
-        document, _versions(document, now) if images else _channels(document, now)
-    )
+    lines = _versions(document, now) if images else _channels(document, now)
+    announced = standing_announcements(snapshot, names)
+    told = [f"announced: {notice_of(each, now)}" for each in announced]
+    invocation.out.answer(document, chain(lines, told))
     if not names:
         invocation.out.say("there is no image yet: imagectl init shows what one looks like")
 
@@ -143,10 +155,14 @@ def _image(
 
 def _channel(image: ImageName, name: ChannelName, snapshot: Snapshot) -> ListedChannel:
     channel = snapshot.channel(image, name)
+    told = snapshot.coming(image, name)
+    coming = ListedMove(version=str(told.to), due=stamp(told.due)) if told else None
     if channel is None:
-        return ListedChannel(name=name, version=None, since=None, by=None)
+        return ListedChannel(name=name, version=None, since=None, by=None, coming=coming)
     head = channel.head
-    return ListedChannel(name=name, version=str(head.version), since=stamp(head.at), by=head.by)
+    return ListedChannel(
+        name=name, version=str(head.version), since=stamp(head.at), by=head.by, coming=coming
+    )
 
 
 def _channels(document: Listed, now: datetime) -> Iterator[str]:

@@ -17,6 +17,9 @@ from imagectl.cli.refs import head_of
 from imagectl.cli.text import age, duration, size, stamp
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, ImagectlError
+from imagectl.model.announcement import AnnouncedMove
+from imagectl.policy.announced import concerns, notice_of
+from imagectl.policy.announcing import standing_announcements
 from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
@@ -114,6 +117,7 @@ class Shown(TypedDict):
     fingerprint: Annotated[str, "digest of everything it was made from"]
     parent: Annotated[str | None, "IMAGE@VERSION that it was built on; null where none"]
     channels: Annotated[list[ShownChannel], "the channels that point to it now"]
+    announced: Annotated[list[str], "what consumers were told is going to happen to it, in words"]
     keeping: Annotated[Keeping, "what protects it, and how far it is on its way down"]
     next: Annotated[NextDocument, "when it may go down, or what keeps it"]
     tests: Annotated[ShownTests, "what the suites said"]
@@ -223,6 +227,7 @@ def _document(
             for (image, name), channel in sorted(snapshot.channels.items())
             if image == version.image and channel.head.version == version.id
         ],
+        announced=_announced(snapshot, version.ref, now),
         keeping=keeping(snapshot, version.ref, now),
         next=ahead,
         tests={
@@ -295,6 +300,21 @@ def _kept(store: ArtifactStore, sha256: Sha256) -> str | None:
         return None
 
 
+def _announced(snapshot: Snapshot, ref: VersionRef, now: datetime) -> list[str]:
+    """What is going to happen to it: channels that come or go, and the end of its support."""
+    pointing = [
+        name
+        for (image, name), channel in snapshot.channels.items()
+        if image == ref.image and channel.head.version == ref.version
+    ]
+    return [
+        notice_of(each, now)
+        for each in standing_announcements(snapshot, [ref.image])
+        if (isinstance(each, AnnouncedMove) and each.to == ref.version)
+        or any(concerns(each, ref.image, name, ref.version) for name in (None, *pointing))
+    ]
+
+
 def _lines(shown: Shown, now: datetime) -> Iterator[str]:
     def ago(at: str) -> str:
         return age(datetime.fromisoformat(at), now)
@@ -308,6 +328,8 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
         yield f"{'way back':<9} {back}"
     if ahead := _ahead(shown, now):
         yield f"{'next':<9} {ahead}"
+    for notice in shown["announced"]:
+        yield f"{'announced':<9} {notice}"
     if shown["channels"]:
         those = [each["name"] for each in shown["channels"]]
         points = "points" if len(those) == 1 else "point"

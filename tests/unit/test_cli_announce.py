@@ -17,7 +17,9 @@ from imagectl.bootstrap.consumer import open_published
 from imagectl.bootstrap.project import Project
 from imagectl.cli.announce import Announcements
 from imagectl.cli.documents import schema
+from imagectl.cli.list import Listed
 from imagectl.cli.moves import Moved
+from imagectl.cli.show import Shown
 from imagectl.model.announcement import Brownout
 from imagectl.model.change import AnnounceDeprecation, AnnounceMove, Change
 from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
@@ -216,3 +218,26 @@ def test_a_brownout_is_refused_and_can_be_passed(ready: Project, imagectl: Run) 
         "image: debian-base\nchannel: beta\ndespite_brownout: true\n"
     )
     assert imagectl("resolve").stdout == passed.stdout
+
+
+def test_list_and_show_say_what_is_coming(ready: Project, imagectl: Run) -> None:
+    imagectl("promote", "stable", "--announce-in", "7d", "--reason", "Debian 12.9")
+    assert "announced: debian-base:stable goes to 20261120.1 on" in imagectl("list").stdout
+    (image,) = (
+        each
+        for each in answer(imagectl("list", "--json"), Listed)["images"]
+        if each["name"] == "debian-base"
+    )
+    coming = {each["name"]: each["coming"] for each in image["channels"]}
+    assert coming["beta"] is None
+    assert coming["stable"]["version"] == "20261120.1"
+    for text in (OLD, NEW):
+        (notice,) = answer(imagectl("show", text, "--json"), Shown)["announced"]
+        assert notice.startswith("debian-base:stable goes to 20261120.1 on")
+        assert "announced" in imagectl("show", text).stdout
+
+
+def test_what_is_announced_is_kept_from_cleanups(ready: Project, imagectl: Run) -> None:
+    """P1: consumers were told of it, so it has to be there."""
+    imagectl("promote", "stable", "--announce-in", "7d")
+    assert "announced: stable" in imagectl("show", NEW).stdout

@@ -90,7 +90,8 @@ def test_list_as_a_document(project: Project, imagectl: Run) -> None:
     assert (base["name"], base["defined"]) == ("debian-base", True)
     assert [each["version"] for each in base["versions"]] == ["20261120.1", "20261118.1"]
     assert base["versions"][0]["channels"] == ["beta"]
-    assert base["channels"][1] == {"name": "stable", "version": None, "since": None, "by": None}
+    stable = {"version": None, "since": None, "by": None, "coming": None}
+    assert base["channels"][1] == {"name": "stable", **stable}
     assert said["images"][1]["defined"] is False
 
 
