@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,11 +35,16 @@ def write_lock(
     invocation: Invocation, lock: Path, tree: PublishedTree, found: Sequence[Resolution]
 ) -> None:
     """Write what was resolved to *lock*: whole, or not at all (P7)."""
-    from imagectl.adapters.durable import naming_failures, write
+    from imagectl.adapters.durable import PARTIAL, naming_failures, write
     from imagectl.formats.resolved_lock_v1 import write_resolved
     from imagectl.policy.locked import lock as locking
 
     path = (invocation.directory / lock).absolute()
     data = write_resolved(locking(tree.catalog(), found))
-    with naming_failures("what was resolved cannot be written down", path.parent):
-        write(path.parent, path, data)
+    # a folder of its own, so that nobody else's file is waited for, or keeps it from going
+    folder = path.with_name(f".{path.name}")
+    with naming_failures("writing down what was resolved", path.parent, len(data)):
+        write(folder, path, data)
+        with contextlib.suppress(OSError):  # another resolve writes the same file just now
+            (folder / PARTIAL).rmdir()
+            folder.rmdir()

@@ -258,6 +258,7 @@ def test_one_workflow_never_mixes_versions(project: Project, imagectl: Run) -> N
     once = Path(LOCKED).read_bytes()
     assert imagectl("resolve", "--lock", LOCKED).stdout == first
     assert Path(LOCKED).read_bytes() == once
+    assert not [each for each in Path().iterdir() if LOCKED in each.name and each.name != LOCKED]
     assert imagectl("promote", "stable", NEW).exit_code == 0
     assert imagectl("resolve").stdout != first
     assert imagectl("resolve", "--locked", LOCKED).stdout == first
@@ -298,6 +299,14 @@ def test_a_lock_does_not_hold_where_its_version_was_revoked(
     result = imagectl("resolve", "--locked", LOCKED)
     assert (result.exit_code, result.stdout) == (3, "")
     assert "bad key" in result.stderr
+
+
+def test_a_lock_that_cannot_be_written_is_an_error(project: Project, imagectl: Run) -> None:
+    Path("file").write_text("")
+    for place in ("file/locked.json", "."):
+        result = imagectl("resolve", "debian-base:beta", "--lock", place)
+        assert result.exit_code in (1, 2)
+        assert result.stdout == ""
 
 
 def changed(**new: object) -> None:
