@@ -118,9 +118,8 @@ def tell(notifying: Notifying, *, at_once: bool = False) -> Box | None:
         for each in box.waiting:
             now = notifying.clock.now()
             early = not at_once and each.after is not None and now < each.after
-            # In their order; and who does not answer is waited for once.
+            # Who does not answer is waited for once; one notice that is refused stops no other.
             if early or each.target in behind:
-                behind.add(each.target)
                 continue
             waiting = len(box.waiting)
             box = _sent(notifying, box, each)
