@@ -13,6 +13,7 @@ from benchmarks import (
     proxy,
     publish,
     published,
+    serve,
     site,
     startup,
 )
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "proxy": proxy.main,
     "publish": publish.main,
     "published": published.main,
+    "serve": serve.main,
     "site": site.main,
     "listing": listing.main,
     "cleanup": cleanup.main,

@@ -26,11 +26,12 @@ class Counts:
         self._taken = made.Value("I", 0)
         self._base = 0
 
-    def begin(self) -> None:
-        """In a worker, before it counts."""
+    def begin(self) -> int:
+        """In a worker, before it counts. How many workers have begun, with this one."""
         with self._taken.get_lock():
             self._base = self._taken.value % self._rows * _ROW
             self._taken.value += 1
+            return int(self._taken.value)
 
     def add(self, route: int, status: int) -> None:
         """One answer; *route* is an index into ``ROUTES``."""

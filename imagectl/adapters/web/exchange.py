@@ -33,7 +33,7 @@ _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))\Z")
 class Headers(Protocol):
     """The headers of a request, by their names in small letters."""
 
-    def get(self, key: str, default: str | None = None) -> str | None: ...
+    def get(self, key: str, /) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +188,11 @@ def read_range(text: str, size: int) -> tuple[int, int] | None:
     if suffix is not None:
         return max(0, size - int(suffix)), size
     start = int(first)
-    end = int(last) + 1 if last else size
-    if end <= start:
+    if last and int(last) < start:
         return None
-    return (start, min(end, size)) if start < size else (size, size)
+    if start >= size:
+        return size, size
+    return start, min(int(last) + 1, size) if last else size
 
 
 def choose_encoding(accepted: str, there: Mapping[str, object]) -> str:

@@ -19,7 +19,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,6 +39,10 @@ _PR_SET_PDEATHSIG = 1
 
 class Application(Protocol):
     """What answers. Raises nothing that is not a mistake."""
+
+    def ready(self) -> None:
+        """Told that this worker listens."""
+        ...
 
     def at_once(self, request: Request) -> Reply | None:
         """The answer where it is at hand; None where it takes reading and thinking."""
@@ -107,6 +111,7 @@ def serve(address: Address, workers: int, make: Callable[[], Application]) -> No
         workers_kill_timeout=STOP_SECONDS,
         log_enabled=False,
     )
+    server.on_startup(partial(_end_early_workers, server.signal_handler_interrupt))
     try:
         server.serve(target_loader=partial(_worker, make), wrap_loader=False)
     except SystemExit as problem:
@@ -117,31 +122,49 @@ def serve(address: Address, workers: int, make: Callable[[], Application]) -> No
         ) from problem
 
 
-def _worker(make: Callable[[], Application]) -> Callable[[Scope, Any], Awaitable[None]]:
+def _end_early_workers(interrupt: Callable[[], None]) -> None:
+    """Have a worker end that is told to before it has begun. It is a fork of the server, whose
+    handlers it has until then: they would tell itself, and nobody would hear."""
+    server = os.getpid()
+
+    def stop(*_: object) -> None:
+        if os.getpid() != server:
+            os._exit(0)
+        interrupt()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _worker(make: Callable[[], Application]) -> Any:
     """What answers in this process, which is a new worker."""
     os.setpgrp()  # Ctrl-C is for the server, which lets answers end
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    return handler(make())
+    return Handler(make())
 
 
-def handler(application: Application) -> Callable[[Scope, Any], Awaitable[None]]:
+class Handler:
     """The application by granian's protocol (RSGI), whose ``HTTPProtocol`` is native code."""
-    at_once, answered = application.at_once, application.answered
 
-    async def handle(scope: Scope, protocol: Any) -> None:
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_soon(self._application.ready)  # the loop runs once the worker listens
+
+    async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
+        application = self._application
         began = time.perf_counter()
         request = Request(scope.method, scope.path, scope.query_string, scope.headers)
         try:
-            reply = at_once(request)
+            reply = application.at_once(request)
             if reply is None:
                 loop = asyncio.get_running_loop()
                 reply = await loop.run_in_executor(None, application.answer, request)
         except Exception as problem:
             reply = application.mistake(request, problem)
         _send(protocol, reply)
-        answered(request, scope.client, reply.status, time.perf_counter() - began)
-
-    return handle
+        application.answered(request, scope.client, reply.status, time.perf_counter() - began)
 
 
 def _send(protocol: Any, reply: Reply) -> None:

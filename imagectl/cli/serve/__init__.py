@@ -35,7 +35,7 @@ MAX_WORKERS = 256
     examples=[
         ("imagectl serve", "the project's tree, at http://127.0.0.1:8080"),
         (
-            "imagectl serve --listen 0.0.0.0:80 --catalog /srv/www/images --root root.json -v",
+            "imagectl serve -v --listen 0.0.0.0:80 --catalog /srv/images --root root.json",
             "a tree outside of its project, with a log line for each request",
         ),
     ],
@@ -92,11 +92,11 @@ def command(
     count = workers or len(os.sched_getaffinity(0))
     address = reserve(Address(host, port))
     with tempfile.TemporaryDirectory(prefix="imagectl-serve-") as folder:
-        serving = _prepare(invocation, served, Path(folder), count)
-        invocation.out.say(
+        started = (
             f"serving {served.folder} at http://{address} with {counted(count, 'worker')}; "
             "Ctrl-C stops"
         )
+        serving = _prepare(invocation, served, Path(folder), count, started)
         serve(address, count, partial(make_worker, serving))
     invocation.out.say("stopped")
 
@@ -108,7 +108,9 @@ def make_worker(serving: Serving) -> Application:
     return Worker(serving)
 
 
-def _prepare(invocation: Invocation, served: Served, cache: Path, workers: int) -> Serving:
+def _prepare(
+    invocation: Invocation, served: Served, cache: Path, workers: int, started: str
+) -> Serving:
     """Import what the workers need once for all of them, and look at the tree."""
     from imagectl.adapters.web.counts import Counts
     from imagectl.bootstrap.serving import CurrentTree
@@ -121,4 +123,5 @@ def _prepare(invocation: Invocation, served: Served, cache: Path, workers: int) 
         raise
     except ImagectlError as problem:  # its files are served all the same: consumers verify them
         invocation.out.tell_error(problem)
-    return Serving(served, cache, Counts(workers + MAX_WORKERS), invocation.out)
+    counts = Counts(workers + MAX_WORKERS)
+    return Serving(served, cache, counts, invocation.out, workers, started)

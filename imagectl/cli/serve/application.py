@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -71,12 +72,15 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """All that a worker needs. *cache* is a folder of the server's own."""
+    """All that a worker needs. ``cache`` is a folder of the server's own; ``started`` is said by
+    the last of so many workers."""
 
     served: Served
     cache: Path
     counts: Counts
     out: Output
+    workers: int
+    started: str
 
 
 class Worker:
@@ -97,7 +101,13 @@ class Worker:
             "/metrics": self._metrics,
             "/healthz": self._healthz,
         }
-        serving.counts.begin()
+
+    def ready(self) -> None:
+        begun = self._serving.counts.begin()
+        if begun == self._serving.workers:
+            self._serving.out.say(self._serving.started)
+        elif begun > self._serving.workers:
+            self._serving.out.warn("a worker had ended, and was replaced")
 
     def at_once(self, request: Request) -> Reply | None:
         if request.method not in ("GET", "HEAD"):
@@ -264,7 +274,7 @@ class _Several(errors.BadUsage):
     """The request is right, and there are several answers."""
 
     def __init__(self, problem: errors.BadUsage) -> None:
-        hint = problem.hint.replace("--", "").replace(" or ", "|")
+        hint = re.sub(r"--(\w+) ", r"\1=", problem.hint).replace(" or ", "|")
         super().__init__(problem.what, where=problem.where, why=problem.why, hint=hint)
 
 

@@ -32,7 +32,8 @@ def document() -> dict[str, Any]:
             "title": "imagectl",
             "version": version("imagectl"),
             "summary": "What consumers get: images, channels and versions",
-            "description": "Beside these, every file of the published tree is at its path. "
+            "description": "Beside these, every file of the published tree is at its path, also "
+            "in parts (Range, If-Range). "
             f"{METHODS} are answered; everything can be asked for with If-None-Match. "
             "Answers are not signed: `imagectl resolve --catalog URL` verifies the tree itself.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -130,15 +131,7 @@ def _timestamp() -> dict[str, Any]:
         "get": {
             "operationId": "timestamp",
             "summary": "The one file of the tree that is ever replaced; the others never change.",
-            "parameters": [
-                _IF_NONE_MATCH,
-                {
-                    "name": "Range",
-                    "in": "header",
-                    "description": "Some bytes of it, such as `bytes=0-99`.",
-                    "schema": {"type": "string"},
-                },
-            ],
+            "parameters": [_IF_NONE_MATCH],
             "responses": {
                 "200": {
                     "description": "all of it",
