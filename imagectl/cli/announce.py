@@ -151,13 +151,11 @@ def withdraw_command(invocation: Invocation, of: ImageRef, reason: str) -> None:
     },
     examples=[
         (
-            "imagectl announce deprecate debian-ci:legacy --in 30d --successor debian-ci:stable "
-            '--reason "Debian 11 ends"',
+            'imagectl announce deprecate ci:old --in 30d --reason "see ci:stable"',
             "tell whoever follows that channel",
         ),
         (
-            "imagectl announce deprecate debian-ci@20261120.1 --in 30d "
-            '--brownout 2026-12-01T09:00Z/2h --reason "old kernel"',
+            "imagectl announce deprecate ci --in 9d --brownout 2026-12-01T09:00Z/2h --reason x",
             "and refuse it for two hours, so that who has pinned it finds out",
         ),
     ],

@@ -79,7 +79,7 @@ class VerifiedDocument(TypedDict):
         ("imagectl verify", "every channel of every image"),
         ("imagectl verify stable --image debian-ci", "one channel of one image"),
         (
-            "imagectl verify -q --metrics /var/lib/prometheus/node-exporter/imagectl-verify.prom",
+            "imagectl verify -q --metrics $TEXTFILES/imagectl-verify.prom",
             "from cron: says nothing while all is good",
         ),
     ],
