@@ -155,7 +155,7 @@ def withdraw_command(invocation: Invocation, of: ImageRef, reason: str) -> None:
             "tell whoever follows that channel",
         ),
         (
-            "imagectl announce deprecate ci --in 9d --brownout 2026-12-01T09:00Z/2h --reason x",
+            "imagectl announce deprecate ci --in 9d --brownout 2026-12-01T09Z/2h --reason x",
             "and refuse it for two hours, so that who has pinned it finds out",
         ),
     ],
