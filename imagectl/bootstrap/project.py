@@ -203,9 +203,11 @@ class Project:
     def publishers(self) -> tuple[DirectoryPublisher, ...]:
         """The writers of the trees for consumers."""
         from imagectl.adapters.published.directory import DirectoryPublisher
+        from imagectl.model.place import public_urls
 
+        urls = public_urls(self.settings.locations)
         return tuple(
-            DirectoryPublisher(self.root / path, self.signing, self.clock.now)
+            DirectoryPublisher(self.root / path, self.signing, self.clock.now, urls)
             for path in self.settings.publish
         )
 

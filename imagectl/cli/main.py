@@ -69,6 +69,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
     },
     "Consumers": {
         "resolve": "say what a consumer gets",
+        "pull": "download what a consumer gets, and verify it",
         "serve": "serve what is published over HTTP, with an API",
         "site": "show the catalog to people: pages, feeds and badges",
     },

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagectl.cli.arguments import ARCHITECTURE, DURATION, FORMAT, IMAGE_REF, LOCATION, Words
+from imagectl.cli.arguments import DURATION, IMAGE_REF, Words
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.plain import Plain, plain
 from imagectl.cli.resolve_lock import read_lock, write_lock
@@ -26,11 +26,23 @@ from imagectl.cli.resolved import (
 from imagectl.cli.resolving import resolve_at, resolve_each, resolve_locked, resolve_matrix
 from imagectl.cli.times import TIME
 from imagectl.cli.verb import Verb
+from imagectl.cli.wanted import (
+    ARCHITECTURE_OPTION,
+    BRANCH_OPTION,
+    CATALOG_OPTION,
+    CONFIG_OPTION,
+    DESPITE_BROWNOUT_OPTION,
+    FORMAT_OPTION,
+    LOCATION_OPTION,
+    LOCKED_OPTION,
+    MAX_STALE_OPTION,
+    ROOT_OPTION,
+    open_catalog,
+)
 from imagectl.cli.wishes import CONFIG, read_wishes
 from imagectl.errors import BadUsage, ImagectlError, NotFound
 
 if TYPE_CHECKING:
-    from imagectl.cli.wishes import Where
     from imagectl.model.consumer import Wish
     from imagectl.model.names import Architecture, Format, ImageRef, LocationName
     from imagectl.policy.resolution import Resolution, ResolutionRequest
@@ -79,42 +91,11 @@ if TYPE_CHECKING:
     "IMAGECTL_IMAGE, IMAGECTL_CHANNEL, IMAGECTL_VERSION and IMAGECTL_MAX_AGE say it, and then "
     f"{CONFIG}.",
 )
-@click.option(
-    "--config",
-    metavar="FILE",
-    envvar="IMAGECTL_CONFIG",
-    type=click.Path(path_type=Path),
-    help=f"Read the consumer's build config: {CONFIG}, a file with `imagectl:` in it, or one of a "
-    f"CI service with IMAGECTL_IMAGE among its variables; {CONFIG} of the current folder where "
-    "this is left out. IMAGECTL_CONFIG says it too.",
-)
-@click.option(
-    "--branch",
-    metavar="NAME",
-    envvar="IMAGECTL_BRANCH",
-    help="The consumer's branch, for `branches` of its build config; '' for none. Where this is "
-    "left out, its CI service says it, or git. IMAGECTL_BRANCH says it too.",
-)
-@click.option(
-    "--location",
-    metavar="LOCATION",
-    envvar="IMAGECTL_LOCATION",
-    type=LOCATION,
-    help="Pull it from there. IMAGECTL_LOCATION says it too.",
-)
-@click.option(
-    "--format",
-    "disk_format",
-    envvar="IMAGECTL_FORMAT",
-    type=FORMAT,
-    help="In this format. IMAGECTL_FORMAT says it too.",
-)
-@click.option(
-    "--architecture",
-    envvar="IMAGECTL_ARCHITECTURE",
-    type=ARCHITECTURE,
-    help="For this architecture. IMAGECTL_ARCHITECTURE says it too.",
-)
+@CONFIG_OPTION
+@BRANCH_OPTION
+@LOCATION_OPTION
+@FORMAT_OPTION
+@ARCHITECTURE_OPTION
 @click.option(
     "--at",
     metavar="TIME",
@@ -144,50 +125,17 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write what was resolved to FILE too, for --locked.",
 )
-@click.option(
-    "--locked",
-    metavar="FILE",
-    envvar="IMAGECTL_LOCKED",
-    type=click.Path(path_type=Path),
-    help="Give what FILE has, so that one workflow never mixes versions; refused where that may "
-    "not be used any more, or something else is asked for since. IMAGECTL_LOCKED says it too.",
-)
-@click.option(
-    "--catalog",
-    metavar="URL",
-    envvar="IMAGECTL_CATALOG",
-    help="The published catalog: an address (https:, s3:, gs:) or a folder; that of the project "
-    "where this is left out. IMAGECTL_CATALOG says it too.",
-)
-@click.option(
-    "--root",
-    metavar="FILE",
-    envvar="IMAGECTL_ROOT",
-    type=click.Path(path_type=Path),
-    help="The file that says whose signatures count: a copy of the project's catalog/root.json, "
-    "which is taken where this is left out. IMAGECTL_ROOT says it too.",
-)
-@click.option(
-    "--max-stale",
-    metavar="DURATION",
-    envvar="IMAGECTL_MAX_STALE",
-    type=DURATION,
-    help="Where the catalog cannot be reached, refuse what was seen of it longer ago than this; "
-    "where this is left out, it holds until its signatures run out. IMAGECTL_MAX_STALE says it "
-    "too.",
-)
+@LOCKED_OPTION
+@CATALOG_OPTION
+@ROOT_OPTION
+@MAX_STALE_OPTION
 @click.option(
     "--notices",
     is_flag=True,
     help="Say on standard error what was announced of it: moves of the channel, ends of support. "
     "`notices: true` in the build config says it too.",
 )
-@click.option(
-    "--despite-brownout",
-    is_flag=True,
-    help="Go on in a brownout of something that is announced as deprecated. "
-    "`despite_brownout: true` in the build config says it too.",
-)
+@DESPITE_BROWNOUT_OPTION
 @click.option(
     "--consumer",
     metavar="ID",
@@ -255,7 +203,7 @@ def command(
     for notice in asked.opted.notices:
         invocation.out.warn(notice)
     now = SystemClock().now()
-    tree = _open(invocation, catalog, root, asked.where, max_stale, now)
+    tree = open_catalog(invocation, catalog, root, asked.where, max_stale, now)
     on = asked.opted.branch
 
     def request(wish: Wish) -> ResolutionRequest:
@@ -316,35 +264,6 @@ def _check_options(**options: object) -> None:
         for other in others:
             if options[way] is not None and options[other] is not None:
                 raise BadUsage(f"--{way} and --{other} do not go together")
-
-
-def _open(
-    invocation: Invocation,
-    catalog: str | None,
-    root: Path | None,
-    where: Where,
-    max_stale: timedelta | None,
-    now: datetime,
-) -> PublishedTree:
-    """The published catalog, as new as it has to be."""
-    from imagectl.bootstrap.consumer import follow
-
-    for what, typed, written in (("catalog", catalog, where.catalog), ("root", root, where.root)):
-        if typed is not None and written is not None and str(typed) != written:
-            invocation.out.warn(f"the {what} is {typed}, and not {written} as the build config has")
-    if root is None and where.root is not None:
-        root = Path(where.root)
-    found = follow(
-        invocation.directory,
-        catalog if catalog is not None else where.catalog,
-        root,
-        now,
-        min_generation=where.min_generation,
-        max_stale=max_stale,
-    )
-    for notice in found.notices:
-        invocation.out.warn(notice)
-    return found.tree
 
 
 def _answer(

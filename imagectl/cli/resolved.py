@@ -22,6 +22,7 @@ class Resolved(TypedDict):
     version: Annotated[str, "the version"]
     channel: Annotated[str | None, "the channel followed; null where a version was asked for"]
     reference: Annotated[str, "what to pull; without `--json` the only thing printed"]
+    url: Annotated[str | None, "the address of a plain download; null where none is known"]
     location: Annotated[str, "the location it is pulled from"]
     format: Annotated[str, "the format"]
     architecture: Annotated[str, "the architecture"]
@@ -90,6 +91,7 @@ def document(given: Given) -> Resolved:
         version=str(found.ref.version),
         channel=found.channel,
         reference=found.reference,
+        url=found.url,
         location=found.location,
         format=found.format.value,
         architecture=found.architecture.value,

@@ -7,7 +7,7 @@ It needs python-tuf, and neither the catalog's database nor a cloud's SDK::
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from imagectl.consumer import ResolutionRequest, open_catalog, resolve
+    from imagectl.consumer import ResolutionRequest, open_catalog, pull, resolve
     from imagectl.model.names import ImageName
 
     now = datetime.now(UTC)
@@ -19,6 +19,7 @@ It needs python-tuf, and neither the catalog's database nor a cloud's SDK::
     )
     found = resolve(tree, ResolutionRequest(ImageName("debian-ci")), now)
     print(found.reference, found.sha256, *tree.notices)
+    pull(found, Path("disk.qcow2"))
 
 Errors are those of ``imagectl.errors``, with what, where, why and a hint.
 """
@@ -28,17 +29,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from imagectl.consumer.pulling import Pulled, pull
     from imagectl.consumer.resolving import resolve
     from imagectl.consumer.tree import SignedTree, open_catalog
     from imagectl.policy.resolution import Resolution, ResolutionRequest
 
-__all__ = ["Resolution", "ResolutionRequest", "SignedTree", "open_catalog", "resolve"]
+__all__ = [
+    "Pulled",
+    "Resolution",
+    "ResolutionRequest",
+    "SignedTree",
+    "open_catalog",
+    "pull",
+    "resolve",
+]
 
 _MODULES = {
+    "Pulled": "imagectl.consumer.pulling",
     "Resolution": "imagectl.policy.resolution",
     "ResolutionRequest": "imagectl.policy.resolution",
     "SignedTree": "imagectl.consumer.tree",
     "open_catalog": "imagectl.consumer.tree",
+    "pull": "imagectl.consumer.pulling",
     "resolve": "imagectl.consumer.resolving",
 }
 

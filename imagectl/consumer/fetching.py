@@ -159,7 +159,7 @@ class TreeFetcher(_Fetcher):
         try:
             response = self._pool(url).request("GET", url, headers=headers, preload_content=False)
         except HTTPError as error:
-            raise _unanswered(error) from error
+            raise unanswered(error) from error
         self.server_time = _http_time(response.headers.get("Date"))
         if response.status == 304 and known is not None:
             response.drain_conn()
@@ -178,35 +178,9 @@ class TreeFetcher(_Fetcher):
         return _stream(response, began)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        from urllib.request import getproxies, proxy_bypass
-
-        import urllib3
-
-        parts = urlsplit(url)
-        proxies = getproxies()
-        proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
-        if proxy and proxy_bypass(parts.netloc):
-            proxy = ""
+        proxy = _proxy(url)
         if proxy not in self._pools:
-            settings: dict[str, Any] = {
-                "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENT_SECONDS),
-                "retries": urllib3.Retry(
-                    connect=1,
-                    read=1,
-                    status=2,
-                    redirect=5,
-                    backoff_factor=0.2,
-                    backoff_max=5,
-                    status_forcelist=RETRIED,
-                    respect_retry_after_header=False,  # a build does not wait for an hour
-                    raise_on_status=False,
-                ),
-            }
-            self._pools[proxy] = (
-                urllib3.ProxyManager(proxy, **settings)
-                if proxy
-                else urllib3.PoolManager(**settings)
-            )
+            self._pools[proxy] = _connections(proxy)
         return self._pools[proxy]
 
     def _from_bucket(self, url: str) -> Iterator[bytes]:
@@ -218,7 +192,6 @@ class TreeFetcher(_Fetcher):
                 NotModifiedError,
                 PermissionDeniedError,
             )
-            from obstore.store import from_url
         except ImportError as error:
             raise DownloadError("buckets are read by the package obstore: `pip install`") from error
         parts = urlsplit(url)
@@ -226,18 +199,7 @@ class TreeFetcher(_Fetcher):
         known = self._known if self._known is not None and self._known.url == url else None
         try:
             if bucket not in self._stores:
-                self._stores[bucket] = from_url(
-                    bucket,
-                    retry_config={
-                        "max_retries": 2,
-                        "retry_timeout": timedelta(seconds=BUCKET_SECONDS),
-                        "backoff": {
-                            "init_backoff": timedelta(milliseconds=200),
-                            "max_backoff": timedelta(seconds=2),
-                            "base": 2,
-                        },
-                    },
-                )
+                self._stores[bucket] = bucket_store(bucket)
             found = obstore.get(
                 self._stores[bucket],
                 unquote(parts.path).lstrip("/"),
@@ -257,6 +219,59 @@ class TreeFetcher(_Fetcher):
         if url == self._watched:
             self.etag = found.meta["e_tag"]
         return _from_stream(found.stream(min_chunk_size=CHUNK), BaseError)
+
+
+def pool_for(url: str) -> urllib3.PoolManager:
+    """Connections to the server of that address, through the proxy that the environment names."""
+    return _connections(_proxy(url))
+
+
+def _proxy(url: str) -> str:
+    """Empty where there is none for it."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return "" if proxy and proxy_bypass(parts.netloc) else proxy
+
+
+def _connections(proxy: str) -> urllib3.PoolManager:
+    import urllib3
+
+    settings: dict[str, Any] = {
+        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENT_SECONDS),
+        "retries": urllib3.Retry(
+            connect=1,
+            read=1,
+            status=2,
+            redirect=5,
+            backoff_factor=0.2,
+            backoff_max=5,
+            status_forcelist=RETRIED,
+            respect_retry_after_header=False,  # a build does not wait for an hour
+            raise_on_status=False,
+        ),
+    }
+    return urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
+
+
+def bucket_store(bucket: str) -> Any:
+    """The bucket at that address, which is not asked for long. Needs obstore."""
+    from obstore.store import from_url
+
+    return from_url(
+        bucket,
+        retry_config={
+            "max_retries": 2,
+            "retry_timeout": timedelta(seconds=BUCKET_SECONDS),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=200),
+                "max_backoff": timedelta(seconds=2),
+                "base": 2,
+            },
+        },
+    )
 
 
 class CachedOnly(_Fetcher):
@@ -294,7 +309,7 @@ def _stream(response: urllib3.BaseHTTPResponse, began: float) -> Iterator[bytes]
     except ProtocolError as error:
         raise BrokenOff("the connection ends in the middle of the answer") from error
     except HTTPError as error:
-        raise _unanswered(error) from error
+        raise unanswered(error) from error
     finally:
         # What is left of an answer that was too long is not read: the connection is given up.
         response.close()
@@ -308,7 +323,7 @@ def _from_stream(stream: Iterator[Any], failures: type[Exception]) -> Iterator[b
         raise DownloadError(str(error).strip().splitlines()[0]) from error
 
 
-def _unanswered(error: Exception) -> DownloadError:
+def unanswered(error: Exception) -> DownloadError:
     """The last cause, in the system's words: urllib3 wraps it several times."""
     from urllib3.exceptions import MaxRetryError, NewConnectionError, TimeoutError
 

@@ -135,7 +135,7 @@ class SignedTree:
 
     def version(self, document: Sha256) -> PublishedVersion:
         return self._files.document(
-            document, lambda data, where: parse_version(data, document, where)
+            document, lambda data, where: parse_version(data, document, where, self._files.url)
         )
 
     def target(self, name: str) -> bytes | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from imagectl.formats.paths import FOLDER, URL
+from imagectl.formats.paths import BELOW, FOLDER, URL
 from imagectl.formats.reading import Kind, Unfit
 from imagectl.formats.scalars import Boolean, Choice, Integer, Text, in_python, matching
 from imagectl.formats.schema import (
@@ -132,10 +132,16 @@ _MAX_BUILD_VMS = optional(
 _DIRECTORY_PATH = required(
     "path", FOLDER, "The folder, relative to the project's root or absolute."
 )
+_DIRECTORY_URL = optional(
+    "url",
+    BELOW,
+    "Where a web server shows that folder: an address, or a path below the published tree's. "
+    "`imagectl pull` downloads from there.",
+)
 _DIRECTORY: Record[LocationSettings] = Record(
     "A folder that consumers can read, here or on a network file system.",
-    (_DIRECTORY_PATH,),
-    lambda values: DirectoryLocation(values[_DIRECTORY_PATH]),
+    (_DIRECTORY_PATH, _DIRECTORY_URL),
+    lambda values: DirectoryLocation(values[_DIRECTORY_PATH], values[_DIRECTORY_URL]),
 )
 
 _GCE_PROJECT = required("project", _PROJECT, "The project that owns the images.")
@@ -248,6 +254,12 @@ _OCI: Record[LocationSettings] = Record(
 
 _S3_URL = required("url", _url_of("s3"), "The bucket, and where in it: s3://BUCKET/PREFIX.")
 _GCS_URL = required("url", _url_of("gs"), "The bucket, and where in it: gs://BUCKET/PREFIX.")
+_PUBLIC_URL = optional(
+    "public_url",
+    BELOW,
+    "Where plain downloads of what is at `url` work: an address, or a path below the published "
+    "tree's. `imagectl pull` downloads from there; without it, as the bucket's own.",
+)
 _REGION = optional("region", _PLACE, "Its region; else what the environment says.")
 _ACCESS_KEY = optional("access_key", SECRET, "The id of the access key, by reference.")
 _SECRET_KEY = optional("secret_key", SECRET, "The key itself, by reference.")
@@ -261,7 +273,7 @@ _S3: Record[LocationSettings] = Record(
     "A bucket that speaks S3.",
     (
         *(_S3_URL, _ENDPOINT, _REGION),
-        *(_ACCESS_KEY, _SECRET_KEY, _AMAZON_CREDENTIALS, _EXPIRES),
+        *(_ACCESS_KEY, _SECRET_KEY, _AMAZON_CREDENTIALS, _EXPIRES, _PUBLIC_URL),
     ),
     lambda values: S3Location(
         bucket=values[_S3_URL],
@@ -271,17 +283,19 @@ _S3: Record[LocationSettings] = Record(
         secret_key=values[_SECRET_KEY],
         credentials=values[_AMAZON_CREDENTIALS],
         credential_expires=values[_EXPIRES],
+        public_url=values[_PUBLIC_URL],
     ),
     lambda values: _both(values, "access_key", "secret_key"),
 )
 _GCS: Record[LocationSettings] = Record(
     "A bucket of Google Cloud Storage.",
-    (_GCS_URL, _ENDPOINT, _GOOGLE_CREDENTIALS, _EXPIRES),
+    (_GCS_URL, _ENDPOINT, _GOOGLE_CREDENTIALS, _EXPIRES, _PUBLIC_URL),
     lambda values: GcsLocation(
         bucket=values[_GCS_URL],
         endpoint=values[_ENDPOINT],
         credentials=values[_GOOGLE_CREDENTIALS],
         credential_expires=values[_EXPIRES],
+        public_url=values[_PUBLIC_URL],
     ),
 )
 

@@ -19,7 +19,10 @@ PATH_PATTERN = rf"^(?!/){_NO_ODD_PARTS}[^{NO_CONTROLS}\\]+$"
 FOLDER_PATTERN = rf"^{_NO_ODD_PARTS}[^{NO_CONTROLS}\\:]+$"
 URL_PATTERN = r"^https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~!\u0024&'()*+,;=:@%/?\-]*)?$"
 
+BELOW_PATTERN = r"^(?!(.*/)?\.{1,2}(/|$))[A-Za-z0-9._\-]+(/[A-Za-z0-9._\-]+)*/?$"
+
 _URL = re.compile(in_python(URL_PATTERN))
+_BELOW = re.compile(in_python(BELOW_PATTERN))
 
 
 def parse_path(text: str) -> PurePosixPath:
@@ -63,6 +66,21 @@ def parse_url(text: str) -> str:
     return text
 
 
+def parse_below(text: str) -> str:
+    """An http or https URL, or a path below something else, both without a slash at the end."""
+    simple = text.rstrip("/")
+    if "://" in text:
+        if "?" in text:
+            raise Unfit(f"{shown(text)} cannot have files below it", "leave out what follows the ?")
+        return parse_url(simple)
+    if not _BELOW.match(simple):
+        raise Unfit(
+            f"{shown(text)} is not an address",
+            "write https://mirror.example/images, or a path below the published tree's address",
+        )
+    return str(parse_path(simple))
+
+
 def parse_source(text: str) -> str:
     """A URL, or a path inside the project."""
     return parse_url(text) if "://" in text else str(parse_path(text))
@@ -75,5 +93,11 @@ SOURCE = Text(
     parse_source,
     "a URL or a path inside the project",
     f"({URL_PATTERN})|({PATH_PATTERN})",
+    1000,
+)
+BELOW = Text(
+    parse_below,
+    "a URL or a path below the published tree's",
+    f"({URL_PATTERN})|({BELOW_PATTERN})",
     1000,
 )

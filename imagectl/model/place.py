@@ -57,6 +57,9 @@ class DirectoryLocation:
     takes: ClassVar[frozenset[Format]] = ALL_DISKS
 
     path: PurePosixPath
+    public_url: str | None = None
+    """Where a web server shows that folder: an address, or a path below the published tree's; None:
+    nowhere. It means the same in buckets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class S3Location:
     """Both None: ``credentials``."""
     credentials: Ambient = Ambient.ENVIRONMENT
     credential_expires: datetime | None = None
+    public_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +165,23 @@ class GcsLocation:
     endpoint: str | None = None
     credentials: GoogleCredentials = Ambient.ADC
     credential_expires: datetime | None = None
+    public_url: str | None = None
 
 
 LocationSettings = (
     DirectoryLocation | GceLocation | VsphereLocation | OciLocation | S3Location | GcsLocation
 )
 """The settings of one location."""
+
+
+def public_urls(locations: Mapping[LocationName, LocationSettings]) -> dict[LocationName, str]:
+    """Where plain downloads work, of those locations of which that was said."""
+    return {
+        name: each.public_url
+        for name, each in locations.items()
+        if isinstance(each, DirectoryLocation | S3Location | GcsLocation) and each.public_url
+    }
+
 
 Takes = Mapping[LocationName, Collection[Format]]
 """The formats that each location takes. A location that is not in it is not configured."""

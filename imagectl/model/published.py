@@ -93,7 +93,10 @@ class PublishedHead:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPlacement:
-    """One artifact at one location. ``size`` in bytes; ``reference`` is what is pulled."""
+    """One artifact at one location. ``size`` in bytes; ``reference`` is what is pulled.
+
+    ``url``: the address where a plain download of it works; None where none is known.
+    """
 
     location: LocationName
     format: Format
@@ -102,6 +105,7 @@ class PublishedPlacement:
     provider_id: str
     sha256: Sha256
     size: int
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

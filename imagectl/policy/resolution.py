@@ -89,6 +89,8 @@ class Resolution:
     reasons: tuple[str, ...]
     notices: tuple[str, ...] = ()
     """What the consumer should know though it is given the version."""
+    url: str | None = None
+    """The address where a plain download works; None where none is known."""
 
 
 def choose(request: ResolutionRequest) -> Choice:
@@ -237,6 +239,7 @@ def resolve(
         age,
         tuple(reasons),
         () if warning is None else (_move_on(version.ref, warning),),
+        found.url,
     )
 
 

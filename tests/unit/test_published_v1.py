@@ -177,6 +177,33 @@ def test_how_a_version_was_made_is_published() -> None:
     assert version.tree == digest(f"{ONE} tree")
 
 
+def test_where_a_plain_download_works_is_published() -> None:
+    snapshot = released().snapshot
+    before = render(snapshot)
+    placed = snapshot.placed(ref(ONE))
+    named = tuple(
+        replace(each, provider_id=f"sha256/{each.sha256[:2]}/{each.sha256}") for each in placed
+    )
+    snapshot = replace(snapshot, placements={**snapshot.placements, ref(ONE): named})
+    assert not _urls(render(snapshot)), "nobody has said that there is one"
+
+    urls = {LOCAL: "https://cdn.example/disks/"}
+    after = render_at(snapshot, NOW, urls)
+    sha256 = placed[0].sha256
+    assert _urls(after) == {f"https://cdn.example/disks/sha256/{sha256[:2]}/{sha256}"}
+    relative = render_at(snapshot, NOW, {LOCAL: "artifacts"})
+    assert _urls(relative) == {f"http://tree.example/artifacts/sha256/{sha256[:2]}/{sha256}"}
+
+    # A file that is named in another way is not below that address; nothing else changes.
+    assert render_at(released().snapshot, NOW, urls) == before
+
+
+def _urls(documents: Documents) -> set[str]:
+    tree = TreeReader("tree", Files(documents), "http://tree.example")
+    versions = [tree.version(each) for each in index_of(tree).versions.values()]
+    return {each.url for found in versions for each in found.placements if each.url is not None}
+
+
 def test_what_was_recorded_before_locks_is_published_as_ever() -> None:
     """Byte for byte as the releases wrote it that knew of no locks: immutables do not change."""
     document, version = published(released().snapshot, ONE)

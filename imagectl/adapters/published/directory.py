@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from imagectl.adapters.published.publisher import Signing, TreePublisher
 from imagectl.errors import CannotTell, Conflict, NotFound
@@ -17,6 +19,7 @@ from imagectl.model.published import PublishedCatalog
 
 if TYPE_CHECKING:
     from imagectl.adapters.published.verified import VerifiedTree
+    from imagectl.model.names import LocationName
 
 LOCK_SECONDS = 60.0
 """How long to wait for another process that is publishing. That takes seconds at most."""
@@ -94,8 +97,14 @@ class DirectoryPlace:
 class DirectoryPublisher(TreePublisher):
     """``services.ports.Publisher`` on a directory."""
 
-    def __init__(self, root: Path, signing: Signing, clock: Callable[[], datetime]) -> None:
-        super().__init__(DirectoryPlace(root), signing, clock)
+    def __init__(
+        self,
+        root: Path,
+        signing: Signing,
+        clock: Callable[[], datetime],
+        public_urls: Mapping[LocationName, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(DirectoryPlace(root), signing, clock, public_urls)
 
 
 class DirectoryTree(TreeReader):
@@ -106,7 +115,9 @@ class DirectoryTree(TreeReader):
     """
 
     def __init__(self, root: Path, trusted: Path, now: datetime | None = None) -> None:
-        super().__init__(str(root), _Opened(root, trusted, now))
+        super().__init__(
+            str(root), _Opened(root, trusted, now), f"file://{quote(str(root.absolute()))}"
+        )
 
     def catalog(self) -> PublishedCatalog:
         assert isinstance(self._targets, _Opened)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from imagectl.adapters.published.verified import Signed, VerifiedTree
     from imagectl.adapters.signing_keys import SigningKeys
     from imagectl.formats.published_v1.writing import Documents
-    from imagectl.model.names import ChannelName, ImageName
+    from imagectl.model.names import ChannelName, ImageName, LocationName
     from imagectl.model.snapshot import Snapshot
 
 KEPT_STATES = 20
@@ -96,12 +97,20 @@ class Signing:
 
 
 class TreePublisher:
-    """``services.ports.Publisher`` on a place. *clock* says what time it is."""
+    """``services.ports.Publisher`` on a place. *clock* says what time it is; *public_urls* below
+    which address there are plain downloads of what is in a location."""
 
-    def __init__(self, place: Place, signing: Signing, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        signing: Signing,
+        clock: Callable[[], datetime],
+        public_urls: Mapping[LocationName, str] = MappingProxyType({}),
+    ) -> None:
         self._place = place
         self._signing = signing
         self._clock = clock
+        self._public_urls = public_urls
 
     @property
     def where(self) -> str:
@@ -122,7 +131,7 @@ class TreePublisher:
             shown = tree.shown
             if (shown.generation, shown.event) == (snapshot.generation, snapshot.event):
                 at = shown.at or now  # the same bytes again
-        documents = render(snapshot, at)
+        documents = render(snapshot, at, self._public_urls)
         needed = sum(map(len, documents.targets.values()))
         needed += sum(map(len, documents.versions.values()))
         with self._place.locked(needed):

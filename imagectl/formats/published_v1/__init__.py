@@ -22,8 +22,8 @@ changes the warnings, which are apart from the index and from channels, so that 
 whoever signs those. Only versions that are ready are in the tree (P6).
 
 Parsing ignores keys that it does not know, so that they can be added; anything else that is not as
-it has to be is Corrupt. ``origin`` and ``inside`` of a version are there where they are known, and
-a version recorded before they existed has the same document as ever. What a reader of format 1
-would call Corrupt, a version without a tree, has a document of format 2: to such a reader, one that
-it does not know.
+it has to be is Corrupt. ``origin`` and ``inside`` of a version, and the ``url`` of a placement, are
+there where they are known; a version without them has the same document as ever. What a reader of
+format 1 would call Corrupt, a version without a tree, has a document of format 2: to such a reader,
+one that it does not know.
 """

@@ -80,11 +80,13 @@ class Targets(Protocol):
 class TreeReader:
     """``services.ports.PublishedTree`` over the verified files of a tree.
 
-    *root* names the tree in messages.
+    *root* names the tree in messages; *address* is where it is, for addresses that are relative to
+    it.
     """
 
-    def __init__(self, root: str, targets: Targets) -> None:
+    def __init__(self, root: str, targets: Targets, address: str = "") -> None:
         self._root = root
+        self._address = address
         self._targets = targets
 
     def catalog(self) -> PublishedCatalog:
@@ -136,7 +138,9 @@ class TreeReader:
 
     def version(self, document: Sha256) -> PublishedVersion:
         path = version_path(document)
-        return parse_version(self._targets.fetch(path), document, f"{self._root}/{path}")
+        return parse_version(
+            self._targets.fetch(path), document, f"{self._root}/{path}", self._address
+        )
 
 
 def _signs_indexes(role: str) -> bool:
@@ -202,8 +206,8 @@ def _read_warnings(content: Any) -> dict[VersionId, PublishedWarning]:
     }
 
 
-def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:
-    """A version's document, whose bytes must have that digest (P10)."""
+def parse_version(data: bytes, digest: Sha256, where: str, address: str = "") -> PublishedVersion:
+    """A version's document, whose bytes must have that digest (P10). *address* is the tree's."""
 
     def build(content: Any) -> PublishedVersion:
         parent = content["parent"]
@@ -224,6 +228,7 @@ def parse_version(data: bytes, digest: Sha256, where: str) -> PublishedVersion:
                     text(each["provider_id"]),
                     parse_sha256(each["sha256"]),
                     number(each["size"]),
+                    _absolute(text(each["url"]), address) if "url" in each else None,
                 )
                 for each in content["placements"]
             ),
@@ -241,6 +246,10 @@ def _read_warning(content: Any) -> PublishedWarning:
         text(content["by"]),
         text(content["reason"]),
     )
+
+
+def _absolute(url: str, address: str) -> str:
+    return url if url.startswith(("https://", "http://")) else f"{address}/{url}"
 
 
 def _tree(content: Any) -> Sha256 | None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from imagectl.errors import Refused
@@ -19,7 +20,7 @@ from imagectl.formats.tuf_roles import (
     warnings_target,
 )
 from imagectl.model.channel import Channel
-from imagectl.model.names import ImageName, Sha256, VersionId
+from imagectl.model.names import ImageName, LocationName, Sha256, VersionId
 from imagectl.model.published import PublishedWarning, Warned
 from imagectl.model.retention import Stage
 from imagectl.model.snapshot import Snapshot
@@ -40,9 +41,12 @@ class Documents:
     unindexed: Mapping[ImageName, bytes]
 
 
-def render(snapshot: Snapshot, at: datetime) -> Documents:
+def render(
+    snapshot: Snapshot, at: datetime, public_urls: Mapping[LocationName, str] = MappingProxyType({})
+) -> Documents:
     """The documents of every image in *snapshot*, published at that time: a pure function, so the
-    same bytes each time.
+    same bytes each time. *public_urls*: below which address there are plain downloads of what is in
+    a location.
 
     Raises Refused where a channel points to a version that is not ready (P6): then consumers keep
     what they have.
@@ -52,7 +56,7 @@ def render(snapshot: Snapshot, at: datetime) -> Documents:
     for ref in sorted(snapshot.versions):
         version = snapshot.versions[ref]
         if not withheld(version, snapshot):
-            digest, data = _document(_version(version, snapshot.placed(ref)))
+            digest, data = _document(_version(version, snapshot.placed(ref), public_urls))
             given[ref] = digest
             documents[version_path(digest)] = data
     targets = {CATALOG_TARGET: _catalog(snapshot, at)}
@@ -168,7 +172,9 @@ def _channel(channel: Channel, document: Sha256) -> bytes:
     )
 
 
-def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, Any]:
+def _version(
+    version: Version, placements: tuple[Placement, ...], public_urls: Mapping[LocationName, str]
+) -> dict[str, Any]:
     # When a placement was last verified is left out: it changes daily, the document does not.
     origin, inside = version.origin, version.inside
     content: dict[str, Any] = {
@@ -192,6 +198,7 @@ def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, A
                 "provider_id": each.provider_id,
                 "sha256": each.sha256,
                 "size": each.size,
+                **_url(each, public_urls.get(each.location)),
             }
             for each in placements
         ],
@@ -211,6 +218,14 @@ def _version(version: Version, placements: tuple[Placement, ...]) -> dict[str, A
             "provenance": inside.provenance,
         }
     return content
+
+
+def _url(placement: Placement, base: str | None) -> dict[str, str]:
+    """Where a plain download works; nothing where it does not, or the file is named otherwise."""
+    name = f"sha256/{placement.sha256[:2]}/{placement.sha256}"
+    if base is None or not f"/{placement.provider_id}".endswith(f"/{name}"):
+        return {}
+    return {"url": f"{base.rstrip('/')}/{name}"}
 
 
 def _document(content: Mapping[str, Any]) -> tuple[Sha256, bytes]:

@@ -1,0 +1,146 @@
+"""Nothing but a plain web server: consumers resolve and pull, and one flipped byte is told (P10).
+
+Every process of imagectl's has ended by then; ``python3 -m http.server`` shows the published tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.projects import new_project, release
+
+from imagectl.bootstrap.project import open_project
+
+pytestmark = pytest.mark.integration
+
+VERSION = "debian-base@20261120.1"
+SETTINGS = """\
+catalog: {publish: [catalog/public]}
+locations:
+  local: {type: directory, path: catalog/public/artifacts, url: artifacts/}
+"""
+
+
+class Consumer:
+    """A folder on another machine, with nothing but the root; and a web server it knows of."""
+
+    def __init__(self, folder: Path, public: Path, url: str) -> None:
+        self.folder = folder
+        self.public = public
+        self.url = url
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs ``imagectl`` there, as for the first time: nothing is cached."""
+        cache = self.folder / f"cache{len([*self.folder.glob('cache*')])}"
+        cache.mkdir()
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "imagectl", *arguments),
+                *("--catalog", self.url, "--root", "root.json"),
+            ],
+            cwd=self.folder,
+            env={**os.environ, "IMAGECTL_CACHE": str(cache), "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def answer(self, *arguments: str) -> Any:
+        done = self(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def consumer(tmp_path: Path) -> Iterator[Consumer]:
+    root = tmp_path / "project"
+    new_project(root).close()
+    (root / "imagectl.yaml").write_text(SETTINGS)
+    project = open_project(root)
+    release(project, VERSION)
+    project.close()
+    home = tmp_path / "consumer"
+    home.mkdir()
+    (root / "catalog" / "root.json").rename(home / "root.json")
+    public = tmp_path / "www"
+    (root / "catalog" / "public").rename(public)
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    with subprocess.Popen(
+        command, cwd=public, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
+        assert found
+        yield Consumer(home, public, found[0])
+        server.terminate()
+
+
+def test_a_plain_web_server_is_enough(consumer: Consumer) -> None:
+    resolved = consumer.answer("resolve", "debian-base:beta")
+    sha256 = resolved["sha256"]
+    assert resolved["url"] == f"{consumer.url}/artifacts/sha256/{sha256[:2]}/{sha256}"
+
+    pulled = consumer.answer("pull", "debian-base:beta", "--to", "disk.qcow2")
+    disk = consumer.folder / "disk.qcow2"
+    assert hashlib.sha256(disk.read_bytes()).hexdigest() == sha256 == pulled["sha256"]
+    assert (pulled["source"], pulled["fetched"]) == (resolved["url"], resolved["size"])
+
+    again = consumer("pull", "debian-base:beta", "--to", "disk.qcow2")
+    assert again.returncode == 0
+    assert again.stdout == "disk.qcow2\n"
+    assert f"disk.qcow2 is {VERSION} already" in again.stderr
+
+    disk.write_bytes(b"another")
+    assert consumer("pull", VERSION, "--to", "disk.qcow2").returncode == 0
+    assert hashlib.sha256(disk.read_bytes()).hexdigest() == sha256
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "metadata/timestamp.json",
+        "metadata/*.snapshot.json",
+        "metadata/*.targets.json",
+        "metadata/*.catalog.json",
+        "metadata/*.channel-beta.json",
+        "images/debian-base/channels/*.beta.json",
+        "versions/sha256/*/*.json",
+        "artifacts/sha256/*/*",
+    ],
+)
+def test_one_flipped_byte_is_refused_and_named(consumer: Consumer, pattern: str) -> None:
+    path = _flip(consumer.public, pattern)
+    done = consumer("pull", "debian-base:beta", "--to", "disk.qcow2")
+    assert done.returncode in (1, 5), done.stderr
+    assert f"{consumer.url}/{path}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [*consumer.folder.glob("disk*")]
+
+
+@pytest.mark.parametrize("pattern", ["metadata/*.images.json", "images/debian-base/*.index.json"])
+def test_one_flipped_byte_of_what_a_pin_needs_is_named(consumer: Consumer, pattern: str) -> None:
+    path = _flip(consumer.public, pattern)
+    done = consumer("pull", VERSION, "--to", "disk.qcow2")
+    assert done.returncode in (1, 5), done.stderr
+    assert f"{consumer.url}/{path}" in done.stderr
+    assert not [*consumer.folder.glob("disk*")]
+
+
+def _flip(public: Path, pattern: str) -> str:
+    """Flip one bit in the middle of what is shown by that name now. Its path."""
+    path = max(public.glob(pattern), key=lambda each: (len(each.name), each.name))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+    return str(path.relative_to(public))
