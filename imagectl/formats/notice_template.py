@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from imagectl.model.notice import Notice
-from imagectl.policy.notices import in_words
 from imagectl.policy.wording import stamp
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def check_template(text: str) -> str:
 
 def render_notice(notice: Notice, template: str | None) -> str:
     """The notice by that template; in the usual words without one. Raises :class:`BadTemplate`."""
+    from imagectl.policy.notices import in_words  # consumers read settings too, and send nothing
+
     if template is None:
         return in_words(notice)[:LONGEST_TEXT]
     import jinja2
@@ -53,7 +54,7 @@ def render_notice(notice: Notice, template: str | None) -> str:
     compiled = _compiled(template)
     made, length = [], 0
     try:
-        for part in compiled.generate(**_values(notice)):
+        for part in compiled.generate(**_values(notice, in_words(notice))):
             made.append(part)
             length += len(part)
             if length > LONGEST_TEXT:
@@ -63,7 +64,7 @@ def render_notice(notice: Notice, template: str | None) -> str:
     return "".join(made)
 
 
-def _values(notice: Notice) -> Mapping[str, Any]:
+def _values(notice: Notice, text: str) -> Mapping[str, Any]:
     def cut(value: str) -> str:
         return value[:LONGEST_VALUE]
 
@@ -74,7 +75,7 @@ def _values(notice: Notice) -> Mapping[str, Any]:
         "at": stamp(notice.at),
         "by": cut(notice.by),
         "reason": cut(notice.reason),
-        "text": in_words(notice)[: LONGEST_TEXT // 4],
+        "text": text[: LONGEST_TEXT // 4],
         "subjects": [
             {
                 "image": each.image,
