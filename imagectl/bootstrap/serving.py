@@ -56,15 +56,7 @@ def find_served(start: Path, catalog: Path | None, root: Path | None) -> Served:
             ) from problem
     if catalog is None:
         assert project is not None
-        trees = [str(each) for each in project_files.load_project(project).publish]
-        folders = [each for each in trees if "://" not in each]
-        if not folders:
-            raise BadUsage(
-                "no folder is published to",
-                why=f"`publish` has {', '.join(trees)}, which need no server of ours",
-                hint="--catalog DIR names a folder with a copy",
-            )
-        catalog = project / folders[0]
+        catalog = project / project_files.load_project(project).publish[0]
     if not (catalog / TIMESTAMP_PATH).is_file():
         raise NotFound(
             f"there is no published catalog in {catalog}",
@@ -104,7 +96,7 @@ class CurrentTree:
             state = self._state()
             waiting = self._clock.monotonic() < self._again
             if self._trouble is not None and state == self._seen and waiting:
-                raise self._trouble
+                raise self._trouble.with_traceback(None)
             try:
                 return self._open(state)
             except ImagectlError as problem:

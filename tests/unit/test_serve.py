@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from imagectl.cli.documents import schema
 from imagectl.cli.main import root as program
 from imagectl.cli.output import Failure, Output
 from imagectl.cli.resolved import Resolved
+from imagectl.cli.serve import application
 from imagectl.cli.serve.application import Serving, Worker
 from imagectl.cli.serve.documents import Health, Images, Versions
 from imagectl.cli.serve.openapi import document as openapi
@@ -247,6 +250,26 @@ def test_a_broken_tree_is_not_verified_for_each_request(
     os.utime(timestamp, ns=(found.st_mtime_ns, found.st_mtime_ns))
     later(timedelta(seconds=2))
     assert shop.get("/healthz")["ok"]
+
+
+def test_no_more_is_remembered_than_may_be(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "REMEMBERED", 60_000)
+    for seconds in range(90_000_000, 90_000_050):
+        assert shop.ask("/v1/resolve", f"image=image-0&max_age={seconds}s").status == 200
+        assert shop.ask("/v1/versions", "image=image-0").status == 200
+    kept = shop.worker._known.values()
+    assert sum(body.weight + application.OVERHEAD for _, _, body in kept) == shop.worker._weight
+    assert shop.worker._weight <= 60_000
+
+
+def test_only_who_serves_pays_for_the_server() -> None:
+    code = (
+        "import sys; from imagectl.cli import serve, resolve; "
+        "print([each for each in ('granian', 'zstandard', 'prometheus_client') "
+        "if each in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_health_and_numbers(shop: Shop) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -46,8 +47,11 @@ from imagectl.policy.resolution import no_image
 if TYPE_CHECKING:
     from imagectl.consumer.tree import SignedTree
 
-REMEMBERED = 4096
-"""How many answers of the API are kept; past that all are forgotten."""
+REMEMBERED = 32 << 20
+"""In bytes: how much is kept of the API's answers by each worker; past that all is forgotten."""
+
+OVERHEAD = 4096
+"""In bytes, about what is kept of an answer beside its bodies."""
 
 STATUSES: Mapping[int, HTTPStatus] = {
     1: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -92,6 +96,8 @@ class Worker:
         self._current = CurrentTree(serving.served, serving.cache)
         self._clock = SystemClock()
         self._known: dict[tuple[str, str], tuple[SignedTree | None, int, Body]] = {}
+        self._weight = 0
+        self._alone = threading.Lock()
         self._numbers = {path: ROUTES.index(name) for path, name in ROUTE_OF.items()}
         self._answers: Mapping[str, Callable[[str], Body]] = {
             "/v1/resolve": self._resolve,
@@ -264,9 +270,15 @@ class Worker:
     def _keep(
         self, path: str, query: str, tree: SignedTree | None, body: Body, second: int = 0
     ) -> Body:
-        if len(self._known) >= REMEMBERED:
-            self._known.clear()
-        self._known[path, query] = (tree, second, body)
+        with self._alone:
+            before = self._known.pop((path, query), None)
+            if before is not None:
+                self._weight -= before[2].weight + OVERHEAD
+            self._weight += body.weight + OVERHEAD
+            if self._weight > REMEMBERED:
+                self._known.clear()
+                self._weight = body.weight + OVERHEAD
+            self._known[path, query] = (tree, second, body)
         return body
 
 
