@@ -144,3 +144,33 @@ def _flip(public: Path, pattern: str) -> str:
     path.chmod(0o644)
     path.write_bytes(data)
     return str(path.relative_to(public))
+
+
+def test_it_is_durable_before_it_takes_its_name(consumer: Consumer) -> None:
+    """As the kernel was asked, in order."""
+    resolved = consumer.answer("resolve", "debian-base:beta")
+    code = (
+        "import sys; from pathlib import Path; from imagectl.consumer.pulling import fetch\n"
+        "from imagectl.consumer.sources import WebSource\n"
+        "fetch(WebSource(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), "
+        "lambda done, total: None)"
+    )
+    to = consumer.folder / "disk"
+    log = consumer.folder / "log"
+    calls = "trace=fsync,rename,renameat,renameat2"
+    subprocess.run(
+        [
+            *("strace", "-f", "-y", "-o", str(log), "-e", calls),
+            *(sys.executable, "-c", code),
+            *(resolved["url"], resolved["sha256"], str(resolved["size"]), str(to)),
+        ],
+        check=True,
+    )
+    part = f"{to}.{resolved['sha256'][:16]}.part"
+    lines = log.read_text().splitlines()
+    [synced] = [at for at, line in enumerate(lines) if "fsync(" in line and f"{part}>" in line]
+    [named] = [at for at, line in enumerate(lines) if "rename" in line and part in line]
+    [kept] = [
+        at for at, line in enumerate(lines) if "fsync(" in line and f"{consumer.folder}>" in line
+    ]
+    assert synced < named < kept

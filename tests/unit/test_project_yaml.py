@@ -13,7 +13,7 @@ from imagectl.errors import BadInput
 from imagectl.formats.project_yaml import parse_project
 from imagectl.model.image import SecretKind, SecretRef
 from imagectl.model.names import LocationName
-from imagectl.model.place import Bucket, DirectoryLocation, GcsLocation
+from imagectl.model.place import Bucket, DirectoryLocation, GcsLocation, public_urls
 from imagectl.model.project import (
     Accelerator,
     BuildSettings,
@@ -234,6 +234,21 @@ LOCATION_TYPES = "directory, gce, vsphere, oci, s3, gcs"
             " `vsphere` or `oci` or `s3` or `gcs` is expected",
         ),
         (
+            "locations: {a: {type: directory, path: out, url: /srv/images}}",
+            "1:50: locations.a.url: '/srv/images' is not an address (write "
+            "https://mirror.example/images, or a path below the published tree's address)",
+        ),
+        (
+            "locations: {a: {type: directory, path: out, url: ../images}}",
+            "1:50: locations.a.url: '../images' is not an address (write "
+            "https://mirror.example/images, or a path below the published tree's address)",
+        ),
+        (
+            "locations: {a: {type: s3, url: s3://acme, public_url: 'https://a.example/?x'}}",
+            "1:55: locations.a.public_url: 'https://a.example/?x' cannot have files below it "
+            "(leave out what follows the ?)",
+        ),
+        (
             "locations: {a: {type: gcs, url: gs://acme-images, credential_expires: 2027-02-30}}",
             "1:71: locations.a.credential_expires: '2027-02-30' is not a day (write YYYY-MM-DD)",
         ),
@@ -307,9 +322,26 @@ def test_when_a_credential_ends_is_a_day_in_utc() -> None:
         "type: s3, url: 's3://me:SECRET@acme'",
         "type: oci, url: 'https://me:SECRET@r.example/i'",
         "type: gcs, url: gs://acme, endpoint: 'https://me:SECRET@r.example'",
+        "type: gcs, url: gs://acme, public_url: 'https://me:SECRET@r.example'",
+        "type: directory, path: out, url: 'https://me:SECRET@r.example'",
     ],
 )
 def test_a_secret_that_was_typed_in_is_never_shown(settings: str) -> None:
     with pytest.raises(BadInput) as caught:
         read(f"locations: {{a: {{{settings}}}}}".replace("SECRET", "hunter-2"))
     assert "hunter" not in "".join(str(each) for each in caught.value.problems)
+
+
+def test_where_plain_downloads_work() -> None:
+    project = read(
+        """\
+locations:
+  near: {type: directory, path: catalog/public/artifacts, url: artifacts/}
+  far: {type: s3, url: s3://acme, public_url: "https://cdn.example/disks/"}
+  unknown: {type: gcs, url: gs://acme}
+"""
+    )
+    assert public_urls(project.locations) == {
+        "near": "artifacts",
+        "far": "https://cdn.example/disks",
+    }

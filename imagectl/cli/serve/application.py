@@ -180,6 +180,8 @@ class Worker:
             raise _Several(problem) from problem
         answer = resolved(Given(found))
         answer["notices"] += tree.notices
+        if (answer["url"] or "").startswith("file:"):
+            answer["url"] = None  # a file of this machine, which the asker is not on
         # The same artifact for the same reasons, but for its age.
         essence = {**answer, "age_seconds": 0, "reasons": answer["reasons"][:-1]}
         body = _body(answer, etag=_digest(_encoded(essence)), weak=True)
