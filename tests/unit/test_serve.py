@@ -262,6 +262,14 @@ def test_no_more_is_remembered_than_may_be(shop: Shop, monkeypatch: pytest.Monke
     assert shop.worker._weight <= 60_000
 
 
+def test_a_list_that_many_ask_for_is_made_once(shop: Shop) -> None:
+    request = Request("GET", "/v1/images", "", {})
+    assert shop.worker.at_once(request) is None
+    assert shop.worker.takes_long(request)
+    first = shop.worker.answer(request)
+    assert shop.worker.answer(request).body is first.body, "it came while the first was made"
+
+
 def test_only_who_serves_pays_for_the_server() -> None:
     code = (
         "import sys; from imagectl.cli import serve, resolve; "

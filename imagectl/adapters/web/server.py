@@ -20,6 +20,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,6 +51,10 @@ class Application(Protocol):
 
     def answer(self, request: Request) -> Reply:
         """The answer, from any thread."""
+        ...
+
+    def takes_long(self, request: Request) -> bool:
+        """Whether its answer may take seconds: those are found one at a time, beside the others."""
         ...
 
     def mistake(self, request: Request, problem: Exception) -> Reply:
@@ -148,6 +153,7 @@ class Handler:
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self._one_by_one = ThreadPoolExecutor(1)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon(self._application.ready)  # the loop runs once the worker listens
@@ -160,7 +166,8 @@ class Handler:
             reply = application.at_once(request)
             if reply is None:
                 loop = asyncio.get_running_loop()
-                reply = await loop.run_in_executor(None, application.answer, request)
+                threads = self._one_by_one if application.takes_long(request) else None
+                reply = await loop.run_in_executor(threads, application.answer, request)
         except Exception as problem:
             reply = application.mistake(request, problem)
         _send(protocol, reply)
