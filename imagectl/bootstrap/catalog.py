@@ -34,8 +34,9 @@ def open_catalog(project: Project, new_id: Callable[[], str] | None) -> SqlCatal
             "the catalog is not there, but consumers are shown one",
             where=missing.where,
             why=f"{published} was written by a catalog that is now lost, or somewhere else",
-            hint="bring it back from a backup, mount its disk, or mend `catalog.url` in "
-            "imagectl.yaml; to begin anew, remove that folder first",
+            hint="mount its disk, mend `catalog.url` in imagectl.yaml, or bring it back: from a "
+            "backup, or by `imagectl catalog rebuild --from` a tree with its history; to begin "
+            "anew, remove that folder first",
         ) from missing
 
 

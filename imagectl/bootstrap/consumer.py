@@ -62,7 +62,7 @@ def follow(
     url = tree_url(catalog)
     tree = open_catalog(
         url,
-        root=_read_root(start, root),
+        root=read_root(start, root),
         cache=cache_folder(url, environment),
         now=now,
         min_generation=min_generation,
@@ -90,7 +90,8 @@ def open_published(
     return DirectoryTree(tree, root or project / ROOT_FILE, now)
 
 
-def _read_root(start: Path, root: Path | None) -> bytes:
+def read_root(start: Path, root: Path | None) -> bytes:
+    """The file that says whose signatures count. Raises NotFound, Failed, BadUsage without one."""
     path = root if root is not None else _root_of_project(start)
     try:
         return path.read_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imagectl.adapters.toolchain import Toolchains
     from imagectl.adapters.workspaces import LocalWorkspaces
     from imagectl.model.channel import ReleasePolicy
+    from imagectl.model.event import Event
     from imagectl.model.lock import Access, Archive, Inputs
     from imagectl.model.names import ChannelName, ImageName, LocationName
     from imagectl.model.project import Project as Settings
@@ -207,9 +208,18 @@ class Project:
 
         urls = public_urls(self.settings.locations)
         return tuple(
-            DirectoryPublisher(self.root / path, self.signing, self.clock.now, urls)
+            DirectoryPublisher(
+                self.root / path,
+                self.signing,
+                self.clock.now,
+                urls,
+                self._events if path in self.settings.with_history else None,
+            )
             for path in self.settings.publish
         )
+
+    def _events(self, after: int) -> Iterator[Event]:
+        return self.catalog.events(after)
 
     @cached_property
     def signing(self) -> Signing:

@@ -7,7 +7,7 @@ from typing import Annotated, TypedDict
 
 import click
 
-from imagectl.cli import forget_location, refresh
+from imagectl.cli import forget_location, rebuild_catalog, refresh
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
 from imagectl.errors import summed_up
@@ -20,6 +20,11 @@ class Verified(TypedDict):
     sound: Annotated[bool, "true where nothing is wrong"]
     generation: Annotated[int, "its generation: the number of changes that made it"]
     wrong: Annotated[list[str], "everything that is wrong"]
+    state: Annotated[
+        str | None,
+        "one sha256 for all that the catalog knows, the same where it was made again from its "
+        "history by this release; null where something is wrong",
+    ]
 
 
 class PublishedTree(TypedDict):
@@ -37,6 +42,7 @@ def command() -> None:
 
 command.add_command(forget_location.command)
 command.add_command(refresh.command)
+command.add_command(rebuild_catalog.command)
 
 
 @command.command(
@@ -59,6 +65,7 @@ def verify(invocation: Invocation) -> int:
     events alone, and compares. Says too whether it is older than what consumers are shown. Changes
     nothing.
     """
+    from imagectl.formats.state_digest import state_digest
     from imagectl.services.current import not_the_newest
 
     project = invocation.open_project()
@@ -66,12 +73,13 @@ def verify(invocation: Invocation) -> int:
     wrong = project.catalog.verify()
     if not wrong and (older := not_the_newest(project.catalog, project.publishers)) is not None:
         wrong = (f"{older.what}: {older.why} ({older.where}); {older.hint}",)
-    snapshot = project.catalog.snapshot(())
+    snapshot = project.catalog.snapshot(() if wrong else None)
     invocation.out.answer(
         Verified(
             sound=not wrong,
             generation=snapshot.generation,
             wrong=list(wrong),
+            state=None if wrong else state_digest(snapshot),
         ),
         _verdict(snapshot.generation, wrong),
     )

@@ -114,6 +114,10 @@ class SignedFiles:
         """The version's document with that digest, which another document names."""
         return self._once("", version_path(digest), digest, DOCUMENT_BYTES, parse)
 
+    def named(self, path: str, digest: Sha256, size: int) -> bytes:
+        """The file of that size which a signed document names by its digest."""
+        return self._read(path, digest, size)
+
     def _find(self, name: str) -> TargetFile | None:
         if name not in self._found:
             with self._changing():

@@ -142,6 +142,10 @@ class SignedTree:
         """Another signed document of the tree, such as ``announcements.json``; None without one."""
         return self._files.target(name, lambda data, _: data)
 
+    def named(self, path: str, digest: Sha256, size: int) -> bytes:
+        """A file of the tree that a signed document names by its digest, and its *size*."""
+        return self._files.named(path, digest, size)
+
     def close(self) -> None:
         """Close connections. What was read can still be asked for."""
         self._files.close()

@@ -90,6 +90,19 @@ def event_text(generation: int, change: Change, previous: Sha256, *, version: in
     raise ImpossibleChange(f"a change that cannot be written down: {why}")
 
 
+def as_written(event: Event) -> str:
+    """The very text that an event was read from, in whichever version that was. Raises BadEvent
+    where no text of that content has the event's hash."""
+    for version in sorted(_VERSIONS, reverse=True):
+        try:
+            text = _text(version, event.generation, event.change, event.previous)
+        except (ValueError, OverflowError):
+            continue
+        if text_hash(text) == event.hash:
+            return text
+    raise BadEvent("its content is not what its hash says")
+
+
 def parse_event(text: str, hash: Sha256) -> Event:
     """The event that *text* holds. Raises BadEvent.
 

@@ -13,7 +13,7 @@ from imagectl.formats.notify_yaml import NAME as NOTIFY_NAME
 from imagectl.formats.notify_yaml import NOTIFY_TYPES
 from imagectl.formats.paths import FOLDER, FOLDER_PATTERN, URL, parse_folder
 from imagectl.formats.reading import Source, Unfit, read_document
-from imagectl.formats.scalars import Choice, Duration, Integer, Text, in_python
+from imagectl.formats.scalars import Boolean, Choice, Duration, Integer, Text, in_python
 from imagectl.formats.schema import (
     As,
     Field,
@@ -25,6 +25,7 @@ from imagectl.formats.schema import (
     Values,
     defaulted,
     optional,
+    required,
 )
 from imagectl.formats.secret_ref import SECRET
 from imagectl.formats.words import LOCATION_NAME
@@ -65,10 +66,15 @@ def _catalog_url(text: str) -> str:
     return text
 
 
+class _Tree(NamedTuple):
+    to: PurePosixPath
+    history: bool = False
+
+
 class _Catalog(NamedTuple):
     url: str
     password: SecretRef | None
-    publish: tuple[PurePosixPath, ...]
+    publish: tuple[_Tree, ...]
     keys: tuple[SecretRef | str, ...]
 
 
@@ -84,10 +90,23 @@ _URL = defaulted(
     "sqlite:///.imagectl/catalog.sqlite3",
 )
 _PASSWORD = optional("password", SECRET, "The password of the PostgreSQL user, by reference.")
+_TREE_TO = required("to", FOLDER, "The folder.")
+_TREE_HISTORY = defaulted(
+    "history",
+    Boolean(),
+    "Whether the tree carries every event of the catalog: who did what, when and why. With it, "
+    "`imagectl catalog rebuild` makes a lost catalog again.",
+    False,
+)
+TREE: Record[_Tree] = Record(
+    "A tree for consumers.",
+    (_TREE_TO, _TREE_HISTORY),
+    lambda values: _Tree(values[_TREE_TO], values[_TREE_HISTORY]),
+)
 _PUBLISH = defaulted(
     "publish",
-    List(FOLDER, "folders"),
-    "Folders that the tree for consumers is written to.",
+    List(TextOr(As(FOLDER, _Tree), TREE), "folders"),
+    "Folders that the tree for consumers is written to; also mappings with `to` and `history`.",
     ["catalog/public"],
 )
 
@@ -120,6 +139,10 @@ _KEYS: Field[tuple[SecretRef | str, ...]] = defaulted(
 
 
 def _check_catalog(values: Values) -> None:
+    if _PUBLISH in values:
+        folders = [tree.to for tree in values[_PUBLISH]]
+        for folder in sorted({each for each in folders if folders.count(each) > 1}):
+            values.reject(("publish",), f"has {folder} a second time", "leave one out")
     if _URL not in values or _PASSWORD not in values:
         return
     if values[_URL].startswith(_SQLITE) and values[_PASSWORD] is not None:
@@ -248,7 +271,7 @@ PROJECT: Record[Project] = Record(
     lambda values: Project(
         catalog_url=values[_CATALOG].url,
         catalog_password=values[_CATALOG].password,
-        publish=values[_CATALOG].publish,
+        publish=tuple(tree.to for tree in values[_CATALOG].publish),
         store=values[_STORE],
         inputs=values[_INPUTS],
         locations=MappingProxyType(dict(values[_LOCATIONS])),
@@ -258,6 +281,7 @@ PROJECT: Record[Project] = Record(
         receipts=values[_RECEIPTS],
         signing_keys=values[_CATALOG].keys,
         notify=MappingProxyType(dict(values[_NOTIFY])),
+        with_history=frozenset(tree.to for tree in values[_CATALOG].publish if tree.history),
     ),
 )
 """The whole file."""

@@ -41,6 +41,8 @@ TIMESTAMP_PATH = f"{METADATA}/timestamp.json"
 
 CATALOG_TARGET = "catalog.json"
 ANNOUNCEMENTS_TARGET = "announcements.json"
+HISTORY_TARGET = "history/events.json"
+"""The newest events of the catalog, where a tree carries them, and where the ones before are."""
 
 LIFETIMES: Mapping[str, timedelta] = {
     TIMESTAMP: timedelta(days=14),
@@ -133,6 +135,12 @@ def target_path(target: str, digest: Sha256) -> str:
 def version_path(digest: Sha256) -> str:
     """Where a version's document is, below the tree. Indexes and channels name its digest."""
     return f"versions/sha256/{digest[:2]}/{digest}.json"
+
+
+def history_path(digest: Sha256) -> str:
+    """Where earlier events are, below the tree. The document of the events that follow names its
+    digest."""
+    return f"history/sha256/{digest[:2]}/{digest}.json"
 
 
 def lifetime(role: str) -> timedelta:

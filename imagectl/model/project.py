@@ -60,7 +60,8 @@ class Project:
     ``signing_keys`` are the private keys of this machine for the published trees: secrets with a
     PEM in them, folders of such files, or URIs of keys elsewhere; empty: those made here.
     ``receipts``: a folder that consumers share, and that has to be there; None: the project's own,
-    which is there when the first of them has resolved something.
+    which is there when the first of them has resolved something. ``with_history``: those of
+    ``publish`` whose trees carry the events of the catalog, too.
     """
 
     catalog_url: str
@@ -75,3 +76,4 @@ class Project:
     receipts: PurePosixPath | None = None
     signing_keys: tuple[SecretRef | str, ...] = ()
     notify: Mapping[str, NotifyTarget] = field(default_factory=dict)
+    with_history: frozenset[PurePosixPath] = frozenset()

@@ -21,6 +21,7 @@ from support.projects import new_project, release
 from support.releases import LOCAL
 from support.world import World
 
+from imagectl.adapters.published.directory import DirectoryPublisher
 from imagectl.bootstrap.project import open_project
 from imagectl.errors import CannotTell
 from imagectl.formats.tuf_roles import TIMESTAMP_PATH
@@ -141,7 +142,8 @@ def test_another_catalog_changes_nothing(restored: Restored, imagectl: Run) -> N
     shutil.rmtree(restored.root / "catalog" / "public")
     with closing(open_project(restored.root)) as project:
         other = Snapshot("11111111-0000-4000-8000-000000000000", 1)
-        project.publishers[0].publish(other)
+        public = restored.root / "catalog" / "public"
+        DirectoryPublisher(public, project.signing, project.clock.now).publish(other)
     before = restored.state()
     for verb in (("hold", OLD, "--reason", "x"), ("publish", OLD), ("catalog", "publish")):
         result = imagectl(*verb)

@@ -40,6 +40,12 @@ def read(text: str) -> Project:
     return parse_project(text.encode(), "imagectl.yaml")
 
 
+def test_a_tree_carries_the_history_where_that_is_said() -> None:
+    project = read("catalog: {publish: [a, {to: b, history: true}, {to: c}]}")
+    assert project.publish == tuple(map(PurePosixPath, "abc"))
+    assert project.with_history == {PurePosixPath("b")}
+
+
 def said_of(text: str) -> list[str]:
     with pytest.raises(BadInput) as caught:
         read(text)
@@ -212,6 +218,10 @@ LOCATION_TYPES = "directory, gce, vsphere, oci, s3, gcs"
             "catalog: {publish: ['s3://acme']}",
             "1:21: catalog.publish[0]: 's3://acme' is not a folder"
             " (only folders of this machine are known here)",
+        ),
+        (
+            "catalog: {publish: [a, {to: a, history: true}]}",
+            "1:11: catalog.publish: has a a second time (leave one out)",
         ),
         ("catalog: {publish: []}", "1:20: catalog.publish: is empty; at least one is needed"),
         ("locations: {}", "1:12: locations: is empty; at least one is needed"),

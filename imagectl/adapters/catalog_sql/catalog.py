@@ -8,7 +8,7 @@ the new head. What it does not do, it leaves to ``model.fold.apply_change``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +21,12 @@ from imagectl.adapters.catalog_sql.audit import audit
 from imagectl.adapters.catalog_sql.database import database, make_durable
 from imagectl.adapters.catalog_sql.failures import explained
 from imagectl.adapters.catalog_sql.resources import SqlResources
-from imagectl.errors import CannotTell, Conflict
+from imagectl.errors import CannotTell, Conflict, Failed, Refused
 from imagectl.formats.event_parts import BadEvent, NewerEvent
-from imagectl.formats.events import event_text, parse_event, text_hash
+from imagectl.formats.events import as_written, event_text, parse_event, text_hash
 from imagectl.model.change import Change
 from imagectl.model.event import Event
-from imagectl.model.fold import apply_change
+from imagectl.model.fold import apply_change, fold
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Shelf, Stock
@@ -127,6 +127,48 @@ class SqlCatalog:
                 .values(generation=after.generation, hash=text_hash(text))
             )
         return Committed(after.generation, replayed=False)
+
+    def restore(self, events: Sequence[Event]) -> None:
+        """Fill a catalog that has no events yet with a history, whole or not at all (P7), and check
+        it. Raises Refused where it has any, and Failed where the history makes no sound one."""
+        with explained(self.where), self._database.writing.begin() as connection:
+            make_durable(connection, self._database.patience)
+            head = self._head(connection, lock=True)
+            if head.generation:
+                raise Refused(
+                    "there is a catalog already, and it is left as it is",
+                    reasons=(f"it is at generation {head.generation}",),
+                    where=self.where,
+                    hint="`imagectl catalog verify` says whether it is sound; only to give it up, "
+                    "move it elsewhere first",
+                )
+            made = fold(head.catalog, (event.change for event in events))
+            rows.write(connection, Snapshot(head.catalog, 0), made)
+            for begin in range(0, len(events), PAGE):
+                connection.execute(
+                    insert(tables.events),
+                    [
+                        {
+                            "generation": each.generation,
+                            "key": each.change.key,
+                            "hash": each.hash,
+                            "text": as_written(each),
+                        }
+                        for each in events[begin : begin + PAGE]
+                    ],
+                )
+            if events:
+                connection.execute(
+                    update(tables.head)
+                    .where(tables.head.c.id == 1)
+                    .values(generation=made.generation, hash=events[-1].hash)
+                )
+            if wrong := audit(connection, self.where):
+                raise Failed(
+                    "that history does not make a sound catalog; nothing was kept",
+                    where=self.where,
+                    why="; ".join(wrong[:3]),
+                )
 
     def events(self, after: int = 0) -> Iterator[Event]:
         while page := self._page(after):

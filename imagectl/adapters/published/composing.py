@@ -35,6 +35,7 @@ from imagectl.formats.tuf_roles import (
     ANNOUNCEMENTS_TARGET,
     CATALOG_ROLE,
     CATALOG_TARGET,
+    HISTORY_TARGET,
     IMAGES_ROLE,
     ROOT,
     SNAPSHOT,
@@ -453,7 +454,7 @@ def _by_role(desired: Desired, roles: Collection[str]) -> dict[str, dict[str, by
 
 def _is_of(target: str, images: Collection[ImageName] | None) -> bool:
     """Whether a target is one that is written anew for these images."""
-    if target in (CATALOG_TARGET, ANNOUNCEMENTS_TARGET):
+    if target in (CATALOG_TARGET, ANNOUNCEMENTS_TARGET, HISTORY_TARGET):
         return True
     kind, _, rest = target.partition("/")
     return kind == "images" and (images is None or rest.partition("/")[0] in images)

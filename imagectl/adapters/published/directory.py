@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from imagectl.model.published import PublishedCatalog
 
 if TYPE_CHECKING:
     from imagectl.adapters.published.verified import VerifiedTree
+    from imagectl.model.event import Event
     from imagectl.model.names import LocationName
 
 LOCK_SECONDS = 60.0
@@ -103,8 +104,9 @@ class DirectoryPublisher(TreePublisher):
         signing: Signing,
         clock: Callable[[], datetime],
         public_urls: Mapping[LocationName, str] = MappingProxyType({}),
+        events: Callable[[int], Iterable[Event]] | None = None,
     ) -> None:
-        super().__init__(DirectoryPlace(root), signing, clock, public_urls)
+        super().__init__(DirectoryPlace(root), signing, clock, public_urls, events)
 
 
 class DirectoryTree(TreeReader):

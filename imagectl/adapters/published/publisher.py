@@ -7,7 +7,7 @@ over to another catalog; what was published lately can still be followed by whoe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
-from imagectl.formats.tuf_roles import ANNOUNCEMENTS_TARGET, METADATA, TIMESTAMP_PATH
+from imagectl.formats.tuf_roles import (
+    ANNOUNCEMENTS_TARGET,
+    HISTORY_TARGET,
+    METADATA,
+    TIMESTAMP_PATH,
+)
 from imagectl.model.published import PublishedCatalog
 
 if TYPE_CHECKING:
@@ -25,7 +30,9 @@ if TYPE_CHECKING:
     from imagectl.adapters.published.composing import Publication
     from imagectl.adapters.published.verified import Signed, VerifiedTree
     from imagectl.adapters.signing_keys import SigningKeys
+    from imagectl.formats.published_v1.history import Segment
     from imagectl.formats.published_v1.writing import Documents
+    from imagectl.model.event import Event
     from imagectl.model.names import ChannelName, ImageName, LocationName
     from imagectl.model.snapshot import Snapshot
 
@@ -98,7 +105,8 @@ class Signing:
 
 class TreePublisher:
     """``services.ports.Publisher`` on a place. *clock* says what time it is; *public_urls* below
-    which address there are plain downloads of what is in a location."""
+    which address there are plain downloads of what is in a location; *events* gives those of the
+    catalog after a generation, where the tree is to carry its history."""
 
     def __init__(
         self,
@@ -106,11 +114,13 @@ class TreePublisher:
         signing: Signing,
         clock: Callable[[], datetime],
         public_urls: Mapping[LocationName, str] = MappingProxyType({}),
+        events: Callable[[int], Iterable[Event]] | None = None,
     ) -> None:
         self._place = place
         self._signing = signing
         self._clock = clock
         self._public_urls = public_urls
+        self._events = events
 
     @property
     def where(self) -> str:
@@ -157,6 +167,9 @@ class TreePublisher:
             if images is not None and tree is not None:
                 before = tree.find(ANNOUNCEMENTS_TARGET)
             documents = with_announcements(documents, snapshot, before, images or ())
+            if self._events is not None:
+                known = self._known_history(tree) if images is not None else None
+                documents = self._with_history(documents, snapshot, known, self._events)
             wanted = PublishedCatalog(snapshot.catalog_id, snapshot.generation, snapshot.event, at)
             channels = {channel for _, channel in snapshot.channels}
             self._write(tree, wanted, documents, images, channels, now)
@@ -176,6 +189,47 @@ class TreePublisher:
         """Until when the signatures of each role hold; empty where nothing is published."""
         tree = self._tree()
         return {} if tree is None else tree.signatures()
+
+    def _known_history(self, tree: VerifiedTree | None) -> Segment | None:
+        """The newest events that the tree has, where they lead to what it shows."""
+        from imagectl.formats.published_v1.history import parse_segment
+        from imagectl.model.event import GENESIS
+
+        found = None if tree is None else tree.find(HISTORY_TARGET)
+        if tree is None or found is None:
+            return None
+        known = parse_segment(*found)
+        shown = tree.shown
+        whole = (known.last, known.hash) == (shown.generation, shown.event or GENESIS)
+        return known if whole and known.catalog_id == shown.catalog_id else None
+
+    def _with_history(
+        self,
+        documents: Documents,
+        snapshot: Snapshot,
+        known: Segment | None,
+        events: Callable[[int], Iterable[Event]],
+    ) -> Documents:
+        """The same, with the history up to *snapshot*: what is *known* of it is not made anew."""
+        from imagectl.formats.event_parts import BadEvent
+        from imagectl.formats.events import as_written
+        from imagectl.formats.published_v1.history import following, with_history
+
+        after = 0 if known is None else known.last
+        try:
+            lines = ((event, as_written(event)) for event in events(after))
+            texts = following(known, lines, snapshot.generation, snapshot.event)
+            why = "its events do not lead to what is to be shown"
+        except BadEvent as error:
+            texts, why = None, str(error)
+        if texts is None:
+            raise CannotTell(
+                f"the history of the catalog is not whole, and {self.where} is left as it is",
+                where=self.where,
+                why=why,
+                hint="`imagectl catalog verify` names everything that is wrong",
+            )
+        return with_history(documents, snapshot.catalog_id, known, texts)
 
     def _tree(self) -> VerifiedTree | None:
         """What is there now; only its timestamp is read yet."""

@@ -30,7 +30,8 @@ from imagectl.policy.readiness import withheld
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """What consumers are shown of some images: targets by their names, versions by their paths.
+    """What consumers are shown of some images: targets by their names, versions by their paths, and
+    with these the earlier events of a history.
 
     ``unindexed``: what the warnings of an image have to be for as long as its index, whose signer
     may be away, does not say yet what was deleted.
