@@ -122,9 +122,9 @@ def command(
     """Download what `imagectl resolve` would give, and verify it.
 
     Size and sha256 have to be those of the signed catalog, wherever the bytes come from: a web
-    server where the location has a public address, else the location's own folder or bucket. A
-    download that broke off is gone on with, and nothing is downloaded where FILE is that artifact
-    already.
+    server where the location has a public address, else the location's own folder, bucket or
+    registry. A download that broke off is gone on with, and nothing is downloaded where FILE is
+    that artifact already.
     """
     from imagectl.adapters.clock import SystemClock
     from imagectl.consumer.pulling import pull

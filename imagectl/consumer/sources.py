@@ -1,4 +1,4 @@
-"""Where an artifact is read from: a web server, a folder, or a bucket.
+"""Where an artifact is read from: a web server, a folder, a bucket, or a registry.
 
 Promises: reading can begin in the middle, where the other end knows how; it is said where it really
 began; no answer keeps silent for longer than it may. What arrives is not trusted here.
@@ -75,6 +75,10 @@ def source_of(found: Resolution) -> Source:
                 f"location {found.location} in imagectl.yaml to where a web server shows it",
             )
         return FileSource(path)
+    if registry := re.fullmatch(r"([^@\s/]+/[^@\s]+)@sha256:[0-9a-f]{64}", reference):
+        from imagectl.consumer.registry import RegistrySource
+
+        return RegistrySource(registry[1], found.sha256)
     raise BadUsage(
         f"{found.ref} in location {found.location} is no file that can be pulled",
         where=reference,
@@ -85,9 +89,6 @@ def source_of(found: Resolution) -> Source:
 
 def _instead(found: Resolution) -> str:
     reference = found.reference
-    if registry := re.fullmatch(r"([^@\s]+)@sha256:[0-9a-f]{64}", reference):
-        blob = f"{registry[1]}@sha256:{found.sha256}"
-        return f"`oras blob fetch --output FILE {blob}`, which checks the digest"
     if reference.startswith("projects/"):
         return (
             f"use it where it is: `gcloud compute instances create NAME --image={reference}`; "
@@ -154,20 +155,16 @@ class WebSource:
     def where(self) -> str:
         return shown(self._url)
 
+    @property
+    def hint(self) -> str:
+        """What to do where it is not given to us."""
+        return "its server has to let everybody read it: what is signed needs no secret"
+
     def read(self, start: int) -> Reading:
-        from urllib3.exceptions import HTTPError
-
-        from imagectl.consumer.fetching import pool_for, unanswered
-
         headers = {"Accept-Encoding": "identity", "User-Agent": "imagectl"}
         if start:
             headers["Range"] = f"bytes={start}-"
-        if self._pool is None:
-            self._pool = pool_for(self._url)
-        try:
-            response = self._pool.request("GET", self._url, headers=headers, preload_content=False)
-        except HTTPError as error:
-            raise BrokenOff(str(unanswered(error))) from error
+        response = self._ask(headers)
         match response.status:
             case 200:
                 length = response.headers.get("Content-Length", "")
@@ -188,6 +185,19 @@ class WebSource:
             return self.read(0)
         raise self._refusal(response)
 
+    def _ask(self, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        """What the server answers, before its body is read."""
+        from urllib3.exceptions import HTTPError
+
+        from imagectl.consumer.fetching import pool_for, unanswered
+
+        if self._pool is None:
+            self._pool = pool_for(self._url)
+        try:
+            return self._pool.request("GET", self._url, headers=headers, preload_content=False)
+        except HTTPError as error:
+            raise BrokenOff(str(unanswered(error))) from error
+
     def _refusal(self, response: urllib3.BaseHTTPResponse) -> Exception:
         why = f"the server answers {response.status} {response.reason or ''}".rstrip()
         if response.status in (404, 410):
@@ -198,7 +208,7 @@ class WebSource:
                 denial=Denial.TOO_NARROW if response.status == 403 else Denial.MISSING,
                 where=self.where,
                 why=why,
-                hint="its server has to let everybody read it: what is signed needs no secret",
+                hint=self.hint,
             )
         if response.status >= 500 or response.status == 429:
             return BrokenOff(why)

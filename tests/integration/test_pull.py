@@ -5,6 +5,7 @@ Every process of imagectl's has ended by then; ``python3 -m http.server`` shows 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -14,11 +15,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
+import urllib3
+from peers.registry import PASSWORD, USER, docker_registry
 from support.projects import new_project, release
 
 from imagectl.bootstrap.project import open_project
+from imagectl.consumer.pulling import fetch
+from imagectl.consumer.registry import RegistrySource
+from imagectl.errors import Denied
+from imagectl.model.names import Sha256
 
 pytestmark = pytest.mark.integration
 
@@ -174,3 +182,34 @@ def test_it_is_durable_before_it_takes_its_name(consumer: Consumer) -> None:
         at for at, line in enumerate(lines) if "fsync(" in line and f"{consumer.folder}>" in line
     ]
     assert synced < named < kept
+
+
+def test_a_real_registry_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's docker-registry, which wants a login and answers with ranges."""
+    data = b"a disk in a registry" * 100_000
+    sha256 = Sha256(hashlib.sha256(data).hexdigest())
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    to = tmp_path / "disk"
+    with docker_registry() as registry:
+        host, port = registry.address
+        _upload(f"http://{host}:{port}", "acme/disks", data, sha256)
+        source = RegistrySource(f"{host}:{port}/acme/disks", sha256)
+        with pytest.raises(Denied):
+            fetch(source, sha256, len(data), to, lambda _done, _total: None)
+        auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        auths = {"auths": {f"{host}:{port}": {"auth": auth}}}
+        (tmp_path / "config.json").write_text(json.dumps(auths))
+        to.with_name(f"disk.{sha256[:16]}.part").write_bytes(data[:12_345])
+        done = fetch(source, sha256, len(data), to, lambda _done, _total: None)
+    assert done.fetched == len(data) - 12_345
+    assert to.read_bytes() == data
+
+
+def _upload(registry: str, repository: str, data: bytes, sha256: str) -> None:
+    headers = urllib3.make_headers(basic_auth=f"{USER}:{PASSWORD}")
+    with urllib3.PoolManager(headers=headers) as pool:
+        begun = pool.request("POST", f"{registry}/v2/{repository}/blobs/uploads/")
+        where = urljoin(registry, begun.headers["Location"])
+        query = "&" if "?" in where else "?"
+        done = pool.request("PUT", f"{where}{query}digest=sha256:{sha256}", body=data)
+        assert done.status == 201

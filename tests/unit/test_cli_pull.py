@@ -97,10 +97,6 @@ def resolved(reference: str, sha256: str = "ab" * 32, size: int = 6) -> Resoluti
 @pytest.mark.parametrize(
     ("reference", "hint"),
     [
-        (
-            f"registry.example/acme/debian-base@sha256:{'c' * 64}",
-            f"oras blob fetch --output FILE registry.example/acme/debian-base@sha256:{'ab' * 32}",
-        ),
         ("projects/acme/global/images/x", "gcloud compute instances create"),
         ("/dc/vm/images/debian-base", "govc vm.clone -vm /dc/vm/images/debian-base"),
     ],
