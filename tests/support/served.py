@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -125,6 +126,7 @@ def serving(tree: Path, root: Path, log: Path, *options: str) -> Iterator[Runnin
             [*command, "--catalog", str(tree), "--root", str(root), *options],
             stderr=output,
             cwd=log.parent,
+            env={**os.environ, "TMPDIR": str(log.parent)},  # some tests kill it
         )
     try:
         yield Running(_address(process, log), process, log)
