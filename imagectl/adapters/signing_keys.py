@@ -29,6 +29,9 @@ ROOT_KEY, TARGETS_KEY, ONLINE_KEY = "root", "targets", "online"
 OFFLINE = (ROOT_KEY, TARGETS_KEY)
 """What belongs offline: whoever has one of these can say whose keys count."""
 
+NAME = "x-imagectl-name"
+"""The field of a public key in which it has a name for people."""
+
 PIN = "IMAGECTL_KEY_PIN"
 """The environment variable with the PIN of a hardware key."""
 
@@ -88,7 +91,9 @@ class SigningKeys:
         are made. A key that says nothing of what it is for is an online one."""
         found: dict[str, list[Key]] = {name: [] for name in (*OFFLINE, ONLINE_KEY)}
         for each in self._at_hand().values():
-            found[each.name if each.name in found else ONLINE_KEY].append(each.signer.public_key)
+            name = each.name.partition("-")[0]  # root-2 was made in the place of root
+            public = named(each.signer.public_key, each.name)
+            found[name if name in found else ONLINE_KEY].append(public)
         for uri in self._unasked:
             signer = open_elsewhere(uri)
             self._elsewhere[signer.public_key.keyid] = signer
@@ -96,8 +101,15 @@ class SigningKeys:
         self._unasked = []
         for name, keys in found.items():
             if not keys:
-                keys.append(self._make(name).public_key)
+                keys.append(named(self._make(name).public_key, name))
         return found
+
+    def another(self, purpose: str) -> Key:
+        """The public half of one more key, made here: ``online-2`` beside ``online``."""
+        number = 1
+        while (self._folder / f"{(name := _numbered(purpose, number))}.pem").exists():
+            number += 1
+        return named(self._make(name).public_key, name)
 
     def _make(self, name: str) -> Signer:
         from securesystemslib.signer import CryptoSigner
@@ -138,6 +150,33 @@ class SigningKeys:
     def _read_folder(self, folder: Path) -> Iterator[FoundKey]:
         for path in sorted(folder.glob("*.pem")):
             yield _read_file(path)
+
+
+def _numbered(purpose: str, number: int) -> str:
+    return purpose if number == 1 else f"{purpose}-{number}"
+
+
+def named(key: Key, name: str) -> Key:
+    """The same key, with a name for people: it does not count for the key's id."""
+    key.unrecognized_fields[NAME] = name
+    return key
+
+
+def read_private_key(text: str) -> Signer:
+    """The signer of a PEM file, or of a key in a KMS or an HSM by its URI.
+
+    Raises NotFound, Failed or Corrupt, or as ``open_elsewhere`` does.
+    """
+    path = Path(text)
+    if not path.exists():
+        if ":" in text:
+            return open_elsewhere(text)
+        raise NotFound(
+            "there is no such key",
+            where=text,
+            hint="name a PEM file, or a key elsewhere such as gcpkms:PATH or hsm:2",
+        )
+    return _read_file(path).signer
 
 
 def _read_file(path: Path) -> FoundKey:

@@ -7,9 +7,10 @@ from typing import Annotated, TypedDict
 
 import click
 
-from imagectl.cli import forget_location, rebuild_catalog, refresh
+from imagectl.cli import forget_location, rebuild_catalog, refresh, rotate_keys
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
+from imagectl.cli.waiting import tell_waiting
 from imagectl.errors import summed_up
 from imagectl.policy.wording import counted
 
@@ -43,6 +44,7 @@ def command() -> None:
 command.add_command(forget_location.command)
 command.add_command(refresh.command)
 command.add_command(rebuild_catalog.command)
+command.add_command(rotate_keys.command)
 
 
 @command.command(
@@ -133,8 +135,7 @@ def publish(invocation: Invocation) -> None:
             hint="put that right, and type it again",
         )
     trees = [str(project.root / path) for path in project.settings.publish]
-    waiting = list(project.signing.waiting())
-    refresh.tell_waiting(invocation, waiting)
+    waiting = list(tell_waiting(invocation.out, project))
     invocation.out.answer(
         PublishedTree(generation=generation, trees=trees, waiting=waiting),
         (f"{tree} shows generation {generation}" for tree in trees),

@@ -50,6 +50,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "publish": "put a version in its locations, and verify it there",
         "promote": "move a channel to what was proven in the one before it",
         "announce": "tell consumers what is coming, and take that back",
+        "sign": "sign what waits for people, after looking at it",
         "rollback": "move a channel back to the version that was good before",
         "verify": "look whether channels work, and could be rolled back",
         "revoke": "say that a version is unsafe: nobody gets it any more",

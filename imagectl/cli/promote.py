@@ -18,6 +18,7 @@ from imagectl.cli.moves import (
     watched,
 )
 from imagectl.cli.verb import Verb
+from imagectl.cli.waiting import tell_waiting
 from imagectl.errors import BadUsage
 from imagectl.policy.wording import counted
 
@@ -123,6 +124,7 @@ def command(
     )
     invocation.out.answer(moved_document(released), moved_lines(released, explain=explain))
     tell_behind(invocation.out, released.behind)
+    tell_waiting(invocation.out, project)
     held = released.plan.held_back
     if held:
         invocation.out.warn(f"{counted(len(held), 'image')} held back, for the reasons above")

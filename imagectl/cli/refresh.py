@@ -10,6 +10,7 @@ import click
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
+from imagectl.cli.waiting import tell_waiting
 from imagectl.errors import ImagectlError, summed_up
 
 
@@ -65,8 +66,7 @@ def command(invocation: Invocation) -> None:
         raise next(iter(failed.values()))
     if failed:
         raise summed_up("published trees cannot be refreshed", failed, counting=list(failed))
-    waiting = list(project.signing.waiting())
-    tell_waiting(invocation, waiting)
+    waiting = list(tell_waiting(invocation.out, project))
     invocation.out.answer(Refreshed(trees=trees, waiting=waiting), _lines(trees))
 
 
@@ -75,11 +75,3 @@ def _lines(trees: list[RefreshedTree]) -> Iterator[str]:
         role, until = min(each["expires"].items(), key=lambda item: item[1])
         done = "signed again" if each["signed"] else "nothing was due"
         yield f"{each['tree']}: {done}; believed until {until} ({role})"
-
-
-def tell_waiting(invocation: Invocation, waiting: list[str]) -> None:
-    """Say what consumers are not shown yet, because others have to sign it."""
-    for role in waiting:
-        invocation.out.warn(
-            f"what {role} is to say waits for signatures: .imagectl/pending/{role}.json"
-        )

@@ -11,6 +11,7 @@ from imagectl.cli.arguments import CHANNEL, IMAGE, VERSION
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import Moved, moved_document, moved_lines, tell_behind, watched
 from imagectl.cli.verb import Verb
+from imagectl.cli.waiting import tell_waiting
 from imagectl.errors import BadUsage
 from imagectl.model.proof import Outcome
 from imagectl.policy.wording import counted, listed
@@ -126,6 +127,7 @@ def command(
     released = rollback(releasing, project.policy, request, reason=reason, dry_run=dry_run)
     invocation.out.answer(moved_document(released), moved_lines(released, explain=explain))
     tell_behind(invocation.out, released.behind)
+    tell_waiting(invocation.out, project)
     if released.plan.moves and not dry_run and not reason:
         invocation.out.say("next time say why: --reason TEXT is kept in the history")
 

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import (
@@ -163,6 +163,10 @@ class Composer:
                 }
         wanted |= {target: _target_file(target, data) for target, data in documents.items()}
         stands = before is not None and is_signed(role, before.metadata, self._targets.signed)
+        if desired is None and not stands:
+            # Whoever may sign it was replaced: what former keys have signed is not signed unseen.
+            self.blocked.add(role)
+            return
         if (
             before is not None
             and stands
@@ -172,7 +176,7 @@ class Composer:
             self._take(role, before, wanted, documents)
             self._made.done.add(role)
             return
-        made = self._signed(role, wanted, before, stands=stands)
+        made = self._signed(role, wanted, before, documents, stands=stands)
         if made is not None:
             self._take(role, made, wanted, documents)
             self._made.done.add(role)
@@ -201,6 +205,7 @@ class Composer:
         role: str,
         wanted: dict[str, TargetFile],
         before: Signed[Targets] | None,
+        documents: Mapping[str, bytes],
         *,
         stands: bool,
     ) -> Signed[Targets] | None:
@@ -217,12 +222,44 @@ class Composer:
                     targets=wanted,
                 )
             )
-        complete = sign(role, metadata, self._targets.signed, self._keys)
-        data = metadata.to_bytes()
-        if not complete:
-            self._made.waiting[role] = data
+        metadata.unrecognized_fields.clear()  # what was shown to those who sign is not published
+        if not sign(role, metadata, self._targets.signed, self._keys):
+            metadata.unrecognized_fields[SHOWN] = self._enclosed(role, wanted, before, documents)
+            self._made.waiting[role] = metadata.to_bytes()
             return None
-        return Signed(metadata, data)
+        return Signed(metadata, metadata.to_bytes())
+
+    def _enclosed(
+        self,
+        role: str,
+        wanted: Mapping[str, TargetFile],
+        before: Signed[Targets] | None,
+        documents: Mapping[str, bytes],
+    ) -> dict[str, Any]:
+        """What whoever signs has to be shown, also on a machine that has nothing else: what is
+        published, who may sign, and the documents that differ, before and after."""
+        published = {} if before is None else before.signed.targets
+        changed = [
+            target
+            for target in sorted({*wanted, *published})
+            if wanted.get(target) != published.get(target)
+        ]
+        former: dict[str, str] = {}
+        for target in changed:
+            if self._tree is not None and target in published:
+                try:
+                    found = self._tree.find(target)
+                except Corrupt:
+                    continue
+                if found is not None:
+                    former[target] = found[0].decode()
+        return {
+            "role": role,
+            "documents": {each: documents[each].decode() for each in changed if each in documents},
+            "before": former,
+            "published": None if before is None else before.data.decode(),
+            "signers": self._targets.data.decode(),
+        }
 
     def _waiting(
         self, role: str, wanted: Mapping[str, TargetFile], last: int
@@ -231,7 +268,10 @@ class Composer:
         data = self._pending(role)
         if data is None:
             return None
-        found = parse_metadata(Targets, data, f"pending {role}")
+        try:
+            found = parse_metadata(Targets, data, f"pending {role}")
+        except Corrupt:
+            return None  # it is written again
         said = found.signed
         if said.targets != wanted or said.version <= last:
             return None
@@ -338,6 +378,7 @@ def renewed_root(root: Signed[Root], keys: SigningKeys, now: datetime) -> Signed
     after.signatures.clear()
     after.signed.version += 1
     after.signed.expires = now + lifetime(ROOT)
+    after.signed.unrecognized_fields.pop(SHOWN, None)  # why the one before was made
     return Signed(after, after.to_bytes()) if sign(ROOT, after, root.signed, keys) else root
 
 
@@ -361,26 +402,52 @@ def next_targets(
     keys: SigningKeys,
     channels: Collection[ChannelName],
     now: datetime,
+    pending: bytes | None = None,
 ) -> tuple[Signed[Targets], bytes | None]:
     """The same with every channel in it, and for another year where it is due; beside it what that
-    would be, where it cannot be signed here."""
+    would be, where it cannot be signed here.
+
+    *pending* is what waits already: a person's change of keys. It counts once those have signed who
+    have to, and is not signed here without anybody who looks at it.
+    """
+    waiting = _waiting_targets(pending, known)
+    if waiting is not None and is_signed(TARGETS, waiting.metadata, root):
+        waiting.metadata.unrecognized_fields.clear()
+        known, waiting = Signed(waiting.metadata, waiting.metadata.to_bytes()), None
     new = [
         each for each in sorted(channels) if channel_role(each) not in delegated_roles(known.signed)
     ]
     if not new and not is_due(TARGETS, known.signed.expires, now):
-        return known, None
-    after = Metadata[Targets].from_bytes(known.data)
+        return known, None if waiting is None else waiting.data
+    after = Metadata[Targets].from_bytes((waiting or known).data)
+    if waiting is not None:
+        new = [each for each in new if channel_role(each) not in delegated_roles(after.signed)]
+        if not new and not is_due(TARGETS, after.signed.expires, now):
+            return known, waiting.data
     after.signatures.clear()
-    after.signed.version += 1
+    after.signed.version = known.signed.version + 1
     after.signed.expires = now + lifetime(TARGETS)
+    if waiting is None:
+        after.signed.unrecognized_fields.pop(SHOWN, None)  # why the one before was made
     assert after.signed.delegations is not None
     assert after.signed.delegations.roles is not None
     online = list(after.signed.delegations.roles[CATALOG_ROLE].keyids)
     for channel in new:
         _delegate(after.signed, channel_role(channel), online)
-    if sign(TARGETS, after, root, keys):
+    if waiting is None and sign(TARGETS, after, root, keys):
         return Signed(after, after.to_bytes()), None
     return known, after.to_bytes()
+
+
+def _waiting_targets(pending: bytes | None, known: Signed[Targets]) -> Signed[Targets] | None:
+    """What waits to come next after *known*; None where that is nothing, or of before."""
+    if pending is None:
+        return None
+    try:
+        found = parse_metadata(Targets, pending, "pending targets")
+    except Corrupt:
+        return None
+    return found if found.signed.version == known.signed.version + 1 else None
 
 
 def _delegate(targets: Targets, role: str, keyids: Sequence[str]) -> None:

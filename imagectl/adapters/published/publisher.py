@@ -20,7 +20,10 @@ from imagectl.formats.tuf_roles import (
     ANNOUNCEMENTS_TARGET,
     HISTORY_TARGET,
     METADATA,
+    ROOT,
+    TARGETS,
     TIMESTAMP_PATH,
+    metadata_path,
 )
 from imagectl.model.published import PublishedCatalog
 
@@ -45,8 +48,8 @@ WRITERS = 16
 many durable in the time of one."""
 
 ROOT_FILE, TARGETS_FILE = "root.json", "targets.json"
-"""What is kept in the project, in git: whose keys count, and who may sign what. A tree that was
-lost, or another one, begins with these again, without the keys that are offline."""
+"""As ``trust`` has them, in git: whose keys count, and who may sign what. A tree that was lost, or
+another one, begins with these again, without the keys that are offline."""
 
 
 class Place(Protocol):
@@ -101,6 +104,15 @@ class Signing:
     def waiting(self) -> tuple[str, ...]:
         """The roles whose new content waits for signatures, sorted."""
         return tuple(sorted(path.stem for path in self.pending.glob("*.json")))
+
+    def found(self, role: str) -> bytes | None:
+        """What waits for signatures of a role, or had enough of them: another tree may lack it."""
+        return _read(self.pending / f"{role}.json") or _read(self.complete / f"{role}.json")
+
+    @property
+    def complete(self) -> Path:
+        """The folder of what waits no more."""
+        return self.pending.with_name("signed")
 
 
 class TreePublisher:
@@ -162,6 +174,12 @@ class TreePublisher:
                     where=self.where,
                     hint="`imagectl catalog publish`",
                 )
+            if since is not None and (tree is None or self._has_to_say_all(tree)):
+                raise Conflict(
+                    f"{self.where} lacks what others have to sign, or has it by keys of before",
+                    where=self.where,
+                    hint="`imagectl catalog publish`",
+                )
             images = None if since is None else snapshot.images
             before = None
             if images is not None and tree is not None:
@@ -183,6 +201,13 @@ class TreePublisher:
             tree = self._tree()
             if tree is None:
                 return False
+            if self._is_of_former_keys(tree):
+                # Whoever had one of those could have written it: it is not signed again unseen.
+                raise Failed(
+                    f"keys were replaced, and {self.where} is signed by the former ones yet",
+                    where=self.where,
+                    hint="`imagectl catalog publish`",
+                )
             return self._write(tree, None, None, None, (), self._clock())
 
     def signatures(self) -> Mapping[str, datetime]:
@@ -244,9 +269,56 @@ class TreePublisher:
                 why="that file is missing, and there is a published tree",
                 hint="bring it back from git; to begin anew, remove the tree's content",
             )
-        from imagectl.adapters.published.verified import VerifiedTree
+        from imagectl.adapters.published.trust import earlier_roots
+        from imagectl.adapters.published.verified import VerifiedTree, trusted_root
 
+        earlier = earlier_roots(self._signing.trust)
+        if earlier:
+            # Keys were replaced, and this tree may not have been signed by the new ones yet. What
+            # is taken from one of before is said anew: see ``_has_to_say_all``.
+            before = [trusted_root(each, self.where) for each in earlier.values()]
+            for each in (root, *before):
+                try:
+                    tree = VerifiedTree(
+                        self.where, self._place.read, each, data, follow=each is root
+                    )
+                    _ = tree.targets
+                except Corrupt:
+                    continue
+                return tree
         return VerifiedTree(self.where, self._place.read, root, data)
+
+    def _is_of_former_keys(self, tree: VerifiedTree) -> bool:
+        root = self._root()
+        return root is not None and tree.root.signed.version < root.signed.version
+
+    def _has_to_say_all(self, tree: VerifiedTree) -> bool:
+        """Whether it is not enough to write what changed since: what waits for signatures of others
+        has changes in it that the tree does not show, and whoever had former keys can have signed
+        anything."""
+        waiting = set(self._signing.waiting()) - {ROOT, TARGETS}
+        return bool(waiting) or self._is_of_former_keys(tree)
+
+    def expected(self, role: str, snapshot: Snapshot) -> Mapping[str, bytes]:
+        """The documents that a role would have to sign for the catalog as it is in *snapshot*."""
+        from imagectl.formats.published_v1.writing import render
+        from imagectl.formats.tuf_roles import role_of
+
+        tree = self._tree()
+        roles = () if tree is None else (*tree.roles(), role)
+        found = render(snapshot, self._clock(), self._public_urls).targets
+        return {target: data for target, data in found.items() if role_of(target, roles) == role}
+
+    def published(self, role: str) -> bytes | None:
+        """The metadata of a role that may sign documents, as the tree has it."""
+        tree = self._tree()
+        found = None if tree is None else tree.role(role)
+        return None if found is None else found.data
+
+    def root_version(self) -> int:
+        """The number of the newest root that the tree has; 0 where nothing is published."""
+        tree = self._tree()
+        return 0 if tree is None else tree.root.signed.version
 
     def _root(self) -> Signed[Root] | None:
         from imagectl.adapters.published.verified import trusted_root
@@ -264,7 +336,8 @@ class TreePublisher:
         channels: Collection[ChannelName],
         now: datetime,
     ) -> bool:
-        from imagectl.adapters.published.composing import Composer, Desired
+        from imagectl.adapters.published.composing import Composer, Desired, is_signed
+        from imagectl.adapters.published.trust import enclose
 
         repairing = documents is not None and images is None
         channels = {*channels, *self._signing.channels()}
@@ -274,14 +347,14 @@ class TreePublisher:
             assert shown is not None
             desired = Desired(shown, documents, images)
 
-        def composed(signers: Signed[Targets]) -> tuple[Publication, Collection[str]]:
+        def composed(signers: Signed[Targets]) -> tuple[Publication, set[str]]:
             composer = Composer(
                 tree,
                 root,
                 signers,
                 self._signing.keys,
                 now,
-                pending=lambda role: _read(self._signing.pending / f"{role}.json"),
+                pending=self._signing.found,
                 highest=self._highest,
                 repairing=repairing,
             )
@@ -290,22 +363,23 @@ class TreePublisher:
         made, blocked = composed(targets)
         if blocked:
             # Nobody is told of new signers before they have signed what is theirs.
-            if tree is None:
+            if tree is None or not is_signed(TARGETS, tree.targets.metadata, root.signed):
                 raise _nobody(blocked, self._signing)
             first, (made, still) = made, composed(tree.targets)
             if still:
                 raise _nobody(still, self._signing)
-            made.waiting |= {role: first.waiting[role] for role in blocked}
+            made.waiting |= {role: first.waiting[role] for role in blocked & first.waiting.keys()}
             made.done -= set(blocked)
         if waiting is not None:
-            made.waiting["targets"] = waiting
-        else:
-            made.done.add("targets")
+            made.waiting[TARGETS] = enclose(TARGETS, waiting, targets.data, root.data)
+        elif self._signing.found(TARGETS) is not None:
+            made.done.add(TARGETS)
         before = None if tree is None else tree.timestamp.data
         # The same generation again: somebody wants it repaired, so every byte is compared. So it is
         # where there are files and no timestamp.
         thoroughly = repairing and (tree is None or tree.shown == shown)
         versions = documents.versions if documents is not None else {}
+        self._hand_over(root)
         missing = [
             (path, data)
             for path, data in {**versions, **made.documents}.items()
@@ -323,7 +397,11 @@ class TreePublisher:
             self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
         # Not before: what others have signed cannot be had again without them.
         for role in made.done - made.waiting.keys():
-            (self._signing.pending / f"{role}.json").unlink(missing_ok=True)
+            path = self._signing.pending / f"{role}.json"
+            if (signed := _read(path)) is not None:
+                if role != TARGETS:  # another tree may lack it yet
+                    _put(self._signing.complete / path.name, signed)
+                path.unlink(missing_ok=True)
         if made.timestamp is None:
             return False
         self._thin_out()
@@ -342,6 +420,25 @@ class TreePublisher:
             for _ in pool.map(lambda each: self._place.write(*each), files):
                 pass
 
+    def _hand_over(self, root: Signed[Root]) -> None:
+        """Write the roots by which consumers get from theirs to the newest one. Raises Conflict
+        where the tree has another one with the same number: two have replaced keys at once."""
+        from imagectl.adapters.published.trust import earlier_roots
+
+        roots = {root.signed.version: root.data, **earlier_roots(self._signing.trust)}
+        for version, data in sorted(roots.items()):
+            path = metadata_path(ROOT, version)
+            there = self._place.read(path)
+            if there is not None and there != data:
+                raise Conflict(
+                    f"{self.where} has another root {version} than this project",
+                    where=f"{self.where}/{path}",
+                    why="somebody else has replaced keys, too; consumers believe the first one",
+                    hint="bring catalog/ of whoever published it from git",
+                )
+            if there is None:
+                self._place.write(path, data)
+
     def _trusted(
         self,
         tree: VerifiedTree | None,
@@ -357,14 +454,24 @@ class TreePublisher:
             next_targets,
             renewed_root,
         )
+        from imagectl.adapters.published.trust import keep_root
 
         keys = self._signing.keys
-        root = tree.root if tree is not None else self._root()
+        root = self._root()
+        if tree is not None and (root is None or tree.root.signed.version > root.signed.version):
+            root = tree.root
         root = first_root(keys, now) if root is None else renewed_root(root, keys, now)
-        self._keep(ROOT_FILE, root.data)
+        keep_root(self._signing.trust, root)
         known = self._known_targets(root, tree, repairing=repairing)
         targets = known if known is not None else first_targets(root.signed, keys, channels, now)
-        targets, waiting = next_targets(root.signed, targets, keys, channels, now)
+        targets, waiting = next_targets(
+            root.signed,
+            targets,
+            keys,
+            channels,
+            now,
+            pending=_read(self._signing.pending / TARGETS_FILE),
+        )
         self._keep(TARGETS_FILE, targets.data)
         return root, targets, waiting
 
@@ -374,12 +481,14 @@ class TreePublisher:
         """The newest list of who may sign what, of the tree's and of the project's."""
         from tuf.api.metadata import Targets
 
+        from imagectl.adapters.published.composing import is_signed
         from imagectl.adapters.published.verified import check_signed, parse_metadata
 
         found: list[Signed[Targets]] = []
         if tree is not None:
             try:
-                found.append(tree.targets)
+                if is_signed(TARGETS, tree.targets.metadata, root.signed):
+                    found.append(tree.targets)
             except Corrupt:
                 if not repairing:
                     raise
@@ -387,7 +496,7 @@ class TreePublisher:
         data = _read(path)
         if data is not None:
             kept = parse_metadata(Targets, data, str(path))
-            check_signed(root.signed, "targets", kept, str(path))
+            check_signed(root.signed, TARGETS, kept, str(path))
             found.append(kept)
         return max(found, key=lambda each: each.signed.version, default=None)
 
@@ -436,22 +545,12 @@ def _nobody(roles: Collection[str], signing: Signing) -> Failed:
 
 
 def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CannotTell(
-            f"{path} cannot be read",
-            where=str(path),
-            why=error.strerror or str(error),
-            hint="see who may read it",
-        ) from error
+    from imagectl.adapters.published.trust import read
+
+    return read(path)
 
 
 def _put(path: Path, data: bytes) -> None:
-    from imagectl.adapters.durable import make_folder, naming_failures, write
+    from imagectl.adapters.published.trust import put
 
-    with naming_failures("keeping what is signed", path.parent, len(data)):
-        make_folder(path.parent)
-        write(path.parent, path, data)
+    put(path, data)

@@ -71,7 +71,8 @@ def trusted_root(data: bytes, where: str) -> Signed[Root]:
 class VerifiedTree:
     """The metadata of a tree at *where*, and ``formats.published_v1.reading.Targets`` by it.
 
-    What is not asked for is not read. *now* is None where signatures may be over.
+    What is not asked for is not read. *now* is None where signatures may be over. *follow*: the
+    roots that *root* has handed over to count, and not itself.
     """
 
     def __init__(
@@ -81,12 +82,14 @@ class VerifiedTree:
         root: Signed[Root],
         timestamp: bytes,
         now: datetime | None = None,
+        *,
+        follow: bool = True,
     ) -> None:
         self.where = where
         self._fetch = fetch
         self._now = now
         self._delegated: dict[str, Signed[Targets] | None] = {}
-        self.root = self._newest(root)
+        self.root = self._newest(root) if follow else root
         self._check_time(ROOT, self.root)
         self.timestamp = parse_metadata(Timestamp, timestamp, self._at(TIMESTAMP_PATH))
         check_signed(self.root.signed, TIMESTAMP, self.timestamp, self._at(TIMESTAMP_PATH))

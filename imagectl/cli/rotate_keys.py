@@ -1,0 +1,188 @@
+"""``imagectl catalog rotate-keys``: change whose signatures count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+import click
+
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.verb import Verb
+from imagectl.cli.waiting import ceremony_of, tell_waiting
+from imagectl.errors import BadUsage
+from imagectl.policy.wording import counted
+
+if TYPE_CHECKING:
+    from imagectl.adapters.published.rotating import Rotation
+    from imagectl.adapters.published.signers import Signers
+
+
+class KeyDocument(TypedDict):
+    """A key that counts."""
+
+    id: Annotated[str, "its id"]
+    name: Annotated[str, "the name of the file that it came from; may be empty"]
+
+
+class SignersDocument(TypedDict):
+    """Who may sign, and how many of them have to."""
+
+    keys: Annotated[list[KeyDocument], "the keys that count"]
+    threshold: Annotated[int, "how many of them have to sign"]
+
+
+class RotatedDocument(TypedDict):
+    """Whose signatures count for a role."""
+
+    role: Annotated[str, "the role"]
+    roles: Annotated[list[str], "the roles of the signed metadata that it stands for"]
+    before: Annotated[SignersDocument, "who could sign"]
+    after: Annotated[SignersDocument, "who can sign, once it counts"]
+    dry_run: Annotated[bool, "true where nothing was changed on purpose"]
+    counts: Annotated[bool, "true where it counts already; else it waits, or nothing changes"]
+    waiting: Annotated[list[str], "roles that wait for signatures"]
+
+
+@click.command(
+    "rotate-keys",
+    cls=Verb,
+    answers=RotatedDocument,
+    exits={
+        0: "done, or waiting for signatures that cannot be given here; or shown, without options",
+        1: "not done: a key cannot be made, or the trees cannot be signed by the new keys here",
+        3: "refused: nobody could sign any more; nothing was done",
+        4: "conflict: another change of keys waits, or somebody else has published one",
+        5: "cannot tell: the catalog, a tree or a key elsewhere cannot be read",
+        6: "there is no such role or key, or no project here",
+    },
+    examples=[
+        ("imagectl catalog rotate-keys root", "whose keys count for root?"),
+        (
+            "imagectl catalog rotate-keys channel-stable --add alice.pub --add bob.pub "
+            '--remove online --threshold 2 --reason "two people"',
+            "stable takes the signatures of two people from now on",
+        ),
+        (
+            'imagectl catalog rotate-keys online --new --remove online --reason "laptop stolen"',
+            "the online key was lost, or somebody else has it",
+        ),
+    ],
+)
+@click.argument(
+    "role",
+    metavar="ROLE",
+    help="root, targets, online (timestamp, snapshot, catalog, and all without keys of its own), "
+    "images, channel-NAME or image-NAME.",
+)
+@click.option(
+    "--add",
+    "added",
+    metavar="PUBKEY",
+    multiple=True,
+    help="Let this key sign: a public key in a PEM file, or the URI of one in a KMS or HSM. Its "
+    "file's name is what people are shown.",
+)
+@click.option("--new", is_flag=True, help="Let a key sign that is made here, in .imagectl/keys.")
+@click.option(
+    "--remove",
+    "removed",
+    metavar="KEYID",
+    multiple=True,
+    help="Do not let this key sign any more: its name, or how its id begins.",
+)
+@click.option(
+    "--threshold",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="So many of the keys have to sign.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing.")
+@click.option(
+    "--reason", metavar="TEXT", default="", help="Why; kept in what is signed. A change takes one."
+)
+@pass_invocation
+def command(
+    invocation: Invocation,
+    role: str,
+    added: tuple[str, ...],
+    new: bool,
+    removed: tuple[str, ...],
+    threshold: int | None,
+    dry_run: bool,
+    reason: str,
+) -> None:
+    """Change whose signatures count for what consumers read; without options, show whose do.
+
+    A new root is signed by enough of those who counted and of those who count from then on; every
+    other change by those of root or targets. What cannot be signed here waits in .imagectl/pending
+    for `imagectl sign`, and until then nothing changes. Consumers follow by themselves, from
+    whatever root they have.
+    """
+    from dataclasses import replace
+
+    from imagectl.adapters.published.rotating import Edit
+    from imagectl.adapters.published.signers import read_public_key
+    from imagectl.bootstrap.identity import actor
+    from imagectl.services.publish import publish_catalog
+
+    asked = bool(added or new or removed or threshold is not None)
+    if asked and not reason.strip():
+        raise BadUsage("a change of keys takes a --reason", hint="it is kept where it is signed")
+    project = invocation.open_project()
+    ceremony = ceremony_of(project)
+    keys = tuple(read_public_key(each) for each in added)
+    edit = Edit(role, keys, removed, threshold, reason, actor())
+    if new:
+        if dry_run:
+            raise BadUsage(
+                "--new makes a key, and --dry-run changes nothing", hint="leave out one of them"
+            )
+        # Refused before a key is made for it, where it can be told without.
+        ceremony.rotate(replace(edit, add=(), remove=(), threshold=None), dry_run=True)
+        made = project.signing.keys.another(role)
+        edit = replace(edit, add=(*keys, made))
+    rotation = ceremony.rotate(edit, dry_run=dry_run)
+    counts = False
+    if asked and not dry_run:
+        for trouble in ceremony.trouble:
+            invocation.out.warn(trouble.said)
+        settled = ceremony.settle()
+        wanted = {"root"} if rotation.root is not None else set()
+        wanted |= {"targets"} if rotation.targets is not None else set()
+        counts = wanted <= {*settled}
+        if settled:
+            publish_catalog(project.catalog, project.publishers)
+    waiting = list(tell_waiting(invocation.out, project)) if asked and not dry_run else []
+    invocation.out.answer(
+        RotatedDocument(
+            role=role,
+            roles=list(rotation.roles),
+            before=_signers(rotation.before),
+            after=_signers(rotation.after),
+            dry_run=dry_run,
+            counts=counts,
+            waiting=waiting,
+        ),
+        _lines(rotation, changes=edit.changes),
+    )
+    if counts:
+        invocation.out.say("commit catalog/: it says whose keys count")
+
+
+def _signers(signers: Signers) -> SignersDocument:
+    return SignersDocument(
+        keys=[KeyDocument(id=each.keyid, name=each.name) for each in signers.who],
+        threshold=signers.threshold,
+    )
+
+
+def _lines(rotation: Rotation, *, changes: bool) -> Iterator[str]:
+    after = rotation.after
+    yield f"{after.role} takes {counted(after.threshold, 'signature')} of:"
+    for each in after.who:
+        new = changes and each not in rotation.before.who
+        yield f"  {each.keyid[:12]}  {each.name or '-'}{'  (new)' if new else ''}"
+    for each in rotation.before.who:
+        if each not in after.who:
+            yield f"  {each.keyid[:12]}  {each.name or '-'}  (no more)"

@@ -1,0 +1,192 @@
+"""``imagectl sign``: sign what waits for people's signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+import click
+
+from imagectl.cli.invocation import Invocation, pass_invocation
+from imagectl.cli.verb import Verb
+from imagectl.cli.waiting import WaitingDocument, ceremony_of, tell_waiting, waiting_document
+from imagectl.errors import BadUsage, ImagectlError, NotFound, Refused
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+    from imagectl.adapters.published.ceremony import Waiting
+    from imagectl.bootstrap.project import Project
+
+
+class SignedDocument(TypedDict):
+    """What was signed."""
+
+    signed: Annotated[list[WaitingDocument], "each role or file, as it is after signing"]
+    generation: Annotated[
+        int | None, "the catalog generation that was published since enough have signed, or null"
+    ]
+    waiting: Annotated[list[str], "roles that wait for further signatures"]
+
+
+@click.command(
+    "sign",
+    cls=Verb,
+    answers=SignedDocument,
+    exits={
+        0: "signed; published where enough have signed",
+        1: "not done: a key or a file cannot be read, or what is signed cannot be published",
+        3: "refused: the key does not count or has signed already, you said no, or what waits is "
+        "behind the catalog or was altered; nothing was signed",
+        4: "conflict: what waits has changed meanwhile; nothing was signed",
+        5: "cannot tell: the catalog cannot be read, or a key elsewhere does not answer",
+        6: "nothing waits, there is no such key or file, or no project here",
+    },
+    examples=[
+        ("imagectl sign channel-stable --key ~/keys/alice.pem", "look at it, and sign it"),
+        ("imagectl sign /media/stick/root.json --key hsm:2", "on a machine that is offline"),
+        ("imagectl sign /media/stick/root.json", "back home: take its signatures, and publish"),
+    ],
+)
+@click.argument(
+    "what",
+    metavar="[ROLE|FILE]...",
+    nargs=-1,
+    help="Only these; all that waits where none is named. A FILE, with a / or .json in its name, "
+    "is one of .imagectl/pending that was carried here or elsewhere.",
+)
+@click.option(
+    "--key",
+    "keys",
+    metavar="FILE|URI",
+    multiple=True,
+    help="Sign with this key: a PEM file, or a key in a KMS or HSM (gcpkms:..., hsm:2). The keys "
+    "of this project where none is named.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask. What is signed is shown all the same.")
+@pass_invocation
+def command(
+    invocation: Invocation, what: tuple[str, ...], keys: tuple[str, ...], yes: bool
+) -> None:
+    """Sign what waits for signatures, after looking at it in plain words.
+
+    Changes of keys wait for those whose keys count; moves of a channel that takes two signatures
+    wait for two people. Once enough have signed, it is published. What waits is in
+    .imagectl/pending: such a file can be carried to a machine without a project or a network and
+    back.
+    """
+    from imagectl.adapters.signing_keys import read_private_key
+
+    files = [each for each in what if "/" in each or each.endswith(".json")]
+    if files and len(files) < len(what):
+        raise BadUsage("both roles and files are named", hint="first the one, then the other")
+    signers = [read_private_key(each) for each in keys]
+    if files and keys:
+        _sign_files(invocation, [Path(each) for each in files], signers, yes=yes)
+        return
+    project = invocation.open_project()
+    ceremony = ceremony_of(project)
+    snapshot = project.catalog.snapshot()
+    done: list[Waiting] = []
+    if files:
+        from imagectl.adapters.published.ceremony import read_carried
+
+        carried = [read_carried(Path(each), project.clock.now()) for each in files]
+        done = [ceremony.take(each, snapshot) for each in carried]
+    else:
+        shown = ceremony.waiting(what, snapshot)
+        if not shown:
+            raise NotFound("nothing waits for signatures")
+        for each in shown:
+            using = signers or _here(project, each)
+            if using or each.missing():
+                _show(invocation, each, yes=yes or not using)
+            if not using and each.missing():
+                raise NotFound(
+                    f"no key that is missing for {each.role} is here",
+                    why=f"it waits for {' and '.join(map(str, each.missing()))}",
+                    hint=f"name one with --key; or carry {each.where} to whoever has one",
+                )
+            done.append(ceremony.sign(each.role, using, each) if using else each)
+    generation = None
+    settled = ceremony.settle()
+    if settled or any(not each.missing() for each in done):
+        from imagectl.services.publish import publish_catalog
+
+        generation = publish_catalog(project.catalog, project.publishers)
+    waiting = list(tell_waiting(invocation.out, project))
+    invocation.out.answer(
+        SignedDocument(
+            signed=[waiting_document(each) for each in done],
+            generation=generation,
+            waiting=waiting,
+        ),
+        _lines(done, generation),
+    )
+
+
+def _sign_files(
+    invocation: Invocation, files: Sequence[Path], signers: Sequence[Signer], *, yes: bool
+) -> None:
+    """On a machine that has nothing else: the signatures go into the files."""
+    from imagectl.adapters.clock import SystemClock
+    from imagectl.adapters.published.ceremony import read_carried
+    from imagectl.adapters.published.trust import put
+
+    now = SystemClock().now()
+    done = []
+    for path in files:
+        waiting = read_carried(path, now)
+        _show(invocation, waiting, yes=yes)
+        for signer in signers:
+            waiting.add(signer)
+        put(path, waiting.metadata.to_bytes())
+        done.append(waiting)
+    invocation.out.answer(
+        SignedDocument(
+            signed=[waiting_document(each) for each in done],
+            generation=None,
+            waiting=[each.role for each in done if each.missing()],
+        ),
+        _lines(done, None),
+    )
+    invocation.out.say(f"carry it back, and type there: imagectl sign {' '.join(map(str, files))}")
+
+
+def _here(project: Project, waiting: Waiting) -> list[Signer]:
+    """The keys of this project that it waits for, no more than are missing."""
+    found: dict[str, Signer] = {}
+    for missing in waiting.missing():
+        count = 0
+        for who in missing.of:
+            if count == missing.count:
+                break
+            try:
+                signer = found.get(who.keyid) or project.signing.keys.signer(who.keyid)
+            except ImagectlError:
+                continue  # one elsewhere that does not answer: others may be enough
+            if signer is not None:
+                found[who.keyid] = signer
+                count += 1
+    return [*found.values()]
+
+
+def _show(invocation: Invocation, waiting: Waiting, *, yes: bool) -> None:
+    """Show what is about to be signed, and ask."""
+    invocation.out.say(f"{waiting.role} would say from then on:")
+    for line in waiting.says:
+        invocation.out.say(f"  {line}")
+    for who in waiting.signed_by:
+        invocation.out.say(f"  signed by {who}")
+    if not yes and not click.confirm("Sign this?", err=True):
+        raise Refused("nothing was signed", reasons=("you said no",), where=waiting.where)
+
+
+def _lines(done: Sequence[Waiting], generation: int | None) -> Iterator[str]:
+    for each in done:
+        left = each.missing()
+        state = f"waits for {' and '.join(map(str, left))}" if left else "enough have signed"
+        yield f"{each.role}: {state}"
+    if generation is not None:
+        yield f"published: generation {generation}"

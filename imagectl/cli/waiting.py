@@ -1,0 +1,71 @@
+"""Says what consumers are not shown yet, because others have to sign it, and who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+from imagectl.errors import ImagectlError
+
+if TYPE_CHECKING:
+    from imagectl.adapters.published.ceremony import Ceremony, Waiting
+    from imagectl.bootstrap.project import Project
+    from imagectl.cli.output import Output
+
+
+class MissingDocument(TypedDict):
+    """Signatures that are missing."""
+
+    count: Annotated[int, "how many, each of another key"]
+    of: Annotated[list[str], "whose they may be"]
+
+
+class WaitingDocument(TypedDict):
+    """What waits for signatures."""
+
+    role: Annotated[str, "`root`, `targets`, `images`, `channel-NAME` or `image-NAME`"]
+    file: Annotated[str, "where it waits; it can be carried to another machine"]
+    says: Annotated[list[str], "what it would change, in plain words"]
+    signed_by: Annotated[list[str], "who has signed it"]
+    missing: Annotated[list[MissingDocument], "what it waits for; empty: nothing"]
+
+
+def ceremony_of(project: Project) -> Ceremony:
+    """The ceremonies of a project."""
+    from imagectl.adapters.published.ceremony import Ceremony
+
+    return Ceremony(project.signing, project.publishers, project.clock.now())
+
+
+def waiting_document(waiting: Waiting) -> WaitingDocument:
+    """The document of what waits."""
+    return WaitingDocument(
+        role=waiting.role,
+        file=waiting.where,
+        says=list(waiting.says),
+        signed_by=[str(each) for each in waiting.signed_by],
+        missing=[
+            MissingDocument(count=each.count, of=[str(who) for who in each.of])
+            for each in waiting.missing()
+        ],
+    )
+
+
+def tell_waiting(out: Output, project: Project) -> Sequence[str]:
+    """Warn of each role that waits: for how many signatures, and whose. The roles."""
+    roles = project.signing.waiting()
+    if not roles:
+        return ()
+    ceremony = ceremony_of(project)
+    for role in roles:
+        try:
+            (waiting,) = ceremony.waiting([role], None)
+        except ImagectlError as trouble:
+            out.warn(f"what {role} is to say is not shown yet: {trouble.said}")
+            continue
+        left = " and ".join(map(str, waiting.missing())) or "a publish"
+        out.warn(
+            f"{role} waits for {left}; consumers see it as it was until then: "
+            f"`imagectl sign {role}`"
+        )
+    return roles
