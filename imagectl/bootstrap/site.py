@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from imagectl.errors import ImagectlError
 
 if TYPE_CHECKING:
+    from imagectl.adapters.published.directory import DirectoryPublisher
     from imagectl.bootstrap.project import Project
     from imagectl.model.names import Sha256
     from imagectl.model.security import SecurityData
@@ -69,4 +70,12 @@ def _trees(project: Project) -> Iterator[Tree]:
         except ImagectlError as trouble:
             yield Tree(str(path), None, trouble)
         else:
-            yield Tree(str(path), shown.generation if shown is not None else None)
+            generation = shown.generation if shown is not None else None
+            yield Tree(str(path), generation, signatures=_signatures(publisher))
+
+
+def _signatures(publisher: DirectoryPublisher) -> Mapping[str, datetime] | ImagectlError:
+    try:
+        return publisher.signatures()
+    except ImagectlError as trouble:
+        return trouble

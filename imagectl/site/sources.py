@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from imagectl.errors import ImagectlError
@@ -20,11 +20,13 @@ from imagectl.services.ports.looking_inside import Documents
 @dataclass(frozen=True, slots=True)
 class Tree:
     """A published tree, and the generation that it shows; None where it shows nothing yet.
-    ``trouble`` is why that is not known, where it is not."""
+    ``trouble`` is why that is not known, where it is not. ``signatures``: until when those of each
+    role hold, or why that is not known; empty where nobody has looked."""
 
     name: str
     generation: int | None
     trouble: ImagectlError | None = None
+    signatures: Mapping[str, datetime] | ImagectlError = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from imagectl.errors import CannotTell
+from imagectl.errors import CannotTell, ImagectlError
 from imagectl.model.channel import Channel
 from imagectl.model.retention import Stage
 from imagectl.model.version import VersionRef
@@ -20,7 +20,7 @@ from imagectl.policy.readiness import required_now, unready
 from imagectl.policy.wording import counted, listed, moment, span
 from imagectl.site import paths
 from imagectl.site.looking import Looking
-from imagectl.site.sources import Sources
+from imagectl.site.sources import Sources, Tree
 
 OLD, VERY_OLD = timedelta(days=30), timedelta(days=60)
 """Of what a channel points to: nobody dares to replace what is old. The later one is that of the
@@ -28,6 +28,10 @@ alert in packaging/prometheus."""
 
 LOOKED = timedelta(days=1)
 """Since something that should be done daily went well, such as ``imagectl verify``."""
+
+RENEW, LEFT = timedelta(days=6), timedelta(days=5)
+"""Of the time that signatures hold. ``imagectl catalog refresh`` renews those of two weeks when a
+week is left: with less than six days it has not run, and with five somebody has to look."""
 
 PAGE = timedelta(days=2)
 """Since this site was made."""
@@ -45,7 +49,8 @@ class State(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Check:
     """One line of the status page. ``since`` is what the age counts from, None where age does not
-    matter; ``warn`` and ``alarm`` are at what age it is one. ``page`` tells more."""
+    matter; ``warn`` and ``alarm`` are at what age it is one. ``until`` is when it ends, where that
+    matters: then they are of the time that is left. ``page`` tells more."""
 
     what: str
     state: State
@@ -54,6 +59,16 @@ class Check:
     warn: timedelta | None = None
     alarm: timedelta | None = None
     page: str = ""
+    until: datetime | None = None
+
+    @property
+    def ages(self) -> tuple[datetime, timedelta, timedelta] | None:
+        """From when on it gets worse, and how long after that it is a warning and an alarm."""
+        if self.warn is None or self.alarm is None:
+            return None
+        if self.until is not None:
+            return self.until - self.warn, timedelta(0), self.warn - self.alarm
+        return (self.since, self.warn, self.alarm) if self.since is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +162,24 @@ def _trees(sources: Sources) -> Iterator[Check]:
         else:
             said = f"shows generation {tree.generation}, later than the catalog's {ours}"
             yield Check(what, State.ALARM, said)
+        if tree.trouble is not None or tree.generation is not None:
+            yield _signed(tree, sources.now)
+
+
+def _signed(tree: Tree, now: datetime) -> Check:
+    """How long consumers still believe what is published."""
+    what = f"signatures of {tree.name}"
+    found = tree.trouble or tree.signatures
+    if isinstance(found, ImagectlError):
+        return Check(what, State.UNKNOWN, f"not known: {found.what}")
+    if not found:
+        return Check(what, State.UNKNOWN, "not known: nobody has looked")
+    until, role = min((until, role) for role, until in found.items())
+    state = _by_age(now - (until - RENEW), timedelta(0), RENEW - LEFT)
+    said = f"hold until {moment(until)} ({role})"
+    if until <= now:
+        said = f"over since {moment(until)} ({role}): consumers do not believe it any more"
+    return Check(what, state, said, warn=RENEW, alarm=LEFT, until=until)
 
 
 def _security(sources: Sources, looking: Looking) -> Iterator[Check]:
@@ -216,4 +249,6 @@ def limits(check: Check) -> str:
     """At what age a line is another: ``warning after 30 d, alarm after 60 d``."""
     if check.warn is None or check.alarm is None:
         return ""
+    if check.until is not None:
+        return f"warning with {span(check.warn)} left, alarm with {span(check.alarm)}"
     return f"warning after {span(check.warn)}, alarm after {span(check.alarm)}"

@@ -81,3 +81,19 @@ def test_a_damaged_document_leaves_the_old_site(root: Path, imagectl: Run) -> No
     assert result.exit_code == 1
     assert inside.spdx in result.stderr
     assert (root / ".imagectl/site/status.html").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_until_when_signatures_hold_is_read_from_what_is_published(
+    root: Path, imagectl: Run
+) -> None:
+    """P8: where it cannot be read, that is what the page says."""
+    page = root / ".imagectl/site/status.html"
+    assert imagectl("catalog", "publish").exit_code == 0
+    imagectl("site", "build")
+    assert "signatures of catalog/public" in page.read_text()
+    assert ">hold until " in page.read_text()
+    for snapshot in (root / "catalog/public/metadata").glob("*.snapshot.json"):
+        snapshot.unlink()
+    assert imagectl("site", "build").exit_code == 0
+    assert ">hold until " not in page.read_text()
+    assert "snapshot.json is missing" in page.read_text()

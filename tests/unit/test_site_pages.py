@@ -360,7 +360,8 @@ def test_what_was_never_looked_at_is_unknown(sources: Sources) -> None:
 
 def test_unknown_is_not_well(sources: Sources) -> None:
     """P8: a site of which one thing is not known does not say that all is well."""
-    shown = [Tree("catalog/public", sources.snapshot.generation)]
+    signed = {"timestamp": NOW + timedelta(days=14)}
+    shown = [Tree("catalog/public", sources.snapshot.generation, signatures=signed)]
     good = {("verify", ""): Outcome(last_success=NOW)}
     fine = replace(sources, outcomes=good, trees=shown)
     assert judge(fine, Looking(fine)).state is State.OK
@@ -404,6 +405,52 @@ def test_trees_are_judged_by_what_they_show(sources: Sources) -> None:
         State.WARNING,
         State.UNKNOWN,
     ]
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [
+        (14 * 24, State.OK),
+        (6 * 24 + 1, State.OK),
+        (6 * 24, State.WARNING),
+        (5 * 24 + 1, State.WARNING),
+        (5 * 24, State.ALARM),
+        (-1, State.ALARM),
+    ],
+)
+def test_signatures_that_soon_are_over_raise_alarms(
+    sources: Sources, hours: int, expected: State
+) -> None:
+    """The one that is over first counts."""
+    until = {"root": NOW + timedelta(days=300), "timestamp": NOW + timedelta(hours=hours)}
+    now = replace(sources, trees=[Tree("public", sources.snapshot.generation, signatures=until)])
+    assert states(now)["signatures of public"] is expected
+    page = said(text(written(now), "status.html"))
+    assert ("over since" if hours < 0 else "hold until") in page.partition("of public")[2]
+    assert "warning with 6 d left, alarm with 5 d" in page
+
+
+def test_signatures_go_on_ageing_on_a_page_that_nobody_makes_anew(sources: Sources) -> None:
+    until = {"timestamp": NOW + timedelta(days=10)}
+    now = replace(sources, trees=[Tree("public", sources.snapshot.generation, signatures=until)])
+    (check,) = (c for c in judge(now, Looking(now)).checks if c.what == "signatures of public")
+    assert check.ages == (NOW + timedelta(days=4), timedelta(0), timedelta(days=1))
+
+
+def test_signatures_that_nobody_could_read_are_unknown(sources: Sources) -> None:
+    """P8."""
+    ours = sources.snapshot.generation
+    lost = CannotTell("a file is missing")
+    trees = [
+        Tree("empty", None),
+        Tree("unseen", ours),
+        Tree("broken", ours, signatures=lost),
+        Tree("lost", None, lost),
+    ]
+    found = states(replace(sources, trees=trees))
+    assert "signatures of empty" not in found, "nothing is published there"
+    for name in ("unseen", "broken", "lost"):
+        assert found[f"signatures of {name}"] is State.UNKNOWN
 
 
 def test_a_channel_of_a_revoked_version_is_an_alarm(sources: Sources) -> None:
