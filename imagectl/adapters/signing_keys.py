@@ -29,6 +29,13 @@ ROOT_KEY, TARGETS_KEY, ONLINE_KEY = "root", "targets", "online"
 OFFLINE = (ROOT_KEY, TARGETS_KEY)
 """What belongs offline: whoever has one of these can say whose keys count."""
 
+PROVENANCE = "provenance.pem"
+"""The key of ``adapters.inside.signing``, in the same folder: it signs what builds say, not what is
+released."""
+
+PUBLIC_HALF = ".pub.pem"
+"""How the names of public keys end, which anybody may read."""
+
 NAME = "x-imagectl-name"
 """The field of a public key in which it has a name for people."""
 
@@ -149,7 +156,8 @@ class SigningKeys:
 
     def _read_folder(self, folder: Path) -> Iterator[FoundKey]:
         for path in sorted(folder.glob("*.pem")):
-            yield _read_file(path)
+            if path.name != PROVENANCE and not path.name.endswith(PUBLIC_HALF):
+                yield _read_file(path)
 
 
 def _numbered(purpose: str, number: int) -> str:

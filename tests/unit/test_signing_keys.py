@@ -11,6 +11,7 @@ from botocore.session import get_session
 from moto import mock_aws
 from securesystemslib.signer import CryptoSigner, Key
 
+from imagectl.adapters.inside.signing import project_key
 from imagectl.adapters.signing_keys import ONLINE_KEY, ROOT_KEY, TARGETS_KEY, SigningKeys
 from imagectl.errors import CannotTell, Corrupt, Failed, NotFound, ToolMissing
 from imagectl.model.image import SecretKind, SecretRef
@@ -76,6 +77,14 @@ def test_keys_are_found_where_the_settings_say(
     assert [each.name for each in here.made] == ["targets.pem"]
 
 
+def test_a_builds_own_key_signs_nothing_of_the_tree(tmp_path: Path) -> None:
+    here = keys(tmp_path)
+    provenance = project_key(here.folder).public_key
+    first = here.first()
+    assert sum(map(len, first.values())) == 3
+    assert here.signer(provenance.keyid) is None
+
+
 def test_a_key_that_is_offline_is_not_here(tmp_path: Path) -> None:
     here = keys(tmp_path, file("stick"), file("root.pem"), SecretRef(SecretKind.ENV, "NOT_SET"))
     assert here.signer(CryptoSigner.generate_ed25519().public_key.keyid) is None
@@ -137,7 +146,8 @@ def test_a_kms_whose_package_is_not_installed_says_so(tmp_path: Path) -> None:
 
 
 def test_a_hardware_key_asks_for_its_pin(monkeypatch: pytest.MonkeyPatch) -> None:
-    from imagectl.adapters.signing_keys import PIN, _pin
+    from imagectl.adapters.inside.signing import project_key
+from imagectl.adapters.signing_keys import PIN, _pin
 
     monkeypatch.delenv(PIN, raising=False)
     with pytest.raises(NotFound, match="asks for its PIN"):
