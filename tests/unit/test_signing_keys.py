@@ -146,8 +146,7 @@ def test_a_kms_whose_package_is_not_installed_says_so(tmp_path: Path) -> None:
 
 
 def test_a_hardware_key_asks_for_its_pin(monkeypatch: pytest.MonkeyPatch) -> None:
-    from imagectl.adapters.inside.signing import project_key
-from imagectl.adapters.signing_keys import PIN, _pin
+    from imagectl.adapters.signing_keys import PIN, _pin
 
     monkeypatch.delenv(PIN, raising=False)
     with pytest.raises(NotFound, match="asks for its PIN"):
