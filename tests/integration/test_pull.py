@@ -12,6 +12,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ import pytest
 import urllib3
 from peers.registry import PASSWORD, USER, docker_registry
 from support.projects import new_project, release
+from support.web import Handler, Page, site
 
 from imagectl.bootstrap.project import open_project
 from imagectl.consumer.pulling import fetch
 from imagectl.consumer.registry import RegistrySource
+from imagectl.consumer.sources import WebSource
 from imagectl.errors import Denied
 from imagectl.model.names import Sha256
 
@@ -35,6 +39,16 @@ SETTINGS = """\
 catalog: {publish: [catalog/public]}
 locations:
   local: {type: directory, path: catalog/public/artifacts, url: artifacts/}
+"""
+
+
+FETCH = """\
+import sys
+from pathlib import Path
+from imagectl.consumer.pulling import fetch
+from imagectl.consumer.sources import WebSource
+url, sha256, size, to = sys.argv[1:]
+fetch(WebSource(url), sha256, int(size), Path(to), lambda done, total: None)
 """
 
 
@@ -157,19 +171,13 @@ def _flip(public: Path, pattern: str) -> str:
 def test_it_is_durable_before_it_takes_its_name(consumer: Consumer) -> None:
     """As the kernel was asked, in order."""
     resolved = consumer.answer("resolve", "debian-base:beta")
-    code = (
-        "import sys; from pathlib import Path; from imagectl.consumer.pulling import fetch\n"
-        "from imagectl.consumer.sources import WebSource\n"
-        "fetch(WebSource(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), "
-        "lambda done, total: None)"
-    )
     to = consumer.folder / "disk"
     log = consumer.folder / "log"
     calls = "trace=fsync,rename,renameat,renameat2"
     subprocess.run(
         [
             *("strace", "-f", "-y", "-o", str(log), "-e", calls),
-            *(sys.executable, "-c", code),
+            *(sys.executable, "-c", FETCH),
             *(resolved["url"], resolved["sha256"], str(resolved["size"]), str(to)),
         ],
         check=True,
@@ -182,6 +190,37 @@ def test_it_is_durable_before_it_takes_its_name(consumer: Consumer) -> None:
         at for at, line in enumerate(lines) if "fsync(" in line and f"{consumer.folder}>" in line
     ]
     assert synced < named < kept
+
+
+def test_a_killed_pull_leaves_what_it_has_to_the_next(tmp_path: Path) -> None:
+    data = b"a disk that takes a while" * 400_000
+    sha256 = Sha256(hashlib.sha256(data).hexdigest())
+    to, part = tmp_path / "disk", tmp_path / f"disk.{sha256[:16]}.part"
+    killed = threading.Event()
+
+    def wait() -> None:
+        killed.wait(60)
+
+    def stalls(handler: Handler, page: Page) -> None:
+        handler.reply(page, cut=5_000_000, before_hanging_up=wait)
+
+    with site() as server:
+        url = server.put("/disk", data)
+        server.faults["/disk"] = [stalls]
+        with subprocess.Popen(
+            [sys.executable, "-c", FETCH, url, sha256, str(len(data)), str(to)]
+        ) as pulling:
+            until = time.monotonic() + 60
+            while not (part.exists() and part.stat().st_size > 1_000_000):
+                assert time.monotonic() < until, "nothing arrives"
+                time.sleep(0.01)
+            pulling.kill()
+        killed.set()
+        assert not to.exists()
+        left = part.stat().st_size
+        done = fetch(WebSource(url), sha256, len(data), to, lambda _done, _total: None)
+    assert done.fetched == len(data) - left
+    assert to.read_bytes() == data
 
 
 def test_a_real_registry_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,27 @@ def test_a_folder_that_can_be_read_here_is_enough(home: Path, imagectl: Run) -> 
     assert not [*home.glob("again*")]
 
 
+def test_an_address_that_is_named_later_reaches_consumers(home: Path, imagectl: Run) -> None:
+    before = json.loads(imagectl("resolve", "debian-base:beta", "--json").stdout)
+    assert before["url"] is None
+
+    root = home.parent / "project"
+    settings = root / "imagectl.yaml"
+    assert settings.read_text().count("path: .imagectl/locations/local") == 1
+    settings.write_text(
+        settings.read_text().replace(
+            "path: .imagectl/locations/local",
+            "path: .imagectl/locations/local, url: 'https://cdn.example/disks/'",
+        )
+    )
+    done = imagectl("-C", str(root), "catalog", "publish")
+    assert done.exit_code == 0, done.stderr
+    after = json.loads(imagectl("resolve", "debian-base:beta", "--json").stdout)
+    sha256 = before["sha256"]
+    assert after["url"] == f"https://cdn.example/disks/sha256/{sha256[:2]}/{sha256}"
+    assert {**after, "url": None, "age_seconds": 0} == {**before, "age_seconds": 0}
+
+
 def test_it_is_asked_for_as_in_resolve(home: Path, imagectl: Run) -> None:
     assert imagectl("resolve", "debian-base:beta", "--lock", "locked.json").exit_code == 0
     assert imagectl("pull", "--locked", "locked.json", "--to", "disk").exit_code == 0
