@@ -91,6 +91,17 @@ def _generations(families: _Families, measured: Measurement) -> None:
             if reading.value is not None
         ],
     )
+    families.add(
+        "published_expires_seconds",
+        "For how long consumers still believe what a role has signed, from now on; absent where "
+        "that cannot be read, or nothing is published.",
+        ("tree", "role"),
+        [
+            ((tree, role), (until - measured.at).total_seconds())
+            for tree, signed in measured.signed.items()
+            for role, until in sorted((signed.value or {}).items())
+        ],
+    )
 
 
 def _outcomes(families: _Families, measured: Measurement) -> None:

@@ -123,6 +123,8 @@ class Measurement:
     """The catalog's, also where it is not the newest; None where it cannot be read."""
     published: Mapping[str, Reading[int | None]] = field(default_factory=dict)
     """The generation that each published tree shows; None where nothing is published."""
+    signed: Mapping[str, Reading[Mapping[str, datetime]]] = field(default_factory=dict)
+    """Until when the signatures of each tree hold, by role."""
     earlier: ImagectlError | None = None
     """Why it cannot be told how earlier runs ended; ``outcomes`` is empty then."""
 
@@ -134,7 +136,9 @@ class Measurement:
             ("outcomes", ""): self.earlier,
         }
         for where, shown in self.published.items():
-            found["published", where] = shown.trouble
+            signed = self.signed.get(where)
+            unsigned = None if signed is None else signed.trouble
+            found["published", where] = shown.trouble or unsigned
         for name, credential in self.credentials.items():
             found["credential", name] = credential.trouble
         for name, view in self.views.items():
@@ -167,6 +171,7 @@ def measure(
     """
     earlier = _attempt(outcomes.all)
     published = {each.where: _attempt(partial(_generation, each)) for each in publishers}
+    signed = {each.where: _attempt(each.signatures) for each in publishers}
     numbers = _attempt(lambda: _newest(catalog(), publishers))
     head = _attempt(lambda: catalog().snapshot(())).value
     credentials = _everywhere({name: each.probe for name, each in locations.items()})
@@ -188,6 +193,7 @@ def measure(
         outcomes={},
         generation=head.generation if head is not None else None,
         published=published,
+        signed=signed,
         earlier=earlier.trouble,
     )
     if earlier.trouble is not None:

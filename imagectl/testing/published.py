@@ -73,6 +73,9 @@ class MemoryPublisher:
             self.files[target_path(target, targets[target])] = data
         self.point(targets, documents.targets[CATALOG_TARGET].decode())
 
+    def signatures(self) -> Mapping[str, datetime]:
+        return {}  # nobody has signed it
+
     def shown(self) -> PublishedCatalog | None:
         if ENTRY not in self.files:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Protocol
 
 from imagectl.model.announcement import Announcement
@@ -48,6 +49,11 @@ class Publisher(Protocol):
         Raises CannotTell where that cannot be read, and Corrupt where it is not what was signed. A
         signature that is over is one here: whoever publishes renews it.
         """
+        ...
+
+    def signatures(self) -> Mapping[str, datetime]:
+        """Until when the signatures of each role hold; empty where nothing is published. Raises as
+        ``shown`` does."""
         ...
 
 
