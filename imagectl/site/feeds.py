@@ -58,6 +58,7 @@ def atom(feed: Feed, catalog: str, base_url: str) -> bytes:
             "<entry>",
             f"<title>{_text(each.title)}</title>",
             f"<id>{_text(_name(catalog, each.key))}</id>",
+            f"<published>{stamp(each.published)}</published>",
             f"<updated>{stamp(each.at)}</updated>",
             f'<link rel="alternate" type="text/html" href={quoteattr(root + _page(each))}/>',
             f"<author><name>{_text(each.by or 'unknown')}</name></author>",
@@ -83,7 +84,8 @@ def json_feed(feed: Feed, catalog: str, base_url: str) -> bytes:
             "id": _name(catalog, each.key),
             "title": each.title,
             "content_text": clean(_told(each)),
-            "date_published": stamp(each.at),
+            "date_published": stamp(each.published),
+            "date_modified": stamp(each.at),
             "authors": [{"name": clean(each.by) or "unknown"}],
             "tags": [each.kind],
         }
@@ -101,6 +103,8 @@ def _name(catalog: str, rest: str) -> str:
 def _page(entry: Entry) -> str:
     if (pair := entry.pair) is not None:
         return paths.changes(*pair)
+    if entry.told or entry.ref is None:
+        return paths.about(entry.of)
     return paths.version(entry.ref)
 
 
@@ -108,6 +112,8 @@ def _told(entry: Entry) -> str:
     came = f" from {entry.before}" if entry.before else ""
     where = f"{entry.image}:{entry.channel}" if entry.channel else f"{entry.image}"
     why = f" Reason: {entry.reason}" if entry.reason else ""
+    if entry.told:
+        return f"{entry.title}.{why}"
     if entry.channel is not None:
         return f"{where} points to {entry.version} now{came}.{why}"
     return f"{entry.ref} is {entry.done}.{why}"

@@ -14,9 +14,10 @@ from importlib import resources
 from imagectl.model.channel import Channel
 from imagectl.model.comparison import ChangeKind, Comparison
 from imagectl.model.contents import Contents
-from imagectl.model.names import ImageName, Sha256
+from imagectl.model.names import ImageName, ImageRef, Sha256
 from imagectl.model.security import Urgency, Vulnerability
 from imagectl.model.version import VersionRef
+from imagectl.policy.announcing import standing_announcements
 from imagectl.services.scan import Scanned
 from imagectl.site import entries as happenings
 from imagectl.site import paths, search, status
@@ -82,7 +83,8 @@ class _Site:
         self._moves: dict[tuple[VersionRef, VersionRef], list[Entry]] = {}
         for entry in self._entries:
             self._of.setdefault(entry.image, []).append(entry)
-            self._about.setdefault(entry.ref, []).append(entry)
+            if entry.ref is not None:
+                self._about.setdefault(entry.ref, []).append(entry)
             if entry.pair is not None:
                 self._moves.setdefault(entry.pair, []).append(entry)
         self._templates = Templates({"title": sources.title, "now": sources.now})
@@ -107,6 +109,7 @@ class _Site:
             images=self._images,
             entries=self._entries[:LATEST],
             waiting=self._waiting(),
+            announced=standing_announcements(self._sources.snapshot),
             found=self._found,
             judged=judged,
         )
@@ -137,7 +140,13 @@ class _Site:
         return min(built, default=self._sources.now)
 
     def _waiting(self) -> Sequence[ChannelView]:
-        return [each for image in self._images for each in image.channels if each.waiting]
+        """Those of which nothing was announced, but for what their source has."""
+        return [
+            each
+            for image in self._images
+            for each in image.channels
+            if each.waiting is not None and each.waiting.announced is None
+        ]
 
     def _image(self, image: ImageView) -> Iterator[File]:
         snapshot = self._sources.snapshot
@@ -167,7 +176,15 @@ class _Site:
         )
 
     def _channel(self, image: ImageView, view: ChannelView) -> Iterator[File]:
-        moves = [each for each in self._of[image.name] if each.channel == view.name]
+        moves = [
+            each for each in self._of[image.name] if each.channel == view.name and not each.told
+        ]
+        # What is said of the whole image is said of each of its channels.
+        followed = [
+            each
+            for each in self._of[image.name]
+            if each.of in (ImageRef(image.name), ImageRef(image.name, view.name))
+        ]
         yield self._page(
             "channel.html",
             paths.channel(image.name, view.name),
@@ -180,7 +197,7 @@ class _Site:
         )
         page = paths.channel(image.name, view.name)
         yield from self._feeds(
-            page.removesuffix(".html"), f"{image.name} {view.name}", page, moves, _built(image)
+            page.removesuffix(".html"), f"{image.name} {view.name}", page, followed, _built(image)
         )
         svg = badge(f"{image.name} {view.name}", view.said, view.state)
         yield Page(paths.channel(image.name, view.name, "svg"), svg)

@@ -3,7 +3,7 @@ path needs no quoting in a URL."""
 
 from __future__ import annotations
 
-from imagectl.model.names import ChannelName, ImageName, Sha256
+from imagectl.model.names import ChannelName, ImageName, ImageRef, Sha256
 from imagectl.model.version import VersionRef
 
 
@@ -30,6 +30,13 @@ def version(ref: VersionRef) -> str:
 def channel(name: ImageName, channel: ChannelName, suffix: str = "html") -> str:
     """A channel's page; with another suffix its feeds (``atom``, ``json``) and badge (``svg``)."""
     return f"images/{name}/channels/{channel}.{suffix}"
+
+
+def about(of: ImageRef) -> str:
+    """An image, a channel or a version."""
+    if of.version is not None:
+        return version(VersionRef(of.image, of.version))
+    return channel(of.image, of.channel) if of.channel is not None else image(of.image)
 
 
 def coming(name: ImageName, channel: ChannelName) -> str:

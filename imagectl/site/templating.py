@@ -13,6 +13,7 @@ from datetime import datetime
 import jinja2
 from markupsafe import Markup
 
+from imagectl.model.version import VersionRef
 from imagectl.policy.wording import clean, counted, duration, listed, moment, size, span, stamp
 from imagectl.site import paths
 
@@ -46,7 +47,7 @@ class Templates:
             listed=listed,
             short=lambda digest: digest[:12],
         )
-        self._environment.globals.update(site=site, csp=CSP, paths=paths)
+        self._environment.globals.update(site=site, csp=CSP, paths=paths, version_ref=VersionRef)
 
     def page(self, template: str, path: str, **facts: object) -> bytes:
         """The page at *path*, made with *template*."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagectl.errors import ImagectlError, Refused
+from imagectl.model.announcement import AnnouncedDeprecation, AnnouncedMove, Announcement
 from imagectl.model.channel import Channel, ChannelRule
 from imagectl.model.names import ChannelName, ImageName, ImageRef, LocationName, VersionId
 from imagectl.model.release import PromotionRequest
 from imagectl.model.retention import Revocation, Staged
 from imagectl.model.version import Placement, Version, VersionRef
+from imagectl.policy.announcing import standing_announcements
 from imagectl.policy.promotion import plan_promotion
 from imagectl.policy.readiness import out_of_reach, rule_of, way_back
 from imagectl.policy.standing import standing
@@ -21,14 +23,16 @@ from imagectl.site.sources import Sources
 class Waiting:
     """The version that a channel gets next. ``soaked`` is when its time in the source is over.
 
-    ``unmet``: every rule that keeps it from being promoted then.
+    ``since`` when it is in the source is None where it is not there any more. ``unmet``: every rule
+    that keeps it from being promoted then, or when it is due where it was ``announced``.
     """
 
     version: VersionId
     source: ChannelName
-    since: datetime
+    since: datetime | None
     soaked: datetime | None
     unmet: tuple[str, ...]
+    announced: AnnouncedMove | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class ChannelView:
     revoked: Revocation | None
     way_back: tuple[VersionId, ...]
     waiting: Waiting | None
+    announced: tuple[Announcement, ...]
 
     @property
     def state(self) -> str:
@@ -84,11 +89,13 @@ class VersionView:
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """An image. ``versions``: newest first."""
+    """An image. ``versions``: newest first. ``announced``: all of it and its parts, the next
+    first."""
 
     name: ImageName
     channels: tuple[ChannelView, ...]
     versions: tuple[VersionView, ...]
+    announced: tuple[Announcement, ...]
 
     @property
     def newest(self) -> Version:
@@ -110,6 +117,8 @@ def images(sources: Sources) -> tuple[ImageView, ...]:
 def _image(sources: Sources, name: ImageName, versions: list[Version]) -> ImageView:
     snapshot, policy = sources.snapshot, sources.policy
     known = {channel for image, channel in snapshot.channels if image == name}
+    announced = standing_announcements(snapshot, [name])
+    known |= {each.channel for each in announced if isinstance(each, AnnouncedMove)}
     order = [*policy.names, *sorted(known.difference(policy.names))]
     gone = out_of_reach(snapshot, name)
     channels = tuple(_channel(sources, name, each, gone) for each in order)
@@ -142,7 +151,7 @@ def _image(sources: Sources, name: ImageName, versions: list[Version]) -> ImageV
                 live=version.id in live,
             )
         )
-    return ImageView(name, channels, tuple(reversed(views)))
+    return ImageView(name, channels, tuple(reversed(views)), announced)
 
 
 def _channel(
@@ -156,6 +165,10 @@ def _channel(
         else sources.policy.rule(image, name) or ChannelRule(name)
     )
     ref = VersionRef(image, channel.head.version) if channel is not None else None
+    head = ref.version if ref is not None else None
+    announced = tuple(
+        each for each in standing_announcements(snapshot, [image]) if _is_about(each, name, head)
+    )
     return ChannelView(
         image=image,
         name=name,
@@ -165,25 +178,38 @@ def _channel(
         revoked=snapshot.revoked.get(ref) if ref is not None else None,
         way_back=way_back(channel, rule, without=gone) if channel is not None else (),
         waiting=_waiting(sources, image, rule, channel),
+        announced=announced,
     )
+
+
+def _is_about(announced: Announcement, channel: ChannelName, head: VersionId | None) -> bool:
+    """Whether who follows the channel should know of it, which may point to nothing yet."""
+    if isinstance(announced, AnnouncedDeprecation):
+        of = announced.of
+        return of.channel in (None, channel) and of.version in (None, head)
+    return announced.channel == channel
 
 
 def _waiting(
     sources: Sources, image: ImageName, rule: ChannelRule, channel: Channel | None
 ) -> Waiting | None:
-    """What the channel's source has, where that is newer than what the channel has."""
+    """What was announced for the channel; else what its source has, where that is newer than what
+    the channel has."""
     if rule.source is None:
         return None
     source = sources.snapshot.channel(image, rule.source)
     if source is None:
         return None
-    version = source.head.version
-    if channel is not None and version <= channel.head.version:
+    announced = sources.snapshot.coming(image, rule.name)
+    version = announced.to if announced is not None else source.head.version
+    if announced is None and channel is not None and version <= channel.head.version:
         return None
-    since = standing(source).since[version]
-    request = PromotionRequest(rule.name, targets=(ImageRef(image),))
-    soaked = since + rule.soak if rule.soak else None
-    then = max(sources.now, soaked or since)
+    since = standing(source).since.get(version)
+    named = ImageRef(image, version=version if announced is not None else None)
+    request = PromotionRequest(rule.name, targets=(named,))
+    soaked = since + rule.soak if rule.soak and since is not None else None
+    due = announced.due if announced is not None else None
+    then = max(each for each in (sources.now, since, soaked, due) if each is not None)
     unmet: tuple[str, ...] = ()
     try:
         plan_promotion(sources.snapshot, sources.policy, sources.takes, request, then)
@@ -191,4 +217,4 @@ def _waiting(
         unmet = tuple(each.removeprefix(f"{image}: ") for each in refused.reasons)
     except ImagectlError as trouble:
         unmet = (trouble.what,)
-    return Waiting(version, rule.source, since, soaked, unmet)
+    return Waiting(version, rule.source, since, soaked, unmet, announced)

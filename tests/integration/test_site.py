@@ -32,6 +32,7 @@ PAGES = {
     "releases": "releases.html",
     "status": "status.html",
     "image": "images/debian-ci/index.html",
+    "ending": "images/debian-base/index.html",
     "versions": "images/debian-ci/versions.html",
     "compare": "images/debian-ci/compare.html",
     "channel": "images/debian-ci/channels/stable.html",
@@ -51,7 +52,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pages of a project with some history."""
     folder = tmp_path_factory.mktemp("site") / "site"
-    project = gallery(folder.parent / "project")
+    project = gallery(folder.parent / "project", announced=True)
     made = files(site_sources(project, "VM images", ""))
     replace_folder(
         folder,

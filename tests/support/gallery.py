@@ -11,7 +11,10 @@ from pathlib import Path
 
 from imagectl.bootstrap.project import Project
 from imagectl.formats.contents_v1 import write_contents, write_listed
+from imagectl.model.announcement import AnnouncedKind, Brownout
 from imagectl.model.change import (
+    AnnounceDeprecation,
+    AnnounceMove,
     Change,
     MoveChannel,
     Operation,
@@ -19,6 +22,7 @@ from imagectl.model.change import (
     RecordVersion,
     RevokeVersion,
     StepVersion,
+    WithdrawAnnouncement,
 )
 from imagectl.model.channel import MoveKind
 from imagectl.model.contents import (
@@ -30,7 +34,7 @@ from imagectl.model.contents import (
     SourcePackage,
     User,
 )
-from imagectl.model.names import Architecture, Format, Sha256
+from imagectl.model.names import Architecture, Format, Sha256, parse_image_ref
 from imagectl.model.retention import Stage
 from imagectl.model.version import (
     Artifact,
@@ -111,6 +115,22 @@ class Gallery:
 
     def deprecated(self, text: str, reason: str) -> None:
         self.commit(reason, StepVersion(ref(text), Stage.DEPRECATED))
+
+    def announced(self, text: str, days: float, reason: str) -> None:
+        """Stable goes there, *days* after NOW."""
+        to = ref(text)
+        self.commit(reason, AnnounceMove(to.image, STABLE, to.version, NOW + timedelta(days=days)))
+
+    def ending(self, of: str, days: float, reason: str, successor: str = "") -> None:
+        """It is not supported any more, *days* after NOW; with a brownout where it has another."""
+        due = NOW + timedelta(days=days)
+        brownout = Brownout(due - timedelta(days=2), due - timedelta(days=1.9))
+        to = parse_image_ref(successor) if successor else None
+        times = (brownout,) if to else ()
+        self.commit(reason, AnnounceDeprecation(parse_image_ref(of), due, to, times))
+
+    def withdrawn(self, of: str, kind: AnnouncedKind, reason: str) -> None:
+        self.commit(reason, WithdrawAnnouncement(parse_image_ref(of), kind))
 
     def commit(self, reason: str, *operations: Operation) -> None:
         catalog = self.project.catalog
@@ -197,8 +217,8 @@ class Gallery:
         return store_text(self.project, text)
 
 
-def gallery(folder: Path, now: datetime = NOW) -> Project:
-    """Some weeks of two images, seen at *now*."""
+def gallery(folder: Path, now: datetime = NOW, *, announced: bool = False) -> Project:
+    """Some weeks of two images, seen at *now*; *announced*: with what is coming."""
     made = Gallery(folder)
     ssl = [("openssl", "3.0.15-1"), ("libssl3", "3.0.15-1"), ("curl", "7.88.1-10")]
     fixed = [("openssl", "3.0.16-1"), ("libssl3", "3.0.16-1"), ("curl", "7.88.1-10")]
@@ -236,6 +256,15 @@ def gallery(folder: Path, now: datetime = NOW) -> Project:
     made.promoted("debian-base@20261110.1", "OpenSSL 3.0.16")
     made.later(3)
     made.built("debian-ci@20261117.1", packages=[*fixed, ("git", "2.42-1"), ("jq", "1.22-1")])
+    if announced:
+        made.later(1)
+        made.announced("debian-ci@20261117.1", 5, "newer git and jq")
+        made.ending("debian-base", 60, HOSTILE, successor="debian-ci:stable")
+        made.ending("debian-ci@20261010.1", 20, "old OpenSSL")
+        made.ending("debian-ci:beta", 30, "too few use it")
+        made.later(0.5)
+        made.announced("debian-ci@20261117.1", 7, f"put off: {HOSTILE}")
+        made.withdrawn("debian-ci:beta", AnnouncedKind.DEPRECATION, "many use it")
     rules = made.project.root / "catalog/channels.yaml"
     rules.write_text(rules.read_text().replace("from: beta,", "from: beta, soak: 5d,"))
     made.project.clock = FixedClock(now)  # type: ignore[assignment]  # seen at that time
