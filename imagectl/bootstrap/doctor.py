@@ -80,6 +80,7 @@ def examine(start: Path) -> tuple[Finding, ...]:
             catalog=catalog,
             locations=_locations(usable),
             now=SystemClock().now(),
+            trees=doctor.see_trees(usable.publishers) if usable is not None else (),
         )
     )
 

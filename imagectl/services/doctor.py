@@ -11,7 +11,7 @@ import enum
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
 
@@ -39,6 +39,9 @@ SMALL_SPACE = 1 << 26
 
 PROBE_PATIENCE = 20.0
 """Seconds for which a location that does not answer is asked again."""
+
+SIGNED_FOR = timedelta(days=5)
+"""For how much longer at least a published tree should be believed: as ``formats.tuf_roles``."""
 
 BUILD_MEMORY = 2 * GIB
 """Bytes of memory: a build VM takes 1 GiB by default, and the tools beside it need some."""
@@ -138,6 +141,16 @@ class SeenLocation:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenTree:
+    """A published tree. ``signed``: until when the signatures of each role hold; empty where none
+    is published. ``trouble``: why that is not known, None where it is."""
+
+    where: str
+    signed: Mapping[str, datetime]
+    trouble: ImagectlError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SeenAccelerator:
     """What executes guests: ``kvm`` or ``tcg``; empty where only a build can tell."""
 
@@ -169,6 +182,7 @@ class Seen:
     catalog: SeenCatalog | None
     locations: Sequence[SeenLocation]
     now: datetime
+    trees: Sequence[SeenTree] = ()
 
 
 def judge(seen: Seen) -> tuple[Finding, ...]:
@@ -205,6 +219,9 @@ def _findings(seen: Seen) -> Iterator[Finding]:
         yield _folder(folder)
     if seen.catalog is not None:
         yield _catalog(seen.catalog)
+    for tree in seen.trees:
+        if tree.signed or tree.trouble is not None:
+            yield _signatures(tree, seen.now)
     for location in seen.locations:
         yield _location(location, seen.now)
 
@@ -228,6 +245,17 @@ def see_catalog(catalog: Catalog, publishers: Sequence[Publisher]) -> SeenCatalo
     """Read it, and compare it with what consumers are shown. Raises CannotTell."""
     trouble = not_the_newest(catalog, publishers)
     return SeenCatalog(catalog.snapshot(()).generation, trouble)
+
+
+def see_trees(publishers: Sequence[Publisher]) -> tuple[SeenTree, ...]:
+    """Until when consumers believe each of them."""
+    found = []
+    for each in publishers:
+        try:
+            found.append(SeenTree(each.where, each.signatures()))
+        except ImagectlError as trouble:
+            found.append(SeenTree(each.where, {}, trouble))
+    return tuple(found)
 
 
 def count_placed(catalog: Catalog, names: Collection[LocationName]) -> Mapping[LocationName, int]:
@@ -320,6 +348,20 @@ def _catalog(seen: SeenCatalog) -> Finding:
     if seen.generation is None:
         return Finding("catalog", Level.OK, "none yet: the first build makes it")
     return Finding("catalog", Level.OK, f"generation {seen.generation}")
+
+
+def _signatures(seen: SeenTree, now: datetime) -> Finding:
+    """Until when consumers believe a tree: as long as the first of its signatures holds."""
+    name, fix = f"signatures of {seen.where}", "imagectl catalog refresh"
+    if seen.trouble is not None:
+        return Finding(name, Level.FAIL, seen.trouble.said, seen.trouble.hint or fix)
+    role, until = min(seen.signed.items(), key=lambda item: item[1])
+    what = f"believed until {moment(until)} ({role})"
+    if until <= now:
+        return Finding(name, Level.FAIL, f"not {what} any more: nobody can resolve", fix)
+    if until - now < SIGNED_FOR:
+        return Finding(name, Level.WARN, what, fix)
+    return Finding(name, Level.OK, what)
 
 
 def _folder(seen: SeenFolder) -> Finding:

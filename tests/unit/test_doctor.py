@@ -35,6 +35,7 @@ from imagectl.services.doctor import (
     SeenFolder,
     SeenLocation,
     SeenTool,
+    SeenTree,
     Tool,
     judge,
     parse_version,
@@ -324,3 +325,32 @@ def test_each_location_is_asked_and_says_itself_what_is_wrong() -> None:
         "cloud does not know this key: 401",
         "a new key",
     )
+
+
+@pytest.mark.parametrize(
+    ("left", "level"),
+    [(timedelta(days=6), Level.OK), (timedelta(days=4), Level.WARN), (timedelta(0), Level.FAIL)],
+)
+def test_it_tells_how_long_consumers_believe_what_is_published(
+    left: timedelta, level: Level
+) -> None:
+    signed = {"root": NOW + timedelta(days=300), "timestamp": NOW + left}
+    found = next(
+        each
+        for each in judge(replace(GOOD, now=NOW, trees=(SeenTree("/p", signed),)))
+        if each.name == "signatures of /p"
+    )
+    assert found.level is level
+    assert "timestamp" in found.what
+    assert bool(found.fix) is (level is not Level.OK)
+
+
+def test_it_tells_that_signatures_cannot_be_read() -> None:
+    tree = SeenTree("/p", {}, CannotTell("a disk does not answer"))
+    found = {each.name: each for each in judge(replace(GOOD, trees=(tree,)))}
+    assert found["signatures of /p"].level is Level.FAIL
+
+
+def test_a_tree_that_is_not_there_yet_has_no_signatures() -> None:
+    found = judge(replace(GOOD, trees=(SeenTree("/p", {}),)))
+    assert not [each for each in found if each.name.startswith("signatures")]
