@@ -107,7 +107,7 @@ class _Site:
             "home.html",
             "index.html",
             images=self._images,
-            entries=self._entries[:LATEST],
+            entries=_lately(self._entries),
             waiting=self._waiting(),
             announced=standing_announcements(self._sources.snapshot),
             found=self._found,
@@ -158,7 +158,7 @@ class _Site:
             paths.image(image.name),
             image=image,
             timeline=draw(moved, revoked, self._sources.now),
-            entries=happened[:LATEST],
+            entries=_lately(happened),
             versions=image.versions[:NEWEST],
             found=self._found,
             example=self._example(image),
@@ -311,6 +311,11 @@ class _Site:
 
     def _page(self, template: str, path: str, **facts: object) -> Page:
         return Page(path, self._templates.page(template, path, **facts))
+
+
+def _lately(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Without announcements: while they stand, the same page has them under what is coming."""
+    return [each for each in entries if not each.kind.startswith("announce-")][:LATEST]
 
 
 def _built(image: ImageView) -> datetime:

@@ -108,6 +108,15 @@ def test_the_first_page_says_all_that_is_coming(site: Mapping[str, bytes]) -> No
     assert "too few use it" not in section, "it was withdrawn"
 
 
+def test_it_is_not_said_twice_on_a_page(site: Mapping[str, bytes]) -> None:
+    for path, title in (("index.html", "Latest releases"), (CI + "index.html", "What happened")):
+        lately = said(site[path]).partition(title)[2]
+        assert "goes to" not in lately
+        assert "debian-ci:beta stays supported" in lately
+    everything = said(site["releases.html"])
+    assert "debian-ci:stable goes to 20261117.1 on 2026-11-27 12:00 UTC" in everything
+
+
 def test_an_image_says_what_is_coming_to_it(site: Mapping[str, bytes]) -> None:
     assert MOVE in coming(site[CI + "index.html"])
     assert OLD in coming(site[CI + "index.html"])
