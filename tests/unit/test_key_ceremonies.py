@@ -422,3 +422,28 @@ def drive_up(tree: Path, key: CryptoSigner, version: int) -> None:
     timestamp.signed.version = version
     timestamp.sign(key)
     path.write_bytes(timestamp.to_bytes())
+
+
+def test_what_two_have_signed_reaches_every_tree(team: Team) -> None:
+    """The first tree that shows it does not take the signatures away from the next one."""
+    settings = team.root / "imagectl.yaml"
+    text = settings.read_text()
+    first = "publish: [{ to: catalog/public, history: true }"
+    assert text.count(first) == 1
+    settings.write_text(text.replace(first, f"{first}, catalog/more"))
+    team.done("catalog", "publish")
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    for name in ("alice", "bob"):
+        team.sign("channel-stable", name)
+    for tree in ("public", "more"):
+        shown = open_catalog(
+            str(team.root / "catalog" / tree),
+            root=team.pinned,
+            cache=team.folder / tree,
+            now=datetime.now(UTC),
+        )
+        head = shown.head(IMAGE, STABLE)
+        assert head is not None
+        assert str(head.version) == "20261120.2", tree
