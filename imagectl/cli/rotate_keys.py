@@ -59,12 +59,15 @@ class RotatedDocument(TypedDict):
     examples=[
         ("imagectl catalog rotate-keys root", "whose keys count for root?"),
         (
-            "imagectl catalog rotate-keys channel-stable --add alice.pub --add bob.pub "
-            '--remove online --threshold 2 --reason "two people"',
-            "stable takes the signatures of two people from now on",
+            "imagectl catalog rotate-keys channel-stable --add ann.pub --reason release",
+            "ann may sign what stable points to",
         ),
         (
-            'imagectl catalog rotate-keys online --new --remove online --reason "laptop stolen"',
+            "imagectl catalog rotate-keys channel-stable --threshold 2 --reason review",
+            "stable takes two signatures from now on",
+        ),
+        (
+            "imagectl catalog rotate-keys online --new --remove online --reason lost",
             "the online key was lost, or somebody else has it",
         ),
     ],
