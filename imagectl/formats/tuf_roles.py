@@ -109,7 +109,7 @@ def role_of(target: str, roles: Iterable[str]) -> str:
     parts = target.split("/")
     match parts:
         case ["images", image, "index.json"]:
-            own = f"image-{image}"
+            own = image_role(ImageName(image))
             return own if own in roles else IMAGES_ROLE
         case ["images", _, "channels", name] if name.endswith(".json"):
             return f"channel-{name.removesuffix('.json')}"

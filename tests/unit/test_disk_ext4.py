@@ -14,7 +14,7 @@ from support.trees import contents
 from imagectl.adapters.disk.ext4 import Ext4Source, acl_value, device_number, seconds
 from imagectl.adapters.disk.partitions import ROOT_START
 from imagectl.adapters.disk.root import find_root
-from imagectl.adapters.disk.tree import Entry, Kind
+from imagectl.adapters.disk.tree import Entry, Kind, NotUnderstood
 from imagectl.errors import Corrupt, Failed
 
 ACL_OF_GROUP_8 = struct.pack("<I", 2) + b"".join(
@@ -227,6 +227,14 @@ def test_other_inode_sizes_are_refused(disk: Path) -> None:
     disks.poke(disk, disks.INODE_SIZE, "<H", 128)
     with pytest.raises(Failed, match="cannot be read"):
         read(disk)
+
+
+def test_clusters_of_several_blocks_are_not_called_damage(disk: Path) -> None:
+    size = disks.peek(disk, disks.LOG_CLUSTER_SIZE, "<I")
+    disks.poke(disk, disks.LOG_CLUSTER_SIZE, "<I", size + 4)
+    with pytest.raises(NotUnderstood, match="of a kind that cannot be read") as caught:
+        read(disk)
+    assert "cluster" in caught.value.why
 
 
 @pytest.mark.parametrize("change", [-1, 1])

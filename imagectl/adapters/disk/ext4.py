@@ -128,8 +128,10 @@ class Ext4Source:
         part = self._partition
         try:
             filesystem = ExtFS(RangeStream(self._file, part.offset, part.size))
-        except (ExtError, NotImplementedError, EOFError) as error:
-            # dissect.extfs raises NotImplementedError for cluster sizes that it does not read.
+        except NotImplementedError as error:
+            # Clusters larger than blocks (bigalloc): sound, and not read by dissect.extfs.
+            raise self._unreadable(str(error)) from None
+        except (ExtError, EOFError) as error:
             raise self._corrupt(str(error)) from None
         superblock = filesystem.sb
         clean = superblock.s_state & _STATE_CLEAN
