@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Targets
 
-from imagectl.adapters.published.composing import is_signed, sign
+from imagectl.adapters.published.authority import is_signed, sign
 from imagectl.adapters.published.rotating import Edit, Rotation, plan_rotation
 from imagectl.adapters.published.signers import Signer as Who
 from imagectl.adapters.published.signers import key_of, signers_of

@@ -336,7 +336,8 @@ class TreePublisher:
         channels: Collection[ChannelName],
         now: datetime,
     ) -> bool:
-        from imagectl.adapters.published.composing import Composer, Desired, is_signed
+        from imagectl.adapters.published.authority import is_signed
+        from imagectl.adapters.published.composing import Composer, Desired
         from imagectl.adapters.published.trust import enclose
 
         repairing = documents is not None and images is None
@@ -448,7 +449,7 @@ class TreePublisher:
         repairing: bool,
     ) -> tuple[Signed[Root], Signed[Targets], bytes | None]:
         """Whose keys count, who may sign what, and what of that waits for its signers."""
-        from imagectl.adapters.published.composing import (
+        from imagectl.adapters.published.authority import (
             first_root,
             first_targets,
             next_targets,
@@ -481,7 +482,7 @@ class TreePublisher:
         """The newest list of who may sign what, of the tree's and of the project's."""
         from tuf.api.metadata import Targets
 
-        from imagectl.adapters.published.composing import is_signed
+        from imagectl.adapters.published.authority import is_signed
         from imagectl.adapters.published.verified import check_signed, parse_metadata
 
         found: list[Signed[Targets]] = []

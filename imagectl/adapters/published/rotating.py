@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 
-from imagectl.adapters.published.composing import delegated_roles
+from imagectl.adapters.published.authority import delegated_roles
 from imagectl.adapters.published.signers import Signers, chosen, same_key, signers_of
 from imagectl.adapters.published.verified import SHOWN, Signed
 from imagectl.errors import BadUsage, NotFound, Refused

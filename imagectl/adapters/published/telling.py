@@ -13,7 +13,7 @@ from typing import Any
 
 from tuf.api.metadata import Root, Targets
 
-from imagectl.adapters.published.composing import delegated_roles
+from imagectl.adapters.published.authority import delegated_roles
 from imagectl.adapters.published.signers import Signers, signers_of
 from imagectl.adapters.published.verified import SHOWN
 from imagectl.errors import Refused
