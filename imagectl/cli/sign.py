@@ -16,7 +16,7 @@ from imagectl.errors import BadUsage, ImagectlError, NotFound, Refused
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
-    from imagectl.adapters.published.ceremony import Waiting
+    from imagectl.adapters.published.waiting import Waiting
     from imagectl.bootstrap.project import Project
 
 
@@ -90,7 +90,7 @@ def command(
     snapshot = project.catalog.snapshot()
     done: list[Waiting] = []
     if files:
-        from imagectl.adapters.published.ceremony import read_carried
+        from imagectl.adapters.published.waiting import read_carried
 
         carried = [read_carried(Path(each), project.clock.now()) for each in files]
         done = [ceremony.take(each, snapshot) for each in carried]
@@ -131,8 +131,8 @@ def _sign_files(
 ) -> None:
     """On a machine that has nothing else: the signatures go into the files."""
     from imagectl.adapters.clock import SystemClock
-    from imagectl.adapters.published.ceremony import read_carried
     from imagectl.adapters.published.trust import put
+    from imagectl.adapters.published.waiting import read_carried
 
     now = SystemClock().now()
     done = []

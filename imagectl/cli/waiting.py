@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from imagectl.errors import ImagectlError
 
 if TYPE_CHECKING:
-    from imagectl.adapters.published.ceremony import Ceremony, Waiting
+    from imagectl.adapters.published.ceremony import Ceremony
+    from imagectl.adapters.published.waiting import Waiting
     from imagectl.bootstrap.project import Project
     from imagectl.cli.output import Output
 

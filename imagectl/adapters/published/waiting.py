@@ -1,0 +1,205 @@
+"""What waits for people's signatures, in a file that says for itself what signing it would change.
+
+Promises: a signature of a stranger, a second one of the same key, and a file that was altered or
+that is behind what it encloses are refused; nobody is asked to sign what is not shown to them. Such
+a file can be carried to another machine, which needs nothing else to tell what is signed. Whether
+it is about what counts now is for ``ceremony`` to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import Metadata, Root, Targets
+
+from imagectl.adapters.published.signers import Signer as Who
+from imagectl.adapters.published.signers import key_of, signers_of
+from imagectl.adapters.published.telling import altered, tell
+from imagectl.adapters.published.trust import read
+from imagectl.adapters.published.verified import SHOWN, parse_metadata
+from imagectl.errors import CannotTell, NotFound, Refused
+from imagectl.formats.tuf_roles import ROOT, TARGETS
+from imagectl.policy.wording import counted, listed
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """So many more signatures, each of another one of these."""
+
+    count: int
+    of: tuple[Who, ...]
+
+    def __str__(self) -> str:
+        return f"{counted(self.count, 'more signature')} of {' or '.join(map(str, self.of))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for signatures of a role. ``says``: what it would change, in plain words.
+    ``delegators`` say whose keys count: by root, those of before and those of after. ``enclosed``:
+    what was put into the file for whoever signs."""
+
+    role: str
+    where: str
+    metadata: Metadata[Any]
+    delegators: tuple[Root | Targets, ...]
+    says: tuple[str, ...]
+    enclosed: Mapping[str, Any]
+
+    @property
+    def may_sign(self) -> tuple[Who, ...]:
+        """Everybody whose key counts, by any of the delegators."""
+        found: dict[str, Who] = {}
+        for delegator in self.delegators:
+            for each in signers_of(self.role, delegator).who:
+                found.setdefault(each.keyid, each)
+        return tuple(found.values())
+
+    @property
+    def signed_by(self) -> tuple[Who, ...]:
+        """Who has signed."""
+        return tuple(each for each in self.may_sign if each.keyid in self.metadata.signatures)
+
+    def missing(self) -> tuple[Missing, ...]:
+        """What it waits for; nothing where enough have signed."""
+        found: list[Missing] = []
+        payload, signatures = self.metadata.signed_bytes, self.metadata.signatures
+        for delegator in self.delegators:
+            result = delegator.get_verification_result(self.role, payload, signatures)
+            if result:
+                continue
+            asked = signers_of(self.role, delegator)
+            others = tuple(each for each in asked.who if each.keyid not in result.signed)
+            more = Missing(asked.threshold - len(result.signed), others)
+            if more not in found:
+                found.append(more)
+        return tuple(found)
+
+    def add(self, signer: Signer) -> Who:
+        """Sign it. Raises Refused where that key does not count, or has signed already, and
+        CannotTell where it does not sign."""
+        keyid = signer.public_key.keyid
+        may = {each.keyid: each for each in self.may_sign}
+        who = may.get(keyid)
+        if who is None:
+            raise Refused(
+                f"this key may not sign {self.role}",
+                reasons=(f"its id is {keyid[:12]}; those that count are {_names(may.values())}",),
+                where=self.where,
+                hint="take another key with --key; to let this one count: `imagectl catalog "
+                "rotate-keys`",
+            )
+        if keyid in self.metadata.signatures:
+            left = self.missing()
+            raise Refused(
+                f"{who} has signed {self.role} already",
+                reasons=(
+                    "each key counts once; "
+                    + (f"it waits for {listed([*map(str, left)])}" if left else "none is missing"),
+                ),
+                where=self.where,
+                hint="let somebody else sign" if left else "`imagectl catalog publish`",
+            )
+        try:
+            self.metadata.sign(signer, append=True)
+        except UnsignedMetadataError as problem:
+            raise CannotTell(
+                f"that key does not sign {self.role}", why=str(problem), where=self.where
+            ) from problem
+        return who
+
+
+def read_carried(path: Path, now: datetime) -> Waiting:
+    """What waits for signatures in a file, by what is in the file alone. Raises NotFound, Corrupt
+    and Refused."""
+    data = read(path)
+    if data is None:
+        raise NotFound("there is no such file to sign", where=str(path))
+    return parse_waiting(data, str(path), now)
+
+
+def parse_waiting(data: bytes, where: str, now: datetime) -> Waiting:
+    """Metadata that waits, by what it encloses; its signatures are checked."""
+    enclosed = _enclosed(data, where)
+    role = str(enclosed.get("role", ""))
+    kind: Any = Root if role == ROOT else Targets
+    found = parse_metadata(kind, data, where)
+    signed = found.signed
+    signers: Any
+    try:
+        said = enclosed.get("published")
+        published = None if said is None else parse_metadata(kind, said.encode(), where).signed
+        by_root = role in (ROOT, TARGETS)
+        who: Any = Root if by_root else Targets
+        signers = parse_metadata(who, enclosed["signers"].encode(), where).signed
+        delegators = (signers, signed) if role == ROOT else (signers,)
+        for each in delegators:
+            each.get_delegated_role(role)
+        documents, before = enclosed.get("documents", {}), enclosed.get("before", {})
+    except (KeyError, AttributeError, ValueError) as problem:
+        raise altered(where, f"what is enclosed for people cannot be read: {problem}") from problem
+    if published is not None and signed.version <= published.version:
+        raise behind(where, "a later one is published")
+    if role == ROOT and signed.version != signers.version + 1:
+        raise altered(where, "it does not come right after the root that it names")
+    says = tell(role, signed, published, documents, before, where, now)
+    waiting = Waiting(role, where, found.metadata, delegators, says, enclosed)
+    _check_signatures(waiting)
+    return waiting
+
+
+def _check_signatures(waiting: Waiting) -> None:
+    """Raise Refused where somebody has signed who may not, or something else."""
+    may = {each.keyid: each for each in waiting.may_sign}
+    for keyid, signature in waiting.metadata.signatures.items():
+        if keyid not in may:
+            raise Refused(
+                f"somebody has signed {waiting.role} who may not",
+                reasons=(f"a key {keyid[:12]}; those that count are {_names(may.values())}",),
+                where=waiting.where,
+                hint="find out whose it is; to begin again, remove that file and type `imagectl "
+                "catalog publish`",
+            )
+        key = next(
+            key_of(keyid, each)
+            for each in waiting.delegators
+            if keyid in each.get_delegated_role(waiting.role).keyids
+        )
+        try:
+            key.verify_signature(signature, waiting.metadata.signed_bytes)
+        except Exception as problem:  # securesystemslib has several
+            raise altered(waiting.where, f"it is not what {may[keyid]} has signed") from problem
+
+
+def _names(signers: Iterable[Who]) -> str:
+    return listed([str(each) for each in signers])
+
+
+def _enclosed(data: bytes, where: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(data)[SHOWN]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise altered(where, "it does not say what it would change, or is no file to sign")
+    return found
+
+
+def behind(where: str, why: str) -> Refused:
+    """What waits for signatures is not what there is to sign now."""
+    return Refused(
+        "what waits for signatures is not what there is to sign now: it is behind, or was altered",
+        reasons=(why,),
+        where=where,
+        hint="`imagectl catalog publish` writes what the catalog has to say anew; a change of keys "
+        "that is behind is removed, and made again by `imagectl catalog rotate-keys`",
+    )
