@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imagectl.adapters.mirrors import Mirror
     from imagectl.adapters.packer_template import PackerTemplates
     from imagectl.adapters.published.directory import DirectoryPublisher
-    from imagectl.adapters.published.publisher import Signing
+    from imagectl.adapters.published.signing import Signing
     from imagectl.adapters.toolchain import Toolchains
     from imagectl.adapters.workspaces import LocalWorkspaces
     from imagectl.model.channel import ReleasePolicy
@@ -224,7 +224,7 @@ class Project:
     @cached_property
     def signing(self) -> Signing:
         """What signing those trees takes."""
-        from imagectl.adapters.published.publisher import Signing
+        from imagectl.adapters.published.signing import Signing
         from imagectl.adapters.signing_keys import SigningKeys
         from imagectl.consumer.deferring import defer
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from imagectl.adapters.published.directory import DirectoryPublisher, DirectoryTree
-from imagectl.adapters.published.publisher import ROOT_FILE, Signing
+from imagectl.adapters.published.signing import ROOT_FILE, Signing
 from imagectl.adapters.signing_keys import SigningKeys
 from support.examples import BETA, NOW, STABLE
 

@@ -16,7 +16,8 @@ from support.signed_trees import directory_publisher, directory_tree, signing, t
 from tuf.api.metadata import Metadata, Root, Targets
 
 from imagectl.adapters.published.directory import DirectoryPlace, DirectoryPublisher
-from imagectl.adapters.published.publisher import Signing, TreePublisher
+from imagectl.adapters.published.publisher import TreePublisher
+from imagectl.adapters.published.signing import Signing
 from imagectl.adapters.signing_keys import OFFLINE
 from imagectl.errors import CannotTell, Corrupt, Failed, NoSpace
 from imagectl.formats.tuf_roles import (

@@ -39,7 +39,7 @@ from imagectl.policy.wording import listed
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
-    from imagectl.adapters.published.publisher import Signing
+    from imagectl.adapters.published.signing import Signing
     from imagectl.model.snapshot import Snapshot
 
 

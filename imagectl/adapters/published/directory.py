@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from imagectl.adapters.published.publisher import Signing, TreePublisher
+from imagectl.adapters.published.publisher import TreePublisher
+from imagectl.adapters.published.signing import Signing
 from imagectl.errors import CannotTell, Conflict, NotFound
 from imagectl.formats.published_v1.reading import TreeReader
 from imagectl.formats.tuf_roles import TIMESTAMP_PATH
@@ -27,7 +28,7 @@ LOCK_SECONDS = 60.0
 
 
 class DirectoryPlace:
-    """``publisher.Place`` on a directory, made when first needed."""
+    """``place.Place`` on a directory, made when first needed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

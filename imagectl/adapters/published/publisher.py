@@ -8,17 +8,16 @@ over to another catalog; what was published lately can still be followed by whoe
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from imagectl.adapters.published.past import known_past, with_past
+from imagectl.adapters.published.signing import ROOT_FILE, TARGETS_FILE
+from imagectl.adapters.published.whose_keys import trusted_here, whose_keys
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
 from imagectl.formats.tuf_roles import (
     ANNOUNCEMENTS_TARGET,
-    HISTORY_TARGET,
     METADATA,
     ROOT,
     TARGETS,
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
     from tuf.api.metadata import Root, Targets
 
     from imagectl.adapters.published.composing import Publication
+    from imagectl.adapters.published.place import Place
+    from imagectl.adapters.published.signing import Signing
     from imagectl.adapters.published.verified import Signed, VerifiedTree
-    from imagectl.adapters.signing_keys import SigningKeys
-    from imagectl.formats.published_v1.history import Segment
     from imagectl.formats.published_v1.writing import Documents
     from imagectl.model.event import Event
     from imagectl.model.names import ChannelName, ImageName, LocationName
@@ -46,73 +45,6 @@ still find what that one names."""
 WRITERS = 16
 """How many files are written at the same time where there are more: a disk, and a network, make
 many durable in the time of one."""
-
-ROOT_FILE, TARGETS_FILE = "root.json", "targets.json"
-"""As ``trust`` has them, in git: whose keys count, and who may sign what. A tree that was lost, or
-another one, begins with these again, without the keys that are offline."""
-
-
-class Place(Protocol):
-    """Where the files of a tree are. Paths are below the tree; errors are ours."""
-
-    @property
-    def where(self) -> str:
-        """For people."""
-        ...
-
-    def read(self, path: str) -> bytes | None:
-        """A file; None where it is not there. Raises CannotTell."""
-        ...
-
-    def size(self, path: str) -> int | None:
-        """How many bytes it has; None where it is not there."""
-        ...
-
-    def write(self, path: str, data: bytes) -> None:
-        """Write it, whole or not at all, durable on return. Several threads do so at once."""
-        ...
-
-    def replace(self, path: str, data: bytes, before: bytes | None) -> None:
-        """The same, where it is still what it was *before*; raises Conflict where it is not."""
-        ...
-
-    def names(self, folder: str) -> Collection[str]:
-        """The files of a folder; none where it is not there."""
-        ...
-
-    def remove(self, path: str) -> None:
-        """Remove it, if it is there."""
-        ...
-
-    def locked(self, needed: int) -> AbstractContextManager[None]:
-        """Alone with the tree, as far as the place knows of others; *needed*: how many bytes are
-        about to be written at most, for messages. Raises Conflict."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Signing:
-    """What signing takes. ``trust`` is the folder of ``ROOT_FILE`` and ``TARGETS_FILE``;
-    ``pending`` that of what waits for signatures; ``channels`` gives those that there may be
-    anything in."""
-
-    keys: SigningKeys
-    trust: Path
-    pending: Path
-    channels: Callable[[], Collection[ChannelName]]
-
-    def waiting(self) -> tuple[str, ...]:
-        """The roles whose new content waits for signatures, sorted."""
-        return tuple(sorted(path.stem for path in self.pending.glob("*.json")))
-
-    def found(self, role: str) -> bytes | None:
-        """What waits for signatures of a role, or had enough of them: another tree may lack it."""
-        return _read(self.pending / f"{role}.json") or _read(self.complete / f"{role}.json")
-
-    @property
-    def complete(self) -> Path:
-        """The folder of what waits no more."""
-        return self.pending.with_name("signed")
 
 
 class TreePublisher:
@@ -186,8 +118,8 @@ class TreePublisher:
                 before = tree.find(ANNOUNCEMENTS_TARGET)
             documents = with_announcements(documents, snapshot, before, images or ())
             if self._events is not None:
-                known = self._known_history(tree) if images is not None else None
-                documents = self._with_history(documents, snapshot, known, self._events)
+                known = known_past(tree) if images is not None else None
+                documents = with_past(documents, snapshot, known, self._events, self.where)
             wanted = PublishedCatalog(snapshot.catalog_id, snapshot.generation, snapshot.event, at)
             channels = {channel for _, channel in snapshot.channels}
             self._write(tree, wanted, documents, images, channels, now)
@@ -215,53 +147,12 @@ class TreePublisher:
         tree = self._tree()
         return {} if tree is None else tree.signatures()
 
-    def _known_history(self, tree: VerifiedTree | None) -> Segment | None:
-        """The newest events that the tree has, where they lead to what it shows."""
-        from imagectl.formats.published_v1.history import parse_segment
-        from imagectl.model.event import GENESIS
-
-        found = None if tree is None else tree.find(HISTORY_TARGET)
-        if tree is None or found is None:
-            return None
-        known = parse_segment(*found)
-        shown = tree.shown
-        whole = (known.last, known.hash) == (shown.generation, shown.event or GENESIS)
-        return known if whole and known.catalog_id == shown.catalog_id else None
-
-    def _with_history(
-        self,
-        documents: Documents,
-        snapshot: Snapshot,
-        known: Segment | None,
-        events: Callable[[int], Iterable[Event]],
-    ) -> Documents:
-        """The same, with the history up to *snapshot*: what is *known* of it is not made anew."""
-        from imagectl.formats.event_parts import BadEvent
-        from imagectl.formats.events import as_written
-        from imagectl.formats.published_v1.history import following, with_history
-
-        after = 0 if known is None else known.last
-        try:
-            lines = ((event, as_written(event)) for event in events(after))
-            texts = following(known, lines, snapshot.generation, snapshot.event)
-            why = "its events do not lead to what is to be shown"
-        except BadEvent as error:
-            texts, why = None, str(error)
-        if texts is None:
-            raise CannotTell(
-                f"the history of the catalog is not whole, and {self.where} is left as it is",
-                where=self.where,
-                why=why,
-                hint="`imagectl catalog verify` names everything that is wrong",
-            )
-        return with_history(documents, snapshot.catalog_id, known, texts)
-
     def _tree(self) -> VerifiedTree | None:
         """What is there now; only its timestamp is read yet."""
         data = self._place.read(TIMESTAMP_PATH)
         if data is None:
             return None
-        root = self._root()
+        root = trusted_here(self._signing.trust)
         if root is None:
             raise CannotTell(
                 f"it is not known whose signatures count in {self.where}",
@@ -289,7 +180,7 @@ class TreePublisher:
         return VerifiedTree(self.where, self._place.read, root, data)
 
     def _is_of_former_keys(self, tree: VerifiedTree) -> bool:
-        root = self._root()
+        root = trusted_here(self._signing.trust)
         return root is not None and tree.root.signed.version < root.signed.version
 
     def _has_to_say_all(self, tree: VerifiedTree) -> bool:
@@ -320,13 +211,6 @@ class TreePublisher:
         tree = self._tree()
         return 0 if tree is None else tree.root.signed.version
 
-    def _root(self) -> Signed[Root] | None:
-        from imagectl.adapters.published.verified import trusted_root
-
-        path = self._signing.trust / ROOT_FILE
-        data = _read(path)
-        return None if data is None else trusted_root(data, str(path))
-
     def _write(
         self,
         tree: VerifiedTree | None,
@@ -342,7 +226,7 @@ class TreePublisher:
 
         repairing = documents is not None and images is None
         channels = {*channels, *self._signing.channels()}
-        root, targets, waiting = self._trusted(tree, channels, now, repairing=repairing)
+        root, targets, waiting = whose_keys(self._signing, tree, channels, now, repairing=repairing)
         desired = None
         if documents is not None:
             assert shown is not None
@@ -393,16 +277,12 @@ class TreePublisher:
             if not self._is_there(path, data, thoroughly=True)
         ]
         self._write_all(missing)
-        self._remember(made.waiting)
+        self._signing.remember(made.waiting)
         if made.timestamp is not None:
             self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
         # Not before: what others have signed cannot be had again without them.
         for role in made.done - made.waiting.keys():
-            path = self._signing.pending / f"{role}.json"
-            if (signed := _read(path)) is not None:
-                if role != TARGETS:  # another tree may lack it yet
-                    _put(self._signing.complete / path.name, signed)
-                path.unlink(missing_ok=True)
+            self._signing.forget(role)
         if made.timestamp is None:
             return False
         self._thin_out()
@@ -440,80 +320,6 @@ class TreePublisher:
             if there is None:
                 self._place.write(path, data)
 
-    def _trusted(
-        self,
-        tree: VerifiedTree | None,
-        channels: Collection[ChannelName],
-        now: datetime,
-        *,
-        repairing: bool,
-    ) -> tuple[Signed[Root], Signed[Targets], bytes | None]:
-        """Whose keys count, who may sign what, and what of that waits for its signers."""
-        from imagectl.adapters.published.authority import (
-            first_root,
-            first_targets,
-            next_targets,
-            renewed_root,
-        )
-        from imagectl.adapters.published.trust import keep_root
-
-        keys = self._signing.keys
-        root = self._root()
-        if tree is not None and (root is None or tree.root.signed.version > root.signed.version):
-            root = tree.root
-        root = first_root(keys, now) if root is None else renewed_root(root, keys, now)
-        keep_root(self._signing.trust, root)
-        known = self._known_targets(root, tree, repairing=repairing)
-        targets = known if known is not None else first_targets(root.signed, keys, channels, now)
-        targets, waiting = next_targets(
-            root.signed,
-            targets,
-            keys,
-            channels,
-            now,
-            pending=_read(self._signing.pending / TARGETS_FILE),
-        )
-        self._keep(TARGETS_FILE, targets.data)
-        return root, targets, waiting
-
-    def _known_targets(
-        self, root: Signed[Root], tree: VerifiedTree | None, *, repairing: bool
-    ) -> Signed[Targets] | None:
-        """The newest list of who may sign what, of the tree's and of the project's."""
-        from tuf.api.metadata import Targets
-
-        from imagectl.adapters.published.authority import is_signed
-        from imagectl.adapters.published.verified import check_signed, parse_metadata
-
-        found: list[Signed[Targets]] = []
-        if tree is not None:
-            try:
-                if is_signed(TARGETS, tree.targets.metadata, root.signed):
-                    found.append(tree.targets)
-            except Corrupt:
-                if not repairing:
-                    raise
-        path = self._signing.trust / TARGETS_FILE
-        data = _read(path)
-        if data is not None:
-            kept = parse_metadata(Targets, data, str(path))
-            check_signed(root.signed, TARGETS, kept, str(path))
-            found.append(kept)
-        return max(found, key=lambda each: each.signed.version, default=None)
-
-    def _keep(self, name: str, data: bytes) -> None:
-        """Keep what is trusted in the project, where it is not the same already."""
-        path = self._signing.trust / name
-        if _read(path) != data:
-            _put(path, data)
-
-    def _remember(self, waiting: Mapping[str, bytes]) -> None:
-        """What lacks signatures waits for whoever can give them."""
-        for role, data in waiting.items():
-            path = self._signing.pending / f"{role}.json"
-            if _read(path) != data:
-                _put(path, data)
-
     def _highest(self, role: str) -> int:
         """The highest version of a role's metadata that there is a file of, 0 where none."""
         numbers = [
@@ -543,15 +349,3 @@ def _nobody(roles: Collection[str], signing: Signing) -> Failed:
         why=f"the signers of {', '.join(sorted(roles))} have not signed it",
         hint="`imagectl catalog publish` where their keys are",
     )
-
-
-def _read(path: Path) -> bytes | None:
-    from imagectl.adapters.published.trust import read
-
-    return read(path)
-
-
-def _put(path: Path, data: bytes) -> None:
-    from imagectl.adapters.published.trust import put
-
-    put(path, data)

@@ -15,7 +15,7 @@ from imagectl.formats.tuf_roles import METADATA, SNAPSHOT, target_path
 from imagectl.model.names import BadName, parse_sha256
 
 if TYPE_CHECKING:
-    from imagectl.adapters.published.publisher import Place
+    from imagectl.adapters.published.place import Place
 
 
 def thin_out(place: Place, kept: int) -> None:
