@@ -1,8 +1,8 @@
-"""python-tuf's client with two things of our own: the time is an argument, and what it keeps is
-durable.
+"""python-tuf's client with three things of our own: the time is an argument, what it keeps is
+durable, and one key under two ids is not two keys.
 
-Both reach into ``tuf.ngclient.Updater``, which has no other way in; nothing else here does. Whether
-what is published may be trusted is decided by python-tuf alone.
+They reach into ``tuf.ngclient.Updater``, which has no other way in; nothing else here does. Whether
+what is published may be trusted is decided by python-tuf in all other respects.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any, cast
 
-from tuf.api.metadata import Root, Targets
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Root, Signed, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
 from imagectl.consumer.cache import write
+from imagectl.formats.tuf_keys import counted_twice
 
 
 class DurableUpdater(Updater):
@@ -48,6 +51,15 @@ class DurableUpdater(Updater):
         )
         if now is not None:
             self._trusted_set.reference_time = now
+        _insist_keys_differ(self._trusted_set.root)
+        load = self._trusted_set._load_data
+
+        def load_insisting(*arguments: Any) -> Any:
+            loaded = load(*arguments)
+            _insist_keys_differ(loaded[0])
+            return loaded
+
+        self._trusted_set._load_data = cast(Any, load_insisting)
 
     @property
     def root(self) -> Root:
@@ -72,3 +84,9 @@ class DurableUpdater(Updater):
 
     def _persist_file(self, filename: str, data: bytes) -> None:
         write(Path(filename), data)
+
+
+def _insist_keys_differ(signed: Signed) -> None:
+    """Raise RepositoryError where one person would count as two."""
+    if isinstance(signed, (Root, Targets)) and (twice := counted_twice(signed)):
+        raise RepositoryError(twice)

@@ -2,117 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
-from support.cli import Run, command_line
+from support.cli import command_line
 from support.examples import BETA, STABLE
-from support.projects import new_project, release
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from support.projects import release
+from support.teams import IMAGE, ONE, Team
+from tuf.api.metadata import Metadata, Snapshot, Timestamp
 
 from imagectl.bootstrap.project import open_project
 from imagectl.consumer import open_catalog
-from imagectl.consumer.tree import SignedTree
 from imagectl.errors import CannotTell, ImagectlError
-from imagectl.model.names import ImageName
-
-IMAGE = ImageName("debian-base")
-ONE, TWO = "debian-base@20261120.1", "debian-base@20261120.2"
-
-
-class Team:
-    """A project whose stable shows ONE, two people with keys, and somebody else."""
-
-    def __init__(self, folder: Path, imagectl: Run) -> None:
-        self.folder = folder
-        self.root = folder / "project"
-        self.imagectl = imagectl
-        project = new_project(self.root)
-        channels = self.root / "catalog" / "channels.yaml"
-        channels.write_text(
-            "channels:\n  beta: {entry: true}\n  stable: {from: beta, rollback_window: 1}\n"
-        )
-        release(project, ONE)
-        project.close()
-        self.key: dict[str, Path] = {}
-        for name in ("alice", "bob", "stranger"):
-            self.key[name] = self.make_key(name)
-        self.done("promote", "stable")
-        self.pinned = (self.root / "catalog" / "root.json").read_bytes()
-
-    def make_key(self, name: str) -> Path:
-        key = Ed25519PrivateKey.generate()
-        path = self.folder / f"{name}.pem"
-        path.touch(0o600)
-        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        path.with_suffix(".pub").write_bytes(public)
-        return path
-
-    def public(self, name: str) -> str:
-        return str(self.key[name].with_suffix(".pub"))
-
-    def done(self, *arguments: str) -> str:
-        result = self.imagectl("-C", str(self.root), *arguments)
-        assert result.exit_code == 0, result.stderr
-        return result.stdout + result.stderr
-
-    def refused(self, *arguments: str, code: int = 3) -> str:
-        result = self.imagectl("-C", str(self.root), *arguments)
-        assert result.exit_code == code, result.stdout + result.stderr
-        return result.stderr
-
-    def sign(self, role: str, name: str) -> str:
-        return self.done("sign", role, "--key", str(self.key[name]), "--yes")
-
-    def two_people(self) -> None:
-        """Stable takes the signatures of alice and bob from now on."""
-        self.done(
-            *("catalog", "rotate-keys", "channel-stable", "--reason", "two people"),
-            *("--add", self.public("alice"), "--add", self.public("bob")),
-            *("--remove", "online", "--threshold", "2"),
-        )
-        for name in ("alice", "bob"):
-            self.sign("channel-stable", name)
-
-    def next_version(self) -> None:
-        project = open_project(self.root)
-        release(project, TWO)
-        project.close()
-
-    def consumer(self, name: str = "consumer") -> SignedTree:
-        return open_catalog(
-            str(self.root / "catalog" / "public"),
-            root=self.pinned,
-            cache=self.folder / name,
-            now=datetime.now(UTC),
-        )
-
-    def stable(self) -> str:
-        head = self.consumer().head(IMAGE, STABLE)
-        assert head is not None
-        return str(head.version)
-
-    def pending(self, role: str) -> Path:
-        return self.root / ".imagectl" / "pending" / f"{role}.json"
-
-    def private(self, name: str) -> Path:
-        return self.root / ".imagectl" / "keys" / f"{name}.pem"
-
-    def trusted(self) -> Root:
-        data = (self.root / "catalog" / "root.json").read_bytes()
-        return Metadata[Root].from_bytes(data).signed
 
 
 @pytest.fixture
@@ -207,69 +112,6 @@ def test_nobody_signs_what_they_said_no_to(team: Team) -> None:
     )
     assert result.exit_code != 0
     assert team.pending("channel-stable").read_bytes() == before
-
-
-def test_what_a_stranger_has_signed_into_the_file_is_refused(team: Team) -> None:
-    team.two_people()
-    team.next_version()
-    team.done("promote", "stable")
-    path = team.pending("channel-stable")
-    metadata = Metadata[Targets].from_bytes(path.read_bytes())
-    metadata.sign(CryptoSigner.generate_ed25519(), append=True)
-    path.write_bytes(metadata.to_bytes())
-    said = team.refused("sign", "channel-stable", "--key", str(team.key["alice"]), "--yes")
-    assert "somebody has signed channel-stable who may not" in said
-
-
-@pytest.mark.parametrize("signed", [False, True])
-def test_what_was_altered_is_refused(team: Team, *, signed: bool) -> None:
-    """Whoever can write the file has two people sign what they never saw: no."""
-    team.two_people()
-    team.next_version()
-    team.done("promote", "stable")
-    if signed:
-        team.sign("channel-stable", "alice")
-    path = team.pending("channel-stable")
-    content = json.loads(path.read_bytes())
-    (target,) = content["signed"]["targets"].values()
-    target["hashes"]["sha256"] = "0" * 64
-    path.write_text(json.dumps(content))
-    said = team.refused("sign", "channel-stable", "--key", str(team.key["bob"]), "--yes")
-    assert "altered" in said
-    assert str(path) in said.replace("\n", "")
-    assert team.stable() == "20261120.1"
-
-
-def test_what_is_not_what_the_catalog_says_is_refused(team: Team) -> None:
-    """A file that is whole, and says what stable was once to be."""
-    team.two_people()
-    team.next_version()
-    team.done("promote", "stable")
-    old = team.pending("channel-stable").read_bytes()
-    team.done("rollback", "stable", "--reason", "it was bad")
-    team.pending("channel-stable").write_bytes(old)
-    said = team.refused("sign", "channel-stable", "--key", str(team.key["alice"]), "--yes")
-    assert "behind" in said
-    assert "the catalog says another thing" in said
-
-
-def test_a_file_is_carried_to_another_machine(team: Team, tmp_path: Path) -> None:
-    team.two_people()
-    team.next_version()
-    team.done("promote", "stable")
-    carried = [tmp_path / name / "channel-stable.json" for name in ("a", "b")]
-    for path, name in zip(carried, ("alice", "bob"), strict=True):
-        path.parent.mkdir()
-        shutil.copy(team.pending("channel-stable"), path)
-        result = team.imagectl(
-            *("-C", str(path.parent), "sign", str(path), "--key", str(team.key[name]), "--yes")
-        )
-        assert result.exit_code == 0, result.stderr
-        assert "stable of debian-base: 20261120.1 -> 20261120.2" in result.stderr
-    assert "waits for 1 more signature of bob" in team.done("sign", str(carried[0]))
-    assert team.stable() == "20261120.1"
-    team.done("sign", str(carried[1]))
-    assert team.stable() == "20261120.2"
 
 
 def test_keys_are_shown(team: Team) -> None:
@@ -398,8 +240,6 @@ def test_consumers_recover_from_numbers_that_were_driven_up(team: Team, tmp_path
 
 
 def signer(path: Path) -> CryptoSigner:
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
 
 

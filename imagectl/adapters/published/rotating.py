@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 
 from imagectl.adapters.published.authority import delegated_roles
-from imagectl.adapters.published.signers import Signers, chosen, same_key, signers_of
+from imagectl.adapters.published.signers import Signers, chosen, signers_of
 from imagectl.adapters.published.verified import SHOWN, Signed
 from imagectl.errors import BadUsage, NotFound, Refused
+from imagectl.formats.tuf_keys import same_key
 from imagectl.formats.tuf_roles import (
     CATALOG_ROLE,
     ROOT,

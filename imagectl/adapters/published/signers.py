@@ -6,7 +6,6 @@ may sign reads names, and nobody can change them alone.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,15 +95,6 @@ def read_public_key(text: str) -> Key:
             hint="Ed25519, ECDSA and RSA keys are known: openssl pkey -in KEY.pem -pubout",
         ) from problem
     return named(key, path.name.partition(".")[0])
-
-
-def same_key(one: Key, other: Key) -> bool:
-    """Whether it is one key, under whatever names and ids."""
-    return _fingerprint(one) == _fingerprint(other)
-
-
-def _fingerprint(key: Key) -> str:
-    return hashlib.sha256(str(key.keyval.get("public", "")).strip().encode()).hexdigest()
 
 
 def chosen(prefixes: Sequence[str], among: Signers) -> tuple[Signer, ...]:
