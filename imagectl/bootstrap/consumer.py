@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from imagectl.errors import BadUsage, Failed, NotFound
 
 if TYPE_CHECKING:
+    from imagectl.consumer.tree import SignedTree
     from imagectl.services.ports.published import PublishedTree
     from imagectl.services.ports.stores import Receipts
 
@@ -44,10 +45,10 @@ def follow(
     Raises BadUsage where nobody says so: nothing is trusted because it was seen first. Otherwise as
     ``consumer.open_catalog``.
     """
-    from imagectl.consumer.deferring import defer
-
-    defer("boto3")
     if catalog is None:
+        from imagectl.consumer.deferring import defer
+
+        defer("boto3")
         # It is on this machine, and whoever works here may well set it back.
         found = open_published(start, root, now)
         if min_generation:  # the client of catalogs elsewhere takes half of a whole resolve to load
@@ -55,12 +56,35 @@ def follow(
 
             check_generation(found.catalog, min_generation, "the published catalog")
         return Followed(found)
+    tree = follow_elsewhere(
+        *(start, catalog, root, now),
+        min_generation=min_generation,
+        max_stale=max_stale,
+        environment=environment,
+    )
+    return Followed(tree, tree.notices)
+
+
+def follow_elsewhere(
+    start: Path,
+    catalog: str,
+    root: Path | None,
+    now: datetime,
+    *,
+    min_generation: int = 0,
+    max_stale: timedelta | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> SignedTree:
+    """As ``follow`` for a catalog that is named, through the client that consumers have."""
+    from imagectl.consumer.deferring import defer
+
+    defer("boto3")
     from imagectl.consumer.cache import cache_folder
     from imagectl.consumer.fetching import tree_url
     from imagectl.consumer.tree import open_catalog
 
     url = tree_url(catalog)
-    tree = open_catalog(
+    return open_catalog(
         url,
         root=read_root(start, root),
         cache=cache_folder(url, environment),
@@ -68,7 +92,6 @@ def follow(
         min_generation=min_generation,
         max_stale=max_stale,
     )
-    return Followed(tree, tree.notices)
 
 
 def open_published(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import click
+from click.core import ParameterSource
 
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
@@ -28,6 +29,9 @@ class SignedDocument(TypedDict):
         int | None, "the catalog generation that was published since enough have signed, or null"
     ]
     waiting: Annotated[list[str], "roles that wait for further signatures"]
+    unchecked: Annotated[
+        list[str], "what was believed because a file says so, as nothing here tells; else empty"
+    ]
 
 
 @click.command(
@@ -45,7 +49,11 @@ class SignedDocument(TypedDict):
     },
     examples=[
         ("imagectl sign channel-stable --key ~/keys/alice.pem", "look at it, and sign it"),
-        ("imagectl sign /media/stick/root.json --key hsm:2", "on a machine that is offline"),
+        (
+            "imagectl sign root.json --key hsm:2 --catalog s3://images --root our.json",
+            "elsewhere, after seeing that the file is about what consumers see",
+        ),
+        ("imagectl sign /media/stick/root.json --key hsm:2", "offline: the file alone is believed"),
         ("imagectl sign /media/stick/root.json", "back home: take its signatures, and publish"),
     ],
 )
@@ -64,17 +72,38 @@ class SignedDocument(TypedDict):
     help="Sign with this key: a PEM file, or a key in a KMS or HSM (gcpkms:..., hsm:2). The keys "
     "of this project where none is named.",
 )
+@click.option(
+    "--catalog",
+    metavar="URL",
+    envvar="IMAGECTL_CATALOG",
+    help="With FILE and --key: refuse a FILE that is not about what consumers see there now. An "
+    "address or a folder, such as a copy of the tree. IMAGECTL_CATALOG says it too.",
+)
+@click.option(
+    "--root",
+    metavar="FILE",
+    envvar="IMAGECTL_ROOT",
+    type=click.Path(path_type=Path),
+    help="With --catalog: the signer's own copy of the project's catalog/root.json, which says "
+    "whose signatures count there. IMAGECTL_ROOT says it too.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask. What is signed is shown all the same.")
 @pass_invocation
 def command(
-    invocation: Invocation, what: tuple[str, ...], keys: tuple[str, ...], yes: bool
+    invocation: Invocation,
+    what: tuple[str, ...],
+    keys: tuple[str, ...],
+    catalog: str | None,
+    root: Path | None,
+    yes: bool,
 ) -> None:
     """Sign what waits for signatures, after looking at it in plain words.
 
     Changes of keys wait for those whose keys count; moves of a channel that takes two signatures
     wait for two people. Once enough have signed, it is published. What waits is in
     .imagectl/pending: such a file can be carried to a machine without a project or a network and
-    back.
+    back. There, what is published and whose keys count is believed as the file has it, and a
+    warning says so, unless --catalog and --root name what to compare it with.
     """
     from imagectl.adapters.signing_keys import read_private_key
 
@@ -83,8 +112,10 @@ def command(
         raise BadUsage("both roles and files are named", hint="first the one, then the other")
     signers = [read_private_key(each) for each in keys]
     if files and keys:
-        _sign_files(invocation, [Path(each) for each in files], signers, yes=yes)
+        compare = _comparing(invocation, catalog, root)
+        _sign_files(invocation, [Path(each) for each in files], signers, compare, yes=yes)
         return
+    _insist_unused(catalog, root)
     project = invocation.open_project()
     ceremony = ceremony_of(project)
     snapshot = project.catalog.snapshot()
@@ -121,13 +152,52 @@ def command(
             signed=[waiting_document(each) for each in done],
             generation=generation,
             waiting=waiting,
+            unchecked=[],
         ),
         _lines(done, generation),
     )
 
 
+def _insist_unused(catalog: str | None, root: Path | None) -> None:
+    """What waits in a project is compared with the project. What is exported is for others."""
+    context = click.get_current_context()
+    for name, given in (("catalog", catalog), ("root", root)):
+        source = context.get_parameter_source(name)
+        if given is not None and source is ParameterSource.COMMANDLINE:
+            raise BadUsage(
+                f"--{name} goes with a FILE and a --key",
+                why="in its project, what waits is compared with the catalog and its trees anyway",
+                hint=f"leave out --{name}, or name both",
+            )
+
+
+def _comparing(
+    invocation: Invocation, catalog: str | None, root: Path | None
+) -> Callable[[Waiting], str]:
+    """How to see that a file is about what is published; gives what cannot be told."""
+    from imagectl.adapters.clock import SystemClock
+    from imagectl.adapters.published.waiting import check_published
+    from imagectl.bootstrap.consumer import follow_elsewhere
+
+    if catalog is None:
+        return lambda waiting: (
+            f"whose keys count for {waiting.role}, and what it says until now: that is as "
+            f"{waiting.where} has it, and whoever gave you the file may have made it up; "
+            "--catalog URL --root FILE compares it with what consumers see"
+        )
+    tree = follow_elsewhere(invocation.directory, catalog, root, SystemClock().now())
+    for notice in tree.notices:
+        invocation.out.warn(notice)
+    return lambda waiting: check_published(waiting, tree.signed_by, tree.where)
+
+
 def _sign_files(
-    invocation: Invocation, files: Sequence[Path], signers: Sequence[Signer], *, yes: bool
+    invocation: Invocation,
+    files: Sequence[Path],
+    signers: Sequence[Signer],
+    compare: Callable[[Waiting], str],
+    *,
+    yes: bool,
 ) -> None:
     """On a machine that has nothing else: the signatures go into the files."""
     from imagectl.adapters.clock import SystemClock
@@ -135,10 +205,13 @@ def _sign_files(
     from imagectl.adapters.published.waiting import read_carried
 
     now = SystemClock().now()
-    done = []
+    done, unchecked = [], []
     for path in files:
         waiting = read_carried(path, now)
-        _show(invocation, waiting, yes=yes)
+        unknown = compare(waiting)
+        _show(invocation, waiting, unknown, yes=yes)
+        if unknown:
+            unchecked.append(unknown)
         for signer in signers:
             waiting.add(signer)
         put(path, waiting.metadata.to_bytes())
@@ -148,6 +221,7 @@ def _sign_files(
             signed=[waiting_document(each) for each in done],
             generation=None,
             waiting=[each.role for each in done if each.missing()],
+            unchecked=unchecked,
         ),
         _lines(done, None),
     )
@@ -172,13 +246,15 @@ def _here(project: Project, waiting: Waiting) -> list[Signer]:
     return [*found.values()]
 
 
-def _show(invocation: Invocation, waiting: Waiting, *, yes: bool) -> None:
-    """Show what is about to be signed, and ask."""
+def _show(invocation: Invocation, waiting: Waiting, unknown: str = "", *, yes: bool) -> None:
+    """Show what is about to be signed, and what nobody here can tell of it, and ask."""
     invocation.out.say(f"{waiting.role} would say from then on:")
     for line in waiting.says:
         invocation.out.say(f"  {line}")
     for who in waiting.signed_by:
         invocation.out.say(f"  signed by {who}")
+    if unknown:
+        invocation.out.warn(f"NOT CHECKED: {unknown}")
     if not yes and not click.confirm("Sign this?", err=True):
         raise Refused("nothing was signed", reasons=("you said no",), where=waiting.where)
 

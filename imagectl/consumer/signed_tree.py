@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Root, TargetFile, Targets
 
 from imagectl.consumer.cache import Cache, State
 from imagectl.consumer.fetching import CachedOnly, Known, TreeFetcher, tree_url
@@ -94,6 +94,11 @@ class SignedFiles:
         """The names of all the documents that a role has signed."""
         with self._changing():
             return self._updater.documents_of(role)
+
+    def signed_by(self, role: str) -> Root | Targets | None:
+        """What a role says; None where nothing was ever published of it."""
+        with self._changing():
+            return self._updater.signed_by(role)
 
     def target(self, name: str, parse: Callable[[bytes, str], T]) -> T | None:
         """The document of that name, read by *parse*; None where nobody has signed one.

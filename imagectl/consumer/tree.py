@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
+from tuf.api.metadata import Root, Targets
+
 from imagectl.consumer.signed_tree import SignedFiles, open_files, shown
 from imagectl.errors import CannotTell, Corrupt
 from imagectl.formats.published_v1.announcements import parse_announcements
@@ -141,6 +143,10 @@ class SignedTree:
     def target(self, name: str) -> bytes | None:
         """Another signed document of the tree, such as ``announcements.json``; None without one."""
         return self._files.target(name, lambda data, _: data)
+
+    def signed_by(self, role: str) -> Root | Targets | None:
+        """What a role of the signed metadata says; None where nothing was ever published of it."""
+        return self._files.signed_by(role)
 
     def named(self, path: str, digest: Sha256, size: int) -> bytes:
         """A file of the tree that a signed document names by its digest, and its *size*."""

@@ -82,6 +82,19 @@ class DurableUpdater(Updater):
         targets: Targets = self._load_targets(role, Targets.type)
         return tuple(targets.targets)
 
+    def signed_by(self, role: str) -> Root | Targets | None:
+        """What root, targets or a role of targets says; None where nothing was ever published of
+        it. After ``refresh``."""
+        if role == Root.type:
+            return self.root
+        if role == Targets.type:
+            return self._trusted_set.targets
+        published = f"{role}.json" in self._trusted_set.snapshot.meta
+        if not published or role not in self.delegated:
+            return None
+        found: Targets = self._load_targets(role, Targets.type)
+        return found
+
     def _persist_file(self, filename: str, data: bytes) -> None:
         write(Path(filename), data)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 from securesystemslib.signer import CryptoSigner
 from support.cli import command_line
 from support.teams import Team
@@ -15,6 +18,7 @@ from tuf.api.metadata import Metadata, Targets
 
 @pytest.fixture
 def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Team(tmp_path, command_line(monkeypatch))
 
 
@@ -106,3 +110,112 @@ def test_a_file_is_carried_to_another_machine(team: Team, tmp_path: Path) -> Non
     assert team.stable() == "20261120.1"
     team.done("sign", str(carried[1]))
     assert team.stable() == "20261120.2"
+
+
+class Away:
+    """Alice's machine: a file that was carried there, her key, and a root of her own."""
+
+    def __init__(self, team: Team, role: str = "channel-stable") -> None:
+        self.team = team
+        self.folder = team.folder / "away"
+        self.folder.mkdir()
+        self.file = self.folder / f"{role}.json"
+        shutil.copy(team.pending(role), self.file)
+        self.root = self.folder / "root.json"
+        self.root.write_bytes(team.pinned)
+        self.compared = ("--catalog", str(team.root / "catalog" / "public"), "--root", "root.json")
+
+    def sign(self, *options: str, key: Path | None = None) -> Result:
+        return self.team.imagectl(
+            *("-C", str(self.folder), "sign", str(self.file), "--yes", *options),
+            *("--key", str(key or self.team.key["alice"])),
+        )
+
+    def enclose(self, what: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change something that is enclosed for people, which nobody has signed here."""
+        content = json.loads(self.file.read_bytes())
+        enclosed = json.loads(content["imagectl"][what])
+        change(enclosed["signed"])
+        content["imagectl"][what] = json.dumps(enclosed)
+        self.file.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def away(team: Team, monkeypatch: pytest.MonkeyPatch) -> Away:
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    made = Away(team)
+    monkeypatch.chdir(made.folder)
+    return made
+
+
+def test_what_nobody_could_compare_is_said_loudly(away: Away) -> None:
+    result = away.sign("--json")
+    assert result.exit_code == 0, result.stderr
+    assert "warning: NOT CHECKED: whose keys count for channel-stable" in result.stderr
+    [unchecked] = json.loads(result.stdout)["unchecked"]
+    assert "may have made it up" in unchecked
+
+
+def test_a_file_is_compared_with_what_consumers_see(away: Away) -> None:
+    result = away.sign("--json", *away.compared)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["unchecked"] == []
+    assert "NOT CHECKED" not in result.stderr
+    assert "stable of debian-base: 20261120.1 -> 20261120.2" in result.stderr
+
+
+def test_a_file_that_hides_what_it_changes_is_refused(away: Away) -> None:
+    """It says that stable is there already: whoever believes it sees nothing change."""
+    signed = json.loads(away.file.read_bytes())["signed"]["targets"]
+    away.enclose("published", lambda published: published.update(targets=signed))
+    before = away.file.read_bytes()
+
+    result = away.sign(*away.compared)
+
+    assert result.exit_code == 3, result.stderr
+    assert "it is about another state of channel-stable" in result.stderr
+    assert "->" not in result.stderr
+    assert away.file.read_bytes() == before
+
+
+def test_a_file_by_which_others_may_sign_is_refused(away: Away) -> None:
+    def one_is_enough(targets: dict[str, Any]) -> None:
+        for role in targets["delegations"]["roles"]:
+            role["threshold"] = 1
+
+    away.enclose("signers", one_is_enough)
+    before = away.file.read_bytes()
+
+    result = away.sign(*away.compared)
+
+    assert result.exit_code == 3, result.stderr
+    assert "others may sign channel-stable" in result.stderr
+    assert away.file.read_bytes() == before
+
+
+def test_a_list_by_a_root_that_waits_itself_can_be_signed(team: Team) -> None:
+    """Neither counts without the other, so consumers cannot tell of that root yet."""
+    team.done(
+        *("catalog", "rotate-keys", "targets", "--add", team.public("alice")),
+        *("--remove", "targets", "--reason", "alice keeps it"),
+    )
+    away = Away(team, "targets")
+    result = away.sign("--json", *away.compared[:-1], str(away.root))
+    assert result.exit_code == 0, result.stderr
+    [unchecked] = json.loads(result.stdout)["unchecked"]
+    assert "by root 2: that root waits for signatures itself" in unchecked
+
+
+def test_nothing_is_compared_with_whatever_root_comes_first(away: Away) -> None:
+    result = away.sign(*away.compared[:2])
+    assert result.exit_code == 2, result.stderr
+    assert "whose signatures count" in result.stderr
+
+
+def test_in_its_project_what_waits_is_compared_with_the_project(away: Away) -> None:
+    said = away.team.refused(
+        *("sign", "channel-stable", "--key", str(away.team.key["alice"]), *away.compared), code=2
+    )
+    assert "--catalog goes with a FILE and a --key" in said

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -216,17 +215,17 @@ class Ceremony:
         where = waiting.where
         if waiting.role != role:
             raise altered(where, f"it says that it is of {waiting.role}")
-        enclosed = waiting.enclosed
+        signers = waiting.delegators[0]
         trust = self._signing.trust
         root = read_root(trust)
         if role in (ROOT, TARGETS):
-            now = root.data if role == ROOT else read_targets(trust, root.signed).data
-            by = root.data
-            if role == TARGETS and (next_root := self._next(ROOT, Root, root.signed.version)):
-                by = next_root.data
-            if not _same(enclosed.get("published"), now):
+            known: Signed[Any] = root if role == ROOT else read_targets(trust, root.signed)
+            if waiting.published != known.signed:
                 raise behind(where, f"it does not come after the {role} that counts now")
-            if not _same(enclosed.get("signers"), by, root.data):
+            by = [root.signed]
+            if role == TARGETS and (next_root := self._next(ROOT, Root, root.signed.version)):
+                by.append(next_root.signed)
+            if signers not in by:
                 raise behind(where, "others may sign by now")
             return
         if role == CATALOG_ROLE:
@@ -238,8 +237,7 @@ class Ceremony:
                 hint="bring that key here, and type `imagectl catalog publish`; where it is lost: "
                 "`imagectl catalog rotate-keys online --new --remove KEYID`",
             )
-        signers = enclosed.get("signers")
-        if not _same(signers, read_targets(trust, root.signed).data):
+        if signers != read_targets(trust, root.signed).signed:
             raise behind(where, "others may sign by now")
         if snapshot is not None:
             said = {
@@ -253,9 +251,9 @@ class Ceremony:
                 }
                 if said != wanted:
                     raise behind(where, "the catalog says another thing")
-        if self._trees and all(
-            not _same(enclosed.get("published"), tree.published(role)) for tree in self._trees
-        ):
+        if self._trees and waiting.published not in [
+            _parsed(tree.published(role), tree.where) for tree in self._trees
+        ]:
             raise behind(where, "another state is published by now")
 
     def _insist_nothing_waits(self, role: str, version: int) -> None:
@@ -292,14 +290,8 @@ class Ceremony:
             yield
 
 
-def _same(said: Any, *data: bytes | None) -> bool:
-    """Whether it is the metadata that one of these is, whoever has signed it, and however it is
-    written."""
-    return any(_signed_part(said) == _signed_part(each) for each in data)
-
-
-def _signed_part(data: Any) -> Any:
-    return None if data is None else json.loads(data)["signed"]
+def _parsed(data: bytes | None, where: str) -> Targets | None:
+    return None if data is None else parse_metadata(Targets, data, where).signed
 
 
 def _sha256(data: bytes) -> str:

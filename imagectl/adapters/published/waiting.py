@@ -9,7 +9,7 @@ it is about what counts now is for ``ceremony`` to say.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,15 +45,16 @@ class Missing:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What waits for signatures of a role. ``says``: what it would change, in plain words.
-    ``delegators`` say whose keys count: by root, those of before and those of after. ``enclosed``:
-    what was put into the file for whoever signs."""
+    ``delegators`` say whose keys count: by root, those of before and those of after. ``published``:
+    what the role says until then, None where nothing. The first of the delegators and what is
+    published are as the file has them: see ``check_published``."""
 
     role: str
     where: str
     metadata: Metadata[Any]
     delegators: tuple[Root | Targets, ...]
     says: tuple[str, ...]
-    enclosed: Mapping[str, Any]
+    published: Root | Targets | None
 
     @property
     def may_sign(self) -> tuple[Who, ...]:
@@ -152,9 +153,32 @@ def parse_waiting(data: bytes, where: str, now: datetime) -> Waiting:
     if role == ROOT and signed.version != signers.version + 1:
         raise altered(where, "it does not come right after the root that it names")
     says = tell(role, signed, published, documents, before, where, now)
-    waiting = Waiting(role, where, found.metadata, delegators, says, enclosed)
+    waiting = Waiting(role, where, found.metadata, delegators, says, published)
     _check_signatures(waiting)
     return waiting
+
+
+def check_published(
+    waiting: Waiting, seen: Callable[[str], Root | Targets | None], where: str
+) -> str:
+    """See that what the file says of what is published is what consumers see at *where*.
+
+    *seen* gives what a role says there. Returns what cannot be told, or nothing. Raises Refused
+    where the file is behind, or was altered.
+    """
+    role = waiting.role
+    if waiting.published != seen(role):
+        raise behind(waiting.where, f"it is about another state of {role} than {where} shows")
+    delegator = ROOT if role in (ROOT, TARGETS) else TARGETS
+    known, said = seen(delegator), waiting.delegators[0]
+    if said == known:
+        return ""
+    if role == TARGETS and known is not None and said.version == known.version + 1:
+        return (
+            f"whose keys count for targets, by root {said.version}: that root waits for signatures "
+            "itself"
+        )
+    raise behind(waiting.where, f"by {where}, others may sign {role}")
 
 
 def _check_signatures(waiting: Waiting) -> None:
