@@ -53,6 +53,7 @@ def _texts(found: Resolution) -> Mapping[str, str]:
         "version": str(found.ref.version),
         "channel": found.channel or "",
         "reference": found.reference,
+        "url": found.url or "",
         "sha256": found.sha256,
         "size": str(found.size),
         "location": str(found.location),

@@ -3,6 +3,7 @@ variable "name" { type = string }
 variable "version" { type = string }
 variable "channel" { type = string }
 variable "reference" { type = string }
+variable "url" { type = string }
 variable "sha256" { type = string }
 variable "size" { type = string }
 variable "location" { type = string }

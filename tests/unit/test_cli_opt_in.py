@@ -400,6 +400,20 @@ def test_the_answer_as_variables_and_as_strings(project: Project, imagectl: Run)
     assert "\nIMAGE_CHANNEL=\n" in pinned
 
 
+def test_the_variables_have_the_address_of_a_download(project: Project, imagectl: Run) -> None:
+    line = "\nIMAGE_URL={}\n".format
+    assert line("") in imagectl("resolve", "debian-base:beta", "--as", "env").stdout
+    text = "locations: {local: {type: directory, path: art, url: https://cdn.example/art/}}\n"
+    (project.root / "imagectl.yaml").write_text(f"catalog: {{publish: [catalog/public]}}\n{text}")
+    assert imagectl("catalog", "publish").exit_code == 0
+    whole = answer(imagectl("resolve", "debian-base:beta", "--json"), Resolved)
+    assert whole["url"] is not None
+    assert whole["url"].startswith("https://cdn.example/art/")
+    assert line(whole["url"]) in imagectl("resolve", "debian-base:beta", "--as", "env").stdout
+    strings = json.loads(imagectl("resolve", "debian-base:beta", "--as", "strings").stdout)
+    assert strings["url"] == whole["url"]
+
+
 def test_a_line_break_in_a_reference_sets_no_variable() -> None:
     """Else a catalog could set LD_PRELOAD in the jobs of its consumers."""
     found = Resolution(
