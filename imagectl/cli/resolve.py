@@ -132,8 +132,9 @@ if TYPE_CHECKING:
 @click.option(
     "--notices",
     is_flag=True,
+    envvar="IMAGECTL_NOTICES",
     help="Say on standard error what was announced of it: moves of the channel, ends of support. "
-    "`notices: true` in the build config says it too.",
+    "`notices: true` in the build config and IMAGECTL_NOTICES=1 say it too.",
 )
 @DESPITE_BROWNOUT_OPTION
 @click.option(

@@ -96,8 +96,9 @@ MAX_STALE_OPTION = click.option(
 DESPITE_BROWNOUT_OPTION = click.option(
     "--despite-brownout",
     is_flag=True,
+    envvar="IMAGECTL_DESPITE_BROWNOUT",
     help="Go on in a brownout of something that is announced as deprecated. "
-    "`despite_brownout: true` in the build config says it too.",
+    "`despite_brownout: true` in the build config and IMAGECTL_DESPITE_BROWNOUT=1 say it too.",
 )
 
 

@@ -30,8 +30,8 @@ OTHERS = frozenset(
     PREFIX + name
     for name in (
         *("ACTOR", "ARCHITECTURE", "BRANCH", "CACHE", "CATALOG", "COMMAND", "COMPLETE", "CONFIG"),
-        *("CONSUMER", "FORMAT", "KEY", "LEASE", "LOCATION", "LOCK", "LOCKED", "MAX_STALE"),
-        *("OUTPUT", "RECEIPTS", "ROOT", "RUN"),
+        *("CONSUMER", "DESPITE_BROWNOUT", "FORMAT", "KEY", "LEASE", "LOCATION", "LOCK", "LOCKED"),
+        *("MAX_STALE", "NOTICES", "OUTPUT", "RECEIPTS", "ROOT", "RUN"),
     )
 )
 """Variables that are read elsewhere, or by the integrations."""

@@ -186,17 +186,27 @@ def test_consumers_are_shown_the_end_of_a_whole_image(ready: Project, imagectl: 
     assert [str(each.of) for each in tree.announcements()] == ["debian-base"]
 
 
-def test_consumers_who_ask_are_told_on_standard_error(ready: Project, imagectl: Run) -> None:
+def test_consumers_who_ask_are_told_on_standard_error(
+    ready: Project, imagectl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     imagectl("promote", "stable", "--announce-in", "7d", "--reason", "Debian 12.9")
     quiet, told = (imagectl("resolve", "debian-base", *more) for more in ((), ("--notices",)))
     assert quiet.stdout == told.stdout
     assert "goes to" not in quiet.stderr
     assert "debian-base:stable goes to 20261120.1" in " ".join(told.stderr.split())
+    for said, heard in (("1", True), ("true", True), ("0", False)):
+        monkeypatch.setenv("IMAGECTL_NOTICES", said)
+        assert ("goes to" in imagectl("resolve", "debian-base").stderr) is heard, said
+    monkeypatch.setenv("IMAGECTL_NOTICES", "perhaps")
+    assert imagectl("resolve", "debian-base").exit_code == 2
+    monkeypatch.delenv("IMAGECTL_NOTICES")
     (ready.root / ".imagectl.yaml").write_text("image: debian-base\nnotices: true\n")
     assert "goes to 20261120.1" in " ".join(imagectl("resolve").stderr.split())
 
 
-def test_a_brownout_is_refused_and_can_be_passed(ready: Project, imagectl: Run) -> None:
+def test_a_brownout_is_refused_and_can_be_passed(
+    ready: Project, imagectl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = ready.clock.now()
     at = now - timedelta(days=1)
     window = Brownout(now - timedelta(minutes=1), now + timedelta(hours=1))
@@ -214,6 +224,9 @@ def test_a_brownout_is_refused_and_can_be_passed(ready: Project, imagectl: Run) 
     assert "one is enough" in said
     passed = imagectl("resolve", "debian-base:beta", "--despite-brownout")
     assert passed.exit_code == 0
+    with monkeypatch.context() as job:
+        job.setenv("IMAGECTL_DESPITE_BROWNOUT", "1")
+        assert imagectl("resolve", "debian-base:beta").stdout == passed.stdout
     (ready.root / ".imagectl.yaml").write_text(
         "image: debian-base\nchannel: beta\ndespite_brownout: true\n"
     )

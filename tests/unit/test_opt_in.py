@@ -246,6 +246,8 @@ def test_what_is_not_about_opting_in_is_left_alone() -> None:
         "IMAGECTL_KEY_PIN": "1",
         "PATH": "/",
         "IMAGECTL_RUN": "",
+        "IMAGECTL_NOTICES": "1",
+        "IMAGECTL_DESPITE_BROWNOUT": "1",
     }
     assert opting(environment) == {}
 
