@@ -22,6 +22,9 @@ from imagectl.cli.verb import Verb
 REPOSITORY = Path(__file__).parents[2]
 UNITS = sorted((REPOSITORY / "packaging/systemd").iterdir())
 SERVICES = [each for each in UNITS if each.suffix == ".service"]
+SERVE = REPOSITORY / "packaging/systemd/imagectl-serve.service"
+IN_THE_PROJECT = [each for each in SERVICES if each != SERVE]
+"""Those that run where builds do, as the user who builds."""
 CONTAINERFILE = REPOSITORY / "packaging/container/Containerfile"
 
 
@@ -51,12 +54,13 @@ def test_a_service_runs_a_command_that_there_is(unit: Path) -> None:
     program, *arguments = shlex.split(service["ExecStart"])
     assert Path(program).name == "imagectl"
     verb, options = parsed(arguments)
-    assert options.get("watch", False) is (service["Type"] != "oneshot")
+    goes_on = verb.name == "serve" or options.get("watch", False)
+    assert goes_on is (service["Type"] != "oneshot")
     assert 130 in verb.exits, "being stopped is no failure"
     assert service["SuccessExitStatus"] == "130"
 
 
-@pytest.mark.parametrize("unit", SERVICES, ids=lambda each: each.name)
+@pytest.mark.parametrize("unit", IN_THE_PROJECT, ids=lambda each: each.name)
 def test_a_service_sees_what_it_has_to_collect(unit: Path) -> None:
     """Builds have their sockets in /tmp, and are known by their processes' environment."""
     assert not {"PrivateTmp", "ProtectProc", "PrivateUsers", "ProtectHome"} & {
@@ -74,13 +78,26 @@ NO_NEW_PRIVILEGES = {
 """What keeps a service with ``User=`` from running set-uid programs: systemd.exec(5)."""
 
 
-@pytest.mark.parametrize("unit", SERVICES, ids=lambda each: each.name)
+@pytest.mark.parametrize("unit", IN_THE_PROJECT, ids=lambda each: each.name)
 def test_a_service_may_run_newuidmap(unit: Path) -> None:
     """Without that, what a killed build of a base left, with other owners, stays for ever."""
     service = read(unit)["Service"]
     assert service["User"] != "root"
     assert not NO_NEW_PRIVILEGES & {*service}
     assert "CapabilityBoundingSet" not in service
+
+
+def test_what_faces_the_network_has_no_key_and_writes_nowhere() -> None:
+    service = read(SERVE)["Service"]
+    _, *arguments = shlex.split(service["ExecStart"])
+    _, options = parsed(arguments)
+    assert options["catalog"] is not None, "it is not in a project"
+    assert options["root"] is not None
+    assert service["DynamicUser"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert not {"User", "WorkingDirectory", "ReadWritePaths", "StateDirectory"} & {*service}
+    page = (REPOSITORY / "docs/how-to/serve.md").read_text()
+    assert f"cp packaging/systemd/{SERVE.name} /etc/systemd/system/" in page
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
