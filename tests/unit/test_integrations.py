@@ -326,16 +326,44 @@ def test_systemd_takes_the_units(checkout: Checkout, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_service_keeps_what_it_had_where_resolving_fails(checkout: Checkout) -> None:
+def follow_script() -> str:
     (start,) = unit("imagectl-follow@.service")["ExecStart"]
     (script,) = re.fullmatch(r"/bin/sh -c '(.*)'", start).groups()  # type: ignore[union-attr]  # it fits
-    script = script.replace("%i", "debian-ci")
+    assert "${" not in script, "systemd would put its own value there"
+    return script.replace("%i", "debian-ci")
+
+
+def test_the_service_keeps_what_it_had_where_resolving_fails(checkout: Checkout) -> None:
+    script = follow_script()
     assert checkout.run(["/bin/sh", "-c", script]).returncode == 0
     before = (checkout.folder / "debian-ci.env").read_text()
     assert variables(before)["IMAGE_VERSION"] == VERSIONS["beta"]
     checkout.environment["IMAGECTL_CHANNEL"] = "nightly"
     assert checkout.run(["/bin/sh", "-c", script]).returncode == 6
     assert (checkout.folder / "debian-ci.env").read_text() == before
+
+
+def test_the_service_downloads_the_disk_before_it_tells_of_it(checkout: Checkout) -> None:
+    disk, told = checkout.folder / "ci.qcow2", checkout.folder / "debian-ci.env"
+    checkout.environment.update(PULL_TO="ci.qcow2", IMAGECTL_CHANNEL="stable")
+    done = checkout.run(["/bin/sh", "-c", follow_script()])
+    assert done.returncode == 0, done.stderr
+    assert disk.read_text() == f"qcow2 disk of {STABLE}"
+    before = told.read_text()
+    answer = checkout.run(["imagectl", "resolve", "debian-ci:beta", "--as", "env"])
+    newer = Path(variables(answer.stdout)["IMAGE_REFERENCE"])
+    whole = newer.read_bytes()
+    newer.chmod(0o600)
+    newer.write_bytes(whole[:-1] + b"?")
+    checkout.environment["IMAGECTL_CHANNEL"] = "beta"
+    assert checkout.run(["/bin/sh", "-c", follow_script()]).returncode == 1
+    assert told.read_text() == before
+    assert disk.read_text() == f"qcow2 disk of {STABLE}"
+    newer.write_bytes(whole)
+    assert checkout.run(["/bin/sh", "-c", follow_script()]).returncode == 0
+    assert disk.read_bytes() == whole
+    assert variables(told.read_text())["IMAGE_VERSION"] == VERSIONS["beta"]
+    assert json.loads((checkout.folder / "debian-ci.json").read_text())
 
 
 def test_the_user_data_sets_what_the_service_reads(checkout: Checkout) -> None:
