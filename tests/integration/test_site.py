@@ -173,6 +173,21 @@ def test_axe_finds_nothing_wrong(
     assert found == {}
 
 
+@pytest.mark.parametrize("width", ["tablet", "desktop"])
+def test_the_tables_of_the_status_page_have_the_same_columns(
+    browser: webdriver.Chrome, address: str, width: str
+) -> None:
+    """So that the eye can go down its states, over all tables."""
+    shown(browser, WIDTHS[width], "light")
+    browser.get(address + "status.html")
+    columns = browser.execute_script(
+        "return [...document.querySelectorAll('table.status')].map((table) =>"
+        "[...table.tHead.rows[0].cells].map((cell) => Math.round(cell.getBoundingClientRect().x)))"
+    )
+    assert len(columns) > 2
+    assert len({tuple(each) for each in columns}) == 1, columns
+
+
 def test_axe_would_find_something(browser: webdriver.Chrome, address: str) -> None:
     shown(browser, WIDTHS["desktop"], "light")
     browser.get(address + "index.html")

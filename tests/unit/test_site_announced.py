@@ -90,7 +90,7 @@ def coming(page: bytes) -> str:
     return said(section)
 
 
-MOVE = "announced debian-ci stable → to 20261117.1 on 2026-11-27 12:00 UTC put off:"
+MOVE = "announced debian-ci:stable → to 20261117.1 on 2026-11-27 12:00 UTC put off:"
 ENDS = (
     "announced debian-base is not supported from 2027-01-19 12:00 UTC on; go to debian-ci:stable "
     "Refused on purpose from 2027-01-17 12:00 UTC to 2027-01-17 14:24 UTC"
@@ -103,7 +103,7 @@ def test_the_first_page_says_all_that_is_coming(site: Mapping[str, bytes]) -> No
     assert MOVE in section
     assert ENDS in section
     assert OLD in section
-    assert section.index("debian-ci stable") < section.index("20261010.1") < section.index(ENDS)
+    assert section.index("debian-ci:stable") < section.index("20261010.1") < section.index(ENDS)
     assert section.count("20261117.1") == 1, "what is announced does not also wait"
     assert "too few use it" not in section, "it was withdrawn"
 
@@ -115,6 +115,23 @@ def test_it_is_not_said_twice_on_a_page(site: Mapping[str, bytes]) -> None:
         assert "debian-ci:beta stays supported" in lately
     everything = said(site["releases.html"])
     assert "debian-ci:stable goes to 20261117.1 on 2026-11-27 12:00 UTC" in everything
+
+
+def test_a_version_says_at_its_top_what_is_coming_to_it(site: Mapping[str, bytes]) -> None:
+    """Who has pinned it and looks it up sees the end of its support before all else."""
+
+    def top(version: str) -> str:
+        return said(site[version].partition(b"<dl")[0])
+
+    ends = "Not supported from 2026-12-10 12:00 UTC on. old OpenSSL"
+    assert ends in top(CI + "versions/20261010.1.html")
+    assert "Not supported" not in top(CI + "versions/20261029.1.html")
+    assert "Announced: stable goes to it on 2026-11-27 12:00 UTC. put off:" in top(
+        CI + "versions/20261117.1.html"
+    )
+    of_the_image = "Not supported from 2027-01-19 12:00 UTC on; go to debian-ci:stable"
+    for version in ("20261001.1", "20261110.1"):
+        assert of_the_image in top(f"{BASE}versions/{version}.html")
 
 
 def test_an_image_says_what_is_coming_to_it(site: Mapping[str, bytes]) -> None:
