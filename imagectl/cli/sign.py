@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -132,7 +133,7 @@ def command(
         for each in shown:
             using = signers or _here(project, each)
             if using or each.missing():
-                _show(invocation, each, yes=yes or not using)
+                _show(invocation, each, yes=yes or not _can_sign(using, each))
             if not using and each.missing():
                 raise NotFound(
                     f"no key that is missing for {each.role} is here",
@@ -209,7 +210,7 @@ def _sign_files(
     for path in files:
         waiting = read_carried(path, now)
         unknown = compare(waiting)
-        _show(invocation, waiting, unknown, yes=yes)
+        _show(invocation, waiting, unknown, yes=yes or not _can_sign(signers, waiting))
         if unknown:
             unchecked.append(unknown)
         for signer in signers:
@@ -246,6 +247,15 @@ def _here(project: Project, waiting: Waiting) -> list[Signer]:
     return [*found.values()]
 
 
+def _can_sign(signers: Sequence[Signer], waiting: Waiting) -> bool:
+    """Whether there is anything to ask about: what no key here may sign, or has signed already, is
+    refused without a question."""
+    from imagectl.adapters.published.signers import signers_of
+
+    may = {who.keyid for by in waiting.delegators for who in signers_of(waiting.role, by).who}
+    return any(each.public_key.keyid in may - {*waiting.metadata.signatures} for each in signers)
+
+
 def _show(invocation: Invocation, waiting: Waiting, unknown: str = "", *, yes: bool) -> None:
     """Show what is about to be signed, and what nobody here can tell of it, and ask."""
     invocation.out.say(f"{waiting.role} would say from then on:")
@@ -255,8 +265,22 @@ def _show(invocation: Invocation, waiting: Waiting, unknown: str = "", *, yes: b
         invocation.out.say(f"  signed by {who}")
     if unknown:
         invocation.out.warn(f"NOT CHECKED: {unknown}")
-    if not yes and not click.confirm("Sign this?", err=True):
+    if not yes and not _agreed(waiting):
         raise Refused("nothing was signed", reasons=("you said no",), where=waiting.where)
+
+
+def _agreed(waiting: Waiting) -> bool:
+    try:
+        return click.confirm("Sign this?", err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise  # Ctrl-C
+        raise Refused(
+            "nothing was signed",
+            reasons=("nobody is at a terminal here to say yes",),
+            where=waiting.where,
+            hint="type it at a terminal; or --yes, where what is shown above was looked at before",
+        ) from None
 
 
 def _lines(done: Sequence[Waiting], generation: int | None) -> Iterator[str]:

@@ -110,8 +110,40 @@ def test_nobody_signs_what_they_said_no_to(team: Team) -> None:
     result = team.imagectl(
         "-C", str(team.root), "sign", "channel-stable", "--key", str(team.key["alice"])
     )
-    assert result.exit_code != 0
+    assert result.exit_code == 3
+    assert "nobody is at a terminal here to say yes" in " ".join(result.stderr.split())
     assert team.pending("channel-stable").read_bytes() == before
+
+
+def test_a_key_that_does_not_count_is_refused_before_anything_is_asked(team: Team) -> None:
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    said = team.refused("sign", "channel-stable", "--key", str(team.key["stranger"]))
+    assert "this key may not sign channel-stable" in said
+    assert "Sign this?" not in said
+
+
+def test_nobody_adds_a_signature_unasked_although_enough_have_signed(
+    team: Team, tmp_path: Path
+) -> None:
+    """Where people carry the file round, one more than needed may sign: after looking, too."""
+    team.two_people()
+    team.done(
+        *("catalog", "rotate-keys", "channel-stable", "--threshold", "1", "--reason", "holidays")
+    )
+    team.next_version()
+    team.done("promote", "stable")
+    carried = tmp_path / "channel-stable.json"
+    shutil.copy(team.pending("channel-stable"), carried)
+    team.imagectl(
+        *("-C", str(tmp_path), "sign", str(carried), "--key", str(team.key["alice"]), "--yes")
+    )
+    before = carried.read_bytes()
+    said = team.imagectl("-C", str(tmp_path), "sign", str(carried), "--key", str(team.key["bob"]))
+    assert said.exit_code == 3
+    assert "Sign this?" in said.stderr
+    assert carried.read_bytes() == before
 
 
 def test_keys_are_shown(team: Team) -> None:
