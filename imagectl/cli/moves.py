@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from imagectl.cli.text import stamp
+from imagectl.formats.tuf_roles import channel_role
 from imagectl.model.release import Verdict
 from imagectl.policy.wording import listed, moment
 
@@ -159,8 +160,12 @@ def tell_behind(out: Output, behind: Sequence[Behind]) -> None:
             out.tell_error(error)
 
 
-def moved_lines(released: Released, *, explain: bool) -> Iterator[str]:
-    """What was done, image by image. *explain*: also why, for what moved or had nothing to do."""
+def moved_lines(
+    released: Released, *, explain: bool, waiting: Collection[str] = ()
+) -> Iterator[str]:
+    """What was done, image by image. *explain*: also why, for what moved or had nothing to do.
+    *waiting*: the roles that consumers see only once people have signed."""
+    get = _get(released, waiting)
     for each in released.plan.decisions:
         yield f"{each.image}:{each.channel}  {_what(each, released)}"
         if explain or each.verdict is Verdict.HELD_BACK:
@@ -168,7 +173,7 @@ def moved_lines(released: Released, *, explain: bool) -> Iterator[str]:
                 yield f"    - {reason}"
         if each.verdict is Verdict.MOVE:
             for delivery in released.delivered.get(each.image, ()):
-                yield f"    consumers {_get(released)} {_named(delivery)}"
+                yield f"    consumers {get} {_named(delivery)}"
                 yield f"      {delivery.reference}"
     if not released.plan.decisions:
         yield f"there is no image that {released.plan.channel} could be moved for"
@@ -203,8 +208,11 @@ def _stays(decision: Decision) -> str | None:
     return None
 
 
-def _get(released: Released) -> str:
-    return "would get" if released.dry_run else "now get"
+def _get(released: Released, waiting: Collection[str]) -> str:
+    if released.dry_run:
+        return "would get"
+    signed_by_people = channel_role(released.plan.channel) in waiting
+    return "get, once it is signed," if signed_by_people else "now get"
 
 
 def _named(delivery: Delivery) -> str:

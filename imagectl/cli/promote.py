@@ -122,7 +122,8 @@ def command(
         reason=reason,
         dry_run=dry_run,
     )
-    invocation.out.answer(moved_document(released), moved_lines(released, explain=explain))
+    lines = moved_lines(released, explain=explain, waiting=project.signing.waiting())
+    invocation.out.answer(moved_document(released), lines)
     tell_behind(invocation.out, released.behind)
     tell_waiting(invocation.out, project)
     held = released.plan.held_back

@@ -125,7 +125,8 @@ def command(
         return
     releasing = watched(invocation, project)
     released = rollback(releasing, project.policy, request, reason=reason, dry_run=dry_run)
-    invocation.out.answer(moved_document(released), moved_lines(released, explain=explain))
+    lines = moved_lines(released, explain=explain, waiting=project.signing.waiting())
+    invocation.out.answer(moved_document(released), lines)
     tell_behind(invocation.out, released.behind)
     tell_waiting(invocation.out, project)
     if released.plan.moves and not dry_run and not reason:

@@ -157,6 +157,8 @@ def command(
         ),
         _lines(done, generation),
     )
+    if any(each.role in ("root", "targets") and not each.missing() for each in done):
+        invocation.out.say("commit catalog/: it says whose keys count")
 
 
 def _insist_unused(catalog: str | None, root: Path | None) -> None:

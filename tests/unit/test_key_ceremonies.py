@@ -32,6 +32,8 @@ def test_two_people_sign_what_stable_is(team: Team) -> None:
     said = team.done("promote", "stable")
     assert "channel-stable waits for 2 more signatures of alice" in said
     assert "or bob" in said
+    assert "consumers get, once it is signed, qcow2" in said
+    assert "now get" not in said
     assert team.stable() == "20261120.1", "until they have signed"
     beta = team.consumer().head(IMAGE, BETA)
     assert beta is not None
@@ -185,6 +187,7 @@ def test_a_new_root_is_signed_by_those_before_and_those_after(team: Team) -> Non
     assert "may sign root from then on" in said
     assert "may NOT sign root any more" in said
     assert "alice keeps it" in said
+    assert "commit catalog/" in said
     assert team.trusted().version == 2
     assert not team.pending("root").exists()
     team.consumer()

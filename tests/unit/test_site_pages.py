@@ -225,9 +225,9 @@ def test_an_empty_catalog_has_a_site(sources: Sources) -> None:
         sources.snapshot, versions={}, channels={}, placements={}, revoked={}, stages={}
     )
     site = written(replace(sources, snapshot=empty, events=()))
-    empty = said(text(site, "index.html"))
-    assert "There is no version of any image yet. imagectl build makes the first." in empty
-    assert "Latest releases" not in empty
+    first = said(text(site, "index.html"))
+    assert "There is no version of any image yet. imagectl build makes the first." in first
+    assert "Latest releases" not in first
     assert ET.fromstring(site["feed.atom"]).findall(f"{ATOM}entry") == []
 
 
