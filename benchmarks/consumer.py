@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from support.published_documents import head_document, index_document, version_document
 from support.tuf_trees import TufTree
 
 from imagectl.consumer.resolving import resolve
 from imagectl.consumer.tree import SignedTree, open_catalog
-from imagectl.formats.published_v1.layout import FORMAT
 from imagectl.model.names import ChannelName, ImageName, parse_version_id
 from imagectl.policy.resolution import ResolutionRequest
 
@@ -121,60 +121,18 @@ def _large(folder: Path, now: datetime) -> bytes:
     tree = TufTree(now=now)
     for number in range(IMAGES):
         image = f"image-{number}"
-        newest = tree.version(_document(image, _version(VERSIONS - 1)))
+        newest = tree.version(version_document(image, _version(VERSIONS - 1)))
         versions = {
             _version(each): hashlib.sha256(f"{image} {each}".encode()).hexdigest()
             for each in range(VERSIONS - 1)
         }
         versions[_version(VERSIONS - 1)] = newest
-        index = {"format": FORMAT, "image": image, "versions": versions}
-        tree.put("images", f"images/{image}/index.json", _encoded(index))
-        head = {
-            "format": FORMAT,
-            "image": image,
-            "channel": "stable",
-            "version": _version(VERSIONS - 1),
-            "document": newest,
-            "kind": "promote",
-            "at": now.isoformat(),
-            "reason": "",
-            "generation": 1,
-        }
-        tree.put("channel-stable", f"images/{image}/channels/stable.json", _encoded(head))
+        tree.put("images", f"images/{image}/index.json", index_document(image, versions))
+        head = head_document(image, "stable", _version(VERSIONS - 1), newest, now.isoformat())
+        tree.put("channel-stable", f"images/{image}/channels/stable.json", head)
     tree.publish("images", "channel-stable")
     tree.write(folder)
     return tree.files["metadata/1.root.json"]
-
-
-def _document(image: str, version: str) -> bytes:
-    return _encoded(
-        {
-            "format": FORMAT,
-            "image": image,
-            "version": version,
-            "created": "2026-11-20T00:00:00Z",
-            "summary": "an image",
-            "parent": None,
-            "tree": "0" * 64,
-            "tests_passed": 40,
-            "tool": "imagectl 0.1.0",
-            "placements": [
-                {
-                    "location": "local",
-                    "format": "qcow2",
-                    "architecture": "amd64",
-                    "reference": f"/srv/images/{image}/{version}.qcow2",
-                    "provider_id": f"{image}/{version}.qcow2",
-                    "sha256": "1" * 64,
-                    "size": 1 << 30,
-                }
-            ],
-        }
-    )
-
-
-def _encoded(content: object) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import subprocess
@@ -13,46 +12,49 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from imagectl.formats.published_v1.layout import FORMAT
+from support.published_documents import (
+    encoded,
+    head_document,
+    index_document,
+    version_document,
+)
 from support.tuf_trees import TufTree
 
 PROGRAM = str(Path(sys.executable).parent / "imagectl")
 STARTED = re.compile(r"serving .* at (http://\S+) with")
 
 
-def a_tree(folder: Path, now: datetime, *, images: int = 2, generation: int = 7) -> bytes:
-    """Write one of *images* named image-0, image-1, ... with a hundred versions each, the newest in
-    stable, the one before in beta; that one is deprecated, the next older ones revoked and
-    deleted. Its root."""
+def a_tree(
+    folder: Path, now: datetime, *, images: int = 2, generation: int = 7, days: int = 20
+) -> bytes:
+    """Write one of *images* named image-0, image-1, ... with five versions of each of so many
+    *days*, the newest in stable, the one before in beta; that one is deprecated, the next older
+    ones revoked and deleted. Its root."""
     tree = TufTree(now=now.replace(microsecond=0))
-    fill(tree, now, images, generation)
+    fill(tree, now, images, generation, days)
     tree.write(folder)
     return tree.files["metadata/1.root.json"]
 
 
-def fill(tree: TufTree, now: datetime, images: int, generation: int) -> None:
+def fill(tree: TufTree, now: datetime, images: int, generation: int, days: int = 20) -> None:
     """Put all that into *tree*, and sign it."""
     at = f"{now:%Y-%m-%dT%H:%M:%SZ}"
     shown = {"format": FORMAT, "catalog": "id", "generation": generation, "event": "0" * 64}
-    tree.put("catalog", "catalog.json", _encoded({**shown, "at": at}))
+    tree.put("catalog", "catalog.json", encoded({**shown, "at": at}))
     for number in range(images):
-        _image(tree, f"image-{number}", at)
+        _image(tree, f"image-{number}", at, days)
     tree.publish("catalog", "images", "channel-stable", "channel-beta")
 
 
-def _image(tree: TufTree, image: str, at: str) -> None:
-    names = [f"202611{day:02}.{serial}" for day in range(1, 21) for serial in range(1, 6)]
-    versions = {each: tree.version(_encoded(_version(image, each))) for each in names}
+def _image(tree: TufTree, image: str, at: str, days: int) -> None:
+    names = [f"202611{day:02}.{n}" for day in range(21 - days, 21) for n in range(1, 6)]
+    formats = ("qcow2", "raw") if image == "image-1" else ("qcow2",)
+    versions = {each: tree.version(version_document(image, each, formats)) for each in names}
     deleted = {names[-4]: {"warned": "deleted", "at": at, "by": "ana", "reason": "old"}}
-    index = {
-        "format": FORMAT,
-        "image": image,
-        "versions": {name: each for name, each in versions.items() if name not in deleted},
-        "deleted": deleted,
-    }
-    tree.put("images", f"images/{image}/index.json", _encoded(index))
+    kept = {name: each for name, each in versions.items() if name not in deleted}
+    tree.put("images", f"images/{image}/index.json", index_document(image, kept, deleted))
     warnings = {
         names[-2]: {"warned": "deprecated", "at": at, "by": "ana", "reason": "<b>old</b>"},
         names[-3]: {"warned": "revoked", "at": at, "by": "ana", "reason": "broken"},
@@ -60,52 +62,11 @@ def _image(tree: TufTree, image: str, at: str) -> None:
     tree.put(
         "catalog",
         f"images/{image}/warnings.json",
-        _encoded({"format": FORMAT, "image": image, "warnings": warnings}),
+        encoded({"format": FORMAT, "image": image, "warnings": warnings}),
     )
     for channel, version in (("stable", names[-1]), ("beta", names[-2])):
-        head = {
-            "format": FORMAT,
-            "image": image,
-            "channel": channel,
-            "version": version,
-            "document": versions[version],
-            "kind": "promote",
-            "at": at,
-            "reason": "",
-            "generation": 1,
-        }
-        tree.put(f"channel-{channel}", f"images/{image}/channels/{channel}.json", _encoded(head))
-
-
-def _version(image: str, version: str) -> dict[str, Any]:
-    formats = ("qcow2", "raw") if image == "image-1" else ("qcow2",)
-    return {
-        "format": FORMAT,
-        "image": image,
-        "version": version,
-        "created": "2026-11-20T00:00:00Z",
-        "summary": "an image",
-        "parent": None,
-        "tree": "0" * 64,
-        "tests_passed": 40,
-        "tool": "imagectl 0.1.0",
-        "placements": [
-            {
-                "location": "local",
-                "format": each,
-                "architecture": "amd64",
-                "reference": f"/srv/images/{image}/{version}.{each}",
-                "provider_id": f"{image}/{version}.{each}",
-                "sha256": "1" * 64,
-                "size": 1 << 30,
-            }
-            for each in formats
-        ],
-    }
-
-
-def _encoded(document: dict[str, Any]) -> bytes:
-    return json.dumps(document).encode()
+        head = head_document(image, channel, version, versions[version], at)
+        tree.put(f"channel-{channel}", f"images/{image}/channels/{channel}.json", head)
 
 
 @dataclass(frozen=True, slots=True)
