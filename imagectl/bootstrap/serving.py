@@ -124,7 +124,11 @@ class CurrentTree:
                 hint="bring that file back from git: it is in the project, as catalog/root.json",
             ) from problem
         tree = open_catalog(
-            str(self._served.folder), root=root, cache=self._cache, now=self._clock.now()
+            str(self._served.folder),
+            root=root,
+            cache=self._cache,
+            now=self._clock.now(),
+            keep_documents=False,  # they are in the folder that is served
         )
         self._seen, self._trouble, self._tree = state, None, tree
         return tree

@@ -65,10 +65,14 @@ class State:
 
 
 class Cache:
-    """The folder of one catalog. Raises Failed where it cannot be written."""
+    """The folder of one catalog. Raises Failed where it cannot be written.
 
-    def __init__(self, folder: Path) -> None:
+    *documents*: whether they are kept, too, for when the catalog cannot be reached.
+    """
+
+    def __init__(self, folder: Path, *, documents: bool = True) -> None:
         self.folder = folder
+        self.documents = documents
         self.metadata = folder / "metadata"
 
     @contextlib.contextmanager

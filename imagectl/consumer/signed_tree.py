@@ -152,7 +152,7 @@ class SignedFiles:
             self._fetcher.close()
 
     def _read(self, path: str, digest: Sha256, limit: int) -> bytes:
-        kept = self._cache.document(digest)
+        kept = self._cache.document(digest) if self._cache.documents else None
         if kept is not None:
             return kept
         where = f"{shown(self.url)}/{path}"
@@ -173,14 +173,17 @@ class SignedFiles:
             found = hashlib.sha256(data).hexdigest()
             if found != digest:
                 raise _changed(where, f"its sha256 is {found}, and {digest} was signed")
-            with self._cache.locked():
-                self._cache.keep(digest, data)
+            if self._cache.documents:
+                with self._cache.locked():
+                    self._cache.keep(digest, data)
         return data
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         """Signed lists may be fetched here: alone with the cache, and refusals in our words."""
-        with self._alone, self._cache.locked():
+        with self._alone, contextlib.ExitStack() as stack:
+            if not self._updater.has_all_lists:
+                stack.enter_context(self._cache.locked())
             try:
                 yield
             except (DownloadError, RepositoryError) as error:
@@ -198,15 +201,17 @@ def open_files(
     cache: Path,
     now: datetime,
     max_stale: timedelta | None = None,
+    keep_documents: bool = True,
 ) -> SignedFiles:
     """Look at the tree anew and verify its signed lists.
 
     *catalog* is a folder or an address; *root* says whose signatures count; *cache* is a folder for
-    this catalog alone. Raises CannotTell where it cannot be verified, or not be reached and what
-    was seen before is older than *max_stale*, was never seen or has run out.
+    this catalog alone, where documents are kept as well if *keep_documents*. Raises CannotTell
+    where it cannot be verified, or not be reached and what was seen before is older than
+    *max_stale*, was never seen or has run out.
     """
     url = tree_url(catalog)
-    kept = Cache(cache)
+    kept = Cache(cache, documents=keep_documents)
     metadata_url = f"{url}/{METADATA}/"
     timestamp_url = f"{url}/{TIMESTAMP_PATH}"
     with kept.locked():

@@ -165,19 +165,24 @@ def open_catalog(
     now: datetime,
     min_generation: int = 0,
     max_stale: timedelta | None = None,
+    keep_documents: bool = True,
 ) -> SignedTree:
     """Look at a published catalog anew and verify it.
 
     *url* is a folder or an address (https:, http:, s3:, gs:). *root* says whose signatures count:
     ``catalog/root.json`` of the repository of whoever publishes. *cache* is a folder for this
-    catalog alone, which remembers what was seen, so that nothing older is believed.
+    catalog alone, which remembers what was seen, so that nothing older is believed; with what was
+    read, for when it cannot be reached, unless *keep_documents* is false.
 
     Raises CannotTell where it cannot be verified; where it is older than *min_generation*; and
     where it cannot be reached and what was seen before is older than *max_stale*, or its signatures
     have run out. Raises NotFound where nothing is published there, and Failed where *cache* cannot
     be written.
     """
-    tree = SignedTree(open_files(url, root=root, cache=cache, now=now, max_stale=max_stale))
+    files = open_files(
+        url, root=root, cache=cache, now=now, max_stale=max_stale, keep_documents=keep_documents
+    )
+    tree = SignedTree(files)
     check_generation(tree.catalog, min_generation, tree.where)
     return tree
 

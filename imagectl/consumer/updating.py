@@ -51,6 +51,7 @@ class DurableUpdater(Updater):
         )
         if now is not None:
             self._trusted_set.reference_time = now
+        self._has_all_lists = False
         _insist_keys_differ(self._trusted_set.root)
         load = self._trusted_set._load_data
 
@@ -76,6 +77,16 @@ class DurableUpdater(Updater):
         """The roles that targets gives documents to, in order. After ``refresh``."""
         delegations = self._trusted_set.targets.delegations
         return tuple(delegations.roles or ()) if delegations is not None else ()
+
+    @property
+    def has_all_lists(self) -> bool:
+        """Whether every list of signed documents is here, so that nothing more is fetched."""
+        if not self._has_all_lists and Targets.type in self._trusted_set:
+            lists = [self._trusted_set.get(role) for role in self.delegated]
+            self._has_all_lists = all(
+                isinstance(each, Targets) and each.delegations is None for each in lists
+            )
+        return self._has_all_lists
 
     def documents_of(self, role: str) -> Sequence[str]:
         """The names of the documents that a delegated role has signed. After ``refresh``."""

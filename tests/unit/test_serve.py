@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from support.tuf_trees import TufTree
 
 from imagectl.adapters.web.counts import Counts
 from imagectl.adapters.web.exchange import Reply, Request
+from imagectl.adapters.web.server import Handler
 from imagectl.bootstrap import serving as bootstrap
 from imagectl.bootstrap.serving import Served
 from imagectl.cli.documents import schema
@@ -197,6 +199,40 @@ def test_images_and_versions_are_listed(shop: Shop) -> None:
     assert (deleted["document"], deleted["warning"]["warned"]) == (None, "deleted")
     assert shop.ask(newest["path"]).status == 200
     assert shop.error("/v1/versions", "image=image-9", 404)["kind"] == "not-found"
+
+
+def test_the_list_of_images_is_there_before_it_is_asked_for(shop: Shop) -> None:
+    request = Request("GET", "/v1/images", "", {})
+    assert shop.worker.at_once(request) is None
+    loop = asyncio.new_event_loop()
+    Handler(shop.worker).__rsgi_init__(loop)
+    loop.run_until_complete(until(lambda: shop.worker.at_once(request) is not None))
+    loop.close()
+    shop.publish(8)
+    assert shop.worker.at_once(request) is None
+    assert shop.get("/v1/images")["generation"] == 8
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def test_a_tree_that_is_broken_at_the_start_ends_nothing(shop: Shop) -> None:
+    timestamp = shop.folder / "metadata" / "timestamp.json"
+    timestamp.write_bytes(timestamp.read_bytes().replace(b'"version":2', b'"version":3'))
+    shop.worker.warm_up()
+    assert shop.error("/v1/images", "", 503)
+
+
+def test_documents_are_read_where_they_are_served_from(shop: Shop, tmp_path: Path) -> None:
+    """Copies of thousands, each of them made durable, would take seconds."""
+    shop.get("/v1/images")
+    shop.get("/v1/resolve", "image=image-0")
+    kept = {path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    assert "timestamp.json" in kept
+    assert not [each for each in kept if len(each) == 64]
 
 
 def test_what_is_published_anew_is_answered_at_once(shop: Shop) -> None:

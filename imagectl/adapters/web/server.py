@@ -45,6 +45,10 @@ class Application(Protocol):
         """Told that this worker listens."""
         ...
 
+    def warm_up(self) -> None:
+        """Find what takes long before somebody asks for it; from a thread, after ``ready``."""
+        ...
+
     def at_once(self, request: Request) -> Reply | None:
         """The answer where it is at hand; None where it takes reading and thinking."""
         ...
@@ -156,7 +160,11 @@ class Handler:
         self._one_by_one = ThreadPoolExecutor(1)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_soon(self._application.ready)  # the loop runs once the worker listens
+        loop.call_soon(self._ready)  # the loop runs once the worker listens
+
+    def _ready(self) -> None:
+        self._application.ready()
+        self._one_by_one.submit(self._application.warm_up)
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
         application = self._application

@@ -115,6 +115,13 @@ class Worker:
         elif begun > self._serving.workers:
             self._serving.out.warn("a worker had ended, and was replaced")
 
+    def warm_up(self) -> None:
+        request = Request("GET", "/v1/images", "", {})
+        try:
+            self.answer(request)
+        except Exception as problem:
+            self.mistake(request, problem)
+
     def at_once(self, request: Request) -> Reply | None:
         if request.method not in ("GET", "HEAD"):
             return _other_method(request)
@@ -199,6 +206,7 @@ class Worker:
     def _images(self, query: str) -> Body:
         read_query(query, ())
         tree = self._current.get()
+        generation = tree.catalog().generation
         images = []
         for image in sorted(tree.images()):
             heads = (tree.head(image, channel) for channel in sorted(tree.channels(image)))
@@ -213,7 +221,7 @@ class Worker:
                 if head is not None
             ]
             images.append(PublishedImage(image=image, channels=channels))
-        answer = Images(generation=tree.catalog().generation, images=images)
+        answer = Images(generation=generation, images=images)
         return self._keep("/v1/images", query, tree, _body(answer))
 
     def _versions(self, query: str) -> Body:
