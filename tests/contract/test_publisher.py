@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import obstore
 import pytest
+from support.bucket_trees import bucket_publisher, bucket_tree, contents, store
 from support.examples import BASE, BETA, CI, NOW, STABLE
 from support.processes import Killer
 from support.releases import Book
@@ -83,9 +85,33 @@ class OnDisk:
         file.write_bytes(file.read_bytes().replace(b'"', b"'"))
 
 
-@pytest.fixture(params=["memory", "directory"])
+class InBucket:
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.publisher = bucket_publisher(url, folder)
+        self.tree = bucket_tree(url, folder, NOW)
+
+    def paths(self) -> set[str]:
+        return set(contents(self.url))
+
+    def remove(self, path: str) -> None:
+        obstore.delete(store(self.url), path)
+
+    def damage(self, path: str) -> None:
+        changed = contents(self.url)[path].replace(b'"', b"'")
+        obstore.put(store(self.url), path, changed)
+
+
+@pytest.fixture(params=["memory", "directory", "s3", "gs"])
 def published(request: pytest.FixtureRequest, tmp_path: Path) -> Published:
-    return InMemory() if request.param == "memory" else OnDisk(tmp_path / "public")
+    match request.param:
+        case "memory":
+            return InMemory()
+        case "directory":
+            return OnDisk(tmp_path / "public")
+        case kind:
+            url: str = request.getfixturevalue(f"{kind}_tree")
+            return InBucket(url, tmp_path)
 
 
 @pytest.fixture

@@ -333,7 +333,7 @@ def test_signatures_are_kept_until_what_they_are_for_is_shown(world: World) -> N
     signed = world.pending("channel-stable").read_bytes()
     full = 0
     while True:
-        place = Failing(world.root, 1)  # one file more each time
+        place = Failing(world.root, full)
         try:
             TreePublisher(place, signing(world.signing), world.clock).publish(world.book.snapshot)
         except NoSpace:

@@ -2,8 +2,9 @@
 
 Promises: what is not changed is not signed again until less than half of its time is left; what
 cannot be signed here stays as it is published, and its new content waits for its signers; no
-version number is given twice, also where a tree was lost: numbers are seconds since 1970 or the
-number after the last, whichever is more, but for those of roots and of ``targets``.
+version number is given twice, also where a tree was lost or a publisher killed: numbers are seconds
+since 1970, or the number after any that there is a file of, whichever is more, but for those of
+roots and of ``targets``.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ class Composer:
     what waits for signatures of a role; ``targets`` is the newest list of who may sign what, also
     where the tree does not have it yet.
 
-    ``repairing``: what of the tree is not as it was signed counts as not there. *highest* is the
-    highest version of a role's metadata that there is a file of.
+    ``repairing``: what of the tree is not as it was signed counts as not there. *numbers* are
+    the highest versions that there are files of, by role.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Composer:
         now: datetime,
         *,
         pending: Callable[[str], bytes | None],
-        highest: Callable[[str], int],
+        numbers: Mapping[str, int],
         repairing: bool,
     ) -> None:
         self._tree = tree
@@ -103,7 +104,8 @@ class Composer:
         self._keys = keys
         self._now = now
         self._pending = pending
-        self._highest = highest
+        self._numbers = numbers
+        self._above = max((numbers[each] for each in numbers.keys() - {ROOT, TARGETS}), default=0)
         self._repairing = repairing
         self._made = Publication()
         self.blocked: set[str] = set()
@@ -203,7 +205,7 @@ class Composer:
         stands: bool,
     ) -> Signed[Targets] | None:
         """The role's new metadata, if all can sign it here who have to, or have done so before."""
-        last = before.signed.version if before is not None else self._highest(role)
+        last = before.signed.version if before is not None else self._numbers.get(role, 0)
         metadata = self._waiting(role, wanted, last)
         if metadata is None:
             metadata = Metadata(
@@ -300,7 +302,7 @@ class Composer:
         else:
             fresh = False
         if snapshot is None or not fresh:
-            last = snapshot.signed.version if snapshot is not None else self._highest(SNAPSHOT)
+            last = snapshot.signed.version if snapshot is not None else 0
             new = Metadata(
                 Snapshot(
                     self._after(last), SPEC_VERSION, self._now + lifetime(SNAPSHOT), self._metas
@@ -341,7 +343,7 @@ class Composer:
         return Signed(metadata, metadata.to_bytes())
 
     def _after(self, last: int) -> int:
-        return max(last + 1, int(self._now.timestamp()))
+        return max(last + 1, self._above + 1, int(self._now.timestamp()))
 
 
 def _by_role(desired: Desired, roles: Collection[str]) -> dict[str, dict[str, bytes]]:

@@ -11,15 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from imagectl.adapters.published.place_tree import PlaceTree
 from imagectl.adapters.published.publisher import TreePublisher
 from imagectl.adapters.published.signing import Signing
-from imagectl.errors import CannotTell, Conflict, NotFound
-from imagectl.formats.published_v1.reading import TreeReader
-from imagectl.formats.tuf_roles import TIMESTAMP_PATH
-from imagectl.model.published import PublishedCatalog
+from imagectl.errors import CannotTell, Conflict
 
 if TYPE_CHECKING:
-    from imagectl.adapters.published.verified import VerifiedTree
     from imagectl.model.event import Event
     from imagectl.model.names import LocationName
 
@@ -45,16 +42,21 @@ class DirectoryPlace:
         except OSError as error:
             raise _unreadable(self._root, path, error) from error
 
-    def size(self, path: str) -> int | None:
-        try:
-            return (self._root / path).stat().st_size
-        except FileNotFoundError:
-            return None
+    def sizes(self, paths: Collection[str]) -> Mapping[str, int]:
+        found = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = (self._root / path).stat().st_size
+        return found
 
     def write(self, path: str, data: bytes) -> None:
         from imagectl.adapters.durable import write
 
         write(self._root, self._root / path, data)
+
+    def claim(self, path: str, data: bytes) -> None:
+        # Nobody else is here: what has the name is what a killed process has left.
+        self.write(path, data)
 
     def replace(self, path: str, data: bytes, before: bytes | None) -> None:
         # Whoever else writes here holds the lock: a file system has no better.
@@ -76,6 +78,12 @@ class DirectoryPlace:
 
     def remove(self, path: str) -> None:
         (self._root / path).unlink(missing_ok=True)
+
+    def thinning(self, surplus: int) -> contextlib.AbstractContextManager[bool]:
+        return contextlib.nullcontext(True)
+
+    def settled(self) -> None:
+        pass  # whoever removes files holds the lock
 
     @contextlib.contextmanager
     def locked(self, needed: int) -> Iterator[None]:
@@ -110,76 +118,13 @@ class DirectoryPublisher(TreePublisher):
         super().__init__(DirectoryPlace(root), signing, clock, public_urls, events)
 
 
-class DirectoryTree(TreeReader):
+class DirectoryTree(PlaceTree):
     """The published tree on a directory, for reading; *trusted* is the file of the root whose keys
-    count. *now*: signatures have to hold then; None: they may be over.
-
-    ``catalog`` reads anew what is shown; all else is of the state that was read last.
-    """
+    count. *now*: signatures have to hold then; None: they may be over."""
 
     def __init__(self, root: Path, trusted: Path, now: datetime | None = None) -> None:
-        super().__init__(
-            str(root), _Opened(root, trusted, now), f"file://{quote(str(root.absolute()))}"
-        )
-
-    def catalog(self) -> PublishedCatalog:
-        assert isinstance(self._targets, _Opened)
-        self._targets.again()
-        return super().catalog()
-
-
-class _Opened:
-    """``Targets`` of a tree that is opened when something is asked of it."""
-
-    def __init__(self, root: Path, trusted: Path, now: datetime | None) -> None:
-        self._root = root
-        self._trusted = trusted
-        self._now = now
-        self._tree: VerifiedTree | None = None
-
-    def again(self) -> None:
-        self._tree = self._open()
-
-    def find(self, target: str) -> tuple[bytes, str] | None:
-        return self._opened().find(target)
-
-    def names(self, role: str) -> Collection[str]:
-        return self._opened().names(role)
-
-    def roles(self) -> Collection[str]:
-        return self._opened().roles()
-
-    def fetch(self, path: str) -> bytes:
-        return self._opened().fetch(path)
-
-    def _opened(self) -> VerifiedTree:
-        if self._tree is None:
-            self._tree = self._open()
-        return self._tree
-
-    def _open(self) -> VerifiedTree:
-        from imagectl.adapters.published.verified import VerifiedTree, trusted_root
-
-        place = DirectoryPlace(self._root)
-        timestamp = place.read(TIMESTAMP_PATH)
-        if timestamp is None:
-            raise NotFound(
-                f"there is no published catalog in {self._root}",
-                why=f"{self._root / TIMESTAMP_PATH} is not there",
-                hint="`imagectl build` or `imagectl catalog publish` makes one; `--catalog` says "
-                "where it is",
-            )
-        try:
-            data = self._trusted.read_bytes()
-        except OSError as error:
-            raise CannotTell(
-                f"it is not known whose signatures count in {self._root}",
-                where=str(self._trusted),
-                why=error.strerror or str(error),
-                hint="bring that file back from git: it is in the project, as catalog/root.json",
-            ) from error
-        root = trusted_root(data, str(self._trusted))
-        return VerifiedTree(str(self._root), place.read, root, timestamp, self._now)
+        base = f"file://{quote(str(root.absolute()))}"
+        super().__init__(DirectoryPlace(root), base, trusted, now)
 
 
 def _unreadable(root: Path, path: str, error: OSError) -> CannotTell:

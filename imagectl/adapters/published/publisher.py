@@ -7,12 +7,14 @@ over to another catalog; what was published lately can still be followed by whoe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.published.past import known_past, with_past
+from imagectl.adapters.published.place import side_by_side
 from imagectl.adapters.published.signing import ROOT_FILE, TARGETS_FILE
 from imagectl.adapters.published.whose_keys import trusted_here, whose_keys
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
@@ -35,16 +37,12 @@ if TYPE_CHECKING:
     from imagectl.adapters.published.verified import Signed, VerifiedTree
     from imagectl.formats.published_v1.writing import Documents
     from imagectl.model.event import Event
-    from imagectl.model.names import ChannelName, ImageName, LocationName
+    from imagectl.model.names import ChannelName, ImageName, LocationName, Sha256
     from imagectl.model.snapshot import Snapshot
 
 KEPT_STATES = 20
 """How many states of a tree can be followed: a reader that begins with an older timestamp must
 still find what that one names."""
-
-WRITERS = 16
-"""How many files are written at the same time where there are more: a disk, and a network, make
-many durable in the time of one."""
 
 
 class TreePublisher:
@@ -227,6 +225,7 @@ class TreePublisher:
         repairing = documents is not None and images is None
         channels = {*channels, *self._signing.channels()}
         root, targets, waiting = whose_keys(self._signing, tree, channels, now, repairing=repairing)
+        numbers = self._numbers()
         desired = None
         if documents is not None:
             assert shown is not None
@@ -240,7 +239,7 @@ class TreePublisher:
                 self._signing.keys,
                 now,
                 pending=self._signing.found,
-                highest=self._highest,
+                numbers=numbers,
                 repairing=repairing,
             )
             return composer.compose(desired), composer.blocked
@@ -265,18 +264,10 @@ class TreePublisher:
         thoroughly = repairing and (tree is None or tree.shown == shown)
         versions = documents.versions if documents is not None else {}
         self._hand_over(root)
-        missing = [
-            (path, data)
-            for path, data in {**versions, **made.documents}.items()
-            if not self._is_there(path, data, thoroughly=thoroughly)
-        ]
-        # These have no digest in their names: a killed process may have left others so named.
-        missing += [
-            (path, data)
-            for path, data in made.metadata.items()
-            if not self._is_there(path, data, thoroughly=True)
-        ]
-        self._write_all(missing)
+        # Lists before what they name: whoever removes old files spares what is claimed by now.
+        named = {} if tree is None else tree.named()
+        self._claim(made.metadata, named, believed=not repairing)
+        self._write_all({**versions, **made.documents}, tree, thoroughly=thoroughly)
         self._signing.remember(made.waiting)
         if made.timestamp is not None:
             self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
@@ -285,21 +276,45 @@ class TreePublisher:
             self._signing.forget(role)
         if made.timestamp is None:
             return False
-        self._thin_out()
+        self._thin_out(made.metadata)
         return True
 
-    def _write_all(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Write them, in no order that anybody may count on; all are durable on return."""
-        if len(files) <= WRITERS:
-            for path, data in files:
+    def _claim(
+        self, metadata: Mapping[str, bytes], named: Mapping[str, Sha256], *, believed: bool
+    ) -> None:
+        """Write lists, one after the other, so that of those who claim the same names at once one
+        comes through. What the tree names already is nobody else's to write otherwise; *believed*:
+        that was read just now."""
+        for path, data in metadata.items():
+            shown = named.get(path) == hashlib.sha256(data).hexdigest()
+            if (shown and believed) or self._place.read(path) == data:
+                continue
+            if shown:
                 self._place.write(path, data)
-            return
-        from concurrent.futures import ThreadPoolExecutor
+            else:
+                self._place.claim(path, data)
 
-        with ThreadPoolExecutor(WRITERS) as pool:
-            # What goes wrong with one is raised here, after all that were begun have ended.
-            for _ in pool.map(lambda each: self._place.write(*each), files):
-                pass
+    def _write_all(
+        self, files: Mapping[str, bytes], tree: VerifiedTree | None, *, thoroughly: bool
+    ) -> None:
+        """Write those that are not there, in no order that anybody may count on; all are durable on
+        return."""
+        missing = self._missing(files, thoroughly=thoroughly)
+        if tree is not None and len(missing) < len(files):
+            # Only an old state names these, and old states go.
+            again = files.keys() - missing.keys() - set(tree.documents())
+            if again:
+                self._place.settled()
+                missing |= self._missing({path: files[path] for path in again}, thoroughly=False)
+        side_by_side(lambda path: self._place.write(path, missing[path]), missing)
+
+    def _missing(self, files: Mapping[str, bytes], *, thoroughly: bool) -> dict[str, bytes]:
+        if thoroughly:
+            there = side_by_side(self._place.read, files)
+            pairs = zip(files.items(), there, strict=True)
+            return {path: data for (path, data), found in pairs if found != data}
+        sizes = self._place.sizes(files.keys())
+        return {path: data for path, data in files.items() if sizes.get(path) != len(data)}
 
     def _hand_over(self, root: Signed[Root]) -> None:
         """Write the roots by which consumers get from theirs to the newest one. Raises Conflict
@@ -318,28 +333,23 @@ class TreePublisher:
                     hint="bring catalog/ of whoever published it from git",
                 )
             if there is None:
-                self._place.write(path, data)
+                self._place.claim(path, data)
 
-    def _highest(self, role: str) -> int:
-        """The highest version of a role's metadata that there is a file of, 0 where none."""
-        numbers = [
-            int(number)
-            for number, _, name in (each.partition(".") for each in self._place.names(METADATA))
-            if name == f"{role}.json" and number.isdigit()
-        ]
-        return max(numbers, default=0)
+    def _numbers(self) -> Mapping[str, int]:
+        """The highest version of each role's metadata that there is a file of."""
+        found: dict[str, int] = {}
+        for each in self._place.names(METADATA):
+            number, _, name = each.partition(".")
+            role = name.removesuffix(".json")
+            if number.isdecimal() and role != name:
+                found[role] = max(found.get(role, 0), int(number))
+        return found
 
-    def _is_there(self, path: str, data: bytes, *, thoroughly: bool) -> bool:
-        if thoroughly:
-            return self._place.read(path) == data
-        return self._place.size(path) == len(data)
+    def _thin_out(self, metadata: Mapping[str, bytes]) -> None:
+        """Remove what only states name that are no longer kept."""
+        from imagectl.adapters.published.thinning import snapshot_number, thin_out
 
-    def _thin_out(self) -> None:
-        """Remove what only states name that are no longer kept: lists first, their names last, so
-        that what a killed process left is found by the next one. Roots and versions stay."""
-        from imagectl.adapters.published.thinning import thin_out
-
-        thin_out(self._place, KEPT_STATES)
+        thin_out(self._place, KEPT_STATES, max(map(snapshot_number, metadata)))
 
 
 def _nobody(roles: Collection[str], signing: Signing) -> Failed:

@@ -7,6 +7,7 @@ over is asked where there is a *now*: whoever publishes reads what it is about t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -146,6 +147,31 @@ class VerifiedTree:
             role = self.role(name)
             if role is not None:
                 found[name] = role.signed.expires
+        return found
+
+    def named(self) -> Mapping[str, Sha256]:
+        """The metadata that belongs to what is shown, by its path, and the digest of each, as far
+        as that can be read."""
+        metas = {SNAPSHOT: self.timestamp.signed.snapshot_meta}
+        with contextlib.suppress(Corrupt):
+            metas |= {
+                name.removesuffix(".json"): meta for name, meta in self.snapshot.signed.meta.items()
+            }
+        return {
+            metadata_path(role, meta.version): Sha256((meta.hashes or {}).get("sha256", ""))
+            for role, meta in metas.items()
+        }
+
+    def documents(self) -> Collection[str]:
+        """The paths of all documents that belong to what is shown, as far as lists can be read."""
+        found: set[str] = set()
+        with contextlib.suppress(Corrupt):
+            for name in self.roles():
+                with contextlib.suppress(Corrupt):
+                    listed = self.role(name)
+                    files = {} if listed is None else listed.signed.targets
+                    for target, file in files.items():
+                        found.add(target_path(target, Sha256(file.hashes["sha256"])))
         return found
 
     def role(self, name: str) -> Signed[Targets] | None:
