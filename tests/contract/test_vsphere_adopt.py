@@ -10,22 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-from click.testing import Result
 from peers.vsphere import Machine
-from support.cli import Run, command_line
+from support.adopting import Adopter, versions
+from support.cli import command_line
 from support.places.vsphere import InVcenter, opened
 from support.projects import new_project
 
 from imagectl.adapters.locations.vsphere_marks import Marks, read_marks
 from imagectl.adapters.locations.vsphere_session import Session
-from imagectl.bootstrap.project import open_project
-from imagectl.cli.adopt import AdoptedDocument
-from imagectl.cli.documents import schema
 from imagectl.model.names import Format
 from imagectl.model.retention import Stage
-from imagectl.model.snapshot import Snapshot
 
 OLD, NEW = datetime(2015, 3, 1, 10, tzinfo=UTC), datetime(2015, 3, 2, 11, tzinfo=UTC)
 NOTES = "made by hand, ask Bob"
@@ -33,30 +28,10 @@ VERSIONS = {"ci-20150301": "ci@20150301.1", "base-arm64": "base@20150302.1"}
 
 
 @dataclass
-class World:
+class World(Adopter):
     """A project whose one location is a folder of a vCenter."""
 
-    root: Path
     place: InVcenter
-    imagectl: Run
-
-    def run(self, *arguments: str) -> Result:
-        return self.imagectl("-C", str(self.root), *arguments)
-
-    def adopt(self, *arguments: str, status: int = 0) -> Any:
-        result = self.run("adopt", "dc1", *arguments, "--json")
-        assert result.exit_code == status, result.output
-        said = json.loads(result.stdout)
-        jsonschema.validate(said, schema(AdoptedDocument))
-        return said
-
-    def snapshot(self) -> Snapshot:
-        project = open_project(self.root)
-        try:
-            assert project.catalog.verify() == ()
-            return project.catalog.snapshot()
-        finally:
-            project.close()
 
     def made(self, name: str, at: datetime, *, folder: str = "", template: bool = True) -> None:
         self.place.peer.fill(
@@ -95,14 +70,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         "password": {"file": str(tmp_path / "password")},
     }
     (root / "imagectl.yaml").write_text(json.dumps({"locations": {"dc1": location}}))
-    world = World(root, place, command_line(monkeypatch))
+    world = World(root, command_line(monkeypatch), place)
     world.made("ci-20150301", OLD)
     world.made("base-arm64", NEW)
     return world
-
-
-def versions(said: Any) -> dict[str, str]:
-    return {each["name"]: each["version"] for each in said["adopted"]}
 
 
 def by_name(said: Any) -> list[Any]:
@@ -111,7 +82,7 @@ def by_name(said: Any) -> list[Any]:
 
 def test_templates_of_others_become_versions_that_are_held(world: World) -> None:
     before = {name: world.machine(name) for name in VERSIONS}
-    said = world.adopt("--reason", "ticket 4711")
+    said = world.adopt("dc1", "--reason", "ticket 4711")
     assert versions(said) == VERSIONS
     assert all(each["held"] and not each["again"] for each in said["adopted"])
     now = world.snapshot()
@@ -135,23 +106,23 @@ def test_templates_of_others_become_versions_that_are_held(world: World) -> None
     assert base.created == NEW
     assert base.artifacts[0].architecture.value == "arm64"
     assert world.run("verify").exit_code == 0
-    again = world.adopt()
+    again = world.adopt("dc1")
     assert (again["adopted"], again["known"], again["failed"]) == ([], 2, [])
     assert world.snapshot() == now
 
 
 def test_a_dry_run_changes_nothing_and_says_the_same(world: World) -> None:
-    would = world.adopt("--dry-run")
+    would = world.adopt("dc1", "--dry-run")
     assert world.snapshot().generation == 0
     assert {world.machine(name).annotation for name in VERSIONS} == {NOTES}
-    done = world.adopt()
+    done = world.adopt("dc1")
     assert by_name(done) == by_name(would)
 
 
 def test_what_is_no_template_or_elsewhere_is_left(world: World) -> None:
     world.made("ci-runs", OLD, template=False)
     world.made("ci-other", OLD, folder="images")
-    said = world.adopt(status=1)
+    said = world.adopt("dc1", status=1)
     assert versions(said) == VERSIONS
     (failed,) = said["failed"]
     assert (failed["name"], failed["what"]) == ("ci-runs", "ci-runs is no template")
@@ -161,12 +132,12 @@ def test_what_is_no_template_or_elsewhere_is_left(world: World) -> None:
 
 def test_a_clone_of_what_was_adopted_is_another_one(world: World) -> None:
     """P2: it has the notes of its template, our marks among them."""
-    world.adopt()
+    world.adopt("dc1")
     text = world.machine("ci-20150301").annotation
     world.place.peer.fill(
         1, "ci-20150303", folder=world.place.settings.folder, annotation=text, created=NEW
     )
-    said = world.adopt()
+    said = world.adopt("dc1")
     assert versions(said) == {"ci-20150303": "ci@20150302.1"}
     marks = world.marks("ci-20150303")
     assert marks is not None
@@ -185,13 +156,13 @@ def test_what_fails_is_listed_and_taken_the_next_time(world: World) -> None:
     """P7: it is in the catalog by then, and held."""
     stuck = {"method": "ReconfigVM_Task", "do": "task_fault", "fault": "GenericVmConfigFault"}
     with world.place.peer.wrong({**stuck, "times": 1}):
-        said = world.adopt(status=1)
+        said = world.adopt("dc1", status=1)
     (failed,) = said["failed"]
     assert world.marks(failed["name"]) is None
     before = world.snapshot()
     assert {str(ref) for ref in before.holds} == set(VERSIONS.values())
     assert [str(ref) for ref in before.intents] == [VERSIONS[failed["name"]]]
-    again = world.adopt()
+    again = world.adopt("dc1")
     assert versions(again) == {failed["name"]: VERSIONS[failed["name"]]}
     now = world.snapshot()
     assert set(now.versions) == set(before.versions)
@@ -231,7 +202,7 @@ def test_who_dies_as_it_marks_leaves_nothing_that_is_not_held(
         str(ref) for ref in before.holds
     }
     assert set(before.holds) == set(before.versions)
-    world.adopt()
+    world.adopt("dc1")
     now = world.snapshot()
     assert {str(ref) for ref in now.versions} == set(VERSIONS.values())
     assert set(now.holds) == set(now.versions)
