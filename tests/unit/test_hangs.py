@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,19 @@ WHEN_ALL_IS_DONE = """
 def test_it():
     threading.Thread(target=wait_for_what_never_comes).start()
 """
+INTERRUPTED = """
+import os
+import signal
+import subprocess
+
+def test_it():
+    with subprocess.Popen(["sleep", "60"]) as child:
+        child.send_signal(signal.SIGINT)
+        assert child.wait(5) == -signal.SIGINT
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(5)
+"""
 ENDS = "def test_it(): pass\n"
 
 
@@ -57,6 +71,17 @@ def run(folder: Path, grace: int, *options: str) -> subprocess.CompletedProcess[
         timeout=120,
         check=False,
     )
+
+
+def test_a_run_that_ignores_interrupts_still_sends_them(tmp_path: Path) -> None:
+    """As what a shell begins with ``&`` does, and most of what begins a run by itself."""
+    (tmp_path / "test_one.py").write_text(FOR_EVER + INTERRUPTED)
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        done = run(tmp_path, 60, "-o", "timeout=60")
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
@@ -78,7 +103,7 @@ def test_a_run_that_hangs_ends_and_says_where(where: str, tmp_path: Path) -> Non
 @pytest.mark.long
 def test_the_rest_still_runs(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text(FOR_EVER + AFTER_A_TEST_THAT_FAILED)
-    done = run(tmp_path, 15, "--numprocesses=1")
+    done = run(tmp_path, 40, "--numprocesses=1")
     assert "wait_for_what_never_comes" in done.stderr
     assert "crashed while running 'test_one.py::test_it'" in done.stdout
     assert "1 passed" in done.stdout
