@@ -337,6 +337,7 @@ def test_a_history_has_to_lead_to_what_is_shown() -> None:
         replace(whole, texts=texts[:2]),
         replace(whole, texts=(*texts[:2], another)),
         replace(whole, texts=(texts[0], texts[2], texts[1])),
+        replace(whole, texts=(texts[0], texts[1].replace("ana", "eve"), texts[2])),
         replace(whole, texts=texts[1:]),
         replace(whole, texts=(*texts[:2], texts[2].replace("ana", "eve"))),
         replace(whole, texts=(*texts[:2], "{}")),
@@ -355,8 +356,9 @@ def test_segments_have_to_meet() -> None:
     shown, texts = told()
     newest = Segment("mine", 3, Earlier(text_hash("x"), 1), texts[2:])
     for first in (Segment("mine", 1, None, texts[:1]), Segment("mine", 1, None, texts)):
-        with pytest.raises(CannotTell, match="not whole"):
+        with pytest.raises(CannotTell, match="not whole") as caught:
             read_events(newest, shown, "tree", partial(given, first))
+        assert caught.value.why == "what comes before event 3 is missing"
     read_events(newest, shown, "tree", lambda _: Segment("mine", 1, None, texts[:2]))
 
 
