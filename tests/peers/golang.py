@@ -48,7 +48,11 @@ def running(source: Path, folder: Path) -> Iterator[Mapping[str, Any]]:
             yield json.loads(line)
         finally:
             process.stdin.close()
-            process.wait(END_SECONDS)
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()  # leaving the block waits for it, however long that takes
+                raise
 
 
 def build(source: Path) -> Path:

@@ -93,7 +93,11 @@ def serving(tree: Path, root: Path, log: Path, *options: str) -> Iterator[Runnin
         yield Running(_address(process, log), process, log)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
