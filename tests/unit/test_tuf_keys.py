@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Root, SuccinctRoles, Ta
 
 from imagectl.consumer.signed_tree import SignedFiles, open_files
 from imagectl.errors import CannotTell
-from imagectl.formats.tuf_keys import counted_twice, same_key
+from imagectl.formats.tuf_keys import counted_twice, own_id, same_key, under_a_strange_id
 
 RSA = rsa.generate_private_key(65537, 2048).public_key()
 EC = ec.generate_private_key(ec.SECP256R1()).public_key()
@@ -103,6 +105,36 @@ def test_what_lists_nobody_is_well() -> None:
     assert counted_twice(Targets()) == ""
     missing = DelegatedRole("images", ["a", "b"], 1, terminating=True, paths=["*"])
     assert counted_twice(Targets(delegations=Delegations({}, {"images": missing}))) == ""
+
+
+def test_the_id_of_a_key_is_its_own() -> None:
+    """As securesystemslib makes them, whatever people call it."""
+    for key in (ED25519, SSlibKey.from_crypto(RSA), SSlibKey.from_crypto(EC)):
+        assert own_id(key) == key.keyid
+        again = SSlibKey.from_dict(key.keyid, {**key.to_dict(), "x-imagectl-name": "alice"})
+        assert own_id(again) == key.keyid
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: key.keyval.update(public="00" * 32),
+        lambda key: setattr(key, "scheme", "another"),
+        lambda key: setattr(key, "keytype", "another"),
+        lambda key: key.keyval.update(private="more"),
+        lambda key: key.keyval.update(public=0.5),
+        lambda key: key.keyval.update(public="\ud800"),
+    ],
+    ids=["key", "scheme", "type", "more", "number", "no text"],
+)
+def test_another_key_under_that_id_is_found(change: Callable[[Key], None]) -> None:
+    key = SSlibKey.from_dict(ED25519.keyid, copy.deepcopy(ED25519.to_dict()))
+    root, listed = Root(), Targets(delegations=Delegations({key.keyid: key}, {}))
+    root.add_key(key, "timestamp")
+    assert under_a_strange_id(root) == under_a_strange_id(listed) == ""
+    change(key)
+    for each in (root, listed):
+        assert f"under the id {key.keyid[:12]}, which is not" in under_a_strange_id(each)
 
 
 STABLE = "images/debian-ci/channels/stable.json"

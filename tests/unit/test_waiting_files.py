@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key
 from support.cli import command_line
 from support.teams import Team
 from tuf.api.metadata import Metadata, Targets
+
+from imagectl.adapters.signing_keys import read_private_key
+from imagectl.formats.tuf_keys import own_id
 
 
 @pytest.fixture
@@ -76,10 +80,16 @@ def test_nobody_signs_that_one_key_counts_twice(team: Team, *, carried: bool) ->
     )
     path = team.pending("targets")
     content = json.loads(path.read_bytes())
-    keys = content["signed"]["delegations"]["keys"]
-    alice = next(key for key in keys.values() if key["x-imagectl-name"] == "alice")
-    bob = next(key for key in keys.values() if key["x-imagectl-name"] == "bob")
-    bob["keyval"] = alice["keyval"]
+    delegations = content["signed"]["delegations"]
+    keyid, alice = key_of(delegations["keys"], "alice")
+    bobs, _ = key_of(delegations["keys"], "bob")
+    again = Key.from_dict("", copy.deepcopy(alice))
+    again.keyval["public"] = again.keyval["public"].upper()
+    alices = own_id(again)
+    assert alices != keyid
+    (role,) = (each for each in delegations["roles"] if each["name"] == "channel-stable")
+    role["keyids"][role["keyids"].index(bobs)] = alices
+    delegations["keys"][alices] = again.to_dict()
     path.write_text(json.dumps(content))
     before = path.read_bytes()
 
@@ -91,6 +101,63 @@ def test_nobody_signs_that_one_key_counts_twice(team: Team, *, carried: bool) ->
 
     assert "lists one key of channel-stable under two ids" in said.replace("\n", " ")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("carried", [False, True])
+@pytest.mark.parametrize("role", ["root", "targets"])
+def test_nobody_signs_another_key_under_an_id_that_they_know(
+    team: Team, role: str, *, carried: bool
+) -> None:
+    """Ids and names are what people are shown, and whoever can write the file leaves them."""
+    (team.root / ".imagectl" / "keys" / f"{role}.pem").rename(team.folder / f"{role}.pem")
+    changed = "root" if role == "root" else "channel-stable"
+    team.done(
+        *("catalog", "rotate-keys", changed, "--reason", "alice signs, too"),
+        *("--add", team.public("alice")),
+    )
+    path = team.pending(role)
+    content = json.loads(path.read_bytes())
+    keys = (content["signed"] if role == "root" else content["signed"]["delegations"])["keys"]
+    _, known = key_of(keys, "online")
+    known["keyval"] = CryptoSigner.generate_ed25519().public_key.keyval
+    path.write_text(json.dumps(content))
+    before = path.read_bytes()
+
+    said = team.refused(
+        *("sign", str(path) if carried else role),
+        *("--key", str(team.folder / f"{role}.pem"), "--yes"),
+        code=1,
+    )
+
+    assert "which is not that key's own" in " ".join(said.split())
+    assert path.read_bytes() == before
+
+
+def test_what_was_signed_unseen_does_not_count(team: Team) -> None:
+    """Signed by another program, or by an older one of ours: it is not published."""
+    trust = team.root / "catalog" / "targets.json"
+    metadata = Metadata[Targets].from_bytes(trust.read_bytes())
+    metadata.signed.version += 1
+    assert metadata.signed.delegations is not None
+    for key in metadata.signed.delegations.keys.values():
+        key.keyval = CryptoSigner.generate_ed25519().public_key.keyval
+    metadata.sign(read_private_key(str(team.private("targets"))))
+    path = team.pending("targets")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(metadata.to_bytes())
+    before = trust.read_bytes()
+
+    team.done("catalog", "publish")
+
+    assert trust.read_bytes() == before
+    trust.write_bytes(metadata.to_bytes())
+    said = team.refused("catalog", "publish", code=1)
+    assert "which is not that key's own" in " ".join(said.split())
+
+
+def key_of(keys: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:
+    """The id of a key with that name, and what is said of it."""
+    return next(each for each in keys.items() if each[1]["x-imagectl-name"] == name)
 
 
 def test_a_file_is_carried_to_another_machine(team: Team, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 from tuf.api.serialization import DeserializationError
 
 from imagectl.errors import CannotTell, Corrupt
-from imagectl.formats.tuf_keys import counted_twice
+from imagectl.formats.tuf_keys import counted_twice, under_a_strange_id
 from imagectl.formats.tuf_roles import (
     ROOT,
     SNAPSHOT,
@@ -54,21 +54,24 @@ class Signed(Generic[T]):
 
 def parse_metadata(kind: type[T], data: bytes, where: str) -> Signed[T]:
     """Metadata of that kind; whether anybody signed it is not asked. Raises Corrupt, also where one
-    person would count as two by it."""
+    person would count as two by it, or be taken for another one."""
     try:
         metadata: Metadata[Any] = Metadata.from_bytes(data)
     except (DeserializationError, RecursionError) as problem:
         raise _changed(where, f"it is not signed metadata: {problem}") from problem
     if not isinstance(metadata.signed, kind):
         raise _changed(where, f"it says that it is {metadata.signed.type}")
-    if isinstance(metadata.signed, (Root, Targets)) and (twice := counted_twice(metadata.signed)):
-        raise Corrupt(
-            f"{where} counts one key twice",
-            where=where,
-            why=twice,
-            hint="nothing of it is used; find out who made it, and bring the one before back from "
-            "git, or from who keeps it; `imagectl catalog rotate-keys` makes no such list",
-        )
+    if isinstance(metadata.signed, (Root, Targets)):
+        why = under_a_strange_id(metadata.signed) or counted_twice(metadata.signed)
+        if why:
+            raise Corrupt(
+                f"the list of keys in {where} is a forgery, or damaged",
+                where=where,
+                why=why,
+                hint="nothing of it is used; find out who made it. What waits in .imagectl/pending "
+                "is removed, and made anew by `imagectl catalog rotate-keys`, which makes no such "
+                "list; catalog/ is brought back from git",
+            )
     return Signed(metadata, data)
 
 
