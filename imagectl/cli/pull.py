@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import click
 
 from imagectl.cli.arguments import IMAGE_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.resolve_lock import read_lock
-from imagectl.cli.resolving import resolve_each, resolve_locked
+from imagectl.cli.resolved import Chosen, chosen
 from imagectl.cli.text import size
 from imagectl.cli.verb import Verb
-from imagectl.cli.wanted import (
-    ARCHITECTURE_OPTION,
-    BRANCH_OPTION,
-    CATALOG_OPTION,
-    CONFIG_OPTION,
-    DESPITE_BROWNOUT_OPTION,
-    FORMAT_OPTION,
-    LOCATION_OPTION,
-    LOCKED_OPTION,
-    MAX_STALE_OPTION,
-    ROOT_OPTION,
-    open_catalog,
-)
-from imagectl.cli.wishes import read_wishes
+from imagectl.cli.wanted import ConsumerOptions, consumer_options, read_wanted
 from imagectl.errors import BadUsage
 
 if TYPE_CHECKING:
-    from imagectl.model.consumer import Wish
-    from imagectl.model.names import Architecture, Format, ImageRef, LocationName
-    from imagectl.policy.resolution import ResolutionRequest
+    from imagectl.model.names import ImageRef
 
 
-class PulledFile(TypedDict):
+class PulledFile(Chosen):
     """What was pulled: the file is that artifact, verified."""
 
-    image: Annotated[str, "the image"]
-    version: Annotated[str, "the version"]
-    channel: Annotated[str | None, "the channel followed; null where a version was asked for"]
     file: Annotated[str, "the file; without `--json` the only thing printed"]
     source: Annotated[str, "where it is downloaded from"]
-    location: Annotated[str, "the location that this belongs to"]
-    format: Annotated[str, "the format"]
-    architecture: Annotated[str, "the architecture"]
-    sha256: Annotated[str, "its digest, which was verified"]
     size: Annotated[int, "bytes"]
     fetched: Annotated[int, "bytes that were downloaded; 0 where the file was that already"]
     notices: Annotated[list[str], "what the consumer should know all the same; also on stderr"]
@@ -93,31 +70,13 @@ class PulledFile(TypedDict):
     help="The file to have it in. It only takes that name, in place of what is there, once all of "
     "it is verified; what has arrived so far is beside it, as FILE.DIGEST.part.",
 )
-@CONFIG_OPTION
-@BRANCH_OPTION
-@LOCATION_OPTION
-@FORMAT_OPTION
-@ARCHITECTURE_OPTION
-@LOCKED_OPTION
-@CATALOG_OPTION
-@ROOT_OPTION
-@MAX_STALE_OPTION
-@DESPITE_BROWNOUT_OPTION
+@consumer_options
 @pass_invocation
 def command(
     invocation: Invocation,
     ref: ImageRef | None,
     to: Path,
-    config: Path | None,
-    branch: str | None,
-    location: LocationName | None,
-    disk_format: Format | None,
-    architecture: Architecture | None,
-    locked: Path | None,
-    catalog: str | None,
-    root: Path | None,
-    max_stale: timedelta | None,
-    despite_brownout: bool,
+    options: ConsumerOptions,
 ) -> None:
     """Download what `imagectl resolve` would give, and verify it.
 
@@ -128,7 +87,6 @@ def command(
     """
     from imagectl.adapters.clock import SystemClock
     from imagectl.consumer.pulling import pull
-    from imagectl.policy.resolution import ResolutionRequest
 
     if str(to) == "-":
         raise BadUsage(
@@ -137,38 +95,10 @@ def command(
             hint="name a file, as in --to disk.qcow2",
         )
     clock = SystemClock()
+    wanted = read_wanted(invocation, options, () if ref is None else (ref,))
+    _check_one(wanted.images)
     now = clock.now()
-    lock = read_lock(invocation, locked) if locked is not None else None
-    typed = () if ref is None else (ref,)
-    asked = read_wishes(invocation.directory, typed, config, branch, needed=lock is None)
-    for notice in asked.opted.notices:
-        invocation.out.warn(notice)
-    _check_one([wish.image for wish in asked.opted.wishes])
-    if lock is not None and not asked.opted.wishes:
-        _check_one([each.image for each in lock.images])
-    tree = open_catalog(invocation, catalog, root, asked.where, max_stale, now)
-
-    def request(wish: Wish) -> ResolutionRequest:
-        return ResolutionRequest(
-            wish.image,
-            wish.channel,
-            wish.version,
-            branches=wish.branches,
-            branch=asked.opted.branch,
-            max_age=wish.max_age,
-            location=location,
-            format=disk_format,
-            architecture=architecture,
-            despite_brownout=despite_brownout or asked.where.despite_brownout,
-        )
-
-    if lock is not None:
-        traits = {"location": location, "format": disk_format, "architecture": architecture}
-        [found] = resolve_locked(
-            *(tree, lock, str(locked), asked.opted.wishes, asked.opted.branch, traits, now)
-        )
-    else:
-        [found] = resolve_each(tree, asked.opted.wishes, asked.opted.branch, request, now)
+    [found] = wanted.resolve(wanted.open(now), now)
     for notice in found.notices:
         invocation.out.warn(notice)
     with invocation.out.progress(clock) as progress:
@@ -184,15 +114,9 @@ def command(
         invocation.out.data(str(to))
         return
     answer = PulledFile(
-        image=found.ref.image,
-        version=str(found.ref.version),
-        channel=found.channel,
+        **chosen(found),
         file=str(to),
         source=pulled.source,
-        location=found.location,
-        format=found.format.value,
-        architecture=found.architecture.value,
-        sha256=found.sha256,
         size=found.size,
         fetched=pulled.fetched,
         notices=list(found.notices),
@@ -200,7 +124,7 @@ def command(
     invocation.out.answer(answer, ())
 
 
-def _check_one(images: list[str]) -> None:
+def _check_one(images: Sequence[str]) -> None:
     """One file holds one artifact."""
     if len(images) > 1:
         raise BadUsage(

@@ -13,7 +13,7 @@ import click
 from imagectl.cli.arguments import DURATION, IMAGE_REF, Words
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.plain import Plain, plain
-from imagectl.cli.resolve_lock import read_lock, write_lock
+from imagectl.cli.resolve_lock import write_lock
 from imagectl.cli.resolved import (
     Given,
     Matrix,
@@ -23,29 +23,16 @@ from imagectl.cli.resolved import (
     document,
     matrix,
 )
-from imagectl.cli.resolving import resolve_at, resolve_each, resolve_locked, resolve_matrix
+from imagectl.cli.resolving import resolve_at, resolve_matrix
 from imagectl.cli.times import TIME
 from imagectl.cli.verb import Verb
-from imagectl.cli.wanted import (
-    ARCHITECTURE_OPTION,
-    BRANCH_OPTION,
-    CATALOG_OPTION,
-    CONFIG_OPTION,
-    DESPITE_BROWNOUT_OPTION,
-    FORMAT_OPTION,
-    LOCATION_OPTION,
-    LOCKED_OPTION,
-    MAX_STALE_OPTION,
-    ROOT_OPTION,
-    open_catalog,
-)
-from imagectl.cli.wishes import CONFIG, read_wishes
+from imagectl.cli.wanted import ConsumerOptions, consumer_options, read_wanted
+from imagectl.cli.wishes import CONFIG
 from imagectl.errors import BadUsage, ImagectlError, NotFound
 
 if TYPE_CHECKING:
-    from imagectl.model.consumer import Wish
-    from imagectl.model.names import Architecture, Format, ImageRef, LocationName
-    from imagectl.policy.resolution import Resolution, ResolutionRequest
+    from imagectl.model.names import ImageRef
+    from imagectl.policy.resolution import Resolution
     from imagectl.services.ports.published import PublishedTree
 
 
@@ -91,11 +78,7 @@ if TYPE_CHECKING:
     "IMAGECTL_IMAGE, IMAGECTL_CHANNEL, IMAGECTL_VERSION and IMAGECTL_MAX_AGE say it, and then "
     f"{CONFIG}.",
 )
-@CONFIG_OPTION
-@BRANCH_OPTION
-@LOCATION_OPTION
-@FORMAT_OPTION
-@ARCHITECTURE_OPTION
+@consumer_options
 @click.option(
     "--at",
     metavar="TIME",
@@ -125,10 +108,6 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write what was resolved to FILE too, for --locked.",
 )
-@LOCKED_OPTION
-@CATALOG_OPTION
-@ROOT_OPTION
-@MAX_STALE_OPTION
 @click.option(
     "--notices",
     is_flag=True,
@@ -136,7 +115,6 @@ if TYPE_CHECKING:
     help="Say on standard error what was announced of it: moves of the channel, ends of support. "
     "`notices: true` in the build config and IMAGECTL_NOTICES=1 say it too.",
 )
-@DESPITE_BROWNOUT_OPTION
 @click.option(
     "--consumer",
     metavar="ID",
@@ -163,21 +141,12 @@ if TYPE_CHECKING:
 def command(
     invocation: Invocation,
     refs: tuple[ImageRef, ...],
-    config: Path | None,
-    branch: str | None,
-    location: LocationName | None,
-    disk_format: Format | None,
-    architecture: Architecture | None,
+    options: ConsumerOptions,
     at: datetime | None,
     as_plain: Plain | None,
     form: MatrixForm | None,
     lock: Path | None,
-    locked: Path | None,
-    catalog: str | None,
-    root: Path | None,
-    max_stale: timedelta | None,
     notices: bool,
-    despite_brownout: bool,
     consumer: str | None,
     receipts: Path | None,
     lease: timedelta | None,
@@ -195,46 +164,24 @@ def command(
     (--lease) is taken, or nothing is answered.
     """
     from imagectl.adapters.clock import SystemClock
-    from imagectl.policy.resolution import ResolutionRequest
 
-    _check_options(lock=lock, locked=locked, at=at, matrix=form, lease=lease)
+    _check_options(lock=lock, locked=options.locked, at=at, matrix=form, lease=lease)
     _check_forms(as_plain, form, json=invocation.json)
-    lock_read = read_lock(invocation, locked) if locked is not None else None
-    asked = read_wishes(invocation.directory, refs, config, branch, needed=lock_read is None)
-    for notice in asked.opted.notices:
-        invocation.out.warn(notice)
+    wanted = read_wanted(invocation, options, refs, notices=notices)
     now = SystemClock().now()
-    tree = open_catalog(invocation, catalog, root, asked.where, max_stale, now)
-    on = asked.opted.branch
-
-    def request(wish: Wish) -> ResolutionRequest:
-        return ResolutionRequest(
-            wish.image,
-            wish.channel,
-            wish.version,
-            branches=wish.branches,
-            branch=on,
-            max_age=wish.max_age,
-            location=location,
-            format=disk_format,
-            architecture=architecture,
-            notices=notices or asked.where.notices,
-            despite_brownout=despite_brownout or asked.where.despite_brownout,
-        )
-
+    tree = wanted.open(now)
     if form is not None:
-        jobs = resolve_matrix(invocation, tree, asked.opted.wishes, on, request, now)
+        jobs = resolve_matrix(invocation, tree, wanted.wishes, wanted.branch, wanted.request, now)
         invocation.out.data(
             json.dumps(matrix(jobs, form), indent=2 if form is MatrixForm.JSON else None)
         )
         return
-    if lock_read is not None:
-        traits = {"location": location, "format": disk_format, "architecture": architecture}
-        found = resolve_locked(tree, lock_read, str(locked), asked.opted.wishes, on, traits, now)
-    elif at is not None:
-        found = resolve_at(invocation, tree, asked.opted.wishes, on, request, at, now)
+    if at is not None:
+        found = resolve_at(
+            *(invocation, tree, wanted.wishes, wanted.branch, wanted.request, at, now)
+        )
     else:
-        found = resolve_each(tree, asked.opted.wishes, on, request, now)
+        found = wanted.resolve(tree, now)
     given = []
     for each in found:
         until = _lease(invocation, tree, each, consumer, lease) if lease is not None else None
@@ -242,7 +189,7 @@ def command(
         given.append(Given(each, noted, until))
     if lock is not None:
         write_lock(invocation, lock, tree, found)
-    _answer(invocation, given, as_plain, several=asked.opted.several or len(given) > 1)
+    _answer(invocation, given, as_plain, several=wanted.several or len(given) > 1)
 
 
 def _check_forms(as_plain: Plain | None, form: MatrixForm | None, *, json: bool) -> None:

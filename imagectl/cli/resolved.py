@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from imagectl.policy.resolution import Resolution
 
 
-class Resolved(TypedDict):
-    """What a consumer gets, and why."""
+class Chosen(TypedDict):
+    """The artifact that a consumer gets: what all say who resolve."""
 
     image: Annotated[str, "the image"]
     version: Annotated[str, "the version"]
     channel: Annotated[str | None, "the channel followed; null where a version was asked for"]
-    reference: Annotated[str, "what to pull; without `--json` the only thing printed"]
-    url: Annotated[str | None, "the address of a plain download; null where none is known"]
     location: Annotated[str, "the location it is pulled from"]
     format: Annotated[str, "the format"]
     architecture: Annotated[str, "the architecture"]
     sha256: Annotated[str, "the digest that what was pulled must have"]
+
+
+class Resolved(Chosen):
+    """What a consumer gets, and why."""
+
+    reference: Annotated[str, "what to pull; without `--json` the only thing printed"]
+    url: Annotated[str | None, "the address of a plain download; null where none is known"]
     size: Annotated[int, "bytes"]
     created: Annotated[str, "when it was built"]
     age_seconds: Annotated[int, "how long ago that is"]
@@ -42,18 +47,11 @@ class ResolvedImages(TypedDict):
     images: Annotated[list[Resolved], "one for each image, in the order in which they were asked"]
 
 
-class MatrixJob(TypedDict):
+class MatrixJob(Chosen):
     """One run of a CI system's matrix."""
 
     name: Annotated[str, "IMAGE:CHANNEL, or IMAGE@VERSION where that is pinned"]
-    image: Annotated[str, "the image"]
-    channel: Annotated[str | None, "the channel; null where a version is pinned"]
-    version: Annotated[str, "the version"]
     reference: Annotated[str, "what to pull"]
-    location: Annotated[str, "the location it is pulled from"]
-    format: Annotated[str, "the format"]
-    architecture: Annotated[str, "the architecture"]
-    sha256: Annotated[str, "the digest that what was pulled must have"]
     own: Annotated[bool, "whether it is what the consumer gets without a matrix"]
     allowed_to_fail: Annotated[bool, "whether its failure should stop nobody"]
 
@@ -83,19 +81,26 @@ class Given:
     until: datetime | None = None
 
 
-def document(given: Given) -> Resolved:
-    """As a document."""
-    found = given.found
-    return Resolved(
+def chosen(found: Resolution) -> Chosen:
+    """The artifact that was found."""
+    return Chosen(
         image=found.ref.image,
         version=str(found.ref.version),
         channel=found.channel,
-        reference=found.reference,
-        url=found.url,
         location=found.location,
         format=found.format.value,
         architecture=found.architecture.value,
         sha256=found.sha256,
+    )
+
+
+def document(given: Given) -> Resolved:
+    """As a document."""
+    found = given.found
+    return Resolved(
+        **chosen(found),
+        reference=found.reference,
+        url=found.url,
         size=found.size,
         created=stamp(found.created),
         age_seconds=int(found.age.total_seconds()),
@@ -121,14 +126,8 @@ def matrix(jobs: Sequence[tuple[Cell, Resolution]], form: MatrixForm) -> dict[st
 def _job(cell: Cell, found: Resolution) -> MatrixJob:
     return MatrixJob(
         name=f"{found.ref.image}:{found.channel}" if found.channel else str(found.ref),
-        image=found.ref.image,
-        channel=found.channel,
-        version=str(found.ref.version),
+        **chosen(found),
         reference=found.reference,
-        location=found.location,
-        format=found.format.value,
-        architecture=found.architecture.value,
-        sha256=found.sha256,
         own=cell.own,
         allowed_to_fail=cell.allowed_to_fail,
     )

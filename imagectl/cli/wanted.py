@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imagectl.cli.arguments import ARCHITECTURE, DURATION, FORMAT, LOCATION
 from imagectl.cli.invocation import Invocation
-from imagectl.cli.wishes import CONFIG
+from imagectl.cli.resolve_lock import read_lock
+from imagectl.cli.resolving import resolve_each, resolve_locked
+from imagectl.cli.wishes import CONFIG, Asked, Where, read_wishes
 
 if TYPE_CHECKING:
-    from imagectl.cli.wishes import Where
+    from imagectl.model.consumer import ResolvedLock, Wish
+    from imagectl.model.names import Architecture, Format, ImageRef, LocationName
+    from imagectl.policy.resolution import Resolution, ResolutionRequest
     from imagectl.services.ports.published import PublishedTree
 
-CONFIG_OPTION = click.option(
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """What was said by the options, or their variables; None where nothing was."""
+
+    config: Path | None
+    branch: str | None
+    location: LocationName | None
+    disk_format: Format | None
+    architecture: Architecture | None
+    locked: Path | None
+    catalog: str | None
+    root: Path | None
+    max_stale: timedelta | None
+    despite_brownout: bool
+
+
+_CONFIG = click.option(
     "--config",
     metavar="FILE",
     envvar="IMAGECTL_CONFIG",
@@ -26,7 +50,7 @@ CONFIG_OPTION = click.option(
     "this is left out. IMAGECTL_CONFIG says it too.",
 )
 
-BRANCH_OPTION = click.option(
+_BRANCH = click.option(
     "--branch",
     metavar="NAME",
     envvar="IMAGECTL_BRANCH",
@@ -34,7 +58,7 @@ BRANCH_OPTION = click.option(
     "left out, its CI service says it, or git. IMAGECTL_BRANCH says it too.",
 )
 
-LOCATION_OPTION = click.option(
+_LOCATION = click.option(
     "--location",
     metavar="LOCATION",
     envvar="IMAGECTL_LOCATION",
@@ -42,7 +66,7 @@ LOCATION_OPTION = click.option(
     help="Pull it from there. IMAGECTL_LOCATION says it too.",
 )
 
-FORMAT_OPTION = click.option(
+_FORMAT = click.option(
     "--format",
     "disk_format",
     envvar="IMAGECTL_FORMAT",
@@ -50,14 +74,14 @@ FORMAT_OPTION = click.option(
     help="In this format. IMAGECTL_FORMAT says it too.",
 )
 
-ARCHITECTURE_OPTION = click.option(
+_ARCHITECTURE = click.option(
     "--architecture",
     envvar="IMAGECTL_ARCHITECTURE",
     type=ARCHITECTURE,
     help="For this architecture. IMAGECTL_ARCHITECTURE says it too.",
 )
 
-LOCKED_OPTION = click.option(
+_LOCKED = click.option(
     "--locked",
     metavar="FILE",
     envvar="IMAGECTL_LOCKED",
@@ -66,7 +90,7 @@ LOCKED_OPTION = click.option(
     "not be used any more, or something else is asked for since. IMAGECTL_LOCKED says it too.",
 )
 
-CATALOG_OPTION = click.option(
+_CATALOG = click.option(
     "--catalog",
     metavar="URL",
     envvar="IMAGECTL_CATALOG",
@@ -74,7 +98,7 @@ CATALOG_OPTION = click.option(
     "where this is left out. IMAGECTL_CATALOG says it too.",
 )
 
-ROOT_OPTION = click.option(
+_ROOT = click.option(
     "--root",
     metavar="FILE",
     envvar="IMAGECTL_ROOT",
@@ -83,7 +107,7 @@ ROOT_OPTION = click.option(
     "which is taken where this is left out. IMAGECTL_ROOT says it too.",
 )
 
-MAX_STALE_OPTION = click.option(
+_MAX_STALE = click.option(
     "--max-stale",
     metavar="DURATION",
     envvar="IMAGECTL_MAX_STALE",
@@ -93,7 +117,7 @@ MAX_STALE_OPTION = click.option(
     "too.",
 )
 
-DESPITE_BROWNOUT_OPTION = click.option(
+_DESPITE_BROWNOUT = click.option(
     "--despite-brownout",
     is_flag=True,
     envvar="IMAGECTL_DESPITE_BROWNOUT",
@@ -101,8 +125,131 @@ DESPITE_BROWNOUT_OPTION = click.option(
     "`despite_brownout: true` in the build config and IMAGECTL_DESPITE_BROWNOUT=1 say it too.",
 )
 
+_OPTIONS = (
+    _CONFIG,
+    _BRANCH,
+    _LOCATION,
+    _FORMAT,
+    _ARCHITECTURE,
+    _LOCKED,
+    _CATALOG,
+    _ROOT,
+    _MAX_STALE,
+    _DESPITE_BROWNOUT,
+)
 
-def open_catalog(
+
+def consumer_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb these options, as one argument ``options``."""
+
+    @functools.wraps(command)
+    def packed(*arguments: Any, **given: Any) -> None:
+        said = {each.name: given.pop(each.name) for each in fields(ConsumerOptions)}
+        command(*arguments, options=ConsumerOptions(**said), **given)
+
+    for option in reversed(_OPTIONS):
+        packed = option(packed)
+    return packed
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a consumer wants: its command line, environment, build config and lock together.
+
+    Made by ``read_wanted``. ``notices``: it wants to be told of what is coming.
+    """
+
+    invocation: Invocation
+    options: ConsumerOptions
+    asked: Asked
+    lock: ResolvedLock | None
+    notices: bool
+
+    @property
+    def wishes(self) -> Sequence[Wish]:
+        """One for each image; none where only a lock says what is wanted."""
+        return self.asked.opted.wishes
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that the consumer's repository is on."""
+        return self.asked.opted.branch
+
+    @property
+    def several(self) -> bool:
+        """Whether the answer is a list, also where it is of one image."""
+        return self.asked.opted.several
+
+    @property
+    def images(self) -> Sequence[str]:
+        """Which images it is about."""
+        locked = () if self.lock is None else self.lock.images
+        return [each.image for each in self.wishes or locked]
+
+    def request(self, wish: Wish) -> ResolutionRequest:
+        """What the catalog is asked for."""
+        from imagectl.policy.resolution import ResolutionRequest
+
+        options, where = self.options, self.asked.where
+        return ResolutionRequest(
+            wish.image,
+            wish.channel,
+            wish.version,
+            branches=wish.branches,
+            branch=self.branch,
+            max_age=wish.max_age,
+            location=options.location,
+            format=options.disk_format,
+            architecture=options.architecture,
+            notices=self.notices,
+            despite_brownout=options.despite_brownout or where.despite_brownout,
+        )
+
+    def open(self, now: datetime) -> PublishedTree:
+        """The published catalog, as new as it has to be."""
+        options = self.options
+        return _open_catalog(
+            self.invocation, options.catalog, options.root, self.asked.where, options.max_stale, now
+        )
+
+    def resolve(self, tree: PublishedTree, now: datetime) -> list[Resolution]:
+        """What is had of each image: as locked, or else as the channels are."""
+        options = self.options
+        if self.lock is None:
+            return resolve_each(tree, self.wishes, self.branch, self.request, now)
+        traits = {
+            "location": options.location,
+            "format": options.disk_format,
+            "architecture": options.architecture,
+        }
+        return resolve_locked(
+            *(tree, self.lock, str(options.locked), self.wishes, self.branch, traits, now)
+        )
+
+
+def read_wanted(
+    invocation: Invocation,
+    options: ConsumerOptions,
+    typed: Sequence[ImageRef],
+    *,
+    notices: bool | None = None,
+) -> Wanted:
+    """What is wanted; warns where what was said in two places differs.
+
+    *notices*: whether the verb tells what is coming; None where it does not, whatever the build
+    config says.
+    """
+    lock = read_lock(invocation, options.locked) if options.locked is not None else None
+    asked = read_wishes(
+        *(invocation.directory, typed, options.config, options.branch), needed=lock is None
+    )
+    for notice in asked.opted.notices:
+        invocation.out.warn(notice)
+    told = notices is not None and (notices or asked.where.notices)
+    return Wanted(invocation, options, asked, lock, told)
+
+
+def _open_catalog(
     invocation: Invocation,
     catalog: str | None,
     root: Path | None,
