@@ -9,6 +9,7 @@ checks it.
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -49,6 +50,16 @@ BUCKET_SECONDS = 10.0
 
 RETRIED = (429, 500, 502, 503, 504)
 """What a server says that may answer when it is asked again."""
+
+
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
+"""What is repeated of what a server says: RFC 9110, 8.8.3, and not longer than servers take. Above
+all no ``*``, which stands for whatever there is: the answer to that never has anything new."""
+
+
+def usable_etag(text: object) -> str | None:
+    """The ETag, where it can be shown to the server again."""
+    return text if isinstance(text, str) and _ETAG.fullmatch(text) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +131,14 @@ class TreeFetcher(_Fetcher):
 
     *known* is given where its address was asked for before; ``etag`` is what the server now calls
     that file's state, None where it does not say. ``server_time`` is the server's clock at its
-    newest answer, None where it has none.
+    newest answer, None where it has none. ``unchanged``: the server said that of what is *known*.
     """
 
     def __init__(self, watched: str = "", known: Known | None = None) -> None:
         self.asked = ""
         self.etag: str | None = None
         self.server_time: datetime | None = None
+        self.unchanged = False
         self.requests = 0
         self._watched = watched
         self._known = known
@@ -142,6 +154,11 @@ class TreeFetcher(_Fetcher):
         if scheme in ("s3", "gs"):
             return self._from_bucket(url)
         return self._from_server(url)
+
+    def forget(self) -> None:
+        """Ask from now on as if nothing was known."""
+        self._known = None
+        self.unchanged = False
 
     def close(self) -> None:
         """Close connections that are kept open."""
@@ -164,18 +181,26 @@ class TreeFetcher(_Fetcher):
         if response.status == 304 and known is not None:
             response.drain_conn()
             response.release_conn()
-            self.etag = known.etag
-            return iter((known.body,))
+            return self._same(known)
         if response.status != 200:
             response.drain_conn()
             response.release_conn()
+            if known is not None and response.status < 500:
+                # Perhaps because of what we said that we know.
+                self._known = None
+                return self._from_server(url)
             raise DownloadHTTPError(
                 f"the server answers {response.status} {response.reason or ''}".rstrip(),
                 response.status,
             )
         if url == self._watched:
-            self.etag = response.headers.get("ETag")
+            self.etag = usable_etag(response.headers.get("ETag"))
         return _stream(response, began)
+
+    def _same(self, known: Known) -> Iterator[bytes]:
+        self.etag = known.etag
+        self.unchanged = True
+        return iter((known.body,))
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = _proxy(url)
@@ -207,8 +232,7 @@ class TreeFetcher(_Fetcher):
             )
         except NotModifiedError:
             assert known is not None
-            self.etag = known.etag
-            return iter((known.body,))
+            return self._same(known)
         except (NotFoundError, FileNotFoundError) as error:
             raise DownloadHTTPError("it is not in the bucket", 404) from error
         except PermissionDeniedError as error:
@@ -217,7 +241,7 @@ class TreeFetcher(_Fetcher):
         except BaseError as error:
             raise DownloadError(str(error).strip().splitlines()[0]) from error
         if url == self._watched:
-            self.etag = found.meta["e_tag"]
+            self.etag = usable_etag(found.meta["e_tag"])
         return _from_stream(found.stream(min_chunk_size=CHUNK), BaseError)
 
 

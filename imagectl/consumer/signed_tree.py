@@ -19,11 +19,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    RepositoryError,
+)
 from tuf.api.metadata import Root, TargetFile, Targets
 
 from imagectl.consumer.cache import Cache, State
-from imagectl.consumer.fetching import CachedOnly, Known, TreeFetcher, tree_url
+from imagectl.consumer.fetching import CachedOnly, Known, TreeFetcher, tree_url, usable_etag
 from imagectl.consumer.troubles import CLOCK_SLACK, refusal
 from imagectl.consumer.updating import DurableUpdater
 from imagectl.errors import CannotTell, Corrupt, ImagectlError
@@ -218,11 +223,7 @@ def open_files(
         state = kept.state()
         fetcher = TreeFetcher(timestamp_url, _known(kept, state, timestamp_url))
         try:
-            updater = DurableUpdater(kept.metadata, metadata_url, fetcher, now, root=root)
-        except RepositoryError as error:
-            raise _bad_root(error) from error
-        try:
-            updater.refresh()
+            updater = _refreshed(kept.metadata, metadata_url, fetcher, now, root)
         except DownloadLengthMismatchError as error:
             raise refusal(error, shown(fetcher.asked), now) from error
         except DownloadError as error:
@@ -241,6 +242,26 @@ def open_files(
             "out; see `timedatectl`"
         )
     return SignedFiles(url, updater, kept, fetcher, now, tuple(notices))
+
+
+def _refreshed(
+    folder: Path, metadata_url: str, fetcher: TreeFetcher, now: datetime, root: bytes
+) -> DurableUpdater:
+    """The signed lists, verified anew. Raises what python-tuf does, and CannotTell for the root."""
+    try:
+        updater = DurableUpdater(folder, metadata_url, fetcher, now, root=root)
+    except RepositoryError as error:
+        raise _bad_root(error) from error
+    try:
+        updater.refresh()
+    except ExpiredMetadataError:
+        # An ETag may stand for more than one state: what has run out is not believed to be newest.
+        if not fetcher.unchanged:
+            raise
+        fetcher.forget()
+        updater = DurableUpdater(folder, metadata_url, fetcher, now, root=root)
+        updater.refresh()
+    return updater
 
 
 def _as_seen_last(
@@ -285,7 +306,8 @@ def _as_seen_last(
 
 
 def _known(cache: Cache, state: State | None, timestamp_url: str) -> Known | None:
-    if state is None or state.etag is None or not timestamp_url.startswith(f"{state.url}/"):
+    etag = usable_etag(state.etag) if state is not None else None
+    if state is None or etag is None or not timestamp_url.startswith(f"{state.url}/"):
         return None
     try:
         body = (cache.metadata / "timestamp.json").read_bytes()
@@ -293,7 +315,7 @@ def _known(cache: Cache, state: State | None, timestamp_url: str) -> Known | Non
         return None
     if hashlib.sha256(body).hexdigest() != state.timestamp:
         return None
-    return Known(timestamp_url, state.etag, body)
+    return Known(timestamp_url, etag, body)
 
 
 def shown(url: str) -> str:
