@@ -57,7 +57,7 @@ def _published(project: Project) -> Path | None:
     """A folder that shows consumers a catalog, or may do so; None where there is none."""
     for path, publisher in zip(project.settings.publish, project.publishers, strict=True):
         try:
-            if publisher.shown() is not None:
+            if publisher.root_version():  # by whatever keys
                 return project.root / path
         except ImagectlError:  # something is there; what, cannot be told
             return project.root / path

@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
-from imagectl.cli.waiting import ceremony_of, tell_waiting
+from imagectl.cli.waiting import ceremony_of, settle, tell_waiting
 from imagectl.errors import BadUsage
 from imagectl.policy.wording import counted
 
@@ -150,7 +150,7 @@ def command(
     if asked and not dry_run:
         for trouble in ceremony.trouble:
             invocation.out.warn(trouble.said)
-        settled = ceremony.settle()
+        settled = settle(invocation.out, project, ceremony)
         wanted = {"root"} if rotation.root is not None else set()
         wanted |= {"targets"} if rotation.targets is not None else set()
         counts = wanted <= {*settled}

@@ -12,7 +12,13 @@ from click.core import ParameterSource
 
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
-from imagectl.cli.waiting import WaitingDocument, ceremony_of, tell_waiting, waiting_document
+from imagectl.cli.waiting import (
+    WaitingDocument,
+    ceremony_of,
+    settle,
+    tell_waiting,
+    waiting_document,
+)
 from imagectl.errors import BadUsage, ImagectlError, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -142,7 +148,7 @@ def command(
                 )
             done.append(ceremony.sign(each.role, using, each) if using else each)
     generation = None
-    settled = ceremony.settle()
+    settled = settle(invocation.out, project, ceremony)
     if settled or any(not each.missing() for each in done):
         from imagectl.services.publish import publish_catalog
 

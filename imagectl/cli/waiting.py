@@ -38,6 +38,23 @@ def ceremony_of(project: Project) -> Ceremony:
     return Ceremony(project.signing, project.publishers, project.clock.now())
 
 
+def settle(out: Output, project: Project, ceremony: Ceremony) -> Sequence[str]:
+    """Have the changes of keys count that enough have signed; which of root and targets. Warns
+    where a key that does not count any more has said that the catalog at hand is not the newest:
+    that may be what its thief has signed, and nothing else tells it from the truth."""
+    from imagectl.services.current import not_the_newest
+
+    before = not_the_newest(project.catalog, project.publishers)
+    settled = ceremony.settle()
+    if settled and before and not not_the_newest(project.catalog, project.publishers):
+        out.warn(
+            f"{before.where} is written anew from this catalog, although it said: {before.what} "
+            f"({before.why}). The key that signed that counts no more. If it was true, "
+            f"{before.hint}"
+        )
+    return settled
+
+
 def waiting_document(waiting: Waiting) -> WaitingDocument:
     """The document of what waits."""
     return WaitingDocument(

@@ -23,6 +23,7 @@ from imagectl.formats.tuf_roles import (
     METADATA,
     ROOT,
     TARGETS,
+    TIMESTAMP,
     TIMESTAMP_PATH,
     metadata_path,
 )
@@ -69,8 +70,7 @@ class TreePublisher:
         return self._place.where
 
     def shown(self) -> PublishedCatalog | None:
-        tree = self._tree()
-        return None if tree is None else tree.shown
+        return self._said_by(self._tree())
 
     def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
         from imagectl.formats.published_v1.announcements import with_announcements
@@ -79,16 +79,16 @@ class TreePublisher:
         now = self._clock()
         tree = self._tree()
         at = now
-        if tree is not None:
-            shown = tree.shown
-            if (shown.generation, shown.event) == (snapshot.generation, snapshot.event):
-                at = shown.at or now  # the same bytes again
+        shown = self._said_by(tree)
+        state = (snapshot.generation, snapshot.event)
+        if shown is not None and (shown.generation, shown.event) == state:
+            at = shown.at or now  # the same bytes again
         documents = render(snapshot, at, self._public_urls)
         needed = sum(map(len, documents.targets.values()))
         needed += sum(map(len, documents.versions.values()))
         with self._place.locked(needed):
             tree = self._tree()
-            shown_now = None if tree is None else tree.shown
+            shown_now = self._said_by(tree)
             if shown_now is not None and shown_now.catalog_id != snapshot.catalog_id:
                 raise Refused(
                     f"{self.where} shows another catalog, and is left as it is",
@@ -181,6 +181,20 @@ class TreePublisher:
         root = trusted_here(self._signing.trust)
         return root is not None and tree.root.signed.version < root.signed.version
 
+    def _said_by(self, tree: VerifiedTree | None) -> PublishedCatalog | None:
+        """What the tree shows, where somebody says so whose keys count. Whoever has got a key that
+        was replaced could say of any generation that it is shown, and of any catalog, so that
+        nothing would ever be published over it."""
+        from imagectl.adapters.published.authority import is_signed
+
+        if tree is None:
+            return None
+        root = trusted_here(self._signing.trust)
+        if root is None or tree.root.signed.version >= root.signed.version:
+            return tree.shown
+        counts = is_signed(TIMESTAMP, tree.timestamp.metadata, root.signed)
+        return tree.shown if counts else None
+
     def _has_to_say_all(self, tree: VerifiedTree) -> bool:
         """Whether it is not enough to write what changed since: what waits for signatures of others
         has changes in it that the tree does not show, and whoever had former keys can have signed
@@ -260,8 +274,8 @@ class TreePublisher:
             made.done.add(TARGETS)
         before = None if tree is None else tree.timestamp.data
         # The same generation again: somebody wants it repaired, so every byte is compared. So it is
-        # where there are files and no timestamp.
-        thoroughly = repairing and (tree is None or tree.shown == shown)
+        # where there are files, and nobody has said what they show.
+        thoroughly = repairing and self._said_by(tree) in (None, shown)
         versions = documents.versions if documents is not None else {}
         self._hand_over(root)
         # Lists before what they name: whoever removes old files spares what is claimed by now.

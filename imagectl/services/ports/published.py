@@ -44,7 +44,8 @@ class Publisher(Protocol):
         ...
 
     def shown(self) -> PublishedCatalog | None:
-        """What the tree shows; None where nothing is published yet. It reads a few small files.
+        """What the tree shows; None where nothing is published yet, or only by keys that do not
+        count any more. It reads a few small files.
 
         Raises CannotTell where that cannot be read, and Corrupt where it is not what was signed. A
         signature that is over is one here: whoever publishes renews it.

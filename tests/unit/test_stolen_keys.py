@@ -1,0 +1,79 @@
+"""What whoever has got the online key has signed does not outlive it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.signer import CryptoSigner
+from support.cli import command_line
+from support.teams import IMAGE, ONE, Team
+from tuf.api.metadata import Metadata, Timestamp
+
+from imagectl.formats.tuf_roles import TIMESTAMP_PATH
+
+LATER = {"generation": 10**9}
+ANOTHER = {"catalog": "00000000-0000-4000-8000-000000000000"}
+NEW_KEY = ("catalog", "rotate-keys", "online", "--new", "--remove", "online", "--reason", "stolen")
+
+
+@pytest.fixture
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
+    return Team(tmp_path, command_line(monkeypatch))
+
+
+def say(team: Team, said: Mapping[str, object]) -> None:
+    """Have the tree say that of what it shows, signed with the online key."""
+    key = CryptoSigner(load_pem_private_key(team.private("online").read_bytes(), None))
+    path = team.root / "catalog" / "public" / TIMESTAMP_PATH
+    metadata = Metadata[Timestamp].from_bytes(path.read_bytes())
+    metadata.signed.version += 1
+    metadata.signed.unrecognized_fields["imagectl"].update(said)
+    metadata.sign(key)
+    path.write_bytes(metadata.to_bytes())
+
+
+@pytest.mark.parametrize("said", [LATER, ANOTHER], ids=["later", "another catalog"])
+def test_a_stolen_key_is_replaced_whatever_was_signed_with_it(
+    team: Team, said: Mapping[str, object]
+) -> None:
+    """Nobody who had it can keep us from publishing, or from warning of a version."""
+    say(team, said)
+    assert "nothing was done" in team.refused("revoke", ONE, "--reason", "a hole", code=5)
+    told = team.done(*NEW_KEY)
+    assert "is written anew from this catalog, although it said" in " ".join(told.split())
+    assert (team.root / "catalog" / "public" / "metadata" / "2.root.json").exists()
+    assert team.stable() == "20261120.1"
+    team.next_version()
+    team.done("promote", "stable")
+    assert team.stable() == "20261120.2"
+    team.done("revoke", ONE, "--reason", "a hole")
+
+
+def test_a_tree_that_comes_back_with_what_a_thief_signed_keeps_nobody_from_anything(
+    team: Team,
+) -> None:
+    public = team.root / "catalog" / "public"
+    say(team, LATER)
+    shutil.copytree(public, team.folder / "mirror")
+    team.done(*NEW_KEY)
+    shutil.rmtree(public)
+    shutil.copytree(team.folder / "mirror", public)
+    team.done("revoke", ONE, "--reason", "a hole", "--even-if-released")
+    assert [str(each) for each in team.consumer().warnings(IMAGE)] == ["20261120.1"]
+
+
+def test_a_catalog_that_is_lost_is_not_begun_anew_where_keys_were_replaced(team: Team) -> None:
+    """What former keys have signed is not believed, and still shows that there was a catalog."""
+    public = team.root / "catalog" / "public"
+    shutil.copytree(public, team.folder / "mirror")
+    team.done(*NEW_KEY)
+    shutil.rmtree(public)
+    shutil.copytree(team.folder / "mirror", public)
+    for each in (team.root / ".imagectl").glob("catalog.sqlite3*"):
+        each.unlink()
+    said = team.refused("list", code=5)
+    assert "consumers are shown one" in said
