@@ -14,7 +14,7 @@ from imagectl.cli.resolved import Chosen, chosen
 from imagectl.cli.text import size
 from imagectl.cli.verb import Verb
 from imagectl.cli.wanted import ConsumerOptions, consumer_options, read_wanted
-from imagectl.errors import BadUsage
+from imagectl.errors import BadUsage, Interrupted
 
 if TYPE_CHECKING:
     from imagectl.model.names import ImageRef
@@ -42,6 +42,7 @@ class PulledFile(Chosen):
         5: "cannot tell: the published catalog or the artifact cannot be read; what has arrived is "
         "kept, and the same command goes on",
         6: "there is no such image, channel or version for consumers",
+        130: "interrupted; what has arrived is kept, and the same command goes on",
     },
     examples=[
         ("imagectl pull debian-ci --to disk.qcow2", "what stable points to"),
@@ -103,11 +104,17 @@ def command(
         invocation.out.warn(notice)
     with invocation.out.progress(clock) as progress:
         progress.stage(f"pull {found.ref}")
-        pulled = pull(
-            found,
-            (invocation.directory / to).absolute(),
-            lambda done, total: progress.moved(to.name, done, total),
-        )
+        try:
+            pulled = pull(
+                found,
+                (invocation.directory / to).absolute(),
+                lambda done, total: progress.moved(to.name, done, total),
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted; {to} is as it was, and what has arrived is kept beside it",
+                hint="type it again: it goes on",
+            ) from None
     if pulled.fetched == 0:
         invocation.out.say(f"{to} is {found.ref} already: {size(found.size)}, digest verified")
     if not invocation.json:

@@ -173,8 +173,8 @@ class _Download:
             f"{self._source.where} is not what was published",
             where=self._source.where,
             why=why,
-            hint="nothing of it is used; whoever releases the image types `imagectl verify`, "
-            "and `imagectl publish` puts it there again",
+            hint="nothing of it is used; tell whoever releases the image: `imagectl publish "
+            "IMAGE@VERSION --to LOCATION` looks at it, and says how to mend it",
         )
 
 

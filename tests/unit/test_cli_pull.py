@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,6 +49,29 @@ def test_a_folder_that_can_be_read_here_is_enough(home: Path, imagectl: Run) -> 
     assert done.exit_code == 5
     assert "`url` of location local" in done.stderr
     assert not [*home.glob("again*")]
+
+
+def test_what_has_arrived_is_kept_where_it_is_stopped(
+    home: Path, imagectl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that is what it says: nothing was cleaned up that would have to be fetched once more."""
+
+    replace_file = os.replace
+
+    def stop(source: str | Path, to: str | Path) -> None:
+        if Path(to).name == "disk.qcow2":
+            raise KeyboardInterrupt
+        replace_file(source, to)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(os, "replace", stop)
+        done = imagectl("pull", "debian-base:beta", "--to", "disk.qcow2")
+    assert done.exit_code == 130
+    assert "what has arrived is kept beside it" in done.stderr
+    assert "cleaned up" not in done.stderr
+    assert not (home / "disk.qcow2").exists()
+    assert [*home.glob("disk.qcow2.*.part")]
+    assert imagectl("pull", "debian-base:beta", "--to", "disk.qcow2").exit_code == 0
 
 
 def test_an_address_that_is_named_later_reaches_consumers(home: Path, imagectl: Run) -> None:
