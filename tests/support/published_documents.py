@@ -10,7 +10,7 @@ from imagectl.formats.published_v1.layout import FORMAT
 
 
 def version_document(image: str, version: str, formats: Sequence[str] = ("qcow2",)) -> bytes:
-    """A version that is in one location, in those formats."""
+    """A version that is in one location, in those formats; raw disks are in the tree itself."""
     return encoded(
         {
             "format": FORMAT,
@@ -31,6 +31,7 @@ def version_document(image: str, version: str, formats: Sequence[str] = ("qcow2"
                     "provider_id": f"{image}/{version}.{each}",
                     "sha256": "1" * 64,
                     "size": 1 << 30,
+                    **({"url": f"disks/{version}.raw"} if each == "raw" else {}),
                 }
                 for each in formats
             ],

@@ -153,6 +153,17 @@ def test_errors_are_the_documents_of_the_command_line(
     assert shop.error("/v1/resolve", query, status)["kind"] == kind
 
 
+def test_what_is_in_the_tree_is_downloaded_from_this_server(shop: Shop) -> None:
+    """Its own folder says nothing to whoever asks; a path below the server does."""
+    found = shop.get("/v1/resolve", "image=image-1&format=raw")
+    assert found["url"] == "/disks/20261120.5.raw"
+    disk = shop.folder / "disks" / "20261120.5.raw"
+    disk.parent.mkdir()
+    disk.write_bytes(b"disk")
+    assert shop.ask(found["url"]).status == 200
+    assert shop.get("/v1/resolve", "image=image-1&format=qcow2")["url"] is None
+
+
 def test_several_ways_are_put_back_as_parameters(shop: Shop) -> None:
     assert shop.error("/v1/resolve", "image=image-1", 409)["hint"] == "add format=qcow2|raw"
 

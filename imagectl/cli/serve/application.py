@@ -196,12 +196,19 @@ class Worker:
             raise _Several(problem) from problem
         answer = resolved(Given(found))
         answer["notices"] += tree.notices
-        if (answer["url"] or "").startswith("file:"):
-            answer["url"] = None  # a file of this machine, which the asker is not on
+        answer["url"] = self._address(answer["url"])
         # The same artifact for the same reasons, but for its age.
         essence = {**answer, "age_seconds": 0, "reasons": answer["reasons"][:-1]}
         body = _body(answer, etag=_digest(_encoded(essence)), weak=True)
         return self._keep("/v1/resolve", query, tree, body, int(now.timestamp()))
+
+    def _address(self, url: str | None) -> str | None:
+        """A file of the tree is below this server; another one is of this machine, which the asker
+        is not on."""
+        if url is None or not url.startswith("file:"):
+            return url
+        tree = f"{self._serving.served.folder.as_uri()}/"
+        return url.removeprefix(tree[:-1]) if url.startswith(tree) else None
 
     def _images(self, query: str) -> Body:
         read_query(query, ())
