@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 from imagectl import errors
 from imagectl.cli.crash import InternalError
-from imagectl.cli.text import clean
+from imagectl.cli.text import clean, hanging
 
 if TYPE_CHECKING:
     from imagectl.cli.documents import Document
@@ -109,7 +109,7 @@ class Output:
             print(json.dumps(document, indent=2))
         else:
             for line in lines:
-                print(clean(line))
+                print(hanging(line))
         sys.stdout.flush()
 
     def data(self, text: str) -> None:
@@ -123,7 +123,7 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Something that the user should know though it went well. Also with ``-q``."""
-        self._tell(f"{self._paint(_YELLOW, 'warning:')} {clean(text)}")
+        self._tell(f"{self._paint(_YELLOW, 'warning:')} {hanging(text)}")
 
     def error(self, error: errors.ImagectlError) -> None:
         """The end of the run: what went wrong, where, why, and what to type next."""
@@ -254,7 +254,7 @@ def error_lines(error: errors.ImagectlError, *, verbose: bool = False) -> Iterat
                 yield f"      {clean(problem.hint)}"
     elif isinstance(error, errors.Refused):
         for reason in error.reasons:
-            yield f"  - {clean(reason)}"
+            yield hanging(f"  - {reason}")
     else:
         yield from _part("where", error.where)
         yield from _part("why", error.why)

@@ -24,6 +24,14 @@ def age(then: datetime, now: datetime) -> str:
     return "just now"
 
 
+def hanging(line: str) -> str:
+    """A line that may have others in it, such as a reason that somebody typed: cleaned, and the
+    others indented below it, so that they are not taken for lines of ours."""
+    first, *more = clean(line).split("\n")
+    indent = " " * (len(first) - len(first.lstrip()) + 4)
+    return "\n".join((first, *(f"{indent}{each}".rstrip() for each in more)))
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Aligned columns, two spaces apart, without trailing blanks. The last one may be long."""
     lines = [header, *rows]

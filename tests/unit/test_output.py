@@ -55,6 +55,26 @@ def test_durations() -> None:
     assert [text.duration(each) for each in (0.4, 61, 3729)] == ["0:00", "1:01", "1:02:09"]
 
 
+def test_what_somebody_typed_does_not_look_like_lines_of_ours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A reason may have several lines; one that begins with ``error:`` is still a part of it."""
+    reason = "too old\nerror: all is lost\n\x1b[31mred"
+    out = Output()
+    out.answer({"v": 1}, [f"    promoted by ana: {reason}"])
+    out.warn(reason)
+    out.error(errors.Refused("stable was not moved", reasons=(reason, "and so on")))
+    said = capsys.readouterr()
+    assert said.out == (
+        "    promoted by ana: too old\n        error: all is lost\n        \\x1b[31mred\n"
+    )
+    assert said.err == (
+        "warning: too old\n    error: all is lost\n    \\x1b[31mred\n"
+        "refused: stable was not moved\n"
+        "  - too old\n      error: all is lost\n      \\x1b[31mred\n  - and so on\n"
+    )
+
+
 def test_a_table_is_aligned_and_has_no_trailing_blanks() -> None:
     assert list(text.table(["A", "LONG"], [["alpha", "x"], ["b", ""]])) == [
         "A      LONG",
