@@ -21,6 +21,9 @@ LONGEST = timedelta(days=120)
 SHORT = timedelta(days=4)
 """Of a time as short as that, half a day that is still to come would be a lie."""
 
+SHORTEST = timedelta(hours=2)
+"""The first hour of a project is not drawn as if it were all of time, nor as a sliver of a day."""
+
 ROW, TOP = 56, 24
 """Pixels: from one channel to the next, and of what is above the first."""
 
@@ -83,8 +86,7 @@ def draw(
         ends = hour.replace(hour=0) + timedelta(days=1)
     ends = max(ends, *(each.head.at for each in channels))
     begins = max(first, ends - LONGEST)
-    if ends - begins < timedelta(days=1):
-        begins = ends - timedelta(days=1)
+    begins = min(begins, ends - SHORTEST)
     length = (ends - begins).total_seconds()
 
     def across(at: datetime) -> float:

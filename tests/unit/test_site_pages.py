@@ -10,18 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support.examples import BETA, CI, NOW, STABLE, digest, ref
+from support.examples import NOW, STABLE, digest, ref
 from support.gallery import HOSTILE, gallery
 from support.insides import lose
 
 from imagectl.bootstrap.project import Project
 from imagectl.bootstrap.site import site_sources
 from imagectl.errors import CannotTell
-from imagectl.model.channel import Channel, Move, MoveKind
 from imagectl.model.names import ImageName
 from imagectl.services.measure import Outcome
 from imagectl.site import paths
@@ -30,7 +28,6 @@ from imagectl.site.looking import Looking
 from imagectl.site.pages import files
 from imagectl.site.sources import Kept, Page, Sources, Tree
 from imagectl.site.status import State, judge, limits
-from imagectl.site.timeline import draw
 
 BASE_URL = "https://images.example/vm/"
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -486,46 +483,6 @@ def test_limits_are_told(sources: Sources) -> None:
     checks = judge(sources, Looking(sources)).checks
     told = {each.what: limits(each) for each in checks}
     assert told["debian-ci:stable"] == "warning after 30 d, alarm after 60 d"
-
-
-# The timeline
-
-
-def channel(*days: float) -> Channel:
-    moves = [
-        Move(ref(f"debian-ci@20260101.{n + 1}").version, MoveKind.ENTRY, at, "a", "", n)
-        for n, at in enumerate(NOW + timedelta(days=day) for day in days)
-    ]
-    return Channel(CI, BETA, tuple(moves))
-
-
-def test_bars_fill_the_time_since_the_first_move() -> None:
-    drawn = draw([channel(-10, -4, -1)], (), NOW)
-    assert drawn is not None
-    bars = drawn.rows[0].bars
-    assert bars[0].x == 0
-    assert round(bars[-1].x + bars[-1].width) == 100
-    for one, other in pairwise(bars):
-        assert round(one.x + one.width, 1) == round(other.x, 1)
-
-
-def test_long_ago_is_left_out() -> None:
-    drawn = draw([channel(-900, -500, -20)], (), NOW)
-    assert drawn is not None
-    assert [str(each.version) for each in drawn.rows[0].bars] == ["20260101.2", "20260101.3"]
-    assert drawn.begins > NOW - timedelta(days=121)
-
-
-@pytest.mark.parametrize("days", [0.0, 0.01, 1, 3, 10, 40, 119, 4000])
-def test_there_are_a_few_ticks(days: float) -> None:
-    drawn = draw([channel(-days)], (), NOW)
-    assert drawn is not None
-    assert 1 <= len(drawn.ticks) <= 6
-    assert len({each.label for each in drawn.ticks}) == len(drawn.ticks)
-
-
-def test_nothing_released_has_no_picture() -> None:
-    assert draw([], (), NOW) is None
 
 
 # Search
