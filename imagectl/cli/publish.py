@@ -15,7 +15,7 @@ from imagectl.cli.output import TroubleDocument, trouble_document
 from imagectl.cli.text import size, stamp
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, ImagectlError, Interrupted, NotFound, summed_up
-from imagectl.policy.wording import counted
+from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
     from imagectl.bootstrap.project import Project
@@ -224,6 +224,30 @@ def _place(
     invocation.out.answer(_document(placed, project), _lines(placed, project))
     tell_failed(invocation.out, placed)
     tell_behind(invocation.out, behind)
+    _tell_choice(invocation.out, project, placed)
+
+
+def _tell_choice(out: Output, project: Project, placed: Placed) -> None:
+    """Warn where consumers have to say now which location they want, and until now had not to."""
+    ways: dict[object, set[LocationName]] = {}
+    before: dict[object, set[LocationName]] = {}
+    for each in placed.placements:
+        trait = (each.format, each.architecture)
+        ways.setdefault(trait, set()).add(each.location)
+        if each not in placed.new:
+            before.setdefault(trait, set()).add(each.location)
+    torn: set[LocationName] = set()
+    for trait, where in ways.items():
+        if len(before.get(trait, ())) == 1 < len(where):
+            torn |= where
+    ref = placed.version
+    channels = project.catalog.snapshot([ref.image]).channels.values()
+    names = [f"{ref.image}:{each.name}" for each in channels if each.head.version == ref.version]
+    if torn and names:
+        out.warn(
+            f"consumers of {listed(sorted(names))} have to say from now on which one they want: it "
+            f"is in {listed(sorted(torn))}; --location or IMAGECTL_LOCATION says it"
+        )
 
 
 def tell_failed(out: Output, placed: Placed) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import Result
-from support.projects import new_project, record_version
+from support.projects import new_project, record_version, release
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.bootstrap.project import Project
@@ -24,6 +24,7 @@ from imagectl.cli.show import Shown
 
 Run = Callable[..., Result]
 NEW = "debian-base@20261121.1"
+OTHER = "debian-base@20261122.1"
 
 
 @pytest.fixture
@@ -71,6 +72,24 @@ def test_it_is_put_in_all_locations_at_once(project: Project, imagectl: Run) -> 
     ]
     assert (said["failed"], said["given_up"]) == ([], [])
     assert [each["unproven"] for each in said["placements"]] == [[], []]
+
+
+def test_who_publishes_in_one_more_place_is_told_what_that_means_for_consumers(
+    project: Project, imagectl: Run
+) -> None:
+    """What they typed until then is an error from then on."""
+    assert "have to say" not in imagectl("publish", NEW).stderr
+    release(project, OTHER)
+    assert imagectl("resolve", "debian-base:beta").exit_code == 0
+    assert "have to say" not in imagectl("publish", NEW, "--to", "dc1").stderr, "in no channel"
+    said = " ".join(imagectl("publish", OTHER, "--to", "dc1").stderr.split())
+    assert (
+        "consumers of debian-base:beta have to say from now on which one they want: it is in dc1 "
+        "and local; --location or IMAGECTL_LOCATION says it"
+    ) in said
+    assert imagectl("resolve", "debian-base:beta").exit_code == 2
+    assert imagectl("resolve", "debian-base:beta", "--location", "dc1").exit_code == 0
+    assert "have to say" not in imagectl("publish", OTHER, "--to", "dc1").stderr, "told before"
 
 
 def test_one_location_that_fails_keeps_the_other_from_nothing(
