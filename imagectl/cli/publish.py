@@ -237,8 +237,8 @@ def _tell_choice(out: Output, project: Project, placed: Placed) -> None:
         if each not in placed.new:
             before.setdefault(trait, set()).add(each.location)
     torn: set[LocationName] = set()
-    for trait, where in ways.items():
-        if len(before.get(trait, ())) == 1 < len(where):
+    for kind, where in ways.items():
+        if len(before.get(kind, ())) == 1 < len(where):
             torn |= where
     ref = placed.version
     channels = project.catalog.snapshot([ref.image]).channels.values()

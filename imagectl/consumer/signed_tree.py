@@ -345,8 +345,8 @@ def _changed(where: str, why: str) -> Corrupt:
         f"{where} was changed after it was published",
         where=where,
         why=why,
-        hint="nothing of it is used; whoever publishes the catalog types `imagectl catalog publish`, "
-        "which writes it again",
+        hint="nothing of it is used; whoever publishes the catalog types "
+        "`imagectl catalog publish`, which writes it again",
     )
 
 

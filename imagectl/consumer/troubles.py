@@ -53,8 +53,8 @@ def refusal(
                 f"{file} was changed after it was published",
                 where=file,
                 why=why,
-                hint="nothing of it is used; whoever publishes the catalog types `imagectl catalog publish`, "
-                "which writes it again",
+                hint="nothing of it is used; whoever publishes the catalog types "
+                "`imagectl catalog publish`, which writes it again",
             )
         case DownloadLengthMismatchError():
             return CannotTell(
