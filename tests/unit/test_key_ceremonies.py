@@ -253,6 +253,20 @@ def test_a_revoked_key_is_not_believed(team: Team) -> None:
     team.consumer("fresh")
 
 
+def test_keys_are_not_replaced_by_a_project_that_is_behind(team: Team) -> None:
+    """Consumers follow the first of two roots with the same number, and the other one never."""
+    trust = team.root / "catalog"
+    old = {name: (trust / name).read_bytes() for name in ("root.json", "targets.json")}
+    lost = ("catalog", "rotate-keys", "online", "--new", "--remove", "online", "--reason", "lost")
+    team.done(*lost)
+    for name, data in old.items():
+        (trust / name).write_bytes(data)
+    said = team.refused(*lost, code=4)
+    assert "has a later root than this project" in said
+    assert {name: (trust / name).read_bytes() for name in old} == old
+    assert not team.pending("root").exists()
+
+
 def test_consumers_recover_from_numbers_that_were_driven_up(team: Team, tmp_path: Path) -> None:
     """Fast-forward: whoever had the online key has shown numbers that we never reach. After the
     keys of timestamp and snapshot were replaced, consumers start from ours again."""

@@ -166,7 +166,7 @@ def _index(before: bytes | None, after: bytes | None, where: str) -> str:
 
 
 def _root(signed: Root, published: Root, where: str) -> Iterator[str]:
-    if {*signed.roles} != {ROOT, TARGETS, SNAPSHOT, TIMESTAMP} or not signed.consistent_snapshot:
+    if not signed.consistent_snapshot:
         raise altered(where, "it is not a root as imagectl makes them")
     yield from _why(signed)
     said = False
@@ -188,7 +188,7 @@ def _targets(signed: Targets, published: Targets, where: str) -> Iterator[str]:
             paths = list(delegated_paths(name))
         except ValueError:
             paths = []
-        if not paths or each.paths != paths or not each.terminating or each.path_hash_prefixes:
+        if not paths or each.paths != paths or not each.terminating:
             raise altered(where, f"{name} could sign what is not its own")
     if tuple(roles) != delegation_order(roles):
         raise altered(where, "one role could speak for another: their order is not ours")
