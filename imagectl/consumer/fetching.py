@@ -9,6 +9,7 @@ checks it.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import tempfile
 import time
@@ -30,6 +31,8 @@ from tuf.ngclient.fetcher import FetcherInterface
 if TYPE_CHECKING:
     import urllib3
 
+    from imagectl.consumer.connecting import Connections
+
 from imagectl.errors import BadUsage
 
 CHUNK = 64 << 10
@@ -38,19 +41,11 @@ CHUNK = 64 << 10
 MEMORY = 1 << 20
 """Bytes of a file that are held in memory before it is put on disk."""
 
-CONNECT_SECONDS = 10.0
-SILENT_SECONDS = 20.0
-"""How long a server may say nothing in the middle of an answer."""
-
 FILE_SECONDS = 120.0
 """How long one file may take: a server that sends a byte now and then does not hold up a build."""
 
 BUCKET_SECONDS = 10.0
 """For how long a bucket that does not answer is asked again."""
-
-RETRIED = (429, 500, 502, 503, 504)
-"""What a server says that may answer when it is asked again."""
-
 
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
 """What is repeated of what a server says: RFC 9110, 8.8.3, and not longer than servers take. Above
@@ -142,7 +137,8 @@ class TreeFetcher(_Fetcher):
         self.requests = 0
         self._watched = watched
         self._known = known
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._ends = math.inf
+        self._connections: Connections | None = None
         self._stores: dict[str, Any] = {}
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -155,6 +151,10 @@ class TreeFetcher(_Fetcher):
             return self._from_bucket(url)
         return self._from_server(url)
 
+    def hurry(self, seconds: float) -> None:
+        """Let all that is asked for from now on take no longer than that, together."""
+        self._ends = time.monotonic() + seconds
+
     def forget(self) -> None:
         """Ask from now on as if nothing was known."""
         self._known = None
@@ -162,21 +162,29 @@ class TreeFetcher(_Fetcher):
 
     def close(self) -> None:
         """Close connections that are kept open."""
-        for pool in self._pools.values():
-            pool.clear()
+        if self._connections is not None:
+            self._connections.close()
 
     def _from_server(self, url: str) -> Iterator[bytes]:
         from urllib3.exceptions import HTTPError
+
+        from imagectl.consumer.connecting import Connections
 
         headers = {"Accept-Encoding": "identity", "User-Agent": "imagectl"}
         known = self._known if self._known is not None and self._known.url == url else None
         if known is not None:
             headers["If-None-Match"] = known.etag
-        began = time.monotonic()
+        if self._connections is None:
+            self._connections = Connections()
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise SlowRetrievalError("there is no time left for it")
+        seconds = min(FILE_SECONDS, left)
+        late = f"it took more than {seconds:.3g} s"
         try:
-            response = self._pool(url).request("GET", url, headers=headers, preload_content=False)
+            response = self._connections.get(url, headers, seconds)
         except HTTPError as error:
-            raise unanswered(error) from error
+            raise self._connections.failure(error, late) from error
         self.server_time = _http_time(response.headers.get("Date"))
         if response.status == 304 and known is not None:
             response.drain_conn()
@@ -195,18 +203,12 @@ class TreeFetcher(_Fetcher):
             )
         if url == self._watched:
             self.etag = usable_etag(response.headers.get("ETag"))
-        return _stream(response, began)
+        return _stream(response, self._connections, late)
 
     def _same(self, known: Known) -> Iterator[bytes]:
         self.etag = known.etag
         self.unchanged = True
         return iter((known.body,))
-
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = _proxy(url)
-        if proxy not in self._pools:
-            self._pools[proxy] = _connections(proxy)
-        return self._pools[proxy]
 
     def _from_bucket(self, url: str) -> Iterator[bytes]:
         try:
@@ -243,41 +245,6 @@ class TreeFetcher(_Fetcher):
         if url == self._watched:
             self.etag = usable_etag(found.meta["e_tag"])
         return _from_stream(found.stream(min_chunk_size=CHUNK), BaseError)
-
-
-def pool_for(url: str) -> urllib3.PoolManager:
-    """Connections to the server of that address, through the proxy that the environment names."""
-    return _connections(_proxy(url))
-
-
-def _proxy(url: str) -> str:
-    """Empty where there is none for it."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
-    return "" if proxy and proxy_bypass(parts.netloc) else proxy
-
-
-def _connections(proxy: str) -> urllib3.PoolManager:
-    import urllib3
-
-    settings: dict[str, Any] = {
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENT_SECONDS),
-        "retries": urllib3.Retry(
-            connect=1,
-            read=1,
-            status=2,
-            redirect=5,
-            backoff_factor=0.2,
-            backoff_max=5,
-            status_forcelist=RETRIED,
-            respect_retry_after_header=False,  # a build does not wait for an hour
-            raise_on_status=False,
-        ),
-    }
-    return urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
 
 
 def bucket_store(bucket: str) -> Any:
@@ -322,18 +289,17 @@ def _read(path: Path) -> Iterator[bytes]:
         raise DownloadError(error.strerror or str(error)) from error
 
 
-def _stream(response: urllib3.BaseHTTPResponse, began: float) -> Iterator[bytes]:
+def _stream(
+    response: urllib3.BaseHTTPResponse, connections: Connections, late: str
+) -> Iterator[bytes]:
     from urllib3.exceptions import HTTPError, ProtocolError
 
     try:
-        for chunk in response.stream(CHUNK, decode_content=False):
-            if time.monotonic() - began > FILE_SECONDS:
-                raise SlowRetrievalError(f"it took more than {FILE_SECONDS:g} s")
-            yield chunk
+        yield from response.stream(CHUNK, decode_content=False)
     except ProtocolError as error:
         raise BrokenOff("the connection ends in the middle of the answer") from error
     except HTTPError as error:
-        raise unanswered(error) from error
+        raise connections.failure(error, late) from error
     finally:
         # What is left of an answer that was too long is not read: the connection is given up.
         response.close()
@@ -345,24 +311,6 @@ def _from_stream(stream: Iterator[Any], failures: type[Exception]) -> Iterator[b
             yield bytes(chunk)
     except failures as error:
         raise DownloadError(str(error).strip().splitlines()[0]) from error
-
-
-def unanswered(error: Exception) -> DownloadError:
-    """The last cause, in the system's words: urllib3 wraps it several times."""
-    from urllib3.exceptions import MaxRetryError, NewConnectionError, TimeoutError
-
-    cause: BaseException = error
-    if isinstance(cause, MaxRetryError) and cause.reason is not None:
-        cause = cause.reason
-    if isinstance(cause, TimeoutError) and not isinstance(cause, NewConnectionError):
-        return SlowRetrievalError("it does not answer in time")
-    deepest: BaseException = cause
-    while deepest.__cause__ is not None or deepest.__context__ is not None:
-        inner = deepest.__cause__ or deepest.__context__
-        assert inner is not None
-        deepest = inner
-    said = deepest.strerror if isinstance(deepest, OSError) else None
-    return DownloadError(said or str(cause))
 
 
 def _http_time(text: str | None) -> datetime | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _TOKEN_BYTES = 1 << 20
 """A longer answer of a token server is not read."""
 
+_TOKEN_SECONDS = 60.0
+
 
 class RegistrySource(WebSource):
     """The blob with that digest in a repository: ``HOST[:PORT]/PATH``."""
@@ -80,16 +82,19 @@ class RegistrySource(WebSource):
         """https://distribution.github.io/distribution/spec/auth/token/"""
         from urllib3.exceptions import HTTPError
 
-        from imagectl.consumer.fetching import pool_for, unanswered
+        from imagectl.consumer.connecting import Connections
 
         headers = {"User-Agent": "imagectl"} | ({"Authorization": given} if given else {})
+        connections = Connections()
         try:
-            with pool_for(url) as pool:
-                said = pool.request("GET", url, headers=headers, preload_content=False)
-                data = said.read(_TOKEN_BYTES) if said.status == 200 else b""
-                said.close()
+            said = connections.get(url, headers, _TOKEN_SECONDS)
+            data = said.read(_TOKEN_BYTES) if said.status == 200 else b""
+            said.close()
         except HTTPError as error:
-            raise BrokenOff(f"its token server: {unanswered(error)}") from error
+            late = f"it took more than {_TOKEN_SECONDS:g} s"
+            raise BrokenOff(f"its token server: {connections.failure(error, late)}") from error
+        finally:
+            connections.close()
         try:
             found = json.loads(data)
             token = found.get("token") or found.get("access_token")

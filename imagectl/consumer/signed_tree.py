@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
@@ -40,6 +41,9 @@ T = TypeVar("T")
 
 DOCUMENT_BYTES = 4 << 20
 """Longest document of a version. That of one with a hundred placements has 30 kB."""
+
+LIST_SECONDS = 100.0
+"""How long the signed lists may take, all together: less than others wait for the cache."""
 
 REMEMBERED = 128 << 20
 """How many bytes of documents are kept in memory, as parsed, which takes some three times as much;
@@ -222,6 +226,7 @@ def open_files(
     with kept.locked():
         state = kept.state()
         fetcher = TreeFetcher(timestamp_url, _known(kept, state, timestamp_url))
+        fetcher.hurry(LIST_SECONDS)
         try:
             updater = _refreshed(kept.metadata, metadata_url, fetcher, now, root)
         except DownloadLengthMismatchError as error:
@@ -234,6 +239,7 @@ def open_files(
         body = (kept.metadata / "timestamp.json").read_bytes()
         kept.note(State(url, now, fetcher.etag, Sha256(hashlib.sha256(body).hexdigest())))
         kept.thin_out(now)
+    fetcher.hurry(math.inf)
     notices = []
     if state is not None and state.refreshed - now > CLOCK_SLACK:
         notices.append(

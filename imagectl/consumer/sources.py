@@ -18,11 +18,16 @@ from imagectl.errors import BadUsage, CannotTell, Denial, Denied
 
 if TYPE_CHECKING:
     import urllib3
+    from urllib3.exceptions import HTTPError
 
+    from imagectl.consumer.connecting import Connections
     from imagectl.policy.resolution import Resolution
 
 CHUNK = 1 << 20
 """Bytes that are read at a time."""
+
+CHUNK_SECONDS = 120.0
+"""How long a web server may take for so many: slower than 8 kB/s is not waited for."""
 
 
 class BrokenOff(Exception):
@@ -149,7 +154,7 @@ class WebSource:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._pool: urllib3.PoolManager | None = None
+        self._connections: Connections | None = None
 
     @property
     def where(self) -> str:
@@ -169,7 +174,7 @@ class WebSource:
             case 200:
                 length = response.headers.get("Content-Length", "")
                 total = int(length) if length.isdecimal() else None
-                return Reading(0, total, _stream(response))
+                return Reading(0, total, self._stream(response))
             case 206:
                 span = re.fullmatch(
                     r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)",
@@ -177,7 +182,7 @@ class WebSource:
                 )
                 if span is not None and int(span[1]) == start:
                     total = int(span[2]) if span[2] != "*" else None
-                    return Reading(start, total, _stream(response))
+                    return Reading(start, total, self._stream(response))
             case _:
                 pass
         response.close()
@@ -189,14 +194,38 @@ class WebSource:
         """What the server answers, before its body is read."""
         from urllib3.exceptions import HTTPError
 
-        from imagectl.consumer.fetching import pool_for, unanswered
+        from imagectl.consumer.connecting import Connections
 
-        if self._pool is None:
-            self._pool = pool_for(self._url)
+        if self._connections is None:
+            self._connections = Connections()
         try:
-            return self._pool.request("GET", self._url, headers=headers, preload_content=False)
+            return self._connections.get(self._url, headers, CHUNK_SECONDS)
         except HTTPError as error:
-            raise BrokenOff(str(unanswered(error))) from error
+            raise self._broken_off(error) from error
+
+    def _stream(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        from urllib3.exceptions import HTTPError, ProtocolError
+
+        assert self._connections is not None
+        try:
+            came = 0
+            for chunk in response.stream(CHUNK, decode_content=False):
+                yield chunk
+                came += len(chunk)
+                if came >= CHUNK:
+                    came = 0
+                    self._connections.allow(CHUNK_SECONDS)
+        except ProtocolError as error:
+            raise BrokenOff("the connection ends in the middle of the answer") from error
+        except HTTPError as error:
+            raise self._broken_off(error) from error
+        finally:
+            response.close()
+
+    def _broken_off(self, error: HTTPError) -> BrokenOff:
+        assert self._connections is not None
+        late = f"less than {CHUNK:,} bytes came in {CHUNK_SECONDS:g} s"
+        return BrokenOff(str(self._connections.failure(error, late)))
 
     def _refusal(self, response: urllib3.BaseHTTPResponse) -> Exception:
         why = f"the server answers {response.status} {response.reason or ''}".rstrip()
@@ -213,21 +242,6 @@ class WebSource:
         if response.status >= 500 or response.status == 429:
             return BrokenOff(why)
         return CannotTell(f"{self.where} cannot be read", where=self.where, why=why)
-
-
-def _stream(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    from urllib3.exceptions import HTTPError, ProtocolError
-
-    from imagectl.consumer.fetching import unanswered
-
-    try:
-        yield from response.stream(CHUNK, decode_content=False)
-    except ProtocolError as error:
-        raise BrokenOff("the connection ends in the middle of the answer") from error
-    except HTTPError as error:
-        raise BrokenOff(str(unanswered(error))) from error
-    finally:
-        response.close()
 
 
 class BucketSource:

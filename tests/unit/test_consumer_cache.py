@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,6 @@ from support.tuf_trees import NOW, TufTree
 from support.web import Page, Site
 
 from imagectl.consumer import cache as cache_module
-from imagectl.consumer import fetching
 from imagectl.consumer.cache import Cache
 from imagectl.consumer.fetching import TreeFetcher, tree_url
 from imagectl.consumer.signed_tree import SignedFiles, open_files
@@ -390,41 +388,6 @@ def test_a_clock_that_goes_back_is_named(client: Client) -> None:
     files = client.look(days=2)
     assert "a clock that goes back" in files.notices[0]
     files.close()
-
-
-def test_a_server_that_says_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "SILENT_SECONDS", 0.1)
-
-    def silent(handler: web.Handler, page: Page) -> None:
-        time.sleep(0.5)
-        handler.hang_up()
-
-    client.server.faults[TIMESTAMP] = [silent, silent]
-    with pytest.raises(CannotTell) as caught:
-        client.look()
-    assert caught.value.why == "it does not answer in time"
-
-
-def test_a_server_that_sends_a_byte_now_and_then(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetching, "FILE_SECONDS", 0.2)
-    monkeypatch.setattr(fetching, "CHUNK", 1)
-
-    def slow(handler: web.Handler, page: Page) -> None:
-        handler.send_response_only(200)
-        handler.send_header("Content-Length", str(len(page.body)))
-        handler.end_headers()
-        for at in range(20):
-            handler.wfile.write(page.body[at : at + 1])
-            handler.wfile.flush()
-            time.sleep(0.05)
-        handler.hang_up()
-
-    client.server.faults[TIMESTAMP] = [slow]
-    with pytest.raises(CannotTell) as caught:
-        client.look()
-    assert "more than 0.2 s" in caught.value.why
 
 
 def test_an_answer_without_end(client: Client) -> None:
