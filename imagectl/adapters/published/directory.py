@@ -14,7 +14,7 @@ from urllib.parse import quote
 from imagectl.adapters.published.place_tree import PlaceTree
 from imagectl.adapters.published.publisher import TreePublisher
 from imagectl.adapters.published.signing import Signing
-from imagectl.errors import CannotTell, Conflict
+from imagectl.errors import CannotTell, Conflict, Corrupt
 
 if TYPE_CHECKING:
     from imagectl.model.event import Event
@@ -34,9 +34,20 @@ class DirectoryPlace:
     def where(self) -> str:
         return str(self._root)
 
+    def _at(self, path: str) -> Path:
+        """The file; whatever metadata names, it is one below the tree."""
+        if path.startswith("/") or ".." in path.split("/"):
+            raise Corrupt(
+                f"{path} is named in {self._root}, and would be a file outside of it",
+                where=str(self._root),
+                why="somebody else has written files there",
+                hint="see who may write to it",
+            )
+        return self._root / path
+
     def read(self, path: str) -> bytes | None:
         try:
-            return (self._root / path).read_bytes()
+            return self._at(path).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -46,13 +57,13 @@ class DirectoryPlace:
         found = {}
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
-                found[path] = (self._root / path).stat().st_size
+                found[path] = self._at(path).stat().st_size
         return found
 
     def write(self, path: str, data: bytes) -> None:
         from imagectl.adapters.durable import write
 
-        write(self._root, self._root / path, data)
+        write(self._root, self._at(path), data)
 
     def claim(self, path: str, data: bytes) -> None:
         # Nobody else is here: what has the name is what a killed process has left.
@@ -70,14 +81,14 @@ class DirectoryPlace:
 
     def names(self, folder: str) -> Collection[str]:
         try:
-            return os.listdir(self._root / folder)
+            return os.listdir(self._at(folder))
         except FileNotFoundError:
             return ()
         except OSError as error:
             raise _unreadable(self._root, folder, error) from error
 
     def remove(self, path: str) -> None:
-        (self._root / path).unlink(missing_ok=True)
+        self._at(path).unlink(missing_ok=True)
 
     def thinning(self, surplus: int) -> contextlib.AbstractContextManager[bool]:
         return contextlib.nullcontext(True)

@@ -3,17 +3,27 @@
 A state is a snapshot; it names lists, and these name documents. Those of the newest states stay
 whole, and so does what a publisher has claimed that works beside this one. Only files of ours are
 removed, which the catalog can always write again; nothing is removed that a list which stays names.
+Old files are not verified, and whoever may write to the tree may have made them: what they name is
+removed only where it is a list or a document of this tree. Roots and versions are neither.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from imagectl.adapters.published.place import side_by_side
-from imagectl.formats.tuf_roles import METADATA, SNAPSHOT, target_path
-from imagectl.model.names import BadName, parse_sha256
+from imagectl.formats.tuf_roles import (
+    METADATA,
+    SNAPSHOT,
+    TARGETS,
+    delegated_paths,
+    metadata_path,
+    role_of,
+    target_path,
+)
+from imagectl.model.names import parse_sha256
 
 if TYPE_CHECKING:
     from imagectl.adapters.published.place import Place
@@ -57,26 +67,44 @@ def _remove(place: Place, old: Collection[int], new: Collection[int]) -> None:
 def _lists(place: Place, numbers: Iterable[int]) -> set[str]:
     """The metadata that snapshots name."""
     paths = [f"{METADATA}/{number}.{SNAPSHOT}.json" for number in numbers]
-    return {
-        f"{METADATA}/{meta['version']}.{name}"
-        for signed in side_by_side(lambda path: _signed(place, path), paths)
-        for name, meta in signed.get("meta", {}).items()
-    }
+    found = set()
+    for name, meta in _named(place, paths, "meta"):
+        role = name.removesuffix(".json")
+        version = meta.get("version")
+        if type(version) is int and role != name and _lists_documents(role):
+            found.add(metadata_path(role, version))
+    return found
+
+
+def _lists_documents(role: str) -> bool:
+    """Whether it is a role whose lists come and go."""
+    try:
+        return role == TARGETS or ("/" not in role and bool(delegated_paths(role)))
+    except ValueError:
+        return False
 
 
 def _documents(place: Place, paths: Iterable[str]) -> set[str]:
     """The files of the documents that lists name."""
     found = set()
-    for signed in side_by_side(lambda path: _signed(place, path), paths):
-        for target, file in signed.get("targets", {}).items():
-            try:
-                found.add(target_path(target, parse_sha256(file["hashes"]["sha256"])))
-            except BadName:
-                continue
+    for target, file in _named(place, paths, "targets"):
+        try:
+            role_of(target, ())
+            digest = parse_sha256(file["hashes"]["sha256"])
+        except (ValueError, TypeError, KeyError):
+            continue
+        if ".." not in target.split("/"):
+            found.add(target_path(target, digest))
     return found
 
 
-def _signed(place: Place, path: str) -> dict[str, Any]:
-    data = place.read(path)
-    found: dict[str, Any] = {} if data is None else json.loads(data)["signed"]
-    return found
+def _named(
+    place: Place, paths: Iterable[str], part: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What these files name in that part of them; nothing, where one is no metadata."""
+    for data in side_by_side(place.read, paths):
+        try:
+            found = {} if data is None else dict(json.loads(data)["signed"][part])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        yield from ((name, each) for name, each in found.items() if isinstance(each, dict))
