@@ -1,8 +1,11 @@
 """Publishing one promotion: what it writes, and how long it takes, with few and many versions.
 
 The catalog is SQLite, the tree a directory with signatures. Versions are spread over images of
-1,000 each, or are all of one image, which is the most that one promotion can read; one image's
-stable moves. The first publication, which writes every version's document, is told beside it.
+1,000 each, or are all of one image, which is the most that one promotion could have to do with. One
+image's stable moves, and the placement is looked at and recorded again, as ``promote`` does. Then a
+build is published, which rewrites its image's index; and stable moves while two people have still
+to sign an earlier move of it. The first publication, which writes every version's document, is told
+beside it.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from support.examples import NOW, STABLE, placement, version
 from support.releases import LOCAL
 from support.signed_trees import directory_publisher
+from support.signed_world import delegate, sign_pending
 
 from imagectl.adapters.catalog_sql import SqlCatalog
 from imagectl.model.change import Change, MoveChannel, Operation, RecordPlacement, RecordVersion
@@ -38,7 +43,8 @@ def main() -> None:
 def _measured(root: Path, count: int, per_image: int) -> str:
     texts = [_text(number // per_image, number % per_image) for number in range(count)]
     clock = FixedClock(NOW)
-    publisher = directory_publisher(root / "public", clock.now)
+    tree, signing = root / "public", root / "public.signing"
+    publisher = directory_publisher(tree, clock.now)
     with SqlCatalog(f"sqlite:///{root}/catalog.sqlite3", new_id=lambda: "benchmark") as catalog:
         for first in range(0, count, PER_CHANGE):
             operations: list[Operation] = []
@@ -50,18 +56,39 @@ def _measured(root: Path, count: int, per_image: int) -> str:
         moves = [MoveChannel(image, STABLE, _id(1), MoveKind.PROMOTE) for image in sorted(images)]
         _commit(catalog, moves)
         whole = _seconds(lambda: catch_up(catalog, [publisher]))
-        before = _files(root / "public")
-        _commit(catalog, [MoveChannel(sorted(images)[0], STABLE, _id(2), MoveKind.PROMOTE)])
-        one = _seconds(lambda: catch_up(catalog, [publisher]))
+        files = len(_files(tree))
+
+        def measured(what: str, *operations: Operation) -> str:
+            before = _files(tree)
+            _commit(catalog, list(operations))
+            seconds = _seconds(lambda: catch_up(catalog, [publisher]))
+            written = {path for path, inode in _files(tree).items() if before.get(path) != inode}
+            size = sum(path.stat().st_size for path in written)
+            return f"{what} writes {len(written)} files, {size / 1000:,.1f} kB, in {seconds:.2f} s"
+
+        image = min(images)
+        known = f"{image}@{_id(2)}"
+        told = [measured("a promotion", *_promoted(known))]
         idle = _seconds(lambda: catch_up(catalog, [publisher]))
-    after = _files(root / "public")
-    written = {path for path, inode in after.items() if before.get(path) != inode}
-    size = sum(path.stat().st_size for path in written)
+        fresh = f"{image}@20261201.1"
+        record = RecordVersion(replace(version(fresh), required_locations=(LOCAL,)))
+        told.append(measured("a build", record, RecordPlacement(placement(fresh, LOCAL))))
+        people = delegate(tree, signing, "channel-stable", 2)
+        publisher.publish(catalog.snapshot())
+        sign_pending(signing / "pending" / "channel-stable.json", *people)
+        publisher.publish(catalog.snapshot())
+        measured("", *_promoted(f"{image}@{_id(3)}"))
+        told.append(measured("a promotion while one waits", *_promoted(known)))
     return (
-        f"{count:,} versions in {len(images)} images: one promotion writes {len(written)} files, "
-        f"{size / 1000:.1f} kB, in {one:.2f} s (nothing to do: {idle * 1000:.0f} ms; all of it at "
-        f"first: {len(before):,} files, {whole:.0f} s)"
+        f"{count:,} versions in {len(images)} images: {'; '.join(told)} (nothing to do: "
+        f"{idle * 1000:.0f} ms; all of it at first: {files:,} files, {whole:.0f} s)"
     )
+
+
+def _promoted(text: str) -> list[Operation]:
+    to = version(text)
+    again = replace(placement(text, LOCAL), verified=NOW + timedelta(days=1))
+    return [MoveChannel(to.image, STABLE, to.id, MoveKind.PROMOTE), RecordPlacement(again)]
 
 
 def _text(image: int, number: int) -> str:

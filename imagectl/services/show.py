@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, ImagectlError
-from imagectl.model.change import announced_of, mentioned
 from imagectl.model.channel import Channel
 from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.published import PublishedCatalog
@@ -31,11 +30,8 @@ POINT_ATTEMPTS = 3
 last looks at all of them too."""
 
 
-CHANGED_ATTEMPTS = 3
-"""How often what changed is read anew because the catalog was changed meanwhile."""
-
 MANY = 1000
-"""Of more changes than that, all images are published anew rather than those that they name."""
+"""Of more changes than that, everything is published anew rather than what they name."""
 
 
 PUBLISH = "put that right, then `imagectl catalog publish`"
@@ -82,35 +78,15 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
 
 def _publish(catalog: Catalog, publisher: Publisher, shown: PublishedCatalog | None) -> None:
     """Publish what changed since then; everything, where that is not known or is not enough."""
-    changed = None if shown is None else _changed_since(catalog, shown.generation)
-    if shown is not None and changed is not None:
+    changed = None if shown is None else catalog.changed(shown.generation, MANY)
+    if changed is not None:
         try:
-            publisher.publish(changed, shown.generation)
+            publisher.publish(changed)
         except (Conflict, Corrupt):  # it was removed meanwhile, or needs repair
             pass
         else:
             return
     publisher.publish(catalog.snapshot())
-
-
-def _changed_since(catalog: Catalog, generation: int) -> Snapshot | None:
-    """The catalog with the images that changes after that generation name; None where there are
-    too many changes, or ever more."""
-    for _ in range(CHANGED_ATTEMPTS):
-        head = catalog.snapshot(()).generation
-        if head - generation > MANY:
-            return None
-        images: set[ImageName] = set()
-        for event in catalog.events(generation):
-            if event.generation <= head:
-                refs, channels = mentioned(event.change)
-                images |= {ref.image for ref in refs} | {image for image, _ in channels}
-                images |= announced_of(event.change)
-        snapshot = catalog.snapshot(images)
-        # Else it has a change of an image that was not asked for.
-        if snapshot.generation == head:
-            return snapshot
-    return None
 
 
 def show(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behind, ...]:

@@ -12,6 +12,7 @@ from imagectl.formats.events import event_hash, make_event
 from imagectl.model.announcement import AnnouncedMove
 from imagectl.model.change import Change
 from imagectl.model.event import GENESIS, Event
+from imagectl.model.excerpt import Excerpt, excerpt_of
 from imagectl.model.fold import apply_change, fold
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.snapshot import Snapshot
@@ -53,6 +54,13 @@ class MemoryCatalog:
 
     def events(self, after: int = 0) -> Iterator[Event]:
         yield from self._events[max(after, 0) :]
+
+    def changed(self, since: int, most: int) -> Excerpt | None:
+        with self._lock:
+            now, events = self._now, tuple(self._events[since:])
+        if len(events) > most:
+            return None
+        return excerpt_of(now, since, (event.change for event in events))
 
     @contextlib.contextmanager
     def stock(self) -> Iterator[Stock]:

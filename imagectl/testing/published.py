@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 
 from imagectl.errors import Conflict, Corrupt, NotFound, Refused
 from imagectl.formats.published_v1.announcements import with_announcements
+from imagectl.formats.published_v1.changing import render_excerpt
 from imagectl.formats.published_v1.reading import TreeReader, parse_catalog
 from imagectl.formats.published_v1.writing import render
 from imagectl.formats.tuf_roles import ANNOUNCEMENTS_TARGET, CATALOG_TARGET, role_of, target_path
+from imagectl.model.excerpt import Excerpt
 from imagectl.model.names import Sha256
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.snapshot import Snapshot
@@ -46,8 +48,8 @@ class MemoryPublisher:
     def where(self) -> str:
         return "memory"
 
-    def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
-        documents = render(snapshot, PUBLISHED)
+    def publish(self, told: Snapshot | Excerpt) -> None:
+        snapshot = told.snapshot if isinstance(told, Excerpt) else told
         shown = self.shown()
         if shown is not None:
             if shown.catalog_id != snapshot.catalog_id:
@@ -57,16 +59,20 @@ class MemoryPublisher:
                 )
             if shown.generation > snapshot.generation:
                 return
-        targets = self.targets
-        if since is None:
-            targets = {}
-        elif shown is None or shown.generation < since:
-            raise Conflict(f"the tree in memory does not show generation {since} any more")
-        anew = set(snapshot.images)
-        before = None if since is None else self.find(ANNOUNCEMENTS_TARGET)
-        documents = with_announcements(documents, snapshot, before, anew)
-        targets.pop(ANNOUNCEMENTS_TARGET, None)
-        targets = {each: digest for each, digest in targets.items() if _image_of(each) not in anew}
+        targets: dict[str, Sha256] = {}
+        if isinstance(told, Excerpt):
+            if shown is None or shown.generation < told.since:
+                raise Conflict(f"the tree in memory does not show generation {told.since} any more")
+            documents = render_excerpt(told, PUBLISHED, {}, self.find)
+            before = self.find(ANNOUNCEMENTS_TARGET)
+            documents = with_announcements(documents, snapshot, before, told.announced)
+            targets = {
+                each: digest
+                for each, digest in self.targets.items()
+                if each not in documents.absent
+            }
+        else:
+            documents = with_announcements(render(snapshot, PUBLISHED), snapshot)
         self.files.update(documents.versions)
         for target, data in documents.targets.items():
             targets[target] = Sha256(hashlib.sha256(data).hexdigest())
@@ -105,10 +111,6 @@ class MemoryPublisher:
         if path not in self.files:
             raise Corrupt(f"memory/{path} is missing", where=f"memory/{path}")
         return self.files[path]
-
-
-def _image_of(target: str) -> str | None:
-    return target.split("/")[1] if target.startswith("images/") else None
 
 
 class MemoryTree(TreeReader):

@@ -249,7 +249,7 @@ def test_only_what_changed_need_be_given(published: Published, book: Book) -> No
     since = book.snapshot.generation
     book.built(TWO)
     book.moved(STABLE, TWO)
-    published.publisher.publish(book.snapshot.only([CI]), since)
+    published.publisher.publish(book.excerpt(since))
     assert generation(published.publisher) == book.snapshot.generation
     assert stable(published.tree) == SECOND
     assert set(published.tree.images()) == {BASE, CI}
@@ -262,7 +262,7 @@ def test_what_changed_is_not_enough_where_nothing_is_published(
     published: Published, book: Book
 ) -> None:
     with pytest.raises(Conflict, match="does not show generation 1"):
-        published.publisher.publish(book.snapshot, 1)
+        published.publisher.publish(book.excerpt(1))
     assert published.publisher.shown() is None
 
 
@@ -337,7 +337,7 @@ def test_a_promotion_writes_six_small_files(tmp_path: Path, book: Book) -> None:
     inodes = {path: (on_disk.root / path).stat().st_ino for path in on_disk.paths()}
     since = book.snapshot.generation
     book.moved(STABLE, "debian-ci@20261120.39")
-    on_disk.publisher.publish(book.snapshot.only([CI]), since)
+    on_disk.publisher.publish(book.excerpt(since))
     written = {
         path for path in on_disk.paths() if (on_disk.root / path).stat().st_ino != inodes.get(path)
     }

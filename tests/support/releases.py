@@ -18,8 +18,10 @@ from imagectl.model.change import (
     StepVersion,
 )
 from imagectl.model.channel import Channel, ChannelRule, MoveKind, ReleasePolicy
+from imagectl.model.excerpt import Excerpt, excerpt_of
 from imagectl.model.fold import apply_change
 from imagectl.model.names import ChannelName, Format, LocationName
+from imagectl.model.retention import Stage
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Reproducible, Version, VersionRef
 from imagectl.policy.readiness import out_of_reach
@@ -50,6 +52,11 @@ class Book:
 
     def __init__(self) -> None:
         self.snapshot = Snapshot("id", 0)
+        self._changes: list[Change] = []
+
+    def excerpt(self, since: int) -> Excerpt:
+        """What has to do with consumers of what happened after that generation."""
+        return excerpt_of(self.snapshot, since, self._changes[since:])
 
     def built(
         self,
@@ -110,6 +117,15 @@ class Book:
         assert stage is not None
         self._append([StepVersion(ref(text), stage)], at, reason)
 
+    def brought_back(self, text: str, *, at: float = 0) -> None:
+        self._append([StepVersion(ref(text), Stage.ACTIVE)], at, "")
+
+    def placed_elsewhere(self, text: str, *, at: float = 0) -> None:
+        """The same bytes have another name in their location."""
+        serial = self.snapshot.generation
+        where = replace(placement(text, LOCAL), reference=f"elsewhere-{serial}")
+        self._append([RecordPlacement(where)], at, "")
+
     def channel(self, text: str, channel: ChannelName) -> Channel:
         found = self.snapshot.channel(ref(text + "@20260101.1").image, channel)
         assert found is not None
@@ -127,6 +143,7 @@ class Book:
             tuple(operations),
         )
         self.snapshot = apply_change(self.snapshot, change)
+        self._changes.append(change)
 
 
 def day(at: float) -> datetime:

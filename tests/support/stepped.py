@@ -14,6 +14,7 @@ from imagectl.adapters.inputs.store import InputStore
 from imagectl.model.change import Change, StepVersion
 from imagectl.model.channel import Channel, ReleasePolicy
 from imagectl.model.event import Event
+from imagectl.model.excerpt import Excerpt
 from imagectl.model.names import ChannelName, ImageName, LocationName, VersionId
 from imagectl.model.retention import Stage
 from imagectl.model.snapshot import Snapshot
@@ -172,6 +173,10 @@ class SteppedCatalog:
     def events(self, after: int = 0) -> Iterator[Event]:
         self._step()
         return iter(tuple(self._inner.events(after)))
+
+    def changed(self, since: int, most: int) -> Excerpt | None:
+        self._step()
+        return self._inner.changed(since, most)
 
     def stock(self) -> AbstractContextManager[Stock]:
         self._step()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from imagectl.errors import CannotTell, Failed
 from imagectl.model.change import Change
+from imagectl.model.excerpt import Excerpt
 from imagectl.model.snapshot import Snapshot
 from imagectl.services.ports.catalog import Committed
 from imagectl.testing.catalog import MemoryCatalog
@@ -37,7 +38,7 @@ class FullDisk(MemoryPublisher):
 
     full = False
 
-    def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
+    def publish(self, told: Snapshot | Excerpt) -> None:
         if self.full:
             raise Failed("publishing the catalog: no space left", where="/srv/public")
-        super().publish(snapshot, since)
+        super().publish(told)

@@ -34,6 +34,7 @@ from imagectl.model.change import (
 from imagectl.model.channel import ChannelRule, MoveKind, ReleasePolicy
 from imagectl.model.cleanup import CleanupPlan
 from imagectl.model.event import Event
+from imagectl.model.excerpt import Excerpt
 from imagectl.model.fold import apply_change
 from imagectl.model.names import (
     Architecture,
@@ -232,6 +233,10 @@ class WatchedCatalog:
 
     def events(self, after: int = 0) -> Iterator[Event]:
         return self._inner.events(after)
+
+    def changed(self, since: int, most: int) -> Excerpt | None:
+        self._life.interrupt("changed")
+        return self._inner.changed(since, most)
 
     @contextmanager
     def stock(self) -> Iterator[Stock]:

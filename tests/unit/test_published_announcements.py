@@ -22,7 +22,8 @@ from imagectl.model.announcement import (
     Brownout,
     announced_key,
 )
-from imagectl.model.change import Operation
+from imagectl.model.change import Change, Operation
+from imagectl.model.excerpt import Excerpt, excerpt_of
 from imagectl.model.fold import apply_change
 from imagectl.model.snapshot import Snapshot
 from imagectl.testing.published import MemoryPublisher
@@ -50,8 +51,17 @@ def after(*operations: Operation, start: Snapshot | None = None) -> Snapshot:
         first = [each for text in (ONE, TWO) for each in (record(text), place(text))]
         moves = (move(CI, BETA, "20261120.1"), move(BASE, BETA, "20261120.1"))
         start = apply_change(Snapshot("id", 0), change("k", 0, *first, *moves))
-    made = change(f"k{start.generation}", start.generation, *operations)
-    return apply_change(start, made)
+    return apply_change(start, made_on(start, *operations))
+
+
+def made_on(start: Snapshot, *operations: Operation) -> Change:
+    return change(f"k{start.generation}", start.generation, *operations)
+
+
+def excerpt(start: Snapshot, *operations: Operation) -> Excerpt:
+    """What these change."""
+    made = made_on(start, *operations)
+    return excerpt_of(apply_change(start, made), start.generation, [made])
 
 
 @given(st.lists(_announcements, max_size=4, unique_by=announced_key))
@@ -80,8 +90,9 @@ def test_a_part_of_the_catalog_changes_a_part_of_it() -> None:
     first = after(announce(ONE), deprecate("debian-base", successor="debian-ci:beta"))
     publisher = MemoryPublisher()
     publisher.publish(first)
-    second = after(move(CI, BETA, "20261120.1"), announce(ONE, days=9), start=first)
-    publisher.publish(second.only([CI]), first.generation)
+    both = (move(CI, BETA, "20261120.1"), announce(ONE, days=9))
+    second = after(*both, start=first)
+    publisher.publish(excerpt(first, *both))
     told = {str(each.of): each for each in publisher.tree().announcements()}
     assert sorted(told) == ["debian-base", "debian-ci:stable"]
     coming = second.coming(CI, told["debian-ci:stable"].of.channel or BETA)
@@ -93,8 +104,7 @@ def test_where_nothing_is_announced_there_is_no_document() -> None:
     publisher = MemoryPublisher()
     publisher.publish(first := after(announce(ONE)))
     assert ANNOUNCEMENTS_TARGET in publisher.targets
-    stable = after(move(CI, announce(ONE).channel, "20261120.1"), start=first)
-    publisher.publish(stable.only([CI]), first.generation)
+    publisher.publish(excerpt(first, move(CI, announce(ONE).channel, "20261120.1")))
     assert ANNOUNCEMENTS_TARGET not in publisher.targets
     assert publisher.tree().announcements() == ()
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from securesystemslib.signer import CryptoSigner, Key
+from securesystemslib.signer import CryptoSigner
 from support.examples import BASE, BETA, CI, NOW, STABLE
-from support.releases import Book
 from support.signed_trees import directory_publisher, directory_tree, signing, trusted
-from tuf.api.metadata import Metadata, Root, Targets
+from support.signed_world import FIRST, ONE, SECOND, TWO, World
+from tuf.api.metadata import Metadata, Targets
 
 from imagectl.adapters.published.directory import DirectoryPlace, DirectoryPublisher
 from imagectl.adapters.published.publisher import TreePublisher
 from imagectl.adapters.published.signing import Signing
-from imagectl.adapters.signing_keys import OFFLINE
 from imagectl.errors import CannotTell, Corrupt, Failed, NoSpace
 from imagectl.formats.tuf_roles import (
     CATALOG_ROLE,
@@ -30,86 +29,9 @@ from imagectl.formats.tuf_roles import (
     TIMESTAMP,
     TIMESTAMP_PATH,
 )
-from imagectl.model.names import ChannelName, VersionId
+from imagectl.model.names import ChannelName
 
-ONE, TWO = "debian-ci@20261120.1", "debian-ci@20261120.2"
-FIRST, SECOND = (VersionId("20261120", serial) for serial in (1, 2))
 DAY = timedelta(days=1)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-class World:
-    """A published tree whose stable shows ONE, and all that signs it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "public"
-        self.signing = folder / "public.signing"
-        self.clock = Clock()
-        self.book = Book()
-        self.book.built(ONE)
-        self.book.moved(STABLE, ONE)
-        self.publish()
-
-    @property
-    def publisher(self) -> DirectoryPublisher:
-        """As another process would have it."""
-        return directory_publisher(self.root, self.clock)
-
-    def publish(self) -> None:
-        self.publisher.publish(self.book.snapshot)
-
-    def promote(self) -> None:
-        self.book.built(TWO)
-        self.book.moved(STABLE, TWO)
-
-    def stable(self) -> VersionId:
-        head = directory_tree(self.root, self.clock.now).head(CI, STABLE)
-        assert head is not None
-        return head.version
-
-    def go_offline(self) -> None:
-        for name in OFFLINE:
-            (self.signing / "keys" / f"{name}.pem").unlink()
-
-    def delegate(self, role: str, threshold: int) -> list[CryptoSigner]:
-        """Have that role signed by people, two of them; their keys."""
-        people = [CryptoSigner.generate_ed25519() for _ in range(2)]
-        path = self.signing / "trust" / "targets.json"
-        metadata = Metadata[Targets].from_bytes(path.read_bytes())
-        delegations = metadata.signed.delegations
-        assert delegations is not None
-        assert delegations.roles is not None
-        delegations.roles[role].keyids = []
-        delegations.roles[role].threshold = threshold
-        for each in people:
-            metadata.signed.add_key(each.public_key, role)
-        metadata.signed.version += 1
-        key = CryptoSigner.from_priv_key_uri(
-            f"file2:{self.signing / 'keys' / 'targets.pem'}", self.key_of(TARGETS)
-        )
-        metadata.sign(key)
-        path.write_bytes(metadata.to_bytes())
-        return people
-
-    def key_of(self, role: str) -> Key:
-        root = Metadata[Root].from_bytes(trusted(self.root).read_bytes()).signed
-        return root.get_key(root.roles[role].keyids[0])
-
-    def pending(self, role: str) -> Path:
-        return self.signing / "pending" / f"{role}.json"
-
-    def sign_pending(self, role: str, *people: CryptoSigner) -> None:
-        metadata = Metadata[Targets].from_bytes(self.pending(role).read_bytes())
-        for each in people:
-            metadata.sign(each, append=True)
-        self.pending(role).write_bytes(metadata.to_bytes())
 
 
 @pytest.fixture

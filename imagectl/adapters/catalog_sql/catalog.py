@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from imagectl.adapters.catalog_sql import rows, schema, stock, tables
 from imagectl.adapters.catalog_sql.audit import audit
@@ -26,10 +26,12 @@ from imagectl.formats.event_parts import BadEvent, NewerEvent
 from imagectl.formats.events import as_written, event_text, parse_event, text_hash
 from imagectl.model.change import Change
 from imagectl.model.event import Event
+from imagectl.model.excerpt import Excerpt, concerned
 from imagectl.model.fold import apply_change, fold
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.stock import Shelf, Stock
+from imagectl.model.version import VersionRef
 from imagectl.services.ports.catalog import Committed
 
 PATIENCE = 10.0
@@ -175,6 +177,24 @@ class SqlCatalog:
             yield from page
             after = page[-1].generation
 
+    def changed(self, since: int, most: int) -> Excerpt | None:
+        with explained(self.where), self._database.reading.begin() as connection:
+            head = self._head(connection)
+            found = connection.execute(_following(since, most + 1)).all()
+            if len(found) > most:
+                return None
+            what = concerned(
+                self._event(row.generation, row.text, row.hash).change for row in found
+            )
+            try:
+                channels = rows.heads(connection, what.moved, what.versions)
+            except rows.Unreadable as error:
+                self._unreadable(str(error))
+            heads = {VersionRef(image, each.head.version) for (image, _), each in channels.items()}
+            scope = rows.of_versions(what.versions | heads, what.announced)
+            read = replace(self._read(connection, head, scope), channels=channels)
+        return Excerpt(since, read, what.versions, what.announced)
+
     @contextlib.contextmanager
     def stock(self) -> Iterator[Stock]:
         with contextlib.ExitStack() as opened:
@@ -238,12 +258,7 @@ class SqlCatalog:
     def _page(self, after: int) -> list[Event]:
         with explained(self.where), self._database.reading.begin() as connection:
             schema.check(connection, self.where)
-            found = connection.execute(
-                select(tables.events)
-                .where(tables.events.c.generation > after)
-                .order_by(tables.events.c.generation)
-                .limit(PAGE)
-            ).all()
+            found = connection.execute(_following(after, PAGE)).all()
         return [self._event(row.generation, row.text, row.hash) for row in found]
 
     def _event(self, generation: int, text: str, hash: str) -> Event:
@@ -273,3 +288,10 @@ class SqlCatalog:
 
     def _unreadable(self, why: str) -> NoReturn:
         raise CannotTell("the catalog cannot be read", where=self.where, why=why, hint=VERIFY)
+
+
+def _following(generation: int, most: int) -> Select[Any]:
+    """The events after that generation, oldest first, so many at most."""
+    events = tables.events
+    later = select(events).where(events.c.generation > generation)
+    return later.order_by(events.c.generation).limit(most)

@@ -96,6 +96,12 @@ def of_images(images: Collection[ImageName]) -> Scope:
     return Scope(keys, keys, keys)
 
 
+def of_versions(refs: Collection[VersionRef], announced: Collection[ImageName]) -> Scope:
+    """These versions, and what is announced of these images. No channel."""
+    keys = tuple(tuple(values.ref_row(ref).items()) for ref in sorted(refs))
+    return Scope(keys, (), tuple(_of_image(image) for image in sorted(announced)))
+
+
 def of_change(change: Change) -> Scope:
     """What ``apply_change`` looks at, and no more: an image may have any number of versions."""
     refs, channels = mentioned(change)
@@ -149,6 +155,37 @@ def read(
         event=None,
         **parts,
     )
+
+
+def heads(
+    connection: Connection,
+    moved: Collection[tuple[ImageName, ChannelName]],
+    versions: Collection[VersionRef],
+) -> dict[tuple[ImageName, ChannelName], Channel]:
+    """These channels, and those that point to one of these *versions*; of each, the last move and
+    no other, since it may have had any number of them. Raises Unreadable."""
+    moves = tables.moves
+    named = select(moves.c.image, moves.c.channel).distinct()
+    known = {
+        (ImageName(row.image), ChannelName(row.channel))
+        for image in sorted({ref.image for ref in versions})
+        for row in connection.execute(named.where(moves.c.image == image))
+    }
+    last = (
+        select(moves)
+        .where(moves.c.image == bindparam("of"), moves.c.channel == bindparam("called"))
+        .order_by(moves.c.position.desc())
+        .limit(1)
+    )
+    found = {}
+    for image, name in sorted({*moved, *known}):
+        row = connection.execute(last, {"of": image, "called": name}).one_or_none()
+        if row is None:
+            raise Unreadable(f"channel {image}:{name}: no move is there")
+        head = readable(f"channel {image}:{name}", values.move, row)
+        if (image, name) in moved or VersionRef(image, head.version) in versions:
+            found[image, name] = Channel(image, name, (head,))
+    return found
 
 
 def _read_part(connection: Connection, part: _Part, scope: Scope | None) -> dict[VersionRef, Any]:

@@ -26,20 +26,19 @@ from tuf.api.metadata import (
 )
 
 from imagectl.adapters.published.authority import delegated_roles, is_signed, no_key, sign
+from imagectl.adapters.published.desiring import Desired
+from imagectl.adapters.published.said import digest_of
 from imagectl.adapters.published.verified import SHOWN, Signed, VerifiedTree, parse_metadata
 from imagectl.adapters.signing_keys import SigningKeys
-from imagectl.errors import Corrupt
-from imagectl.formats.published_v1.writing import Documents
+from imagectl.errors import Conflict, Corrupt
 from imagectl.formats.tuf_roles import (
-    ANNOUNCEMENTS_TARGET,
     CATALOG_ROLE,
-    CATALOG_TARGET,
-    HISTORY_TARGET,
     ROOT,
     SNAPSHOT,
     SPEC_VERSION,
     TARGETS,
     TIMESTAMP,
+    channel_role,
     index_target,
     is_due,
     lifetime,
@@ -48,20 +47,13 @@ from imagectl.formats.tuf_roles import (
     target_path,
     warnings_target,
 )
-from imagectl.model.names import ImageName, Sha256
+from imagectl.model.names import ChannelName, Sha256
 from imagectl.model.published import PublishedCatalog
 
+CHANNELS = channel_role(ChannelName(""))
+"""How the names of the roles begin that sign what channels point to."""
+
 _Top = TypeVar("_Top", Snapshot, Timestamp)
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """What a tree is to show: ``documents`` of ``images``, or of all where None, and of the others
-    what it shows already."""
-
-    shown: PublishedCatalog
-    documents: Documents
-    images: Collection[ImageName] | None
 
 
 @dataclass(slots=True)
@@ -111,6 +103,7 @@ class Composer:
         self.blocked: set[str] = set()
         """Roles whose new keys have not signed what they are to say: whoever may sign has changed,
         and cannot be told yet."""
+        self._behind: dict[str, str] = {}
         self._metas: dict[str, MetaFile] = {}
         self._listed: dict[str, Mapping[str, TargetFile]] = {}
 
@@ -124,13 +117,22 @@ class Composer:
         if shown is None:
             assert self._tree is not None
             shown = self._tree.shown
+        if desired is not None and desired.said is not None:
+            assert self._tree is not None
+            for role in {*roles} ^ {*self._tree.roles()}:
+                if not role.startswith(CHANNELS):  # of a new channel, nothing is said yet
+                    raise _others_sign(role)
         by_role = _by_role(desired, roles) if desired is not None else {}
         # What is said of versions depends on what indexes say: so that role comes last.
         for role in sorted(roles, key=lambda each: each == CATALOG_ROLE):
             if role == CATALOG_ROLE and desired is not None:
                 self._say_what_indexes_do_not(desired, by_role.setdefault(role, {}), roles)
             self._compose_role(role, by_role.get(role, {}), desired)
-        self._finish(shown)
+        if desired is not None:
+            self._finish(shown, desired.rendering, self._behind)
+        else:
+            assert self._tree is not None
+            self._finish(shown, self._tree.rendering, self._tree.behind)
         return made
 
     def _say_what_indexes_do_not(
@@ -148,16 +150,19 @@ class Composer:
     ) -> None:
         before, damage = self._before(role)
         wanted: dict[str, TargetFile] = {}
-        if before is not None:
-            wanted = dict(before.signed.targets)
-            if desired is not None:
-                wanted = {
-                    target: file
-                    for target, file in wanted.items()
-                    if not _is_of(target, desired.images)
-                }
+        if desired is None:
+            wanted |= {} if before is None else before.signed.targets
+        elif desired.said is not None:
+            absent = desired.documents.absent
+            said = desired.said.targets(role)
+            wanted |= {target: file for target, file in said.items() if target not in absent}
+            waiting = desired.said.documents(role)
+            waiting = {each: data for each, data in waiting.items() if each not in absent}
+            documents = {**waiting, **documents}
         wanted |= {target: _target_file(target, data) for target, data in documents.items()}
         stands = before is not None and is_signed(role, before.metadata, self._targets.signed)
+        if desired is not None and desired.said is not None and before is not None and not stands:
+            raise _others_sign(role)
         if desired is None and not stands:
             # Whoever may sign it was replaced: what former keys have signed is not signed unseen.
             self.blocked.add(role)
@@ -171,8 +176,11 @@ class Composer:
             self._take(role, before, wanted, documents)
             self._made.done.add(role)
             return
+        if before is None or before.signed.targets != wanted:
+            self._behind[role] = digest_of(wanted)
         made = self._signed(role, wanted, before, documents, stands=stands)
         if made is not None:
+            self._behind.pop(role, None)
             self._take(role, made, wanted, documents)
             self._made.done.add(role)
         elif before is not None and not stands:
@@ -292,8 +300,11 @@ class Composer:
         self._made.metadata[metadata_path(role, version)] = chosen.data
         self._metas[f"{role}.json"] = _meta_file(version, chosen.data)
 
-    def _finish(self, shown: PublishedCatalog) -> None:
+    def _finish(
+        self, shown: PublishedCatalog, rendering: str | None, behind: Mapping[str, str]
+    ) -> None:
         """The snapshot, and the timestamp, where anything is new."""
+        said = _shown(shown, rendering, behind)
         snapshot, timestamp = self._last()
         if snapshot is not None and snapshot.signed.meta == self._metas:
             fresh = not is_due(SNAPSHOT, snapshot.signed.expires, self._now) and is_signed(
@@ -315,7 +326,7 @@ class Composer:
         if timestamp is not None and timestamp.signed.snapshot_meta == meta:
             due = is_due(TIMESTAMP, timestamp.signed.expires, self._now)
             stands = is_signed(TIMESTAMP, timestamp.metadata, self._root.signed)
-            if stands and not due and self._tree is not None and self._tree.shown == shown:
+            if stands and not due and timestamp.signed.unrecognized_fields.get(SHOWN) == said:
                 return
         last = timestamp.signed.version if timestamp is not None else 0
         content = Timestamp(
@@ -323,7 +334,7 @@ class Composer:
             SPEC_VERSION,
             self._now + lifetime(TIMESTAMP),
             meta,
-            {SHOWN: _shown(shown)},
+            {SHOWN: said},
         )
         self._made.timestamp = self._signed_here(TIMESTAMP, Metadata(content)).data
 
@@ -346,19 +357,17 @@ class Composer:
         return max(last + 1, self._above + 1, int(self._now.timestamp()))
 
 
+def _others_sign(role: str) -> Conflict:
+    """Others may sign a role by now. What those of before have signed, or whoever has got their
+    keys, is not signed again unseen: all of it is said anew, by the catalog."""
+    return Conflict(f"{role} is signed by others from now on", hint="`imagectl catalog publish`")
+
+
 def _by_role(desired: Desired, roles: Collection[str]) -> dict[str, dict[str, bytes]]:
     found: dict[str, dict[str, bytes]] = {}
     for target, data in desired.documents.targets.items():
         found.setdefault(role_of(target, roles), {})[target] = data
     return found
-
-
-def _is_of(target: str, images: Collection[ImageName] | None) -> bool:
-    """Whether a target is one that is written anew for these images."""
-    if target in (CATALOG_TARGET, ANNOUNCEMENTS_TARGET, HISTORY_TARGET):
-        return True
-    kind, _, rest = target.partition("/")
-    return kind == "images" and (images is None or rest.partition("/")[0] in images)
 
 
 def _target_file(target: str, data: bytes) -> TargetFile:
@@ -369,9 +378,14 @@ def _meta_file(version: int, data: bytes) -> MetaFile:
     return MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
 
 
-def _shown(shown: PublishedCatalog) -> dict[str, object]:
+def _shown(
+    shown: PublishedCatalog, rendering: str | None, behind: Mapping[str, str]
+) -> dict[str, object]:
+    """What the timestamp says besides: see ``VerifiedTree``."""
     assert shown.at is not None
     return {
+        **({} if rendering is None else {"rendering": rendering}),
+        **({"behind": dict(behind)} if behind else {}),
         "catalog": shown.catalog_id,
         "generation": shown.generation,
         "event": shown.event,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from imagectl.adapters.published.signing import ROOT_FILE, TARGETS_FILE
 from imagectl.adapters.published.whose_keys import trusted_here, whose_keys
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
 from imagectl.formats.tuf_roles import (
-    ANNOUNCEMENTS_TARGET,
     METADATA,
     ROOT,
     TARGETS,
@@ -27,18 +27,19 @@ from imagectl.formats.tuf_roles import (
     TIMESTAMP_PATH,
     metadata_path,
 )
+from imagectl.model.excerpt import Excerpt
 from imagectl.model.published import PublishedCatalog
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Root, Targets
 
     from imagectl.adapters.published.composing import Publication
+    from imagectl.adapters.published.desiring import Desired
     from imagectl.adapters.published.place import Place
     from imagectl.adapters.published.signing import Signing
     from imagectl.adapters.published.verified import Signed, VerifiedTree
-    from imagectl.formats.published_v1.writing import Documents
     from imagectl.model.event import Event
-    from imagectl.model.names import ChannelName, ImageName, LocationName, Sha256
+    from imagectl.model.names import ChannelName, LocationName, Sha256
     from imagectl.model.snapshot import Snapshot
 
 KEPT_STATES = 20
@@ -72,55 +73,66 @@ class TreePublisher:
     def shown(self) -> PublishedCatalog | None:
         return self._said_by(self._tree())
 
-    def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
-        from imagectl.formats.published_v1.announcements import with_announcements
-        from imagectl.formats.published_v1.writing import render
-
+    def publish(self, told: Snapshot | Excerpt) -> None:
         now = self._clock()
-        tree = self._tree()
-        at = now
-        shown = self._said_by(tree)
-        state = (snapshot.generation, snapshot.event)
-        if shown is not None and (shown.generation, shown.event) == state:
-            at = shown.at or now  # the same bytes again
-        documents = render(snapshot, at, self._public_urls)
-        needed = sum(map(len, documents.targets.values()))
-        needed += sum(map(len, documents.versions.values()))
-        with self._place.locked(needed):
+        before = self._tree()
+        if not self._may_show(before, told):
+            return
+        desired = self._desired(told, before, now)
+        with self._place.locked(desired.size):
             tree = self._tree()
-            shown_now = self._said_by(tree)
-            if shown_now is not None and shown_now.catalog_id != snapshot.catalog_id:
-                raise Refused(
-                    f"{self.where} shows another catalog, and is left as it is",
-                    reasons=(f"it has catalog {shown_now.catalog_id}, not {snapshot.catalog_id}",),
-                    where=self.where,
-                    hint="name another folder in `catalog.publish`, or remove this one's content",
-                )
-            if shown_now is not None and shown_now.generation > snapshot.generation:
+            if not self._may_show(tree, told):
                 return
-            if since is not None and (shown_now is None or shown_now.generation < since):
-                raise Conflict(
-                    f"{self.where} does not show generation {since} any more",
-                    where=self.where,
-                    hint="`imagectl catalog publish`",
-                )
-            if since is not None and (tree is None or self._has_to_say_all(tree)):
-                raise Conflict(
-                    f"{self.where} lacks what others have to sign, or has it by keys of before",
-                    where=self.where,
-                    hint="`imagectl catalog publish`",
-                )
-            images = None if since is None else snapshot.images
-            before = None
-            if images is not None and tree is not None:
-                before = tree.find(ANNOUNCEMENTS_TARGET)
-            documents = with_announcements(documents, snapshot, before, images or ())
+            if _timestamp(tree) != _timestamp(before) and isinstance(told, Excerpt):
+                desired = self._desired(told, tree, now)
+            snapshot = told.snapshot if isinstance(told, Excerpt) else told
             if self._events is not None:
-                known = known_past(tree) if images is not None else None
-                documents = with_past(documents, snapshot, known, self._events, self.where)
-            wanted = PublishedCatalog(snapshot.catalog_id, snapshot.generation, snapshot.event, at)
-            channels = {channel for _, channel in snapshot.channels}
-            self._write(tree, wanted, documents, images, channels, now)
+                known = known_past(tree) if isinstance(told, Excerpt) else None
+                documents = with_past(desired.documents, snapshot, known, self._events, self.where)
+                desired = replace(desired, documents=documents)
+            self._write(tree, desired, {channel for _, channel in snapshot.channels}, now)
+
+    def _desired(
+        self, told: Snapshot | Excerpt, tree: VerifiedTree | None, now: datetime
+    ) -> Desired:
+        from imagectl.adapters.published.desiring import desire
+
+        shown = self._said_by(tree)
+        return desire(told, tree, shown, now, self._public_urls, self._signing.found)
+
+    def _may_show(self, tree: VerifiedTree | None, told: Snapshot | Excerpt) -> bool:
+        """Whether the tree can be made to show that; not where it shows a later generation. Raises
+        Refused where it is another catalog's, and Conflict where an excerpt is not enough."""
+        from imagectl.formats.published_v1.writing import rendering
+
+        snapshot = told.snapshot if isinstance(told, Excerpt) else told
+        shown = self._said_by(tree)
+        if shown is not None and shown.catalog_id != snapshot.catalog_id:
+            raise Refused(
+                f"{self.where} shows another catalog, and is left as it is",
+                reasons=(f"it has catalog {shown.catalog_id}, not {snapshot.catalog_id}",),
+                where=self.where,
+                hint="name another folder in `catalog.publish`, or remove this one's content",
+            )
+        if shown is not None and shown.generation > snapshot.generation:
+            return False
+        if not isinstance(told, Excerpt):
+            return True
+        if tree is None or shown is None or shown.generation < told.since:
+            raise Conflict(
+                f"{self.where} does not show generation {told.since} any more",
+                where=self.where,
+                hint="`imagectl catalog publish`",
+            )
+        # Whoever had former keys can have signed anything; and where locations have other addresses
+        # by now, the documents of all versions are others.
+        if self._is_of_former_keys(tree) or tree.rendering != rendering(self._public_urls):
+            raise Conflict(
+                f"{self.where} is of former keys, or of former addresses of locations",
+                where=self.where,
+                hint="`imagectl catalog publish`",
+            )
+        return True
 
     def refresh(self) -> bool:
         """Sign again what has less than half of its time left. Whether anything was.
@@ -138,7 +150,7 @@ class TreePublisher:
                     where=self.where,
                     hint="`imagectl catalog publish`",
                 )
-            return self._write(tree, None, None, None, (), self._clock())
+            return self._write(tree, None, (), self._clock())
 
     def signatures(self) -> Mapping[str, datetime]:
         """Until when the signatures of each role hold; empty where nothing is published."""
@@ -164,7 +176,7 @@ class TreePublisher:
         earlier = earlier_roots(self._signing.trust)
         if earlier:
             # Keys were replaced, and this tree may not have been signed by the new ones yet. What
-            # is taken from one of before is said anew: see ``_has_to_say_all``.
+            # is taken from one of before is said anew: see ``_may_show``.
             before = [trusted_root(each, self.where) for each in earlier.values()]
             for each in (root, *before):
                 try:
@@ -195,13 +207,6 @@ class TreePublisher:
         counts = is_signed(TIMESTAMP, tree.timestamp.metadata, root.signed)
         return tree.shown if counts else None
 
-    def _has_to_say_all(self, tree: VerifiedTree) -> bool:
-        """Whether it is not enough to write what changed since: what waits for signatures of others
-        has changes in it that the tree does not show, and whoever had former keys can have signed
-        anything."""
-        waiting = set(self._signing.waiting()) - {ROOT, TARGETS}
-        return bool(waiting) or self._is_of_former_keys(tree)
-
     def expected(self, role: str, snapshot: Snapshot) -> Mapping[str, bytes]:
         """The documents that a role would have to sign for the catalog as it is in *snapshot*."""
         from imagectl.formats.published_v1.writing import render
@@ -226,24 +231,18 @@ class TreePublisher:
     def _write(
         self,
         tree: VerifiedTree | None,
-        shown: PublishedCatalog | None,
-        documents: Documents | None,
-        images: Collection[ImageName] | None,
+        desired: Desired | None,
         channels: Collection[ChannelName],
         now: datetime,
     ) -> bool:
         from imagectl.adapters.published.authority import is_signed
-        from imagectl.adapters.published.composing import Composer, Desired
+        from imagectl.adapters.published.composing import Composer
         from imagectl.adapters.published.trust import enclose
 
-        repairing = documents is not None and images is None
+        repairing = desired is not None and desired.said is None
         channels = {*channels, *self._signing.channels()}
         root, targets, waiting = whose_keys(self._signing, tree, channels, now, repairing=repairing)
         numbers = self._numbers()
-        desired = None
-        if documents is not None:
-            assert shown is not None
-            desired = Desired(shown, documents, images)
 
         def composed(signers: Signed[Targets]) -> tuple[Publication, set[str]]:
             composer = Composer(
@@ -275,13 +274,14 @@ class TreePublisher:
         before = None if tree is None else tree.timestamp.data
         # The same generation again: somebody wants it repaired, so every byte is compared. So it is
         # where there are files, and nobody has said what they show.
-        thoroughly = repairing and self._said_by(tree) in (None, shown)
-        versions = documents.versions if documents is not None else {}
+        again = desired is not None and self._said_by(tree) in (None, desired.shown)
+        thoroughly = repairing and again
+        versions = desired.documents.versions if desired is not None else {}
         self._hand_over(root)
         # Lists before what they name: whoever removes old files spares what is claimed by now.
         named = {} if tree is None else tree.named()
         self._claim(made.metadata, named, believed=not repairing)
-        self._write_all({**versions, **made.documents}, tree, thoroughly=thoroughly)
+        self._write_all(versions, made.documents, tree, thoroughly=thoroughly)
         self._signing.remember(made.waiting)
         if made.timestamp is not None:
             self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
@@ -309,14 +309,21 @@ class TreePublisher:
                 self._place.claim(path, data)
 
     def _write_all(
-        self, files: Mapping[str, bytes], tree: VerifiedTree | None, *, thoroughly: bool
+        self,
+        versions: Mapping[str, bytes],
+        documents: Mapping[str, bytes],
+        tree: VerifiedTree | None,
+        *,
+        thoroughly: bool,
     ) -> None:
         """Write those that are not there, in no order that anybody may count on; all are durable on
-        return."""
+        return. *versions* are files that are never removed."""
+        files = {**versions, **documents}
         missing = self._missing(files, thoroughly=thoroughly)
-        if tree is not None and len(missing) < len(files):
+        there = documents.keys() - missing.keys()
+        if tree is not None and there:
             # Only an old state names these, and old states go.
-            again = files.keys() - missing.keys() - set(tree.documents())
+            again = there - set(tree.documents())
             if again:
                 self._place.settled()
                 missing |= self._missing({path: files[path] for path in again}, thoroughly=False)
@@ -364,6 +371,10 @@ class TreePublisher:
         from imagectl.adapters.published.thinning import snapshot_number, thin_out
 
         thin_out(self._place, KEPT_STATES, max(map(snapshot_number, metadata)))
+
+
+def _timestamp(tree: VerifiedTree | None) -> bytes | None:
+    return None if tree is None else tree.timestamp.data
 
 
 def _nobody(roles: Collection[str], signing: Signing) -> Failed:

@@ -125,6 +125,24 @@ class VerifiedTree:
         except (KeyError, TypeError, ValueError, BadName) as problem:
             raise _changed(where, f"it does not say what the tree shows: {problem!r}") from problem
 
+    @property
+    def rendering(self) -> str | None:
+        """How the documents of versions were made, as ``writing.rendering`` says it; None where
+        that is not said: an earlier release has published it."""
+        found = self._said("rendering")
+        return found if isinstance(found, str) else None
+
+    @property
+    def behind(self) -> Mapping[str, str]:
+        """The roles that had something else to say than what is published here, for want of
+        signatures, and its digest: see ``said.digest_of``."""
+        found = self._said("behind")
+        return found if isinstance(found, dict) else {}
+
+    def _said(self, key: str) -> Any:
+        said = self.timestamp.signed.unrecognized_fields.get(SHOWN)
+        return said.get(key) if isinstance(said, dict) else None
+
     @cached_property
     def snapshot(self) -> Signed[Snapshot]:
         """Which version of each role's list belongs together."""

@@ -54,7 +54,7 @@ def with_announcements(
     found = [each for each in kept if each.image not in images]
     found += [each for known in snapshot.announced.values() for each in known]
     if not found:
-        return documents
+        return replace(documents, absent=documents.absent | {ANNOUNCEMENTS_TARGET})
     targets = {**documents.targets, ANNOUNCEMENTS_TARGET: render_announcements(found)}
     return replace(documents, targets=targets)
 

@@ -34,12 +34,14 @@ class Documents:
     with these the earlier events of a history.
 
     ``unindexed``: what the warnings of an image have to be for as long as its index, whose signer
-    may be away, does not say yet what was deleted.
+    may be away, does not say yet what was deleted. ``absent``: the targets that there are no more,
+    where the others stay that are not in ``targets``.
     """
 
     targets: Mapping[str, bytes]
     versions: Mapping[str, bytes]
     unindexed: Mapping[ImageName, bytes]
+    absent: frozenset[str] = frozenset()
 
 
 def render(
@@ -52,6 +54,30 @@ def render(
     Raises Refused where a channel points to a version that is not ready (P6): then consumers keep
     what they have.
     """
+    given, documents = render_versions(snapshot, public_urls)
+    targets = {CATALOG_TARGET: render_catalog(snapshot, at), **render_channels(snapshot, given)}
+    unindexed: dict[ImageName, bytes] = {}
+    for image, shown in _by_image(snapshot, given).items():
+        targets[index_target(image)] = render_index(image, shown)
+        if shown.warnings:
+            targets[warnings_target(image)] = render_warnings(image, shown.warnings)
+        if shown.deleted:
+            unindexed[image] = render_warnings(image, {**shown.deleted, **shown.warnings})
+    return Documents(targets, documents, unindexed)
+
+
+def rendering(public_urls: Mapping[LocationName, str]) -> str:
+    """What else than the catalog the documents of versions depend on, as a digest: where it is
+    another one than before, those of versions that have not changed are to be made anew, too."""
+    content = {"formats": [FORMAT, TREELESS], "urls": {str(k): v for k, v in public_urls.items()}}
+    return hashlib.sha256(encoded(content)).hexdigest()
+
+
+def render_versions(
+    snapshot: Snapshot, public_urls: Mapping[LocationName, str]
+) -> tuple[Mapping[VersionRef, Sha256], dict[str, bytes]]:
+    """The digest of the document of each version that consumers are shown, and these documents by
+    their paths."""
     given: dict[VersionRef, Sha256] = {}
     documents: dict[str, bytes] = {}
     for ref in sorted(snapshot.versions):
@@ -60,14 +86,12 @@ def render(
             digest, data = _document(_version(version, snapshot.placed(ref), public_urls))
             given[ref] = digest
             documents[version_path(digest)] = data
-    targets = {CATALOG_TARGET: _catalog(snapshot, at)}
-    unindexed: dict[ImageName, bytes] = {}
-    for image, shown in _by_image(snapshot, given).items():
-        targets[index_target(image)] = _index(image, shown)
-        if shown.warnings:
-            targets[warnings_target(image)] = _warnings(image, shown.warnings)
-        if shown.deleted:
-            unindexed[image] = _warnings(image, {**shown.deleted, **shown.warnings})
+    return given, documents
+
+
+def render_channels(snapshot: Snapshot, given: Mapping[VersionRef, Sha256]) -> Mapping[str, bytes]:
+    """The documents of the channels in *snapshot*, as targets. Raises as ``render`` does."""
+    targets = {}
     for (image, name), channel in snapshot.channels.items():
         ref = VersionRef(image, channel.head.version)
         if ref not in given:
@@ -78,11 +102,11 @@ def render(
                 hint=f"`imagectl publish {ref}`, or `imagectl rollback {name} {image}`",
             )
         targets[channel_target(image, name)] = _channel(channel, given[ref])
-    return Documents(targets, documents, unindexed)
+    return targets
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class Shown:
     """What consumers are shown of one image."""
 
     versions: dict[VersionId, Sha256]
@@ -90,31 +114,36 @@ class _Shown:
     warnings: dict[VersionId, PublishedWarning]
 
 
-def _by_image(snapshot: Snapshot, given: Mapping[VersionRef, Sha256]) -> Mapping[ImageName, _Shown]:
-    found: dict[ImageName, _Shown] = {}
-
-    def of(image: ImageName) -> _Shown:
-        return found.setdefault(image, _Shown({}, {}, {}))
-
-    for ref, staged in snapshot.stages.items():
-        if staged.stage is Stage.ACTIVE:
-            continue
-        said = PublishedWarning(Warned(staged.stage.value), staged.at, staged.by, staged.reason)
-        shown = of(ref.image)
-        down = shown.deleted if staged.stage is Stage.DELETED else shown.warnings
-        down[ref.version] = said
-    for ref, revoked in snapshot.revoked.items():
-        # The gravest that is to be said of a version: that it is unsafe.
-        said = PublishedWarning(Warned.REVOKED, revoked.at, revoked.by, revoked.reason)
-        of(ref.image).warnings[ref.version] = said
-    for ref, digest in given.items():
-        shown = of(ref.image)
-        if ref.version not in shown.deleted:
-            shown.versions[ref.version] = digest
+def _by_image(snapshot: Snapshot, given: Mapping[VersionRef, Sha256]) -> Mapping[ImageName, Shown]:
+    found: dict[ImageName, Shown] = {}
+    for ref in (*snapshot.stages, *snapshot.revoked, *given):
+        shown = found.get(ref.image) or Shown({}, {}, {})
+        show(ref, snapshot, given, shown)
+        if shown.versions or shown.deleted or shown.warnings:
+            found[ref.image] = shown
     return found
 
 
-def _catalog(snapshot: Snapshot, at: datetime) -> bytes:
+def show(
+    ref: VersionRef, snapshot: Snapshot, given: Mapping[VersionRef, Sha256], shown: Shown
+) -> None:
+    """Have *shown* say of that version what *snapshot* does, and nothing else."""
+    for each in (shown.versions, shown.deleted, shown.warnings):
+        each.pop(ref.version, None)
+    staged, revoked = snapshot.stages.get(ref), snapshot.revoked.get(ref)
+    if staged is not None and staged.stage is not Stage.ACTIVE:
+        said = PublishedWarning(Warned(staged.stage.value), staged.at, staged.by, staged.reason)
+        down = shown.deleted if staged.stage is Stage.DELETED else shown.warnings
+        down[ref.version] = said
+    if revoked is not None:
+        # The gravest that is to be said of a version: that it is unsafe.
+        said = PublishedWarning(Warned.REVOKED, revoked.at, revoked.by, revoked.reason)
+        shown.warnings[ref.version] = said
+    if ref in given and ref.version not in shown.deleted:
+        shown.versions[ref.version] = given[ref]
+
+
+def render_catalog(snapshot: Snapshot, at: datetime) -> bytes:
     return encoded(
         {
             "format": FORMAT,
@@ -126,7 +155,7 @@ def _catalog(snapshot: Snapshot, at: datetime) -> bytes:
     )
 
 
-def _index(image: ImageName, shown: _Shown) -> bytes:
+def render_index(image: ImageName, shown: Shown) -> bytes:
     content: dict[str, Any] = {
         "format": FORMAT,
         "image": image,
@@ -137,7 +166,7 @@ def _index(image: ImageName, shown: _Shown) -> bytes:
     return encoded(content)
 
 
-def _warnings(image: ImageName, warnings: Mapping[VersionId, PublishedWarning]) -> bytes:
+def render_warnings(image: ImageName, warnings: Mapping[VersionId, PublishedWarning]) -> bytes:
     return encoded(
         {
             "format": FORMAT,

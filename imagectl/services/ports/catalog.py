@@ -9,6 +9,7 @@ from typing import Protocol
 
 from imagectl.model.change import Change
 from imagectl.model.event import Event
+from imagectl.model.excerpt import Excerpt
 from imagectl.model.names import (
     ImageName,
 )
@@ -50,6 +51,14 @@ class Catalog(Protocol):
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """The events with a generation above *after*, oldest first."""
+        ...
+
+    def changed(self, since: int, most: int) -> Excerpt | None:
+        """What consumers may have to be shown anew after generation *since*, at one generation. It
+        reads the changes after that and what they name; None where there are more than *most*.
+
+        Raises CannotTell where the catalog cannot be read.
+        """
         ...
 
     def stock(self) -> AbstractContextManager[Stock]:

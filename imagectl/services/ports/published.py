@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from imagectl.model.announcement import Announcement
+from imagectl.model.excerpt import Excerpt
 from imagectl.model.names import (
     ChannelName,
     ImageName,
@@ -26,12 +27,13 @@ from imagectl.model.snapshot import Snapshot
 class Publisher(Protocol):
     """Writes the static tree that consumers read, from a snapshot of the catalog, and signs it."""
 
-    def publish(self, snapshot: Snapshot, since: int | None = None) -> None:
-        """Make the tree show *snapshot*: immutables first, the newest timestamp last, each atomic.
+    def publish(self, told: Snapshot | Excerpt) -> None:
+        """Make the tree show that: immutables first, the newest timestamp last, each atomic.
 
-        *since*: the snapshot has every image that changed after that generation, and the others
-        stay as the tree has them. None: it has all images, and what the tree shows already is
-        repaired. Raises Conflict where the tree is not as new as *since*.
+        A snapshot has all images, and what the tree shows already is repaired. Of an excerpt, that
+        is said anew which it has, and all else stays as the tree has it: the work is that of the
+        changes, however much the catalog has. Raises Conflict where that is not enough: the tree
+        does not show the generation that the excerpt begins with, or cannot be built upon.
 
         Idempotent. A tree that already shows a later generation is left as it is. What cannot be
         signed here stays as it is published, and waits for whoever can.
