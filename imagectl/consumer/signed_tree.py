@@ -240,14 +240,18 @@ def open_files(
         kept.note(State(url, now, fetcher.etag, Sha256(hashlib.sha256(body).hexdigest())))
         kept.thin_out(now)
     fetcher.hurry(math.inf)
-    notices = []
-    if state is not None and state.refreshed - now > CLOCK_SLACK:
-        notices.append(
-            f"the clock of this machine says {moment(now)}, and the catalog was last looked at on "
-            f"{moment(state.refreshed)}: a clock that goes back believes signatures that have run "
-            "out; see `timedatectl`"
-        )
-    return SignedFiles(url, updater, kept, fetcher, now, tuple(notices))
+    return SignedFiles(url, updater, kept, fetcher, now, _clock_notices(state, now))
+
+
+def _clock_notices(state: State | None, now: datetime) -> tuple[str, ...]:
+    """What to say of a clock that went back, by which nobody can tell how old anything is."""
+    if state is None or state.refreshed - now <= CLOCK_SLACK:
+        return ()
+    return (
+        f"the clock of this machine says {moment(now)}, and the catalog was last looked at on "
+        f"{moment(state.refreshed)}: a clock that goes back believes signatures that have run "
+        "out; see `timedatectl`",
+    )
 
 
 def _refreshed(
@@ -294,13 +298,15 @@ def _as_seen_last(
             why=f"{trouble.why}; of what was seen before, {_why_not(error)}",
             hint="try again once it can be reached",
         ) from error
-    age = now - state.refreshed if state is not None else None
+    clock = _clock_notices(state, now)
+    age = now - state.refreshed if state is not None and not clock else None
     if max_stale is not None and (age is None or age > max_stale):
         ago = f"{span(age)} ago" if age is not None else "nobody knows when"
+        allowed = f"max_stale allows {span(max_stale)}"
         raise CannotTell(
             f"{shown(url)} cannot be reached, and what was seen of it is too old",
             where=trouble.where,
-            why=f"{trouble.why}; it was last reached {ago}, and max_stale allows {span(max_stale)}",
+            why="; ".join((trouble.why, f"it was last reached {ago}, and {allowed}", *clock)),
             hint="try again once it can be reached, or allow a longer max_stale",
         )
     ago = f"{span(age)} ago" if age is not None else "some time ago"
@@ -308,7 +314,7 @@ def _as_seen_last(
         f"{shown(url)} cannot be reached ({trouble.why}): this is what it said {ago}; "
         f"that holds until {moment(updater.expires)}"
     )
-    return SignedFiles(url, updater, cache, None, now, (notice,))
+    return SignedFiles(url, updater, cache, None, now, (notice, *clock))
 
 
 def _known(cache: Cache, state: State | None, timestamp_url: str) -> Known | None:

@@ -340,6 +340,27 @@ def test_how_old_it_is_has_to_be_known_where_that_matters(client: Client) -> Non
         client.look(days=1, max_stale=2 * DAY)
 
 
+def test_how_old_it_is_cannot_be_told_by_a_clock_that_went_back(client: Client) -> None:
+    client.read(days=10)
+    client.server.close()
+
+    files = client.look(days=7)
+    assert files.offline
+    [notice, clock] = files.notices
+    assert "this is what it said some time ago" in notice
+    assert "a clock that goes back" in clock
+    with pytest.raises(CannotTell, match="too old") as caught:
+        client.look(days=7, max_stale=2 * DAY)
+    assert "last reached nobody knows when" in caught.value.why
+    assert "a clock that goes back" in caught.value.why
+
+
+def test_two_clocks_may_differ_a_little(client: Client) -> None:
+    client.read(days=10)
+    client.server.close()
+    assert len(client.look(days=10 - 4 / 1440, max_stale=2 * DAY).notices) == 1
+
+
 def test_what_was_never_seen_is_not_made_up(client: Client) -> None:
     client.server.close()
     with pytest.raises(CannotTell, match="cannot be read") as caught:
