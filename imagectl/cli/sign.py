@@ -114,23 +114,34 @@ def command(
     """
     from imagectl.adapters.signing_keys import read_private_key
 
-    files = [each for each in what if "/" in each or each.endswith(".json")]
-    if files and len(files) < len(what):
+    named = [each for each in what if "/" in each or each.endswith(".json")]
+    if named and len(named) < len(what):
         raise BadUsage("both roles and files are named", hint="first the one, then the other")
+    files = [invocation.directory / each for each in named]
     signers = [read_private_key(each) for each in keys]
     if files and keys:
         compare = _comparing(invocation, catalog, root)
-        _sign_files(invocation, [Path(each) for each in files], signers, compare, yes=yes)
+        _sign_files(invocation, files, signers, compare, yes=yes)
         return
     _insist_unused(catalog, root)
-    project = invocation.open_project()
+    try:
+        project = invocation.open_project()
+    except NotFound as problem:
+        if not files:
+            raise
+        raise NotFound(
+            problem.what,
+            where=problem.where,
+            why=f"without --key, the signatures of {files[0].name} are taken over into its project",
+            hint="name the key to sign it with here, with --key; or type it in that project",
+        ) from problem
     ceremony = ceremony_of(project)
     snapshot = project.catalog.snapshot()
     done: list[Waiting] = []
     if files:
         from imagectl.adapters.published.waiting import read_carried
 
-        carried = [read_carried(Path(each), project.clock.now()) for each in files]
+        carried = [read_carried(each, project.clock.now()) for each in files]
         done = [ceremony.take(each, snapshot) for each in carried]
     else:
         shown = ceremony.waiting(what, snapshot)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, TargetF
 
 from imagectl.adapters.published.waiting import Waiting, parse_waiting
 from imagectl.adapters.signing_keys import NAME
-from imagectl.errors import Refused
+from imagectl.errors import ImagectlError, Refused
 from imagectl.formats.tuf_roles import (
     ROOT,
     SNAPSHOT,
@@ -71,9 +72,16 @@ class Pending:
             "signers": text(self.signers),
         }
 
+    def content(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(text(self.signed))
+        return content | {"imagectl": self.enclosed()}
+
     def read(self) -> Waiting:
-        metadata = json.loads(text(self.signed)) | {"imagectl": self.enclosed()}
-        return parse_waiting(json.dumps(metadata).encode(), "a file", NOW)
+        return read(self.content())
+
+
+def read(content: object) -> Waiting:
+    return parse_waiting(json.dumps(content).encode(), "a file", NOW)
 
 
 def root(version: int) -> Root:
@@ -268,6 +276,56 @@ def test_what_is_about_to_end_is_not_signed(role: str) -> None:
         pending.signed.expires = NOW + lifetime(role) / 2 - timedelta(days=1)
 
     refused(role, older, " only")
+
+
+WRONG: tuple[Any, ...] = (None, -1, 1.5, "x", "\ud800", [], ["x"], {}, {"x": {}})
+
+
+@pytest.mark.parametrize("role", [ROOT, TARGETS, STABLE])
+def test_whatever_is_in_the_file_it_is_no_internal_error(role: str) -> None:
+    """Each value of it in turn is something else, also in the JSON that is enclosed as text."""
+    pending = Pending(role)
+    pending.signed.unrecognized_fields["imagectl"] = {"by": "ann", "at": "now", "reason": "so"}
+    if role != STABLE:
+        pending.signed.add_key(ALICE, TARGETS if role == ROOT else STABLE)
+    content = pending.content()
+    content["signatures"].append({"keyid": ONLINE.keyid, "sig": "00"})
+    altered = 0
+    for wrong in WRONG:
+        for changed in each_replaced(content, wrong):
+            with contextlib.suppress(ImagectlError):
+                waiting = read(changed)
+                assert waiting.missing() or waiting.signed_by
+            altered += 1
+    assert altered > 500
+
+
+def each_replaced(content: Any, wrong: object) -> Iterator[Any]:
+    """The same many times, each time with another one of its values replaced."""
+    yield wrong
+    if isinstance(content, dict):
+        for key, value in content.items():
+            for changed in each_replaced(value, wrong):
+                yield {**content, key: changed}
+        yield {**content, "x": wrong}
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            for changed in each_replaced(value, wrong):
+                yield [*content[:number], changed, *content[number + 1 :]]
+    elif isinstance(content, str) and content.startswith("{"):
+        for changed in each_replaced(json.loads(content), wrong):
+            yield json.dumps(changed)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff", b"5", b"[]", b"{}", b"null", b"[" * 100_000, b'{"imagectl": ' + b"9" * 5000],
+    ids=["nothing", "no text", "number", "list", "empty", "null", "deep", "long"],
+)
+def test_what_is_no_such_file_is_refused(data: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        parse_waiting(data, "a file", NOW)
+    assert "is no file to sign" in caught.value.reasons[0]
 
 
 def refused(role: str, alter: Callable[[Pending], None], why: str) -> None:

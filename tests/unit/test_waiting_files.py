@@ -286,3 +286,30 @@ def test_in_its_project_what_waits_is_compared_with_the_project(away: Away) -> N
         *("sign", "channel-stable", "--key", str(away.team.key["alice"]), *away.compared), code=2
     )
     assert "--catalog goes with a FILE and a --key" in said
+
+
+def test_a_file_is_looked_for_where_the_project_is(
+    away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(away.folder.parent)
+    result = away.team.imagectl(
+        *("-C", "away", "sign", "channel-stable.json", "--yes", "--key"),
+        str(away.team.key["alice"]),
+    )
+    assert result.exit_code == 0, result.stderr
+
+
+def test_where_no_project_is_a_file_wants_a_key(away: Away) -> None:
+    result = away.team.imagectl("sign", "channel-stable.json")
+    assert result.exit_code == 6
+    assert "with --key" in result.stderr
+    assert "imagectl init" not in result.stderr
+
+
+def test_a_file_of_anything_else_is_refused(away: Away) -> None:
+    content = json.loads(away.file.read_bytes())
+    content["imagectl"]["documents"] = 5
+    away.file.write_text(json.dumps(content))
+    result = away.sign()
+    assert result.exit_code == 3
+    assert "it does not say what it would change" in result.stderr

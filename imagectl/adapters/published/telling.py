@@ -40,8 +40,8 @@ def tell(
     role: str,
     signed: Root | Targets,
     published: Root | Targets | None,
-    documents: Mapping[str, str],
-    before: Mapping[str, str],
+    documents: Mapping[str, bytes],
+    before: Mapping[str, bytes],
     where: str,
     now: datetime,
 ) -> tuple[str, ...]:
@@ -90,8 +90,8 @@ def _documents(
     role: str,
     signed: Targets,
     published: Targets | None,
-    documents: Mapping[str, str],
-    before: Mapping[str, str],
+    documents: Mapping[str, bytes],
+    before: Mapping[str, bytes],
     where: str,
 ) -> Iterator[str]:
     if signed.delegations is not None:
@@ -117,14 +117,13 @@ def _documents(
 
 
 def _checked(
-    target: str, signed: Targets, documents: Mapping[str, str], where: str
+    target: str, signed: Targets, documents: Mapping[str, bytes], where: str
 ) -> bytes | None:
     """A document, if it is there, and the one that is signed."""
-    text = documents.get(target)
+    data = documents.get(target)
     file = signed.targets.get(target)
-    if text is None or file is None:
+    if data is None or file is None:
         return None
-    data = text.encode()
     if hashlib.sha256(data).hexdigest() != file.hashes.get("sha256") or len(data) != file.length:
         raise altered(where, f"{target} in it is not the one that would be signed")
     return data

@@ -28,7 +28,7 @@ from imagectl.formats.tuf_roles import ROOT, TARGETS
 from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
-    from securesystemslib.signer import Signer
+    from securesystemslib.signer import Key, Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,14 @@ class Waiting:
             for each in signers_of(self.role, delegator).who:
                 found.setdefault(each.keyid, each)
         return tuple(found.values())
+
+    def key(self, keyid: str) -> Key:
+        """The public key of one of those."""
+        return next(
+            key_of(keyid, delegator)
+            for delegator in self.delegators
+            if keyid in (each.keyid for each in signers_of(self.role, delegator).who)
+        )
 
     @property
     def signed_by(self) -> tuple[Who, ...]:
@@ -129,32 +137,34 @@ def read_carried(path: Path, now: datetime) -> Waiting:
 
 
 def parse_waiting(data: bytes, where: str, now: datetime) -> Waiting:
-    """Metadata that waits, by what it encloses; its signatures are checked."""
+    """Metadata that waits, by what it encloses; its signatures are checked. Raises Corrupt and
+    Refused, and CannotTell where a newer imagectl has made it."""
     enclosed = _enclosed(data, where)
-    role = str(enclosed.get("role", ""))
+    role = enclosed.role
     kind: Any = Root if role == ROOT else Targets
     found = parse_metadata(kind, data, where)
     signed = found.signed
-    signers: Any
+    said = enclosed.published
+    published = None if said is None else parse_metadata(kind, said, where).signed
+    who: Any = Root if role in (ROOT, TARGETS) else Targets
+    signers = parse_metadata(who, enclosed.signers, where).signed
+    delegators = (signers, signed) if role == ROOT else (signers,)
     try:
-        said = enclosed.get("published")
-        published = None if said is None else parse_metadata(kind, said.encode(), where).signed
-        by_root = role in (ROOT, TARGETS)
-        who: Any = Root if by_root else Targets
-        signers = parse_metadata(who, enclosed["signers"].encode(), where).signed
-        delegators = (signers, signed) if role == ROOT else (signers,)
         for each in delegators:
             each.get_delegated_role(role)
-        documents, before = enclosed.get("documents", {}), enclosed.get("before", {})
-    except (KeyError, AttributeError, ValueError) as problem:
-        raise altered(where, f"what is enclosed for people cannot be read: {problem}") from problem
+    except ValueError as problem:
+        raise altered(where, f"nobody signs such a thing: {problem}") from problem
     if published is not None and signed.version <= published.version:
         raise behind(where, "a later one is published")
     if role == ROOT and signed.version != signers.version + 1:
         raise altered(where, "it does not come right after the root that it names")
-    says = tell(role, signed, published, documents, before, where, now)
-    waiting = Waiting(role, where, found.metadata, delegators, says, published)
-    _check_signatures(waiting)
+    try:
+        says = tell(role, signed, published, enclosed.documents, enclosed.before, where, now)
+        waiting = Waiting(role, where, found.metadata, delegators, says, published)
+        _check_signatures(waiting)
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        # python-tuf takes numbers for names, and the like.
+        raise altered(where, f"something in it is not what it should be: {problem}") from problem
     return waiting
 
 
@@ -193,13 +203,8 @@ def _check_signatures(waiting: Waiting) -> None:
                 hint="find out whose it is; to begin again, remove that file and type `imagectl "
                 "catalog publish`",
             )
-        key = next(
-            key_of(keyid, each)
-            for each in waiting.delegators
-            if keyid in each.get_delegated_role(waiting.role).keyids
-        )
         try:
-            key.verify_signature(signature, waiting.metadata.signed_bytes)
+            waiting.key(keyid).verify_signature(signature, waiting.metadata.signed_bytes)
         except Exception as problem:  # securesystemslib has several
             raise altered(waiting.where, f"it is not what {may[keyid]} has signed") from problem
 
@@ -208,14 +213,40 @@ def _names(signers: Iterable[Who]) -> str:
     return listed([str(each) for each in signers])
 
 
-def _enclosed(data: bytes, where: str) -> Mapping[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Enclosed:
+    """What is enclosed for people."""
+
+    role: str
+    published: bytes | None
+    signers: bytes
+    documents: Mapping[str, bytes]
+    before: Mapping[str, bytes]
+
+
+def _enclosed(data: bytes, where: str) -> _Enclosed:
     try:
         found = json.loads(data)[SHOWN]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise altered(where, "it does not say what it would change, or is no file to sign")
-    return found
+        published = found["published"]
+        return _Enclosed(
+            _text(found["role"]).decode(),
+            None if published is None else _text(published),
+            _text(found["signers"]),
+            *(
+                {target: _text(document) for target, document in found.get(each, {}).items()}
+                for each in ("documents", "before")
+            ),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise altered(
+            where, "it does not say what it would change, or is no file to sign"
+        ) from problem
+
+
+def _text(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError("text is expected")
+    return value.encode()  # ValueError: half of a surrogate pair
 
 
 def behind(where: str, why: str) -> Refused:
