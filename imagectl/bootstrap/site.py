@@ -58,6 +58,7 @@ def site_sources(project: Project, title: str, base_url: str) -> Sources:
         outcomes=outcomes,
         now=now,
         base_url=base_url,
+        unsigned=project.signing.waiting(),
     )
 
 

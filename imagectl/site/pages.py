@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 
+from imagectl.formats.tuf_roles import channel_role
 from imagectl.model.channel import Channel
 from imagectl.model.comparison import ChangeKind, Comparison
 from imagectl.model.contents import Contents
@@ -194,6 +195,7 @@ class _Site:
             timeline=self._timeline(view.channel),
             found=self._found.get(view.head.ref) if view.head else None,
             example=self._example(image, view),
+            unsigned=channel_role(view.name) in self._sources.unsigned,
         )
         page = paths.channel(image.name, view.name)
         yield from self._feeds(

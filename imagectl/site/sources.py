@@ -36,7 +36,8 @@ class Sources:
     ``kept`` says whether the artifact store has a document. ``security`` gives Debian's data about
     a suite, or raises CannotTell. ``outcomes`` is None where it is not known how earlier runs have
     ended. ``base_url`` is where the site will be, ending in a slash, or empty where nobody has said
-    it. ``events`` are those up to the snapshot's generation.
+    it. ``events`` are those up to the snapshot's generation. ``unsigned`` are the roles whose new
+    content consumers see only once people have signed it.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Sources:
     outcomes: Mapping[tuple[str, str], Outcome] | None
     now: datetime
     base_url: str = ""
+    unsigned: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

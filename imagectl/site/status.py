@@ -154,6 +154,9 @@ def _trees(sources: Sources) -> Iterator[Check]:
             yield Check(what, State.UNKNOWN, f"not known: {tree.trouble.what}")
         elif tree.generation is None:
             yield Check(what, State.WARNING, "nothing is published there yet")
+        elif tree.generation == ours and sources.unsigned:
+            behind = f"shows generation {ours}, but for what waits for signatures: "
+            yield Check(what, State.WARNING, behind + listed(sources.unsigned))
         elif tree.generation == ours:
             yield Check(what, State.OK, f"shows what the catalog has, generation {ours}")
         elif tree.generation < ours:
