@@ -14,6 +14,7 @@ from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.keeping import Keeping, in_short, keeping
 from imagectl.cli.text import age, size, stamp, table
 from imagectl.cli.verb import Verb
+from imagectl.cli.waiting import tell_waiting
 from imagectl.errors import NotFound
 from imagectl.policy.announced import notice_of
 from imagectl.policy.announcing import standing_announcements
@@ -117,6 +118,7 @@ def command(invocation: Invocation, images: tuple[ImageName, ...]) -> None:
     announced = standing_announcements(snapshot, names)
     told = [f"announced: {notice_of(each, now)}" for each in announced]
     invocation.out.answer(document, chain(lines, told))
+    tell_waiting(invocation.out, project)
     if not names:
         invocation.out.say("there is no image yet: imagectl init shows what one looks like")
 

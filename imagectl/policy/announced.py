@@ -17,7 +17,7 @@ from imagectl.model.announcement import (
     Brownout,
 )
 from imagectl.model.names import ChannelName, ImageName, VersionId
-from imagectl.policy.wording import moment, span
+from imagectl.policy.wording import ahead, moment, span
 
 DESPITE = "--despite-brownout"
 """The option by which a consumer goes on all the same."""
@@ -26,11 +26,11 @@ DESPITE = "--despite-brownout"
 def notice_of(announcement: Announcement, now: datetime) -> str:
     """What people are told of it, in one line."""
     due = announcement.due
-    when = f"{moment(due)}, in {span(due - now)}" if due > now else f"{moment(due)}, any time now"
+    when = f"{moment(due)}, {ahead(due - now)}" if due > now else f"{moment(due)}, any time now"
     because = f": {announcement.reason}" if announcement.reason else ""
     if isinstance(announcement, AnnouncedMove):
         return f"{announcement.of} goes to {announcement.to} on {when}{because}"
-    ends = f"from {moment(due)} on, in {span(due - now)}" if due > now else f"since {moment(due)}"
+    ends = f"from {moment(due)} on, {ahead(due - now)}" if due > now else f"since {moment(due)}"
     instead = f"; go to {announcement.successor}" if announcement.successor else ""
     said = f"{announcement.of} is not supported {ends}{instead}{because}"
     upcoming = next((each for each in announcement.brownouts if each.ends > now), None)

@@ -23,7 +23,7 @@ from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
 from imagectl.model.retention import Stage
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
-from imagectl.policy.wording import listed, moment, nearest, span
+from imagectl.policy.wording import ahead, listed, moment, nearest, span
 
 LONGEST_BROWNOUT = timedelta(days=1)
 """A brownout shows who depends on something; whoever needs longer should take it away."""
@@ -44,7 +44,7 @@ def not_yet(coming: AnnouncedMove, now: datetime) -> str:
     if now >= coming.due:
         return ""
     return (
-        f"announced for {moment(coming.due)}, in {span(coming.due - now)}; "
+        f"announced for {moment(coming.due)}, {ahead(coming.due - now)}; "
         f'`--now --reason "..."` moves it before consumers were told it would'
     )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -27,6 +28,17 @@ def span(length: timedelta) -> str:
                     return f"{count} {unit} {rest // smaller_size} {smaller}"
             return f"{count} {unit}"
     return "0 s"
+
+
+def ahead(length: timedelta) -> str:
+    """``in 7 d``: how long until something, to the nearest of what ``span`` shows. What was said to
+    be in a week is still that a second later."""
+    for (_, size), (_, smaller) in pairwise(_UNITS):
+        if length.total_seconds() >= size - smaller / 2:
+            return (
+                f"in {span(timedelta(seconds=smaller * round(length.total_seconds() / smaller)))}"
+            )
+    return "in less than a minute"
 
 
 def listed(words: Iterable[object]) -> str:

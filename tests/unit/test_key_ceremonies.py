@@ -34,6 +34,7 @@ def test_two_people_sign_what_stable_is(team: Team) -> None:
     assert "or bob" in said
     assert "consumers get, once it is signed, qcow2" in said
     assert "now get" not in said
+    assert "channel-stable waits for 2 more signatures" in team.done("list")
     assert team.stable() == "20261120.1", "until they have signed"
     beta = team.consumer().head(IMAGE, BETA)
     assert beta is not None
@@ -48,6 +49,7 @@ def test_two_people_sign_what_stable_is(team: Team) -> None:
     assert "enough have signed" in said
     assert team.stable() == "20261120.2"
     assert not team.pending("channel-stable").exists()
+    assert "waits" not in team.done("list")
 
 
 def test_what_waits_is_not_forgotten_when_something_else_is_published(team: Team) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from support.examples import NOW
 
-from imagectl.policy.wording import counted, listed, moment, nearest, span
+from imagectl.policy.wording import ahead, counted, listed, moment, nearest, span
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,23 @@ from imagectl.policy.wording import counted, listed, moment, nearest, span
 )
 def test_spans(length: timedelta, said: str) -> None:
     assert span(length) == said
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (timedelta(days=7), "in 7 d"),
+        (timedelta(days=7, seconds=-1), "in 7 d"),
+        (timedelta(days=5, hours=11, minutes=40), "in 5 d 12 h"),
+        (timedelta(days=1, minutes=-20), "in 1 d"),
+        (timedelta(hours=2, seconds=-1), "in 2 h"),
+        (timedelta(minutes=12, seconds=30), "in 12 min 30 s"),
+        (timedelta(minutes=1), "in 1 min"),
+        (timedelta(seconds=20), "in less than a minute"),
+    ],
+)
+def test_how_long_until(length: timedelta, said: str) -> None:
+    assert ahead(length) == said
 
 
 def test_moments() -> None:
