@@ -7,7 +7,6 @@ somewhere else, and is never replaced by an empty one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.errors import CannotTell, ImagectlError, NotFound
@@ -22,21 +21,22 @@ def open_catalog(project: Project, new_id: Callable[[], str] | None) -> SqlCatal
     be one made. Raises NotFound where there is none, and CannotTell where one is missing."""
     from imagectl.adapters.catalog_sql import SqlCatalog
 
-    published = _published(project)
-    if published is not None:
-        new_id = None
     try:
-        return SqlCatalog(catalog_url(project), root=project.root, new_id=new_id)
+        return SqlCatalog(catalog_url(project), root=project.root)
     except NotFound as missing:
+        # Trees are asked only here: to open a catalog that is there, no bucket is needed.
+        published = _published(project)
         if published is None:
-            raise
+            if new_id is None:
+                raise
+            return SqlCatalog(catalog_url(project), root=project.root, new_id=new_id)
         raise CannotTell(
             "the catalog is not there, but consumers are shown one",
             where=missing.where,
             why=f"{published} was written by a catalog that is now lost, or somewhere else",
             hint="mount its disk, mend `catalog.url` in imagectl.yaml, or bring it back: from a "
             "backup, or by `imagectl catalog rebuild --from` a tree with its history; to begin "
-            "anew, remove that folder first",
+            "anew, remove that tree first",
         ) from missing
 
 
@@ -53,12 +53,12 @@ def catalog_url(project: Project) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _published(project: Project) -> Path | None:
-    """A folder that shows consumers a catalog, or may do so; None where there is none."""
-    for path, publisher in zip(project.settings.publish, project.publishers, strict=True):
+def _published(project: Project) -> str | None:
+    """A tree that shows consumers a catalog, or may do so; None where there is none."""
+    for publisher in project.publishers:
         try:
             if publisher.root_version():  # by whatever keys
-                return project.root / path
+                return publisher.where
         except ImagectlError:  # something is there; what, cannot be told
-            return project.root / path
+            return publisher.where
     return None

@@ -13,6 +13,7 @@ from imagectl.errors import BadUsage, Failed, NotFound
 
 if TYPE_CHECKING:
     from imagectl.consumer.tree import SignedTree
+    from imagectl.model.project import Project as Settings
     from imagectl.services.ports.published import PublishedTree
     from imagectl.services.ports.stores import Receipts
 
@@ -45,6 +46,8 @@ def follow(
     Raises BadUsage where nobody says so: nothing is trusted because it was seen first. Otherwise as
     ``consumer.open_catalog``.
     """
+    if catalog is None:
+        catalog = _only_bucket(start)
     if catalog is None:
         from imagectl.consumer.deferring import defer
 
@@ -97,9 +100,30 @@ def follow_elsewhere(
 def open_published(
     start: Path, root: Path | None = None, now: datetime | None = None
 ) -> PublishedTree:
-    """The published tree of the project around *start*. *now*: its signatures have to hold then."""
+    """The published tree of the project around *start*: the first that is in a folder, or else the
+    first. *now*: its signatures have to hold then."""
+    project, settings = _project(start)
+    trusted = root or project / ROOT_FILE
+    if settings.first_folder is not None:
+        from imagectl.adapters.published.directory import DirectoryTree
+
+        return DirectoryTree(project / settings.first_folder, trusted, now)
+    from imagectl.adapters.published.place_tree import PlaceTree
+    from imagectl.bootstrap.project import Project
+    from imagectl.bootstrap.trees import place_of
+
+    return PlaceTree(place_of(Project(project), settings.publish[0]), trusted, now)
+
+
+def _only_bucket(start: Path) -> str | None:
+    """The address of the first published tree of the project around *start*, where none of them is
+    in a folder."""
+    _, settings = _project(start)
+    return None if settings.first_folder is not None else str(settings.publish[0])
+
+
+def _project(start: Path) -> tuple[Path, Settings]:
     from imagectl.adapters import project_files
-    from imagectl.adapters.published.directory import DirectoryTree
 
     try:
         project = project_files.find_project(start)
@@ -109,8 +133,7 @@ def open_published(
             why=f"{problem.where} is not in a project",
             hint="say it with --catalog URL or DIR, or export IMAGECTL_CATALOG=URL",
         ) from problem
-    tree = project / project_files.load_project(project).publish[0]
-    return DirectoryTree(tree, root or project / ROOT_FILE, now)
+    return project, project_files.load_project(project)
 
 
 def read_root(start: Path, root: Path | None) -> bytes:

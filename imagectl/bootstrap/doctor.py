@@ -27,7 +27,7 @@ def examine(start: Path) -> tuple[Finding, ...]:
     Changes nothing but what it remembers of the accelerator.
     """
     from imagectl.adapters import host, namespaces
-    from imagectl.model.place import DirectoryLocation
+    from imagectl.model.place import Bucket, DirectoryLocation
     from imagectl.services import doctor
 
     project, project_trouble = None, ""
@@ -48,8 +48,9 @@ def examine(start: Path) -> tuple[Finding, ...]:
             if isinstance(each, DirectoryLocation):
                 directories[f"location {name}"] = name
                 folders.append((f"location {name}", usable.root / each.path, doctor.KEEP_SPACE))
-        for path in settings.publish:
-            folders.append(("published catalog", usable.root / path, doctor.SMALL_SPACE))
+        for tree in settings.publish:
+            if not isinstance(tree, Bucket):
+                folders.append(("published catalog", usable.root / tree, doctor.SMALL_SPACE))
     seen = host.see_folders(folders)
     empty = {
         each.name: directories[each.name]

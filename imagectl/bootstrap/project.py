@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from imagectl.adapters.inputs.supply import Supply
     from imagectl.adapters.mirrors import Mirror
     from imagectl.adapters.packer_template import PackerTemplates
-    from imagectl.adapters.published.directory import DirectoryPublisher
+    from imagectl.adapters.published.publisher import TreePublisher
     from imagectl.adapters.published.signing import Signing
     from imagectl.adapters.toolchain import Toolchains
     from imagectl.adapters.workspaces import LocalWorkspaces
     from imagectl.model.channel import ReleasePolicy
-    from imagectl.model.event import Event
     from imagectl.model.lock import Access, Archive, Inputs
     from imagectl.model.names import ChannelName, ImageName, LocationName
     from imagectl.model.project import Project as Settings
@@ -201,25 +200,11 @@ class Project:
         return FileOutcomes(self.state / "outcomes.json")
 
     @cached_property
-    def publishers(self) -> tuple[DirectoryPublisher, ...]:
+    def publishers(self) -> tuple[TreePublisher, ...]:
         """The writers of the trees for consumers."""
-        from imagectl.adapters.published.directory import DirectoryPublisher
-        from imagectl.model.place import public_urls
+        from imagectl.bootstrap.trees import publishers
 
-        urls = public_urls(self.settings.locations)
-        return tuple(
-            DirectoryPublisher(
-                self.root / path,
-                self.signing,
-                self.clock.now,
-                urls,
-                self._events if path in self.settings.with_history else None,
-            )
-            for path in self.settings.publish
-        )
-
-    def _events(self, after: int) -> Iterator[Event]:
-        return self.catalog.events(after)
+        return publishers(self)
 
     @cached_property
     def signing(self) -> Signing:
@@ -316,16 +301,15 @@ class Project:
 
     def cleaning(self, progress: Progress) -> Cleaning:
         """What cleaning up needs. Raises BadUsage where receipts may be in other checkouts."""
-        from imagectl.adapters.published.directory import DirectoryTree
+        from imagectl.bootstrap.trees import published
         from imagectl.formats.lock_text import parse_lock
         from imagectl.services.cleanup import Cleaning
 
-        folders = [self.root / path for path in self.settings.publish]
         where = self.receipts_at()
         return Cleaning(
             self.releasing,
             self.store,
-            {str(folder): DirectoryTree(folder, self.trust / "root.json") for folder in folders},
+            published(self),
             self.receipts,
             self.workspaces(progress).undisturbed,
             self.inputs,

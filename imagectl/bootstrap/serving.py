@@ -56,7 +56,15 @@ def find_served(start: Path, catalog: Path | None, root: Path | None) -> Served:
             ) from problem
     if catalog is None:
         assert project is not None
-        catalog = project / project_files.load_project(project).publish[0]
+        folder = project_files.load_project(project).first_folder
+        if folder is None:
+            raise BadUsage(
+                "only trees in folders are served",
+                where="imagectl.yaml",
+                why="`catalog.publish` names buckets alone, and these serve themselves",
+                hint="add a folder to `catalog.publish`, or name a copy of the tree: --catalog DIR",
+            )
+        catalog = project / folder
     if not (catalog / TIMESTAMP_PATH).is_file():
         raise NotFound(
             f"there is no published catalog in {catalog}",

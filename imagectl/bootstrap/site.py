@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imagectl.errors import ImagectlError
 
 if TYPE_CHECKING:
-    from imagectl.adapters.published.directory import DirectoryPublisher
+    from imagectl.adapters.published.publisher import TreePublisher
     from imagectl.bootstrap.project import Project
     from imagectl.model.names import Sha256
     from imagectl.model.security import SecurityData
@@ -75,7 +75,7 @@ def _trees(project: Project) -> Iterator[Tree]:
             yield Tree(str(path), generation, signatures=_signatures(publisher))
 
 
-def _signatures(publisher: DirectoryPublisher) -> Mapping[str, datetime] | ImagectlError:
+def _signatures(publisher: TreePublisher) -> Mapping[str, datetime] | ImagectlError:
     try:
         return publisher.signatures()
     except ImagectlError as trouble:

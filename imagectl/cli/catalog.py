@@ -32,7 +32,7 @@ class PublishedTree(TypedDict):
     """What consumers are shown now."""
 
     generation: Annotated[int, "the catalog generation that the trees show"]
-    trees: Annotated[list[str], "the folders written"]
+    trees: Annotated[list[str], "where they are: folders, and places in buckets"]
     waiting: Annotated[list[str], "roles whose new content waits for signatures of others"]
 
 
@@ -105,9 +105,9 @@ def _verdict(generation: int, wrong: tuple[str, ...]) -> Iterator[str]:
     cls=Verb,
     answers=PublishedTree,
     exits={
-        1: "not done: a folder cannot be written, or a key that has to sign is not here",
+        1: "not done: a tree cannot be written, or a key that has to sign is not here",
         4: "conflict: another process keeps publishing",
-        5: "cannot tell: the catalog or a folder cannot be read, or a folder shows a later "
+        5: "cannot tell: the catalog or a tree cannot be read, or a tree shows a later "
         "generation or another catalog; nothing is changed then",
         6: "there is no project here",
     },
@@ -134,7 +134,7 @@ def publish(invocation: Invocation) -> None:
             counting=list(causes),
             hint="put that right, and type it again",
         )
-    trees = [str(project.root / path) for path in project.settings.publish]
+    trees = [each.where for each in project.publishers]
     waiting = list(tell_waiting(invocation.out, project))
     invocation.out.answer(
         PublishedTree(generation=generation, trees=trees, waiting=waiting),

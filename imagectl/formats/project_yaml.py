@@ -66,8 +66,35 @@ def _catalog_url(text: str) -> str:
     return text
 
 
+_BUCKET_PATTERN = r"^(s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9._=-]+)*$"
+_BUCKET = re.compile(r"(s3|gs)://([^/]+)/?(.*)\Z")
+
+
+def _shared(text: str) -> PurePosixPath | Bucket:
+    if "://" not in text:
+        return parse_folder(text)
+    match = _BUCKET.match(text)
+    if not match or not re.search(in_python(_BUCKET_PATTERN), text):
+        hint = "s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, without a slash at the end"
+        if "@" in text or "?" in text:
+            hint += "; credentials are those of the environment, never in here"
+        raise Unfit(f"{shown(text)} is not a place in a bucket", hint)
+    scheme, name, prefix = match.groups()
+    if ".." in prefix.split("/") or "." in prefix.split("/"):
+        raise Unfit(f"{shown(text)} leads elsewhere", "write the prefix without '.' and '..'")
+    return Bucket(scheme, name, prefix)
+
+
+_SHARED: Text[PurePosixPath | Bucket] = Text(
+    _shared,
+    "a folder, or s3://BUCKET/PREFIX or gs://BUCKET/PREFIX",
+    f"({FOLDER_PATTERN})|({_BUCKET_PATTERN})",
+    300,
+)
+
+
 class _Tree(NamedTuple):
-    to: PurePosixPath
+    to: PurePosixPath | Bucket
     history: bool = False
 
 
@@ -90,7 +117,12 @@ _URL = defaulted(
     "sqlite:///.imagectl/catalog.sqlite3",
 )
 _PASSWORD = optional("password", SECRET, "The password of the PostgreSQL user, by reference.")
-_TREE_TO = required("to", FOLDER, "The folder.")
+_TREE_TO: Field[PurePosixPath | Bucket] = required(
+    "to",
+    _SHARED,
+    "The folder, or a place in a bucket. Credentials, region and endpoint of a bucket are those of "
+    "the environment.",
+)
 _TREE_HISTORY = defaulted(
     "history",
     Boolean(),
@@ -103,10 +135,12 @@ TREE: Record[_Tree] = Record(
     (_TREE_TO, _TREE_HISTORY),
     lambda values: _Tree(values[_TREE_TO], values[_TREE_HISTORY]),
 )
+_PLAIN: As[PurePosixPath | Bucket, _Tree] = As(_SHARED, _Tree)
 _PUBLISH = defaulted(
     "publish",
-    List(TextOr(As(FOLDER, _Tree), TREE), "folders"),
-    "Folders that the tree for consumers is written to; also mappings with `to` and `history`.",
+    List(TextOr(_PLAIN, TREE), "folders and places in buckets"),
+    "Where the tree for consumers is written to: folders, `s3://BUCKET/PREFIX` or "
+    "`gs://BUCKET/PREFIX`; also mappings with `to` and `history`.",
     ["catalog/public"],
 )
 
@@ -140,9 +174,9 @@ _KEYS: Field[tuple[SecretRef | str, ...]] = defaulted(
 
 def _check_catalog(values: Values) -> None:
     if _PUBLISH in values:
-        folders = [tree.to for tree in values[_PUBLISH]]
-        for folder in sorted({each for each in folders if folders.count(each) > 1}):
-            values.reject(("publish",), f"has {folder} a second time", "leave one out")
+        places = [str(tree.to) for tree in values[_PUBLISH]]
+        for place in sorted({each for each in places if places.count(each) > 1}):
+            values.reject(("publish",), f"has {place} a second time", "leave one out")
     if _URL not in values or _PASSWORD not in values:
         return
     if values[_URL].startswith(_SQLITE) and values[_PASSWORD] is not None:
@@ -156,33 +190,8 @@ CATALOG: Record[_Catalog] = Record(
     _check_catalog,
 )
 
-_BUCKET_PATTERN = r"^(s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[A-Za-z0-9._=-]+)*$"
-_BUCKET = re.compile(r"(s3|gs)://([^/]+)/?(.*)\Z")
-
-
-def _shared(text: str) -> PurePosixPath | Bucket:
-    if "://" not in text:
-        return parse_folder(text)
-    match = _BUCKET.match(text)
-    if not match or not re.search(in_python(_BUCKET_PATTERN), text):
-        hint = "s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, without a slash at the end"
-        if "@" in text or "?" in text:
-            hint += "; credentials are those of the environment, never in here"
-        raise Unfit(f"{shown(text)} is not a place in a bucket", hint)
-    scheme, name, prefix = match.groups()
-    if ".." in prefix.split("/") or "." in prefix.split("/"):
-        raise Unfit(f"{shown(text)} leads elsewhere", "write the prefix without '.' and '..'")
-    return Bucket(scheme, name, prefix)
-
-
 _INPUTS_PATH = defaulted(
     "path", FOLDER, "The folder, relative to the project's root or absolute.", ".imagectl/inputs"
-)
-_SHARED: Text[PurePosixPath | Bucket] = Text(
-    _shared,
-    "a folder, or s3://BUCKET/PREFIX or gs://BUCKET/PREFIX",
-    f"({FOLDER_PATTERN})|({_BUCKET_PATTERN})",
-    300,
 )
 _INPUTS_SHARED: Field[PurePosixPath | Bucket | None] = optional(
     "shared",

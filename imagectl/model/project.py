@@ -66,7 +66,7 @@ class Project:
 
     catalog_url: str
     catalog_password: SecretRef | None
-    publish: tuple[PurePosixPath, ...]
+    publish: tuple[PurePosixPath | Bucket, ...]
     store: PurePosixPath
     inputs: InputSettings
     locations: Mapping[LocationName, LocationSettings]
@@ -76,4 +76,9 @@ class Project:
     receipts: PurePosixPath | None = None
     signing_keys: tuple[SecretRef | str, ...] = ()
     notify: Mapping[str, NotifyTarget] = field(default_factory=dict)
-    with_history: frozenset[PurePosixPath] = frozenset()
+    with_history: frozenset[PurePosixPath | Bucket] = frozenset()
+
+    @property
+    def first_folder(self) -> PurePosixPath | None:
+        """The first published tree that is on this machine; None where all are in buckets."""
+        return next((each for each in self.publish if not isinstance(each, Bucket)), None)

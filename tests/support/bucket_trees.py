@@ -40,7 +40,7 @@ def bucket_publisher(
 
 def bucket_tree(url: str, folder: Path, now: datetime | None = None) -> PlaceTree:
     """What that publisher has written, for reading."""
-    return PlaceTree(bucket_place(url, folder), url, folder / "trust" / "root.json", now)
+    return PlaceTree(bucket_place(url, folder), folder / "trust" / "root.json", now)
 
 
 def store(url: str) -> ObjectStore:

@@ -24,7 +24,7 @@ def check_sound(project: Project) -> None:
 def _half_files(project: Project) -> Iterator[str]:
     """Files whose bytes are not those that their names promise. What is being written is not
     under its final name yet."""
-    roots = (project.state, *(project.root / each for each in project.settings.publish))
+    roots = (project.state, *(project.root / str(each) for each in project.settings.publish))
     for path in (path for root in roots for path in root.rglob("*")):
         if PARTIAL in path.parts or not path.is_file():
             continue
@@ -73,7 +73,9 @@ def _published(project: Project) -> Iterator[str]:
     """Consumers get a state that the catalog has had, and find what it names."""
     generation = project.catalog.snapshot(()).generation
     for path in project.settings.publish:
-        tree = DirectoryTree(project.root / path, project.trust / "root.json", project.clock.now())
+        tree = DirectoryTree(
+            project.root / str(path), project.trust / "root.json", project.clock.now()
+        )
         shown = tree.catalog()
         if shown.generation > generation:
             yield f"{path} shows generation {shown.generation}, and the catalog has {generation}"

@@ -190,7 +190,7 @@ def test_who_resolves_without_a_project_notes_it_in_a_folder(
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / MARKER).touch()
-    tree = project.root / project.settings.publish[0]
+    tree = project.root / str(project.settings.publish[0])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMAGECTL_CATALOG", str(tree))
     monkeypatch.setenv("IMAGECTL_ROOT", str(project.trust / "root.json"))
@@ -209,7 +209,7 @@ def test_a_receipt_that_cannot_be_written_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     folder: str | None,
 ) -> None:
-    tree = project.root / project.settings.publish[0]
+    tree = project.root / str(project.settings.publish[0])
     monkeypatch.setenv("IMAGECTL_ROOT", str(project.trust / "root.json"))
     monkeypatch.chdir(tmp_path)
     where = ("--receipts", folder) if folder else ()
@@ -248,7 +248,7 @@ def test_resolve_takes_a_lease(project: Project, imagectl: Run) -> None:
 def test_a_lease_is_taken_or_nothing_is_answered(
     project: Project, imagectl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree = str(project.root / project.settings.publish[0])
+    tree = str(project.root / str(project.settings.publish[0]))
     other = new_project(tmp_path / "other")
     monkeypatch.setenv("IMAGECTL_ROOT", str(project.trust / "root.json"))
     monkeypatch.chdir(tmp_path)

@@ -46,6 +46,16 @@ def test_a_tree_carries_the_history_where_that_is_said() -> None:
     assert project.with_history == {PurePosixPath("b")}
 
 
+def test_trees_may_be_in_buckets() -> None:
+    trees = "['s3://acme-images/public', {to: 'gs://acme', history: true}, a]"
+    project = read(f"catalog: {{publish: {trees}}}")
+    s3, gs = Bucket("s3", "acme-images", "public"), Bucket("gs", "acme")
+    assert project.publish == (s3, gs, PurePosixPath("a"))
+    assert project.with_history == {gs}
+    assert project.first_folder == PurePosixPath("a")
+    assert read("catalog: {publish: ['s3://acme']}").first_folder is None
+
+
 def said_of(text: str) -> list[str]:
     with pytest.raises(BadInput) as caught:
         read(text)
@@ -215,9 +225,24 @@ LOCATION_TYPES = "directory, gce, vsphere, oci, s3, gcs"
         ("store: ~/store", "1:8: store: '~/store' begins with ~, which only a shell understands"),
         ("store: .", "1:8: store: the project itself cannot be meant"),
         (
-            "catalog: {publish: ['s3://acme']}",
-            "1:21: catalog.publish[0]: 's3://acme' is not a folder"
-            " (only folders of this machine are known here)",
+            "catalog: {publish: ['sftp://acme/x']}",
+            "1:21: catalog.publish[0]: 'sftp://acme/x' is not a place in a bucket"
+            " (s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, without a slash at the end)",
+        ),
+        (
+            "catalog: {publish: [a, {to: 's3://KEY:secret@acme/x'}]}",
+            "1:29: catalog.publish[1].to: 's3://...@acme/x' is not a place in a bucket"
+            " (s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, without a slash at the end; credentials"
+            " are those of the environment, never in here)",
+        ),
+        (
+            "catalog: {publish: ['gs://acme/a/../b']}",
+            "1:21: catalog.publish[0]: 'gs://acme/a/../b' leads elsewhere"
+            " (write the prefix without '.' and '..')",
+        ),
+        (
+            "catalog: {publish: ['s3://acme/x', {to: 's3://acme/x', history: true}]}",
+            "1:11: catalog.publish: has s3://acme/x a second time (leave one out)",
         ),
         (
             "catalog: {publish: [a, {to: a, history: true}]}",

@@ -42,7 +42,7 @@ NEVER = "no-cache"
 """Of the one that does: they may keep it, and ask each time whether it is still that."""
 
 MARK = ".thinning"
-"""There while somebody removes old files."""
+"""There, and empty, while somebody removes old files."""
 MARK_HOLDS = timedelta(minutes=10)
 """After that long whoever made a mark was killed. Nobody removes anything after half of it."""
 SURPLUS = 10
@@ -51,7 +51,7 @@ SURPLUS = 10
 MANY = 200
 """For more files than that a listing of all of them is cheaper than a question for each."""
 
-RETRY_SECONDS = 60.0
+RETRY_SECONDS = 30.0
 """For how long a bucket that does not answer is asked again."""
 TURN_SECONDS = 120.0
 """How long to wait for another process of this machine that is publishing."""
@@ -72,6 +72,10 @@ class BucketPlace:
 
     @property
     def where(self) -> str:
+        return str(self._bucket)
+
+    @property
+    def url(self) -> str:
         return str(self._bucket)
 
     def read(self, path: str) -> bytes | None:
@@ -194,12 +198,10 @@ class BucketPlace:
         finally:
             self._until = None
             if may:
-                with contextlib.suppress(CannotTell):
-                    self.remove(MARK)
+                self._unmark()
 
     def settled(self) -> None:
-        mark = self._facts(MARK)
-        if mark is not None and self._clock() - mark["last_modified"] < MARK_HOLDS:
+        if self._holds(self._facts(MARK)):
             raise Conflict(
                 f"another process removes old files of {self.where} just now",
                 where=f"{self.where}/{MARK}",
@@ -215,9 +217,9 @@ class BucketPlace:
         mode: PutMode = "create"
         try:
             known = self._facts(MARK)
+            if self._holds(known):
+                return False
             if known is not None:
-                if self._clock() - known["last_modified"] < MARK_HOLDS:
-                    return False
                 mode = _version(known)
             with self._naming(MARK, "written"):
                 try:
@@ -227,6 +229,20 @@ class BucketPlace:
         except CannotTell:
             return False
         return True
+
+    def _unmark(self) -> None:
+        try:
+            self.remove(MARK)
+        except CannotTell:  # who may not remove files may not remove that one either
+            with contextlib.suppress(CannotTell), self._naming(MARK, "written"):
+                self._put(MARK, b"over", "overwrite")
+
+    def _holds(self, mark: Any) -> bool:
+        return (
+            mark is not None
+            and mark["size"] == 0
+            and self._clock() - mark["last_modified"] < MARK_HOLDS
+        )
 
     def _facts(self, path: str) -> Any:
         """What there is to know of an object without reading it; None where it is not there."""

@@ -34,6 +34,10 @@ class DirectoryPlace:
     def where(self) -> str:
         return str(self._root)
 
+    @property
+    def url(self) -> str:
+        return f"file://{quote(str(self._root.absolute()))}"
+
     def _at(self, path: str) -> Path:
         """The file; whatever metadata names, it is one below the tree."""
         if path.startswith("/") or ".." in path.split("/"):
@@ -134,8 +138,7 @@ class DirectoryTree(PlaceTree):
     count. *now*: signatures have to hold then; None: they may be over."""
 
     def __init__(self, root: Path, trusted: Path, now: datetime | None = None) -> None:
-        base = f"file://{quote(str(root.absolute()))}"
-        super().__init__(DirectoryPlace(root), base, trusted, now)
+        super().__init__(DirectoryPlace(root), trusted, now)
 
 
 def _unreadable(root: Path, path: str, error: OSError) -> CannotTell:

@@ -23,6 +23,11 @@ class Place(Protocol):
         """For people."""
         ...
 
+    @property
+    def url(self) -> str:
+        """The tree's address."""
+        ...
+
     def read(self, path: str) -> bytes | None:
         """A file; None where it is not there. Raises CannotTell."""
         ...

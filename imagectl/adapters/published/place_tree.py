@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class PlaceTree(TreeReader):
-    """The published tree on a place, whose address is *base*; *trusted* is the file of the root
-    whose keys count. *now*: signatures have to hold then; None: they may be over.
+    """The published tree on a place; *trusted* is the file of the root whose keys count. *now*:
+    signatures have to hold then; None: they may be over.
 
     ``catalog`` reads anew what is shown; all else is of the state that was read last.
     """
 
-    def __init__(self, place: Place, base: str, trusted: Path, now: datetime | None = None) -> None:
-        super().__init__(place.where, _Opened(place, trusted, now), base)
+    def __init__(self, place: Place, trusted: Path, now: datetime | None = None) -> None:
+        super().__init__(place.where, _Opened(place, trusted, now), place.url)
 
     def catalog(self) -> PublishedCatalog:
         assert isinstance(self._targets, _Opened)
