@@ -13,37 +13,36 @@ not there. ``tests/guards.toml`` names the guards::
 
 A file of ``tuf/`` is python-tuf's, as it is installed: most of what protects consumers is there.
 
-That they pass with every guard in its place is what ``make test`` shows. Run it with
+In the end, the tests that failed are run in the copy with every guard in its place, where they must
+pass: a test that fails in a copy whatever is in it sees nothing. Run it with
 ``make test-guards``, or ``PYTHONPATH=tests python -m support.guards [WORDS]`` for the
 guards whose names have these words.
 """
 
 from __future__ import annotations
 
-import os
-import queue
+import select
 import shutil
-import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import tuf
+from support.forked import Forked, Warm
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "tests/guards.toml"
-TUF = Path(tuf.__file__).parent
+TUF = Path(sysconfig.get_path("purelib"), "tuf")
 AT_ONCE = 2
 LIMIT = 300
 """Seconds for the tests of one guard: without a guard, some loop for ever, which counts as seen."""
 
-_NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "catalog", "dist")
+_NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "dist")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,77 +75,142 @@ def place(guard: Guard) -> Path:
     return (TUF.parent if guard.file.startswith(f"{TUF.name}/") else ROOT) / guard.file
 
 
-def judge(guard: Guard, copy: Path) -> str:
-    """What is wrong with the guard; empty where the tests see that it is gone."""
-    file = copy / guard.file
-    before = file.read_text()
-    try:
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``wrong``: what is wrong with the guard; empty where tests see that it is gone, by ``seen``.
+    Without any, they were still running after LIMIT."""
+
+    guard: Guard
+    wrong: str
+    seconds: float = 0.0
+    seen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The tests of a guard, running in a copy that is without it."""
+
+    guard: Guard
+    copy: Path
+    before: str
+    began: float
+    run: Forked
+
+    @classmethod
+    def begin(cls, warm: Warm, guard: Guard, copy: Path) -> Trial:
+        """Take the guard out, and begin its tests. Raises as ``without``."""
+        file = copy / guard.file
+        before = file.read_text()
         file.write_text(without(guard, before))
-        status, said = _test(copy, guard.tests)
-    except ValueError as problem:
-        return str(problem)
-    finally:
-        file.write_text(before)
-    match status:
-        case 1:
-            return ""
-        case 0:
-            return "no test fails without it"
-        case _:
-            return f"the tests did not run (pytest ended with {status}): {said}"
+        return cls(guard, copy, before, time.monotonic(), warm.start(copy, ["-x", *guard.tests]))
+
+    def end(self) -> Verdict:
+        """Wait for the tests, and put the guard back."""
+        try:
+            status = self.run.wait(max(self.began + LIMIT - time.monotonic(), 0))
+        finally:
+            (self.copy / self.guard.file).write_text(self.before)
+        seconds = time.monotonic() - self.began
+        match status:
+            case None:
+                return Verdict(self.guard, "", seconds)
+            case 1 if failed := self.run.failed():
+                return Verdict(self.guard, "", seconds, failed)
+            case 0:
+                return Verdict(self.guard, "no test fails without it", seconds)
+            case _:
+                wrong = f"the tests did not run (pytest ended with {status}): {self.run.said()}"
+                return Verdict(self.guard, wrong, seconds)
 
 
-def _test(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{copy}:{copy / 'tests'}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis"),
-    }
+def judge(warm: Warm, chosen: Sequence[Guard], copies: Sequence[Path]) -> Iterator[Verdict]:
+    """Each guard, as many at once as there are copies."""
+    free, running, coming = list(copies), list[Trial](), list(chosen)
     try:
-        done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        return 1, ""
-    return done.returncode, "\n".join(done.stdout.splitlines()[-15:])
+        while coming or running:
+            if free and coming:
+                guard = coming.pop(0)
+                try:
+                    running.append(Trial.begin(warm, guard, free[-1]))
+                except ValueError as problem:
+                    yield Verdict(guard, str(problem))
+                else:
+                    free.pop()
+                continue
+            trial = _first_done(running)
+            running.remove(trial)
+            free.append(trial.copy)
+            yield trial.end()
+    finally:
+        for trial in running:
+            trial.run.wait(0)
+
+
+def judge_again(warm: Warm, seen: Sequence[Verdict], copies: Sequence[Path]) -> Iterator[Verdict]:
+    """Those of the guards that were seen by tests which fail with the guard in its place, too."""
+    tests = sorted({test for each in seen for test in each.seen})
+    share = -(-len(tests) // len(copies))
+    runs = [
+        warm.start(copy, tests[at * share : (at + 1) * share])
+        for at, copy in enumerate(copies)
+        if tests[at * share : (at + 1) * share]
+    ]
+    broken: set[str] = set()
+    for run in runs:
+        status = run.wait(LIMIT * 3)
+        if status not in (0, 1):
+            raise RuntimeError(f"the tests did not run (pytest ended with {status}): {run.said()}")
+        broken.update(run.failed())
+    for each in seen:
+        if whatever := broken & set(each.seen):
+            yield replace(each, wrong=f"fails with it, too: {', '.join(whatever)}")
+
+
+def _first_done(running: Sequence[Trial]) -> Trial:
+    """The first that ends, or the first whose time is over."""
+    oldest = min(running, key=lambda each: each.began)
+    left = max(oldest.began + LIMIT - time.monotonic(), 0)
+    done, _, _ = select.select([each.run.ended for each in running], [], [], left)
+    return next((each for each in running if each.run.ended in done), oldest)
 
 
 @contextmanager
-def _copies() -> Iterator[queue.SimpleQueue[Path]]:
-    """As many copies of the project as tests run at once."""
+def _copies(chosen: Sequence[Guard]) -> Iterator[tuple[Warm, Sequence[Path]]]:
+    """As many copies of the project as tests run at once, and a process that is ready for them."""
     with tempfile.TemporaryDirectory(prefix="imagectl-guards-") as folder:
-        copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
-        for number in range(AT_ONCE):
-            copy = Path(folder, str(number))
-            shutil.copytree(ROOT, copy, ignore=_NOT_COPIED, symlinks=True)
-            shutil.copytree(ROOT / "catalog", copy / "catalog")
-            shutil.copytree(TUF, copy / TUF.name, ignore=_NOT_COPIED)
-            copies.put(copy)
-        yield copies
+        first, *others = (Path(folder, str(number)) for number in range(AT_ONCE))
+        shutil.copytree(ROOT, first, ignore=_NOT_COPIED, symlinks=True)
+        shutil.copytree(TUF, first / TUF.name, ignore=_NOT_COPIED)
+        files = sorted({test.partition("::")[0] for each in chosen for test in each.tests})
+        warm = Warm(first, ("imagectl", TUF.name, "tests/support", "tests/peers"), files)
+        for copy in others:
+            shutil.copytree(first, copy, symlinks=True)
+        yield warm, (first, *others)
 
 
 def main(words: Sequence[str]) -> int:
     """How many guards no test sees, and say which."""
     chosen = [each for each in guards() if all(word in each.name for word in words)]
-    with _copies() as copies, ThreadPoolExecutor(AT_ONCE) as pool:
-
-        def run(guard: Guard) -> tuple[str, float]:
-            copy, began = copies.get(), time.monotonic()
-            try:
-                return judge(guard, copy), time.monotonic() - began
-            finally:
-                copies.put(copy)
-
-        bad = 0
-        for guard, (wrong, seconds) in zip(chosen, pool.map(run, chosen), strict=True):
-            verdict = f"NOT SEEN: {wrong}" if wrong else "seen"
-            sys.stdout.write(f"{seconds:5.1f} s  {guard.promise:4} {guard.name}: {verdict}\n")
-            sys.stdout.flush()
-            bad += bool(wrong)
+    bad, seen = 0, list[Verdict]()
+    with _copies(chosen) as (warm, copies):
+        for verdict in judge(warm, chosen, copies):
+            _tell(verdict)
+            if verdict.wrong:
+                bad += 1
+            else:
+                seen.append(verdict)
+        for verdict in judge_again(warm, seen, copies):
+            _tell(verdict)
+            bad += 1
     sys.stdout.write(f"{len(chosen)} guards, {bad} of them not seen by any test\n")
     return bad
+
+
+def _tell(verdict: Verdict) -> None:
+    guard = verdict.guard
+    what = f"NOT SEEN: {verdict.wrong}" if verdict.wrong else "seen"
+    sys.stdout.write(f"{verdict.seconds:5.1f} s  {guard.promise:4} {guard.name}: {what}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
