@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import command_line
+from support.programs import running
 from support.projects import new_project, release
 
 PACKAGING = Path(__file__).parents[2] / "packaging/prometheus"
@@ -117,9 +118,7 @@ def test_alerts_and_pictures_ask_for_what_is_exported(
 def test_it_serves_until_it_is_stopped(project: Path) -> None:
     """And each round reads the settings anew: a location that is added is measured from then on."""
     command = [sys.executable, "-m", "imagectl", "metrics", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(
-        [*command, "--every", "1s"], cwd=project, stderr=subprocess.PIPE, text=True
-    ) as child:
+    with running([*command, "--every", "1s"], cwd=project, stderr=subprocess.PIPE) as child:
         assert child.stderr is not None
         address = re.search(r"http://\S+/metrics", child.stderr.readline())
         assert address is not None

@@ -22,6 +22,7 @@ from urllib.parse import urljoin
 import pytest
 import urllib3
 from peers.registry import PASSWORD, USER, docker_registry
+from support.programs import running
 from support.projects import new_project, release
 from support.web import Handler, Page, site
 
@@ -97,14 +98,11 @@ def consumer(tmp_path: Path) -> Iterator[Consumer]:
     public = tmp_path / "www"
     (root / "catalog" / "public").rename(public)
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
-    with subprocess.Popen(
-        command, cwd=public, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
+    with running(command, cwd=public, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
         assert found
         yield Consumer(home, public, found[0])
-        server.terminate()
 
 
 def test_a_plain_web_server_is_enough(consumer: Consumer) -> None:
@@ -207,7 +205,7 @@ def test_a_killed_pull_leaves_what_it_has_to_the_next(tmp_path: Path) -> None:
     with site() as server:
         url = server.put("/disk", data)
         server.faults["/disk"] = [stalls]
-        with subprocess.Popen(
+        with running(
             [sys.executable, "-c", FETCH, url, sha256, str(len(data)), str(to)]
         ) as pulling:
             until = time.monotonic() + 60

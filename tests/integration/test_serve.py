@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support.programs import running
 from support.served import PROGRAM, Running, a_tree, fill, serving
 from support.tuf_trees import TufTree
 
@@ -243,7 +244,7 @@ def test_it_stops_at_once_also_while_it_begins(folder: Path, tmp_path: Path) -> 
     command = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--workers", "4"]
     options = ["--catalog", str(folder / "tree"), "--root", str(folder / "root.json")]
     for milliseconds in range(0, 80, 20):
-        with subprocess.Popen([*command, *options], stderr=subprocess.PIPE) as process:
+        with running([*command, *options], stderr=subprocess.PIPE) as process:
             until = time.monotonic() + 10
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             while not children.read_text():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Run
+from support.programs import running
 from support.projects import new_project, release
 from support.timing import processor_seconds
 
@@ -42,31 +43,26 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
 def server(elsewhere: Elsewhere) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """``python3 -m http.server`` over the tree, and nothing of imagectl's."""
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
-    with subprocess.Popen(
-        command,
-        cwd=elsewhere.public,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as running:
-        assert running.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", running.stdout.readline())
+    with running(
+        command, cwd=elsewhere.public, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert found
-        yield running, found[0]
-        running.terminate()
+        yield process, found[0]
 
 
 def test_a_web_server_is_enough_and_not_even_that(
     elsewhere: Elsewhere, imagectl: Run, server: tuple[subprocess.Popen[str], str]
 ) -> None:
-    running, url = server
+    process, url = server
     arguments = ("resolve", "debian-base:beta", "--catalog", url, "--root", "root.json")
     first = imagectl(*arguments)
     assert first.exit_code == 0, first.stderr
     assert first.stderr == ""
 
-    running.terminate()
-    running.wait()
+    process.terminate()
+    process.wait()
     again = imagectl(*arguments)
     assert again.exit_code == 0
     assert again.stdout == first.stdout

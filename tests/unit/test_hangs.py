@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.programs import running
 
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 
 FOR_EVER = """
 import threading
 import pytest
+from support.programs import running
 
 def wait_for_what_never_comes():
     threading.Event().wait()
@@ -107,3 +109,9 @@ def test_the_rest_still_runs(tmp_path: Path) -> None:
     assert "wait_for_what_never_comes" in done.stderr
     assert "crashed while running 'test_one.py::test_it'" in done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_a_program_ends_with_the_test_that_fails_while_it_runs() -> None:
+    with pytest.raises(AssertionError), running(["sleep", "60"]) as sleeping:
+        raise AssertionError
+    assert sleeping.returncode == -signal.SIGKILL
