@@ -98,7 +98,7 @@ def parse_ci_file(data: bytes, file: str) -> Variables | None:
     Raises BadInput with every problem of them.
     """
     found, problems = find_keys(data, file, PREFIX)
-    ours = [each for each in found if each.key.text not in _ELSEWHERE]
+    ours = [each for each in found if each.key.text not in _ELSEWHERE and _is_setting(each)]
     if not ours and not problems:
         return None
     wrong = [*problems, *(_misplaced(each, file) for each in ours if not _at_top(each))]
@@ -121,8 +121,13 @@ def parse_ci_file(data: bytes, file: str) -> Variables | None:
     return read_document(VARIABLES, Document(file, root, tuple(wrong)))
 
 
+def _is_setting(found: Found) -> bool:
+    """Not a line of a script, which says ``KEY=value`` to its own shell."""
+    return not found.assigned or bool(SECTIONS.keys() & set(found.around))
+
+
 def _at_top(found: Found) -> bool:
-    return len(found.around) == 1 and found.around[0] in SECTIONS
+    return len(found.around) == 1 and found.around[0] in SECTIONS and not found.assigned
 
 
 def _value(node: Node) -> Node:
@@ -133,6 +138,14 @@ def _value(node: Node) -> Node:
 
 def _misplaced(found: Found, file: str) -> Problem:
     where = " and ".join(f"'{key}' ({service})" for key, service in SECTIONS.items())
+    if found.assigned:
+        return Problem(
+            file,
+            found.key.line,
+            found.key.column,
+            f"{found.key.text}=... in a text is not read",
+            f"write it as a key, '{found.key.text}: ...', in {where} at the top of the file",
+        )
     return Problem(
         file,
         found.key.line,

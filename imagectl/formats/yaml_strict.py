@@ -169,17 +169,22 @@ def load_part(data: bytes, file: str, key: str) -> Document | None:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A key of somebody else's file, its value, and the keys around it, outermost first."""
+    """A key of somebody else's file, its value, and the keys around it, outermost first.
+
+    ``assigned`` is true where it is no key, but a text of the form ``KEY=value``.
+    """
 
     around: tuple[str, ...]
     key: Scalar
     value: Node
+    assigned: bool = False
 
 
 def find_keys(data: bytes, file: str, prefix: str) -> tuple[tuple[Found, ...], tuple[Problem, ...]]:
     """Every key of somebody else's file that begins with *prefix*, wherever it is, and what is
     wrong with their values, which are held to all the rules above.
 
+    An alias as a key counts as what it stands for, and a text with ``KEY=value`` in it as that key.
     The rest is passed over as in ``load_part``: aliases are never expanded.
     """
     return _Reader(_decode(data, file, MAX_BYTES), file).keys(prefix)
@@ -230,6 +235,7 @@ class _Reader:
     def __init__(self, text: str, file: str) -> None:
         self._file = file
         self._problems: list[Problem] = []
+        self._anchored: dict[str, str] = {}
         try:
             from yaml._yaml import CParser
         except ImportError:
@@ -294,15 +300,31 @@ class _Reader:
                 self._look_through(item, prefix, (*around, "-"), depth + 1, found)
         elif isinstance(event, MappingStartEvent):
             while not isinstance(key := self._next(), MappingEndEvent):
-                name = key.value if isinstance(key, ScalarEvent) else ""
-                if not isinstance(key, ScalarEvent):
-                    self._pass_over(key)
+                name = self._name(key)
                 value = self._next()
-                if isinstance(key, ScalarEvent) and name.startswith(prefix):
-                    known = Scalar(*_place(key), name, not key.style)
+                if name.startswith(prefix):
+                    known = Scalar(*_place(key), name, plain=True)
                     found.append(Found(around, known, self._node(value, MAX_DEPTH - 1)))
                 else:
                     self._look_through(value, prefix, (*around, name), depth + 1, found)
+        elif isinstance(event, ScalarEvent):
+            self._name(event)
+            line, column = _place(event)
+            for match in re.finditer(rf"(?:^|[\s'\"])({re.escape(prefix)}\w+)=(\S*)", event.value):
+                known, given = (Scalar(line, column, each, plain=True) for each in match.groups())
+                found.append(Found(around, known, given, assigned=True))
+
+    def _name(self, key: Event) -> str:
+        """What a key is, be it by an alias; the empty text where it is no text. Reads up to its
+        end."""
+        if isinstance(key, AliasEvent):
+            return self._anchored.get(key.anchor or "", "")
+        if not isinstance(key, ScalarEvent):
+            self._pass_over(key)
+            return ""
+        if key.anchor is not None and len(key.value) <= 100:
+            self._anchored[key.anchor] = key.value
+        return key.value
 
     def _finished(self, root: Node) -> Document:
         if isinstance(root, Broken):

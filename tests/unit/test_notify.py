@@ -171,6 +171,24 @@ def test_slack_gets_a_text(
     assert json.loads(box.posted[0].body) == {"text": "*promoted* by ana"}
 
 
+def test_a_reason_is_no_markup_in_slack(
+    box: Postbox, sender: TargetSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would call everybody, or hide where a link leads; a template may, on purpose."""
+    monkeypatch.setenv("SLACK", box.url("/services/T0/B0/x"))
+    reason = "<!channel> <https://evil.example|click & log in>"
+    subject = Subject("ci", "stable", "20261120.1", "ci:stable", "moved <!here>")
+    notice = replace(NOTICE, by="<@U1>", reason=reason, subjects=(subject,))
+    url = SecretRef(SecretKind.ENV, "SLACK")
+    for template in ("<!here> {{ text }} {{ by }} {{ reason }}", None):
+        sender.send("chat", SlackTarget(url, EVENTS, None, template), notice)
+    mine, usual = (json.loads(each.body)["text"] for each in box.posted)
+    assert mine.startswith("<!here> ")
+    said = mine.removeprefix("<!here> ") + usual
+    assert "<" not in said
+    assert "&lt;!channel&gt; &lt;https://evil.example|click &amp; log in&gt;" in said
+
+
 # --- mail ---
 
 

@@ -146,6 +146,35 @@ def test_an_opt_in_among_variables_is_honoured_or_an_error(old: str, new: str, s
     assert any(each.startswith(said) for each in found), found
 
 
+TRAVIS = """\
+imagectl: {image: debian-ci}
+env:
+  global:
+    - IMAGECTL_CHANNEL=beta FAST=1
+script: IMAGECTL_CHANNEL=beta imagectl resolve
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TRAVIS, ".travis.yml:4:7: IMAGECTL_CHANNEL=... in a text is not read"),
+        (TRAVIS.replace("IMAGECTL", "A=b IMAGECTL", 1), ".travis.yml:4:7: IMAGECTL_CHANNEL=..."),
+        ("imagectl: {image: a}\njobs: [{env: IMAGECTL_CHANNEL=beta}]", ".travis.yml:2:14: "),
+        ("x: &k IMAGECTL_CHANNEL\njobs: [{env: {*k : beta}}]", ".travis.yml:2:15: "),
+        ("env: {x: &k IMAGECTL_CHANNEL, *k : beta}", ".travis.yml:1:1: IMAGECTL_IMAGE is missing"),
+    ],
+)
+def test_an_opt_in_in_a_form_that_is_not_read_is_an_error(text: str, said: str) -> None:
+    found = wrong(text, ".travis.yml")
+    assert any(each.startswith(said) for each in found), found
+
+
+def test_a_script_may_say_it_to_its_own_shell() -> None:
+    text = TRAVIS.replace("    - IMAGECTL_CHANNEL=beta FAST=1", "    - FAST=1")
+    assert config(text, ".travis.yml").images == (Wish(CI),)
+
+
 def test_a_yaml_bomb_beside_it_is_never_expanded() -> None:
     """Nine levels of nine aliases each would be 400 million values."""
     levels = ["a0: &a0 [x]"]

@@ -16,7 +16,7 @@ import smtplib
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path, PurePosixPath
@@ -32,6 +32,7 @@ from imagectl.model.notice import (
     Notice,
     NotifyTarget,
     SlackTarget,
+    Subject,
     WebhookTarget,
 )
 
@@ -59,8 +60,9 @@ class TargetSender:
 
     def send(self, name: str, target: NotifyTarget, notice: Notice) -> None:
         """See there. Raises Failed and CannotTell, and NotFound where a secret is missing."""
+        said = _for_slack(notice) if isinstance(target, SlackTarget) else notice
         try:
-            text = render_notice(notice, target.template)
+            text = render_notice(said, target.template)
         except BadTemplate as problem:
             raise Failed(f"the template of {name} cannot be used", why=str(problem)) from None
         match target:
@@ -249,6 +251,25 @@ def _check_status(status: int) -> None:
     if 300 <= status < 400:
         raise Failed(f"it answered {status}: a redirect is not followed", hint="write its own URL")
     raise Failed(f"it answered {status}")
+
+
+def _for_slack(notice: Notice) -> Notice:
+    """The same, with nothing in it that Slack takes for markup: whoever gives a reason is not to
+    call everybody (``<!channel>``), nor to hide where a link leads.
+
+    Source: Slack, "Formatting text for app surfaces": ``&``, ``<`` and ``>`` are to be escaped.
+    """
+
+    def plain(text: str) -> str:
+        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+    subjects = [
+        Subject(*(plain(each) for each in (it.image, it.channel, it.version, it.of, it.what)))
+        for it in notice.subjects
+    ]
+    return replace(
+        notice, by=plain(notice.by), reason=plain(notice.reason), subjects=tuple(subjects)
+    )
 
 
 def _subject(notice: Notice) -> str:
