@@ -28,6 +28,10 @@ class Partial:
         self.fd = fd
         self.path = path
 
+    def write(self, data: bytes) -> None:
+        """Write all of it behind what is there."""
+        write_all(self.fd, data)
+
     def keep(self, final: Path, mode: int) -> None:
         """Give it its final name and *mode*, replacing what is there; durable on return."""
         os.fchmod(self.fd, mode)
@@ -55,10 +59,15 @@ def partial(root: Path) -> Iterator[Partial]:
 def write(root: Path, final: Path, data: bytes, mode: int = 0o644) -> None:
     """Write the file *final*, which is below *root*, replacing what is there."""
     with partial(root) as new:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(new.fd, rest) :]
+        new.write(data)
         new.keep(final, mode)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part of it, and says no to the rest."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def make_folder(path: Path) -> None:

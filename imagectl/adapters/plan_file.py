@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +15,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import TextIO
 
-from imagectl.adapters.durable import PARTIAL, naming_failures, partial
+from imagectl.adapters.durable import PARTIAL, naming_failures, partial, write_all
 from imagectl.adapters.person_key import PersonKey, is_signed
 from imagectl.errors import BadInput, Corrupt, Failed, NotFound, Problem
 from imagectl.formats.plan_v1 import (
@@ -148,7 +147,5 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 def _flush(fd: int, batch: list[bytes]) -> None:
-    rest = memoryview(b"".join(batch))
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    write_all(fd, b"".join(batch))
     batch.clear()

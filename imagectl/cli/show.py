@@ -13,10 +13,10 @@ from imagectl.cli.arguments import IMAGE_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.keeping import Keeping, StageName, buried, in_full, keeping
 from imagectl.cli.publish import Unfinished, unfinished
-from imagectl.cli.refs import head_of
+from imagectl.cli.refs import version_of
 from imagectl.cli.text import age, duration, size, stamp
 from imagectl.cli.verb import Verb
-from imagectl.errors import BadUsage, ImagectlError
+from imagectl.errors import ImagectlError
 from imagectl.model.announcement import AnnouncedMove
 from imagectl.policy.announced import concerns, notice_of
 from imagectl.policy.announcing import standing_announcements
@@ -163,25 +163,10 @@ def command(invocation: Invocation, ref: ImageRef) -> None:
 
     project = invocation.open_project()
     snapshot = project.catalog.snapshot([ref.image])
-    version = _find(snapshot, ref)
+    version = version_of(snapshot, ref, "show")
     now = project.clock.now()
     document = _document(version, snapshot, project.store, now, _next(project, version.ref, now))
     invocation.out.answer(document, _lines(document, now))
-
-
-def _find(snapshot: Snapshot, ref: ImageRef) -> Version:
-    from imagectl.model.version import VersionRef
-    from imagectl.policy.promotion import find_image, find_version
-
-    find_image(snapshot, ref.image)
-    version = head_of(snapshot, ref) if ref.channel is not None else ref.version
-    if version is None:
-        newest = snapshot.of(ref.image)[-1].ref
-        raise BadUsage(
-            f"which version of {ref.image}?",
-            hint=f"`imagectl show {newest}` is the newest; `imagectl list {ref.image}` has all",
-        )
-    return find_version(snapshot, VersionRef(ref.image, version))
 
 
 def _next(project: Project, ref: VersionRef, now: datetime) -> NextDocument:

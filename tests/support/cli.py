@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import click
+import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
+from imagectl.cli.documents import schema
 from imagectl.cli.main import root
 from imagectl.cli.verb import Verb
 
 Run = Callable[..., Result]
+
+
+def answer(result: Result, document: type) -> Any:
+    """The JSON document that a verb answered with, as its type declares it."""
+    said = json.loads(result.stdout)
+    jsonschema.validate(said, schema(document))
+    return said
 
 
 def command_line(monkeypatch: pytest.MonkeyPatch) -> Run:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 from click.testing import Result
+from support.cli import answer
 from support.projects import new_project, release
 
 from imagectl.bootstrap.consumer import open_published
 from imagectl.bootstrap.project import Project
 from imagectl.cli.announce import Announcements
-from imagectl.cli.documents import schema
 from imagectl.cli.list import Listed
 from imagectl.cli.moves import Moved
 from imagectl.cli.show import Shown
@@ -44,12 +41,6 @@ def ready(project: Project, imagectl: Run) -> Project:
     assert imagectl("promote", "stable").exit_code == 0
     release(project, NEW)
     return project
-
-
-def answer(result: Result, document: type) -> Any:
-    said = json.loads(result.stdout)
-    jsonschema.validate(said, schema(document))
-    return said
 
 
 def head(project: Project) -> str:

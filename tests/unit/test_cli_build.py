@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 from click.testing import Result
+from support.cli import answer
 from support.projects import new_project, record_version
+from support.workbenches import Tools, child_of, tools_in_memory
 
 from imagectl.bootstrap.project import Project
 from imagectl.cli.build import Built
-from imagectl.cli.documents import schema
 from imagectl.cli.output import Failure
 from imagectl.cli.test import ProvedDocument
 from imagectl.errors import BuildFailed
 from imagectl.model.names import Format
-from imagectl.services.ports.progress import Progress
-from imagectl.services.workbench import Workbench
-from imagectl.testing.build import MemoryChecks, MemoryProver, MemoryTemplates, MemoryTimings
-from imagectl.testing.equipment import MemoryEquipper
-from imagectl.testing.inside import MemoryComparer, MemoryInspector
 
 Run = Callable[..., Result]
-
-CHILD = """\
-summary: built on the base
-base:
-  parent: debian-base:stable
-disk_size: 4G
-suites: [tests/images/test_debian_base.py]
-formats: [qcow2]
-locations:
-  required: [local]
-"""
-
-
-@dataclass
-class Tools:
-    """What stands for Packer, QEMU and the rest."""
-
-    equipper: MemoryEquipper
-    prover: MemoryProver = field(default_factory=MemoryProver)
 
 
 @pytest.fixture
@@ -58,32 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 @pytest.fixture
 def tools(project: Project, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    used = Tools(MemoryEquipper(project.store))
-
-    def workbench(project: Project, progress: Progress) -> Workbench:
-        return Workbench(
-            catalog=project.catalog,
-            store=project.store,
-            definitions=project.definitions,
-            checks=MemoryChecks(),
-            workspaces=project.workspaces(progress),
-            equipper=used.equipper,
-            prover=used.prover,
-            comparer=MemoryComparer(),
-            inspector=MemoryInspector(),
-            templates=MemoryTemplates(),
-            timings=MemoryTimings(),
-            clock=project.clock,
-        )
-
-    monkeypatch.setattr(Project, "workbench", workbench)
-    return used
-
-
-def answer(result: Result, document: type) -> Any:
-    said = json.loads(result.stdout)
-    jsonschema.validate(said, schema(document))
-    return said
+    return tools_in_memory(project, monkeypatch)
 
 
 def test_build_ends_in_the_entry_channel(project: Project, tools: Tools, imagectl: Run) -> None:
@@ -136,7 +84,7 @@ def test_one_image_that_fails_does_not_keep_the_others_from_being_built(
 ) -> None:
     """The child cannot be built: its parent has nothing in stable yet."""
     (project.root / "images" / "child").mkdir()
-    (project.root / "images" / "child" / "image.yaml").write_text(CHILD)
+    (project.root / "images" / "child" / "image.yaml").write_text(child_of("debian-base:stable"))
     result = imagectl("build", "--json")
     assert result.exit_code == 6
     builds = answer(result, Built)["builds"]

@@ -7,13 +7,10 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
-from click.testing import Result
 from support import projects
-from support.cli import Run
+from support.cli import Run, answer
 from support.examples import ref
 from support.projects import new_project, release
 
@@ -24,7 +21,6 @@ from imagectl.cli.cleanup.key import KeyDocument
 from imagectl.cli.cleanup.plan_document import PlanDocument
 from imagectl.cli.cleanup.undelete import UndeletedDocument
 from imagectl.cli.cleanup.undo import UndoneDocument
-from imagectl.cli.documents import schema
 from imagectl.model.retention import Stage
 
 OLD, MIDDLE, BEFORE, NEW = (f"debian-ci@2026010{day}.1" for day in (1, 2, 3, 4))
@@ -66,13 +62,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> It
     monkeypatch.setenv("IMAGECTL_KEY", str(tmp_path / "key.pem"))
     yield made
     made.close()
-
-
-def answer(result: Result, document: type) -> Any:
-    """The JSON document that a verb answered with, as its type declares it."""
-    said = json.loads(result.stdout)
-    jsonschema.validate(said, schema(document))
-    return said
 
 
 def stage(project: Project, text: str) -> Stage:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 from click.testing import Result
+from support.cli import answer
 from support.examples import BASE, ref
 from support.projects import new_project, record_version, release
 
 from imagectl.adapters.receipts import MARKER, FileReceipts
 from imagectl.bootstrap.project import Project, open_project
-from imagectl.cli.documents import schema
 from imagectl.cli.history import History
 from imagectl.cli.hold import HoldDocument
 from imagectl.cli.lease import LeaseDocument, LeaseEnded, Leases
@@ -51,12 +48,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("IMAGECTL_CONSUMER", "IMAGECTL_RECEIPTS", "IMAGECTL_CATALOG"):
         monkeypatch.delenv(name, raising=False)
-
-
-def answer(result: Result, document: type) -> Any:
-    said = json.loads(result.stdout)
-    jsonschema.validate(said, schema(document))
-    return said
 
 
 def commit(project: Project, *operations: Operation) -> None:

@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 from click.testing import Result
+from support.cli import answer
 from support.projects import new_project, record_version
+from support.workbenches import Tools, child_of, tools_in_memory
 
 from imagectl.bootstrap.project import Project
 from imagectl.cli.build import Built
-from imagectl.cli.documents import schema
 from imagectl.cli.lock import Locked
 from imagectl.cli.output import Failure
 from imagectl.cli.rebuild import RebuiltDocument
 from imagectl.errors import BuildFailed
-from imagectl.services.ports.progress import Progress
-from imagectl.services.workbench import Workbench
-from imagectl.testing.build import MemoryChecks, MemoryProver, MemoryTemplates, MemoryTimings
-from imagectl.testing.equipment import MemoryEquipper
-from imagectl.testing.inside import MemoryComparer, MemoryInspector
 
 Run = Callable[..., Result]
 
 LOCK = Path("images/debian-base/image.lock")
 DEFINITION = Path("images/debian-base/image.yaml")
-
-CHILD = """\
-summary: built on the base
-base:
-  parent: debian-base:beta
-disk_size: 4G
-suites: [tests/images/test_debian_base.py]
-formats: [qcow2]
-locations:
-  required: [local]
-"""
-
-
-@dataclass
-class Tools:
-    """What stands for Packer, QEMU and the rest."""
-
-    equipper: MemoryEquipper
-    prover: MemoryProver = field(default_factory=MemoryProver)
 
 
 @pytest.fixture
@@ -61,32 +34,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 @pytest.fixture
 def tools(project: Project, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    used = Tools(MemoryEquipper(project.store))
-
-    def workbench(project: Project, progress: Progress) -> Workbench:
-        return Workbench(
-            catalog=project.catalog,
-            store=project.store,
-            definitions=project.definitions,
-            checks=MemoryChecks(),
-            workspaces=project.workspaces(progress),
-            equipper=used.equipper,
-            prover=used.prover,
-            comparer=MemoryComparer(),
-            inspector=MemoryInspector(),
-            templates=MemoryTemplates(),
-            timings=MemoryTimings(),
-            clock=project.clock,
-        )
-
-    monkeypatch.setattr(Project, "workbench", workbench)
-    return used
-
-
-def answer(result: Result, document: type) -> Any:
-    said = json.loads(result.stdout)
-    jsonschema.validate(said, schema(document))
-    return said
+    return tools_in_memory(project, monkeypatch)
 
 
 def add_package(name: str) -> None:
@@ -174,7 +122,7 @@ def test_lock_of_several_images_goes_on_after_one_that_fails(
     project: Project, tools: Tools, imagectl: Run
 ) -> None:
     (project.root / "images/child").mkdir()
-    (project.root / "images/child/image.yaml").write_text(CHILD)
+    (project.root / "images/child/image.yaml").write_text(child_of("debian-base:beta"))
     result = imagectl("lock", "child", "debian-base", "--json")
     assert result.exit_code == 6
     locks = answer(result, Locked)["locks"]

@@ -6,12 +6,9 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
-from click.testing import Result
-from support.cli import Run
+from support.cli import Run, answer
 from support.projects import new_project, release
 
 from imagectl.bootstrap.project import Project
@@ -47,12 +44,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     monkeypatch.chdir(made.root)
     yield made
     made.close()
-
-
-def answer(result: Result, document: type) -> Any:
-    said = json.loads(result.stdout)
-    jsonschema.validate(said, schema(document))
-    return said
 
 
 @pytest.fixture(autouse=True)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 from click.testing import Result
+from support.cli import answer
 from support.projects import new_project, record_version, release
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.bootstrap.project import Project
-from imagectl.cli.documents import schema
 from imagectl.cli.list import Listed
 from imagectl.cli.output import Failure
 from imagectl.cli.publish import Published
@@ -46,12 +43,6 @@ def broken(project: Project) -> Path:
     file = project.root / "dc1" / "sha256"
     file.write_text("not a folder")
     return file
-
-
-def answer(result: Result, document: type) -> Any:
-    said = json.loads(result.stdout)
-    jsonschema.validate(said, schema(document))
-    return said
 
 
 def make_optional(project: Project, *names: str) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 from click.testing import Result
+from support.cli import answer
 from support.examples import ref
 from support.locks import lock_of
 from support.projects import (
@@ -24,7 +22,6 @@ from support.projects import (
 from support.timing import processor_seconds
 
 from imagectl.bootstrap.project import Project
-from imagectl.cli.documents import schema
 from imagectl.cli.history import History
 from imagectl.cli.list import Listed
 from imagectl.cli.moves import Moved, behind_document, tell_behind
@@ -54,13 +51,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     monkeypatch.setenv("COLUMNS", "80")
     yield made
     made.close()
-
-
-def answer(result: Result, document: type) -> Any:
-    """The JSON document that a verb answered with, as its type declares it."""
-    said = json.loads(result.stdout)
-    jsonschema.validate(said, schema(document))
-    return said
 
 
 def test_list_shows_what_each_channel_points_to(project: Project, imagectl: Run) -> None:

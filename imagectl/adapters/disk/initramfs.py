@@ -20,6 +20,7 @@ from imagectl.adapters.disk.canonical import Settled, content_of, settle
 from imagectl.adapters.disk.packed import SortedEntries
 from imagectl.adapters.disk.rules import Rule
 from imagectl.adapters.disk.tree import Entry, Kind, MemorySource, Source
+from imagectl.adapters.durable import write_all
 from imagectl.adapters.namespaces import Bind, remove_tree, run_inside
 from imagectl.services.ports.progress import Progress
 
@@ -109,7 +110,7 @@ def _write(source: Source, settled: Settled, root: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
         try:
             for chunk in content_of(source, settled):
-                os.write(descriptor, chunk)
+                write_all(descriptor, chunk)
             os.fchmod(descriptor, entry.mode & 0o777)
             os.utime(descriptor, (entry.mtime, entry.mtime))
         finally:

@@ -70,9 +70,7 @@ class Incoming:
     def write(self, data: bytes) -> None:
         """Append. Raises NoSpace, Failed."""
         with self._store.naming_failures(len(data)):
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(self._file.fd, rest) :]
+            self._file.write(data)
         self._digest.update(data)
         self.size += len(data)
 

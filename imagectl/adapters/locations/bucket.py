@@ -16,7 +16,6 @@ Who has no record is not seen: verifying writes one anew that is missing.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,9 +23,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from imagectl.adapters.content import READ_ONLY, relative
-from imagectl.adapters.durable import partial
+from imagectl.adapters.content import relative
 from imagectl.adapters.locations.calls import Calls
+from imagectl.adapters.locations.fetching import fetch
 from imagectl.adapters.locations.owners import (
     DELETING,
     Entry,
@@ -198,19 +197,7 @@ class BucketLocation:
 
     def fetch(self, placement: Placement, to: Path, moved: Moved) -> None:
         self._require_here(placement)
-        with partial(to.parent) as copy:
-            size = 0
-
-            def keep(data: bytes) -> None:
-                nonlocal size
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(copy.fd, rest) :]
-                size += len(data)
-                moved(size)
-
-            self._read_back(placement, keep)
-            copy.keep(to, READ_ONLY)
+        fetch(to, moved, lambda keep: self._read_back(placement, keep))
 
     def view(self, now: Callable[[], datetime]) -> View:
         began = now()

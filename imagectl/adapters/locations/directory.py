@@ -19,15 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagectl.adapters.content import CHUNK, READ_ONLY, ContentFolder, relative
+from imagectl.adapters.content import CHUNK, ContentFolder, relative
 from imagectl.adapters.durable import (
     PARTIAL,
     make_folder,
     naming_failures,
-    partial,
     sync_folder,
     write,
 )
+from imagectl.adapters.locations.fetching import fetch
 from imagectl.adapters.locations.owners import (
     OWNERS,
     Entry,
@@ -135,19 +135,19 @@ class DirectoryLocation:
 
     def fetch(self, placement: Placement, to: Path, moved: Moved) -> None:
         self.verify(placement, placement.verified)
-        with partial(to.parent) as copy, self._files.path(placement.sha256).open("rb") as held:
-            digest, size = hashlib.sha256(), 0
+        fetch(to, moved, lambda keep: self._read(placement, keep))
+
+    def _read(self, placement: Placement, take: Callable[[bytes], None]) -> None:
+        digest = hashlib.sha256()
+        with self._files.path(placement.sha256).open("rb") as held:
             while data := held.read(CHUNK):
                 digest.update(data)
-                os.write(copy.fd, data)
-                size += len(data)
-                moved(size)
-            if digest.hexdigest() != placement.sha256:
-                raise Corrupt(
-                    f"{placement.provider_id} changed while it was read from {self._name}",
-                    where=str(self._files.path(placement.sha256)),
-                )
-            copy.keep(to, READ_ONLY)
+                take(data)
+        if digest.hexdigest() != placement.sha256:
+            raise Corrupt(
+                f"{placement.provider_id} changed while it was read from {self._name}",
+                where=str(self._files.path(placement.sha256)),
+            )
 
     def view(self, now: Callable[[], datetime]) -> View:
         began = now()

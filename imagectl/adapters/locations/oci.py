@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -21,8 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagectl.adapters.content import READ_ONLY
-from imagectl.adapters.durable import partial
+from imagectl.adapters.locations.fetching import fetch
 from imagectl.adapters.locations.oci_registry import INDEX, MANIFEST, Manifest, Registry
 from imagectl.adapters.locations.oci_session import Session
 from imagectl.adapters.locations.oci_upload import Uploads
@@ -142,19 +140,7 @@ class OciLocation:
         return replace(placement, verified=now)
 
     def fetch(self, placement: Placement, to: Path, moved: Moved) -> None:
-        with partial(to.parent) as copy:
-            size = 0
-
-            def keep(data: bytes) -> None:
-                nonlocal size
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(copy.fd, rest) :]
-                size += len(data)
-                moved(size)
-
-            self._read(placement, keep)
-            copy.keep(to, READ_ONLY)
+        fetch(to, moved, lambda keep: self._read(placement, keep))
 
     def view(self, now: Callable[[], datetime]) -> View:
         began, before = now(), self._session.requests_made

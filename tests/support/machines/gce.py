@@ -14,7 +14,8 @@ from imagectl.adapters.locations.gce import GceLocation
 from imagectl.adapters.locations.gce_labels import claiming
 from imagectl.model.resource import Claim
 from support.places import gce
-from support.places.gce import DOWN, PROJECT, OnGoogle
+from support.places.gce import PROJECT, OnGoogle
+from support.places.google import DOWN
 
 LISTINGS = ("compute.*.aggregatedList", "storage.objects.list")
 

@@ -9,22 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from peers.google.calls import (
-    Call,
     Cut,
-    Effect,
     FailOperation,
     LoseAnswer,
     OtherBytes,
     Refuse,
     Stale,
-    Trouble,
-    Wait,
     Warn,
-    second_page,
 )
 from peers.google.peer import Google, google
 
@@ -38,6 +32,7 @@ from imagectl.model.place import GceLocation as Settings
 from imagectl.model.version import Artifact, Placement
 from support.examples import digest
 from support.places import LOCAL, surroundings
+from support.places.google import DOWN, LIMIT, Faulty
 from support.places.place import Fault, artifact_of, filling
 
 PROJECT = "acme-images"
@@ -45,14 +40,13 @@ BUCKET = "acme-upload"
 GIB = 1 << 30
 DATA = 1_500_000
 """Bytes of a test's disk that are not empty. They do not compress."""
-DOWN = Refuse(503, "backendError", "Backend Error")
 
 
-class OnGoogle:
+class OnGoogle(Faulty):
     """Implements ``support.places.Place``."""
 
     def __init__(self, peer: Google, folder: Path, **more: object) -> None:
-        self.peer = peer
+        super().__init__(peer)
         self.folder = folder
         self.key = peer.accounts.add(folder)
         self.settings = settings(peer, **more)
@@ -76,9 +70,6 @@ class OnGoogle:
     def damage(self, placement: Placement) -> None:
         self.peer.compute.resources[placement.reference]["labels"]["imagectl-sha256"] = "0" * 32
 
-    def unreadable(self) -> AbstractContextManager[None]:
-        return self._during((DOWN, ("*",), None))
-
     def foreign(self, name: str) -> Callable[[], object]:
         self.peer.compute.add_image(PROJECT, name, labels={"team": "somebody-else"})
         path = f"projects/{PROJECT}/global/images/{name}"
@@ -92,33 +83,32 @@ class OnGoogle:
     def fault(self, fault: Fault) -> AbstractContextManager[None] | str:
         match fault:
             case Fault.QUOTA:
-                limit = Refuse(403, "rateLimitExceeded", "Rate Limit Exceeded")
-                return self._during((limit, ("*",), None))
+                return self.during((LIMIT, ("*",), None))
             case Fault.UNAVAILABLE_PAGE_2:
-                return self._page_2()
+                return self.page_2_down("compute.images.list")
             case Fault.UNAVAILABLE_ONCE:
-                return self._during((DOWN, ("*",), 1))
+                return self.during((DOWN, ("*",), 1))
             case Fault.UNAVAILABLE_ALWAYS:
                 return self.unreadable()
             case Fault.PRECONDITION:
                 changed = Refuse(412, "conditionNotMet", "Precondition Failed")
                 writes = ("storage.objects.insert/start", "compute.images.insert")
-                return self._during(*((changed, (each,), 1) for each in writes))
+                return self.during(*((changed, (each,), 1) for each in writes))
             case Fault.LOST_RESPONSE:
                 writes = ("storage.objects.insert/bytes", "compute.images.insert")
-                return self._during(*((LoseAnswer(), (each,), 1) for each in writes))
+                return self.during(*((LoseAnswer(), (each,), 1) for each in writes))
             case Fault.STALE_READ:
-                return self._during((Stale(), ("*.get",), 3))
+                return self.during((Stale(), ("*.get",), 3))
             case Fault.FAILED_OPERATION:
-                return self._during((FailOperation(), ("compute.images.insert",), None))
+                return self.during((FailOperation(), ("compute.images.insert",), None))
             case Fault.SESSION_ENDED:
-                return self._session_ended()
+                return self.session_ended()
             case Fault.BROKEN_UPLOAD:
-                return self._during((Cut(0.7), ("storage.objects.insert/bytes",), 1))
+                return self.during((Cut(0.7), ("storage.objects.insert/bytes",), 1))
             case Fault.WRONG_DIGEST:
-                return self._during((OtherBytes(), ("storage.objects.insert/*",), None))
+                return self.during((OtherBytes(), ("storage.objects.insert/*",), None))
             case Fault.PART_UNREACHABLE:
-                return self._during((Warn(), ("compute.images.list",), None))
+                return self.during((Warn(), ("compute.images.list",), None))
             case Fault.CONTAINER_GONE:
                 return self._container_gone()
             case Fault.CLOCK_SKEW:
@@ -130,43 +120,9 @@ class OnGoogle:
                 self.peer.accounts.forget("forgotten")
                 return self._other_key(key.read_text())
             case Fault.CREDENTIAL_EXPIRED:
-                return self._expired()
+                return self.expired()
             case Fault.CREDENTIAL_NARROW:
                 return self.peer.accounts.only("*.get", "*.list")
-
-    def requests(self) -> int:
-        return self.peer.count()
-
-    @contextmanager
-    def _during(self, *rules: tuple[Effect, tuple[str, ...], int | None]) -> Iterator[None]:
-        with ExitStack() as stack:
-            happened = [
-                stack.enter_context(self.peer.during(effect, *on, times=times))
-                for effect, on, times in rules
-            ]
-            yield
-            assert all(rule.hits for rule in happened), "the fault has not happened"
-
-    @contextmanager
-    def _page_2(self) -> Iterator[None]:
-        with self.peer.during(DOWN, "compute.images.list", when=second_page) as rule:
-            yield
-            assert rule.hits
-
-    @contextmanager
-    def _session_ended(self) -> Iterator[None]:
-        """All tokens, when the upload is about to begin. They were good for what came before."""
-        ended: list[str] = []
-
-        def once(call: Call) -> bool:
-            if not ended:
-                self.peer.accounts.end_tokens()
-                ended.append(call.id)
-            return True
-
-        with self.peer.during(Wait(0), "storage.objects.insert/start", when=once):
-            yield
-        assert ended
 
     @contextmanager
     def _container_gone(self) -> Iterator[None]:
@@ -186,12 +142,6 @@ class OnGoogle:
         yield
         self.key.write_text(before)
         self.location = self.opened()
-
-    @contextmanager
-    def _expired(self) -> Iterator[None]:
-        said = Trouble(400, "invalid_grant", "Token has been expired or revoked.")
-        with mock.patch.object(self.peer.accounts, "token", side_effect=said):
-            yield
 
 
 def settings(peer: Google, **more: object) -> Settings:

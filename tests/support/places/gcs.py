@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from peers.google.calls import (
-    Call,
     Cut,
-    Effect,
     LoseAnswer,
     OtherBytes,
     Refuse,
     Stale,
-    Trouble,
-    Wait,
-    second_page,
 )
 from peers.google.peer import Google, google
 
@@ -30,19 +24,19 @@ from imagectl.model.place import GcsLocation as Settings
 from imagectl.model.version import Artifact, Placement
 from support.examples import digest
 from support.places import surroundings
+from support.places.google import DOWN, LIMIT, Faulty
 from support.places.place import LOCAL, Fault, filling, some_artifact
 
 BUCKET = "acme-images"
-DOWN = Refuse(503, "backendError", "Backend Error")
 START = "storage.objects.insert/start"
 BYTES = "storage.objects.insert/bytes"
 
 
-class InGoogleBucket:
+class InGoogleBucket(Faulty):
     """Implements ``support.places.Place``."""
 
     def __init__(self, peer: Google, folder: Path) -> None:
-        self.peer = peer
+        super().__init__(peer)
         self.folder = folder
         self.key = peer.accounts.add(folder)
         self.settings = Settings(
@@ -64,9 +58,6 @@ class InGoogleBucket:
     def damage(self, placement: Placement) -> None:
         self.peer.storage.put(BUCKET, _name(placement.provider_id), b"?" * placement.size)
 
-    def unreadable(self) -> AbstractContextManager[None]:
-        return self._during((DOWN, ("*",), None))
-
     def foreign(self, name: str) -> Callable[[], object]:
         storage, key = self.peer.storage, _name(name)
         storage.put(BUCKET, key, b"somebody else's", {"owner": "somebody"})
@@ -83,27 +74,26 @@ class InGoogleBucket:
     def fault(self, fault: Fault) -> AbstractContextManager[None] | str:
         match fault:
             case Fault.QUOTA:
-                limit = Refuse(403, "rateLimitExceeded", "Rate Limit Exceeded")
-                return self._during((limit, ("*",), None))
+                return self.during((LIMIT, ("*",), None))
             case Fault.UNAVAILABLE_PAGE_2:
-                return self._page_2()
+                return self.page_2_down("storage.objects.list")
             case Fault.UNAVAILABLE_ONCE:
-                return self._during((DOWN, ("*",), 1))
+                return self.during((DOWN, ("*",), 1))
             case Fault.UNAVAILABLE_ALWAYS:
                 return self.unreadable()
             case Fault.PRECONDITION:
                 changed = Refuse(412, "conditionNotMet", "Precondition Failed")
-                return self._during((changed, (START,), 1))
+                return self.during((changed, (START,), 1))
             case Fault.LOST_RESPONSE:
-                return self._during((LoseAnswer(), (BYTES,), 1))
+                return self.during((LoseAnswer(), (BYTES,), 1))
             case Fault.STALE_READ:
-                return self._during((Stale(), ("*.get",), 1))
+                return self.during((Stale(), ("*.get",), 1))
             case Fault.SESSION_ENDED:
-                return self._session_ended()
+                return self.session_ended()
             case Fault.BROKEN_UPLOAD:
-                return self._during((Cut(0.7), (BYTES,), 1))
+                return self.during((Cut(0.7), (BYTES,), 1))
             case Fault.WRONG_DIGEST:
-                return self._during((OtherBytes(), (BYTES,), None))
+                return self.during((OtherBytes(), (BYTES,), None))
             case Fault.CONTAINER_GONE:
                 return self._gone()
             case Fault.CREDENTIAL_MISSING:
@@ -113,47 +103,13 @@ class InGoogleBucket:
                 self.peer.accounts.forget("forgotten")
                 return self._other_key(key.read_text())
             case Fault.CREDENTIAL_EXPIRED:
-                return self._expired()
+                return self.expired()
             case Fault.CREDENTIAL_NARROW:
                 return self.peer.accounts.only("*.get", "*.list")
             case Fault.CLOCK_SKEW:
                 return "Google lets nobody in whose clock is wrong, as the tests of gce have it"
             case Fault.FAILED_OPERATION | Fault.PART_UNREACHABLE:
                 return "Cloud Storage has no operations and no parts"
-
-    def requests(self) -> int:
-        return self.peer.count()
-
-    @contextmanager
-    def _during(self, *rules: tuple[Effect, tuple[str, ...], int | None]) -> Iterator[None]:
-        with ExitStack() as stack:
-            happened = [
-                stack.enter_context(self.peer.during(effect, *on, times=times))
-                for effect, on, times in rules
-            ]
-            yield
-            assert all(rule.hits for rule in happened), "the fault has not happened"
-
-    @contextmanager
-    def _page_2(self) -> Iterator[None]:
-        with self.peer.during(DOWN, "storage.objects.list", when=second_page) as rule:
-            yield
-            assert rule.hits
-
-    @contextmanager
-    def _session_ended(self) -> Iterator[None]:
-        """All tokens, when the upload is about to begin. They were good for what came before."""
-        ended: list[str] = []
-
-        def once(call: Call) -> bool:
-            if not ended:
-                self.peer.accounts.end_tokens()
-                ended.append(call.id)
-            return True
-
-        with self.peer.during(Wait(0), START, when=once):
-            yield
-        assert ended
 
     @contextmanager
     def _gone(self) -> Iterator[None]:
@@ -172,12 +128,6 @@ class InGoogleBucket:
         yield
         self.key.write_text(whole)
         self.location = before
-
-    @contextmanager
-    def _expired(self) -> Iterator[None]:
-        said = Trouble(400, "invalid_grant", "Token has been expired or revoked.")
-        with mock.patch.object(self.peer.accounts, "token", side_effect=said):
-            yield
 
 
 def _name(url: str) -> str:
