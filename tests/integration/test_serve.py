@@ -24,6 +24,7 @@ from support.programs import running
 from support.served import PROGRAM, Running, a_tree, fill, serving
 from support.tuf_trees import TufTree
 
+from imagectl.adapters.web.server import HEADER_SECONDS
 from imagectl.cli.serve.openapi import document as openapi
 from imagectl.consumer import open_catalog, resolve
 from imagectl.model.names import ImageName
@@ -254,6 +255,19 @@ def test_it_stops_at_once_also_while_it_begins(folder: Path, tmp_path: Path) -> 
             process.terminate()
             assert process.wait(timeout=20) == 0
         assert time.monotonic() - began < 8
+
+
+def test_who_never_ends_a_request_is_not_waited_for(folder: Path, tmp_path: Path) -> None:
+    with serving(folder / "tree", folder / "root.json", tmp_path / "log") as server:
+        halves = [connected(server) for _ in range(50)]
+        for each in halves:
+            each.settimeout(HEADER_SECONDS * 4)
+            each.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        for each in halves:
+            with each, suppress(ConnectionError):
+                while each.recv(1000):  # an error is said before the end, perhaps
+                    pass
+        assert get(server, "/healthz")["ok"]
 
 
 def test_two_servers_do_not_share_an_address(server: Running, folder: Path) -> None:

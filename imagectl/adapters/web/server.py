@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 STOP_SECONDS = 10
 """How long answers may go on after the server was told to stop."""
 
+HEADER_SECONDS = 10
+"""How long a client may take to say what it asks for: who never ends it would hold a connection."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -106,6 +109,7 @@ def serve(address: Address, workers: int, make: Callable[[], Application]) -> No
     Raises Failed where workers keep dying.
     """
     from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.server import Server
 
     server = Server(
@@ -115,6 +119,7 @@ def serve(address: Address, workers: int, make: Callable[[], Application]) -> No
         interface=Interfaces.RSGI,
         workers=workers,
         http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
