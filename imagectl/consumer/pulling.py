@@ -3,7 +3,8 @@
 Promises: under the file's name are, at any time, what was there before or all the bytes that the
 signed catalog names, durable (P7); a download that breaks off is gone on with, also by a later run;
 nothing is written beyond the length that the catalog names, whatever a server sends; nothing is
-fetched where the file is that artifact already; two processes that pull the same do it once.
+fetched where the file is that artifact already; two processes that pull the same do it once; what
+somebody else has put in the way, who could change it afterwards, is not written to.
 
 What has arrived is kept beside the file, as ``FILE.DIGEST.part``. Its name says what it is of, so
 it can be gone on with from anywhere, and the digest of the whole decides: where the parts turn out
@@ -18,6 +19,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,12 +205,11 @@ def _is(path: Path, sha256: Sha256, size: int) -> bool:
 def _alone(part: Path) -> Iterator[IO[bytes]]:
     """The file of what has arrived, which nobody else writes: waits for who does."""
     while True:
-        file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
-        with file:
+        with _open_own(part, os.O_RDWR | os.O_CREAT, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Whoever was before us has renamed or removed what we waited for.
             try:
-                same = os.path.samestat(os.fstat(file.fileno()), part.stat())
+                same = os.path.samestat(os.fstat(file.fileno()), part.lstat())
             except FileNotFoundError:
                 same = False
             if not same:
@@ -222,6 +223,40 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
             return
 
 
+def _open_own(part: Path, flags: int, mode: str) -> IO[bytes]:
+    """Open a file of what has arrived, which nobody else can have made to change it later on.
+
+    Whoever owns the folder may own the file, too: they can replace it anyway, and where a file
+    system knows one owner only, they are who we are.
+    """
+    try:
+        opened = os.open(part, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _not_ours(part, "it is a symbolic link") from error
+        raise
+    found = os.fstat(opened)
+    if not stat.S_ISREG(found.st_mode):
+        why = "it is not a regular file"
+    elif found.st_nlink > 1:
+        why = "it has another name, too"
+    elif found.st_uid not in (os.geteuid(), part.parent.stat().st_uid):
+        why = f"it belongs to user {found.st_uid}"
+    else:
+        return os.fdopen(opened, mode)
+    os.close(opened)
+    raise _not_ours(part, why)
+
+
+def _not_ours(part: Path, why: str) -> Failed:
+    return Failed(
+        f"{part} was made by somebody else",
+        where=str(part),
+        why=f"{why}; whoever made it could change the artifact after it was verified",
+        hint="remove it, and pull into a folder that only you can write to",
+    )
+
+
 def _remove_others(to: Path, part: Path) -> None:
     """Remove what is left of other artifacts that were to have that name, unless somebody is
     fetching them."""
@@ -229,7 +264,7 @@ def _remove_others(to: Path, part: Path) -> None:
     for path in to.parent.iterdir():
         if path == part or not rest.fullmatch(path.name):
             continue
-        with contextlib.suppress(OSError), path.open("rb") as file:
+        with contextlib.suppress(OSError, Failed), _open_own(path, os.O_RDONLY, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
 

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -219,6 +219,71 @@ def test_what_is_left_of_other_artifacts_is_removed(server: Site, tmp_path: Path
         fcntl.flock(held, fcntl.LOCK_EX)
         pulled(server, to)
     assert {*tmp_path.iterdir()} == {to, busy, unlike}
+
+
+def a_link(part: Path, victim: Path) -> None:
+    part.symlink_to(victim)
+
+
+def a_second_name(part: Path, victim: Path) -> None:
+    part.hardlink_to(victim)
+
+
+def a_pipe(part: Path, victim: Path) -> None:
+    os.mkfifo(part)
+
+
+def a_file_of_another_user(part: Path, victim: Path) -> None:
+    part.write_bytes(DISK[:100])
+    os.chown(part, 12345, 12345)
+
+
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (a_link, "symbolic link"),
+        (a_second_name, "another name"),
+        (a_pipe, "not a regular file"),
+        pytest.param(
+            a_file_of_another_user,
+            "belongs to user 12345",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away"),
+        ),
+    ],
+)
+def test_what_somebody_has_put_in_the_way_is_not_written_to(
+    server: Site, tmp_path: Path, put: Callable[[Path, Path], None], why: str
+) -> None:
+    """Whose content they could change once it is verified; or another file of ours."""
+    victim, folder = tmp_path / "victim", tmp_path / "shared"
+    victim.write_bytes(b"precious")
+    folder.mkdir()
+    put(part_of(folder / "disk"), victim)
+    with pytest.raises(Failed, match="was made by somebody else") as caught:
+        pulled(server, folder / "disk")
+    assert why in caught.value.why
+    assert victim.read_bytes() == b"precious"
+    assert not (folder / "disk").exists()
+    assert server.asked == []
+
+
+def test_pipes_in_the_way_of_tidying_up_stay(server: Site, tmp_path: Path) -> None:
+    other = tmp_path / f"disk.{'0' * 16}.part"
+    os.mkfifo(other)
+    pulled(server, tmp_path / "disk")
+    assert other.is_fifo()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_whoever_owns_the_folder_may_own_what_has_arrived(server: Site, tmp_path: Path) -> None:
+    """As on file systems where all files are of one user."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    part = part_of(folder / "disk")
+    part.write_bytes(DISK[:200_000])
+    for path in (folder, part):
+        os.chown(path, 12345, 12345)
+    assert pulled(server, folder / "disk").fetched == len(DISK) - 200_000
 
 
 def test_two_at_once_fetch_it_once(server: Site, tmp_path: Path) -> None:
