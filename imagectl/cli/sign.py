@@ -49,7 +49,7 @@ class SignedDocument(TypedDict):
         0: "signed; published where enough have signed",
         1: "not done: a key or a file cannot be read, or what is signed cannot be published",
         3: "refused: the key does not count or has signed already, you said no, or what waits is "
-        "behind the catalog or was altered; nothing was signed",
+        "behind the catalog, was altered, or is more than is shown; nothing was signed",
         4: "conflict: what waits has changed meanwhile; nothing was signed",
         5: "cannot tell: the catalog cannot be read, or a key elsewhere does not answer",
         6: "nothing waits, there is no such key or file, or no project here",
@@ -110,7 +110,8 @@ def command(
     wait for two people. Once enough have signed, it is published. What waits is in
     .imagectl/pending: such a file can be carried to a machine without a project or a network and
     back. There, what is published and whose keys count is believed as the file has it, and a
-    warning says so, unless --catalog and --root name what to compare it with.
+    warning says so, unless --catalog and --root name what to compare it with. A file that would
+    have more signed than it shows is refused without them.
     """
     from imagectl.adapters.signing_keys import read_private_key
 
@@ -196,15 +197,11 @@ def _comparing(
 ) -> Callable[[Waiting], str]:
     """How to see that a file is about what is published; gives what cannot be told."""
     from imagectl.adapters.clock import SystemClock
-    from imagectl.adapters.published.waiting import check_published
+    from imagectl.adapters.published.waiting import check_alone, check_published
     from imagectl.bootstrap.consumer import follow_elsewhere
 
     if catalog is None:
-        return lambda waiting: (
-            f"whose keys count for {waiting.role}, and what it says until now: that is as "
-            f"{waiting.where} has it, and whoever gave you the file may have made it up; "
-            "--catalog URL --root FILE compares it with what consumers see"
-        )
+        return check_alone
     tree = follow_elsewhere(invocation.directory, catalog, root, SystemClock().now())
     for notice in tree.notices:
         invocation.out.warn(notice)
@@ -284,6 +281,8 @@ def _show(invocation: Invocation, waiting: Waiting, unknown: str = "", *, yes: b
         invocation.out.say(f"  signed by {who}")
     if unknown:
         invocation.out.warn(f"NOT CHECKED: {unknown}")
+        for line in waiting.by_it:
+            invocation.out.say(f"  {line}")
     if not yes and not _agreed(waiting):
         raise Refused("nothing was signed", reasons=("you said no",), where=waiting.where)
 

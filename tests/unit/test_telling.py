@@ -14,7 +14,7 @@ from securesystemslib.signer import CryptoSigner
 from support.published_documents import head_document
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, TargetFile, Targets
 
-from imagectl.adapters.published.waiting import Waiting, parse_waiting
+from imagectl.adapters.published.waiting import Waiting, check_alone, parse_waiting
 from imagectl.adapters.signing_keys import NAME
 from imagectl.errors import ImagectlError, Refused
 from imagectl.formats.tuf_roles import (
@@ -276,6 +276,38 @@ def test_what_is_about_to_end_is_not_signed(role: str) -> None:
         pending.signed.expires = NOW + lifetime(role) / 2 - timedelta(days=1)
 
     refused(role, older, " only")
+
+
+def test_what_is_signed_once_more_is_named() -> None:
+    """The file says that it is published; nobody has signed that."""
+    pending = Pending(STABLE)
+    assert check_alone(pending.read())
+    for number in range(7):
+        target = f"images/other-{number}/channels/stable.json"
+        file = pending.head({}, "20261118.1", target)
+        pending.signed.targets[target] = file
+        assert pending.published is not None
+        assert isinstance(pending.published, Targets)
+        pending.published.targets[target] = file
+    waiting = pending.read()
+    with pytest.raises(Refused) as caught:
+        check_alone(waiting)
+    assert "7 documents would be signed, too" in caught.value.what
+    [reason] = caught.value.reasons
+    assert "images/other-4/channels/stable.json and 2 more: they are published" in reason
+
+
+@pytest.mark.parametrize(("role", "of"), [(ROOT, ROOT), (TARGETS, STABLE)])
+def test_everybody_is_named_whom_the_file_says_to_be_known(role: str, of: str) -> None:
+    pending = Pending(role)
+    for each in (pending.signed, pending.published):
+        assert isinstance(each, (Root, Targets))
+        each.add_key(ALICE, of)
+    waiting = pending.read()
+    assert not any("alice" in line for line in waiting.says)
+    alice, online = f"alice ({ALICE.keyid[:12]})", f"online ({ONLINE.keyid[:12]})"
+    assert f"{of} takes 1 signature of {alice} and {online}" in waiting.by_it
+    assert len(waiting.by_it) == (4 if role == ROOT else len(ROLES))
 
 
 WRONG: tuple[Any, ...] = (None, -1, 1.5, "x", "\ud800", [], ["x"], {}, {"x": {}})

@@ -225,6 +225,25 @@ def test_what_nobody_could_compare_is_said_loudly(away: Away) -> None:
     assert "may have made it up" in unchecked
 
 
+def test_a_file_that_leaves_out_what_would_be_signed_is_refused(away: Away) -> None:
+    """Who carries it has added stable of another image, and says that it is published already."""
+    content = json.loads(away.file.read_bytes())
+    (target,) = content["signed"]["targets"].values()
+    hidden = "images/other-image/channels/stable.json"
+    content["signed"]["targets"][hidden] = target
+    away.file.write_text(json.dumps(content))
+    away.enclose("published", lambda published: published["targets"].update({hidden: target}))
+    before = away.file.read_bytes()
+
+    result = away.sign()
+
+    assert result.exit_code == 3, result.stderr
+    said = " ".join(result.stderr.split())
+    assert "1 document would be signed, too, that the file does not show" in said
+    assert f"{hidden}: they are published already, says the file" in said
+    assert away.file.read_bytes() == before
+
+
 def test_a_file_is_compared_with_what_consumers_see(away: Away) -> None:
     result = away.sign("--json", *away.compared)
     assert result.exit_code == 0, result.stderr
@@ -273,6 +292,7 @@ def test_a_list_by_a_root_that_waits_itself_can_be_signed(team: Team) -> None:
     assert result.exit_code == 0, result.stderr
     [unchecked] = json.loads(result.stdout)["unchecked"]
     assert "by root 2: that root waits for signatures itself" in unchecked
+    assert "channel-stable takes 1 signature of online" in result.stderr, "all of it is shown"
 
 
 def test_nothing_is_compared_with_whatever_root_comes_first(away: Away) -> None:

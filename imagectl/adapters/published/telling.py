@@ -7,7 +7,7 @@ is refused: nobody signs what they have not seen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,6 +61,28 @@ def tell(
             raise altered(where, "it does not say what is published")
         lines = _documents(role, signed, published, documents, before, where)
     return (*lines, f"it would hold until {signed.expires:%Y-%m-%d}")
+
+
+def tell_all(signed: Root | Targets) -> tuple[str, ...]:
+    """Everybody who may sign something by it, for whoever cannot tell what is published already."""
+    if isinstance(signed, Root):
+        roles: Collection[str] = (ROOT, TARGETS, TIMESTAMP, SNAPSHOT)
+    else:
+        roles = delegated_roles(signed)
+    found = (signers_of(role, signed) for role in roles)
+    return tuple(
+        f"{each.role} takes {counted(each.threshold, 'signature')} of {listed(each.who)}"
+        for each in found
+    )
+
+
+def untold(signed: Root | Targets, published: Root | Targets | None) -> tuple[str, ...]:
+    """The documents that would be signed once more, as nothing of them changes: they are not told.
+    Sorted."""
+    if not isinstance(signed, Targets) or not isinstance(published, Targets):
+        return ()
+    said = published.targets
+    return tuple(sorted(each for each, file in signed.targets.items() if said.get(each) == file))
 
 
 def altered(where: str, why: str) -> Refused:

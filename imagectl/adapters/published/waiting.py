@@ -2,8 +2,9 @@
 
 Promises: a signature of a stranger, a second one of the same key, and a file that was altered or
 that is behind what it encloses are refused; nobody is asked to sign what is not shown to them. Such
-a file can be carried to another machine, which needs nothing else to tell what is signed. Whether
-it is about what counts now is for ``ceremony`` to say.
+a file can be carried to another machine, which needs nothing else to tell what it changes. What it
+says of what is published nobody has signed: that is compared with what consumers see, or nothing is
+left out because of it. Whether it is about what counts now is for ``ceremony`` to say.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 
 from imagectl.adapters.published.signers import Signer as Who
 from imagectl.adapters.published.signers import key_of, signers_of
-from imagectl.adapters.published.telling import altered, tell
+from imagectl.adapters.published.telling import altered, tell, tell_all, untold
 from imagectl.adapters.published.trust import read
 from imagectl.adapters.published.verified import SHOWN, parse_metadata
 from imagectl.errors import CannotTell, NotFound, Refused
@@ -29,6 +30,10 @@ from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
+
+
+_SOME = 5
+"""So many documents that are not shown are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,11 @@ class Waiting:
     delegators: tuple[Root | Targets, ...]
     says: tuple[str, ...]
     published: Root | Targets | None
+
+    @property
+    def by_it(self) -> tuple[str, ...]:
+        """Everybody who may sign something by it, changed or not."""
+        return tell_all(self.metadata.signed)
 
     @property
     def may_sign(self) -> tuple[Who, ...]:
@@ -189,6 +199,31 @@ def check_published(
             "itself"
         )
     raise behind(waiting.where, f"by {where}, others may sign {role}")
+
+
+def check_alone(waiting: Waiting) -> str:
+    """See that nothing is left out because the file says that it is published already.
+
+    Returns what cannot be told without anything to compare the file with. Raises Refused where more
+    would be signed than it shows.
+    """
+    if more := untold(waiting.metadata.signed, waiting.published):
+        some = [*more[:_SOME], f"{len(more) - _SOME} more"] if len(more) > _SOME else more
+        raise Refused(
+            f"{counted(len(more), 'document')} would be signed, too, that the file does not show",
+            reasons=(
+                f"{listed(some)}: they are published already, says the file, and whoever gave it "
+                "to you may have made that up",
+            ),
+            where=waiting.where,
+            hint="--catalog URL --root FILE compares it with what consumers see; a folder with a "
+            "copy of the tree will do",
+        )
+    return (
+        f"whose keys count for {waiting.role}, and what it says until now: that is as "
+        f"{waiting.where} has it, and whoever gave you the file may have made it up; "
+        "--catalog URL --root FILE compares it with what consumers see"
+    )
 
 
 def _check_signatures(waiting: Waiting) -> None:
