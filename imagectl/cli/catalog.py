@@ -107,8 +107,9 @@ def _verdict(generation: int, wrong: tuple[str, ...]) -> Iterator[str]:
     exits={
         1: "not done: a tree cannot be written, or a key that has to sign is not here",
         4: "conflict: another process keeps publishing",
-        5: "cannot tell: the catalog or a tree cannot be read, or a tree shows a later "
-        "generation or another catalog; nothing is changed then",
+        5: "cannot tell: a tree cannot be read, and the others are written; or the catalog "
+        "cannot be read, or a tree shows a later generation or another catalog: nothing is "
+        "changed then",
         6: "there is no project here",
     },
     examples=[("imagectl catalog publish", "write what consumers read anew, and repair it")],

@@ -53,7 +53,8 @@ class RotatedDocument(TypedDict):
         1: "not done: a key cannot be made, or the trees cannot be signed by the new keys here",
         3: "refused: nobody could sign any more; nothing was done",
         4: "conflict: another change of keys waits, or somebody else has published one",
-        5: "cannot tell: the catalog, a tree or a key elsewhere cannot be read",
+        5: "cannot tell: the catalog or a key elsewhere cannot be read; or a tree cannot, and the "
+        "others are written",
         6: "there is no such role or key, or no project here",
     },
     examples=[
@@ -155,6 +156,7 @@ def command(
         wanted |= {"targets"} if rotation.targets is not None else set()
         counts = wanted <= {*settled}
         if settled:
+            invocation.out.say("commit catalog/: it says whose keys count")
             publish_catalog(project.catalog, project.publishers)
     waiting = list(tell_waiting(invocation.out, project)) if asked and not dry_run else []
     invocation.out.answer(
@@ -169,8 +171,6 @@ def command(
         ),
         _lines(rotation, changes=edit.changes),
     )
-    if counts:
-        invocation.out.say("commit catalog/: it says whose keys count")
 
 
 def _signers(signers: Signers) -> SignersDocument:

@@ -161,6 +161,8 @@ def command(
             done.append(ceremony.sign(each.role, using, each) if using else each)
     generation = None
     settled = settle(invocation.out, project, ceremony)
+    if settled:
+        invocation.out.say("commit catalog/: it says whose keys count")
     if settled or any(not each.missing() for each in done):
         from imagectl.services.publish import publish_catalog
 
@@ -175,8 +177,6 @@ def command(
         ),
         _lines(done, generation),
     )
-    if any(each.role in ("root", "targets") and not each.missing() for each in done):
-        invocation.out.say("commit catalog/: it says whose keys count")
 
 
 def _insist_unused(catalog: str | None, root: Path | None) -> None:

@@ -145,13 +145,30 @@ def publish_catalog(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
     """Write every published tree anew, repairing what is missing or changed. The generation.
 
     Raises CannotTell, and writes none, where one shows a later generation than the catalog has, or
-    another catalog: it would be left as it is without a word.
+    another catalog: it would be left as it is without a word. Where some cannot be written, raises
+    what the tree raised if it is the only one, else one error for all (see ``errors.summed_up``),
+    after the others are written.
     """
     check_newest(catalog, publishers)
     snapshot = catalog.snapshot()
+    failed: dict[str, ImagectlError] = {}
     for publisher in publishers:
-        publisher.publish(snapshot)
-    catch_up(catalog, publishers)  # one that could not be read at first may be ahead
+        try:
+            publisher.publish(snapshot)
+            catch_up(catalog, [publisher])  # one that could not be read at first may be ahead
+        except ImagectlError as error:
+            failed[publisher.where] = error
+    if failed and len(publishers) == 1:
+        raise failed.popitem()[1]
+    if failed:
+        others = f"; the others show generation {snapshot.generation}"
+        raise summed_up(
+            f"{len(failed)} of {len(publishers)} published trees cannot be written"
+            f"{others if len(failed) < len(publishers) else ''}",
+            failed,
+            counting=list(failed),
+            hint="put that right, then `imagectl catalog publish`",
+        )
     return snapshot.generation
 
 

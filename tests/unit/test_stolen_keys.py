@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -77,3 +77,56 @@ def test_a_catalog_that_is_lost_is_not_begun_anew_where_keys_were_replaced(team:
         each.unlink()
     said = team.refused("list", code=5)
     assert "consumers are shown one" in said
+
+
+def two_trees(team: Team, first: str = "mirror") -> Path:
+    """Have the catalog published to another tree, too, before or after the one of before."""
+    settings = team.root / "imagectl.yaml"
+    text = settings.read_text()
+    known = "{ to: catalog/public, history: true }"
+    assert text.count(f"publish: [{known}") == 1
+    both = f"catalog/mirror, {known}" if first == "mirror" else f"{known}, catalog/mirror"
+    settings.write_text(text.replace(f"publish: [{known}", f"publish: [{both}"))
+    team.done("catalog", "publish")
+    return team.root / "catalog" / "mirror"
+
+
+def not_mounted(mirror: Path) -> None:
+    shutil.rmtree(mirror)
+    mirror.symlink_to(mirror)
+
+
+def unreadable_file(mirror: Path) -> None:
+    (mirror / "metadata" / "2.root.json").mkdir()
+
+
+@pytest.mark.parametrize("first", ["mirror", "public"])
+@pytest.mark.parametrize("damage", [not_mounted, unreadable_file])
+def test_a_tree_that_cannot_be_read_keeps_nobody_from_replacing_a_stolen_key(
+    team: Team, first: str, damage: Callable[[Path], None]
+) -> None:
+    mirror = two_trees(team, first)
+    damage(mirror)
+    said = team.refused(*NEW_KEY, code=5)
+    assert "1 of 2 published trees cannot be written; the others show generation" in said
+    assert str(mirror) in said
+    assert "commit catalog/" in said
+    assert team.trusted().version == 2
+    team.consumer()
+    assert (team.root / "catalog" / "public" / "metadata" / "2.root.json").exists()
+    team.refused("revoke", ONE, "--reason", "a hole", "--even-if-released", code=1)
+    assert [str(each) for each in team.consumer().warnings(IMAGE)] == ["20261120.1"]
+    team.refused("catalog", "publish", code=5)
+
+
+@pytest.mark.parametrize("first", ["mirror", "public"])
+def test_a_tree_that_cannot_be_read_keeps_nobody_from_signing(team: Team, first: str) -> None:
+    mirror = two_trees(team, first)
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    not_mounted(mirror)
+    team.sign("channel-stable", "alice")
+    said = team.refused("sign", "channel-stable", "--key", str(team.key["bob"]), "--yes", code=5)
+    assert "1 of 2 published trees cannot be written" in said
+    assert team.stable() == "20261120.2"

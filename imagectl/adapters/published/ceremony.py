@@ -75,12 +75,12 @@ class Ceremony:
         here waits.
 
         Raises Conflict where another change waits, or the trees know a later root; otherwise as
-        ``plan_rotation`` does.
+        ``plan_rotation`` does. A tree that cannot be read keeps nobody from replacing a stolen key.
         """
         root = read_root(self._signing.trust)
         targets = read_targets(self._signing.trust, root.signed)
         for tree in self._trees:
-            if tree.root_version() > root.signed.version:
+            if _root_version(tree) > root.signed.version:
                 raise Conflict(
                     f"{tree.where} has a later root than this project",
                     where=str(self._signing.trust / ROOT_FILE),
@@ -239,21 +239,24 @@ class Ceremony:
             )
         if signers != read_targets(trust, root.signed).signed:
             raise behind(where, "others may sign by now")
-        if snapshot is not None:
-            said = {
-                target: (file.length, file.hashes.get("sha256"))
-                for target, file in waiting.metadata.signed.targets.items()
-            }
-            for tree in self._trees:
-                wanted = {
-                    target: (len(document), _sha256(document))
-                    for target, document in tree.expected(role, snapshot).items()
-                }
-                if said != wanted:
-                    raise behind(where, "the catalog says another thing")
-        if self._trees and waiting.published not in [
-            _parsed(tree.published(role), tree.where) for tree in self._trees
-        ]:
+        said = {
+            target: (file.length, file.hashes.get("sha256"))
+            for target, file in waiting.metadata.signed.targets.items()
+        }
+        published: list[Targets | None] = []
+        trouble: ImagectlError | None = None
+        for tree in self._trees:
+            try:
+                documents = None if snapshot is None else tree.expected(role, snapshot)
+                published.append(_parsed(tree.published(role), tree.where))
+            except ImagectlError as error:  # whoever writes it will be told
+                trouble = error
+                continue
+            if documents is not None and said != _files(documents):
+                raise behind(where, "the catalog says another thing")
+        if trouble is not None and not published:
+            raise trouble
+        if published and waiting.published not in published:
             raise behind(where, "another state is published by now")
 
     def _insist_nothing_waits(self, role: str, version: int) -> None:
@@ -290,9 +293,20 @@ class Ceremony:
             yield
 
 
+def _root_version(tree: Tree) -> int:
+    """As the tree has it, as far as it can be read: whoever writes it will be told."""
+    try:
+        return tree.root_version()
+    except ImagectlError:
+        return 0
+
+
 def _parsed(data: bytes | None, where: str) -> Targets | None:
     return None if data is None else parse_metadata(Targets, data, where).signed
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _files(documents: Mapping[str, bytes]) -> Mapping[str, tuple[int, str]]:
+    return {
+        target: (len(document), hashlib.sha256(document).hexdigest())
+        for target, document in documents.items()
+    }
