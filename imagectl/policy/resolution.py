@@ -112,7 +112,9 @@ def no_image(image: ImageName, images: Collection[ImageName]) -> NotFound:
     return NotFound(
         f"there is no image {image} for consumers",
         why=f"the published catalog has {listed(sorted(images))}",
-        hint=nearest(image, images),
+        hint=nearest(image, images)
+        if images
+        else "nothing is released yet: in the project, `imagectl build` makes the first version",
     )
 
 

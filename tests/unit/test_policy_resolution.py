@@ -113,6 +113,7 @@ def test_an_unknown_image_is_not_found() -> None:
     error = no_image(ImageName("debian-cl"), [CI])
     assert "no image debian-cl" in str(error)
     assert error.hint == "did you mean debian-ci?"
+    assert "`imagectl build` makes the first" in no_image(CI, ()).hint
 
 
 def test_a_pin_that_is_not_published_is_not_found() -> None:
