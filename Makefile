@@ -82,6 +82,10 @@ requirements: $(INSTALLED) ## Pin every Python dependency again, with hashes
 	  --generate-hashes --no-annotate \
 	  --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make requirements" -q -o requirements/run.txt
+	$(BIN)/uv pip compile --group build --constraint requirements/dev.txt \
+	  --generate-hashes --no-annotate \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make requirements" -q -o requirements/build.txt
 
 clean: ## Remove what tools made here (not .imagectl: that is your catalog)
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache

@@ -4,8 +4,12 @@
 set -euo pipefail
 
 if ! command -v imagectl >/dev/null; then
-  # the same imagectl as this action, from the checkout that the runner has made of it
-  python3 -m pip install --quiet "$GITHUB_ACTION_PATH/../.."
+  # the same imagectl as this action, from the checkout that the runner has made of it, on the very
+  # packages that it was tested with: what verifies images is not to be what an index has today
+  checkout=$GITHUB_ACTION_PATH/../..
+  python3 -m pip install --quiet --require-hashes \
+    -r "$checkout/requirements/run.txt" -r "$checkout/requirements/build.txt"
+  python3 -m pip install --quiet --no-deps --no-build-isolation "$checkout"
 fi
 
 arguments=()

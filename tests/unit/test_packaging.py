@@ -152,3 +152,16 @@ def test_the_container_has_the_tested_versions_and_nothing_for_tests_alone() -> 
     }
     assert named <= {each.split("==")[0] for each in run}, "`make requirements`"
     assert not {"ruff", "mypy", "selenium"} & {each.split("==")[0] for each in run}
+
+
+def test_imagectl_is_built_and_installed_by_others_on_pinned_packages_alone() -> None:
+    """What verifies images is not to be what an index has that day."""
+    assert "hatchling" in {each.split("==")[0] for each in pins("build.txt")}
+    assert pins("build.txt") < pins("dev.txt"), "`make requirements`"
+    for file in (CONTAINERFILE, REPOSITORY / "integrations/github/resolve.sh"):
+        text = file.read_text().replace("\\\n", " ")
+        installs = re.findall(r"pip (?:install|wheel)\b.*", text)
+        assert installs
+        for each in installs:
+            assert "--require-hashes" in each or "--no-deps" in each, each
+            assert "--no-deps" not in each or "--no-build-isolation" in each or ".whl" in each, each
