@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from imagectl.errors import BadInput, Failed, NotFound, Problem
 from imagectl.formats import lock_text
-from imagectl.formats.channels_yaml import parse_policy_with_source
+from imagectl.formats.channels_yaml import parse_policy
 from imagectl.formats.cross_checks import (
     Defined,
     check_families,
@@ -25,9 +25,9 @@ from imagectl.formats.cross_checks import (
     check_policy,
     check_template,
 )
-from imagectl.formats.image_yaml import parse_image_with_source
+from imagectl.formats.image_yaml import parse_image
 from imagectl.formats.lock_text import parse_lock
-from imagectl.formats.project_yaml import parse_project_with_source
+from imagectl.formats.project_yaml import parse_project
 from imagectl.formats.reading import Path as YamlPath
 from imagectl.formats.reading import Source, did_you_mean
 from imagectl.formats.yaml_strict import MAX_BYTES
@@ -77,7 +77,7 @@ def load_project(root: Path) -> Project:
 
 
 def _load_project(root: Path) -> tuple[Project, Source]:
-    return parse_project_with_source(_read(root, PROJECT_FILE), PROJECT_FILE)
+    return parse_project(_read(root, PROJECT_FILE), PROJECT_FILE)
 
 
 def load_policy(root: Path) -> ReleasePolicy:
@@ -91,7 +91,7 @@ def load_policy(root: Path) -> ReleasePolicy:
 
 
 def _load_policy(root: Path) -> tuple[ReleasePolicy, Source]:
-    return parse_policy_with_source(_read(root, POLICY_FILE), POLICY_FILE)
+    return parse_policy(_read(root, POLICY_FILE), POLICY_FILE)
 
 
 def image_names(root: Path) -> tuple[ImageName, ...]:
@@ -181,7 +181,7 @@ def _collect(problems: list[Problem], file: str, read: Callable[[], T]) -> T | N
 
 def _define(root: Path, name: ImageName) -> Defined:
     file = image_file(name)
-    return Defined(*parse_image_with_source(_read(root, file), file, name))
+    return Defined(*parse_image(_read(root, file), file, name))
 
 
 def _image_names(root: Path) -> tuple[tuple[ImageName, ...], list[Problem]]:

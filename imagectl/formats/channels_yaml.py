@@ -260,12 +260,8 @@ def _merged(rule: ChannelRule, other: _Exception) -> ChannelRule:
     )
 
 
-def parse_policy(data: bytes, file: str) -> ReleasePolicy:
-    """The release policy in *data*. Raises BadInput with every problem of the file."""
-    return parse_policy_with_source(data, file)[0]
-
-
-def parse_policy_with_source(data: bytes, file: str) -> tuple[ReleasePolicy, Source]:
-    """Like ``parse_policy``, with the places of the values for what is checked later."""
+def parse_policy(data: bytes, file: str) -> tuple[ReleasePolicy, Source]:
+    """The release policy in *data*, and the places of its values for what is checked later. Raises
+    BadInput with every problem of the file."""
     document = load(data, file)
     return read_document(POLICY, document), Source(file, document.root)

@@ -348,13 +348,11 @@ IMAGE: Record[Values] = Record(
 """The whole file but for the image's name, which is that of its folder."""
 
 
-def parse_image(data: bytes, file: str, name: ImageName) -> Image:
-    """The image that *data* defines. Raises BadInput with every problem of the file."""
-    return parse_image_with_source(data, file, name)[0]
+def parse_image(data: bytes, file: str, name: ImageName) -> tuple[Image, Source]:
+    """The image that *data* defines, and the places of its values for what is checked later.
 
-
-def parse_image_with_source(data: bytes, file: str, name: ImageName) -> tuple[Image, Source]:
-    """Like ``parse_image``, with the places of the values for what is checked later."""
+    Raises BadInput with every problem of the file.
+    """
     document = load(data, file)
     found = read_document(IMAGE, document)
     base = found[_PACKER] or found[_BASE]

@@ -296,12 +296,8 @@ PROJECT: Record[Project] = Record(
 """The whole file."""
 
 
-def parse_project(data: bytes, file: str) -> Project:
-    """The settings in *data*; an empty file is a project with every default. Raises BadInput."""
-    return parse_project_with_source(data, file)[0]
-
-
-def parse_project_with_source(data: bytes, file: str) -> tuple[Project, Source]:
-    """Like ``parse_project``, with the places of the values for what is checked later."""
+def parse_project(data: bytes, file: str) -> tuple[Project, Source]:
+    """The settings in *data*, and the places of their values for what is checked later; an empty
+    file is a project with every default. Raises BadInput."""
     document = load(data, file)
     return read_document(PROJECT, document), Source(file, document.root)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagectl.errors import BadInput
-from imagectl.formats.channels_yaml import parse_policy, parse_policy_with_source
+from imagectl.formats.channels_yaml import parse_policy
 from imagectl.model.channel import ChannelRule, Gate, ReleasePolicy
 from imagectl.model.names import ChannelName, ImageName
 from imagectl.model.retention import Approver, RetentionPolicy, RetentionRule
@@ -22,7 +22,7 @@ BASE = ImageName("debian-base")
 
 
 def read(text: str) -> ReleasePolicy:
-    return parse_policy(text.encode(), FILE)
+    return parse_policy(text.encode(), FILE)[0]
 
 
 def said_of(text: str) -> list[str]:
@@ -285,7 +285,7 @@ images:
 
 def test_the_places_of_values_are_kept_for_later() -> None:
     text = b"channels: {a: {entry: true}}\nimages:\n  x:\n    channels: {a: {gates: [tests]}}\n"
-    _, source = parse_policy_with_source(text, FILE)
+    _, source = parse_policy(text, FILE)
     assert str(source.problem(("images", "x"), "gone")) == f"{FILE}:3:3: images.x: gone"
 
 
@@ -293,7 +293,7 @@ def test_the_places_of_values_are_kept_for_later() -> None:
 def test_arbitrary_bytes_raise_nothing_but_bad_input(data: bytes) -> None:
     for prefix in (b"", b"channels: {a: {entry: true}, b: {", b"channels:\n  a: {entry: true}\n"):
         try:
-            policy = parse_policy(prefix + data, "f")
+            policy, _ = parse_policy(prefix + data, "f")
         except BadInput:
             continue
         assert policy.entry in policy.names

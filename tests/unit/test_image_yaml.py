@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagectl.errors import BadInput
-from imagectl.formats.image_yaml import parse_image, parse_image_with_source
+from imagectl.formats.image_yaml import parse_image
 from imagectl.model.image import (
     DebianBase,
     DiskBase,
@@ -36,7 +36,7 @@ DIGEST = "0123456789abcdef" * 4
 
 
 def read(text: str) -> Image:
-    return parse_image(text.encode(), FILE, NAME)
+    return parse_image(text.encode(), FILE, NAME)[0]
 
 
 TYPED_IN = (
@@ -391,7 +391,7 @@ def test_every_problem_of_an_awful_definition_comes_at_once_and_in_the_files_ord
 
 def test_the_places_of_values_are_kept_for_later() -> None:
     text = SMALL + "provision:\n  roles:\n    - one\n    - two\n"
-    _, source = parse_image_with_source(text.encode(), FILE, NAME)
+    _, source = parse_image(text.encode(), FILE, NAME)
     assert (
         str(source.problem(("provision", "roles", 1), "x")) == f"{FILE}:7:7: provision.roles[1]: x"
     )

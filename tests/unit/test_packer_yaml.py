@@ -9,7 +9,7 @@ import pytest
 from imagectl.adapters.definition_digest import definition_digests
 from imagectl.errors import BadInput
 from imagectl.formats.cross_checks import Defined, check_locations, check_template
-from imagectl.formats.image_yaml import parse_image, parse_image_with_source
+from imagectl.formats.image_yaml import parse_image
 from imagectl.formats.project_yaml import parse_project
 from imagectl.model.image import Image, PackerTemplate, SecretKind, SecretRef
 from imagectl.model.names import Format, ImageName, LocationName
@@ -21,7 +21,7 @@ THERE = HEAD + "packer: {template: images/ci/template.pkr.hcl, builds: cloud}\n"
 
 
 def parse(text: str) -> Image:
-    return parse_image(text.encode(), "f", NAME)
+    return parse_image(text.encode(), "f", NAME)[0]
 
 
 def problems(text: str) -> list[str]:
@@ -97,8 +97,8 @@ locations:
 
 def check(location: str) -> list[str]:
     text = THERE.replace("cloud", location)
-    defined = Defined(*parse_image_with_source(text.encode(), "f", NAME))
-    project = parse_project(PROJECT.encode(), "imagectl.yaml")
+    defined = Defined(*parse_image(text.encode(), "f", NAME))
+    project = parse_project(PROJECT.encode(), "imagectl.yaml")[0]
     found = [*check_locations(defined, project), *check_template(defined, project)]
     return [str(each) for each in found]
 

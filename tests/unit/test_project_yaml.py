@@ -37,7 +37,7 @@ DEFAULT = Project(
 
 
 def read(text: str) -> Project:
-    return parse_project(text.encode(), "imagectl.yaml")
+    return parse_project(text.encode(), "imagectl.yaml")[0]
 
 
 def test_a_tree_carries_the_history_where_that_is_said() -> None:

@@ -39,10 +39,10 @@ from imagectl.model.names import ImageName
 JsonSchema = dict[str, Any]
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
-    "image": lambda data: parse_image(data, "f", ImageName("x")),
+    "image": lambda data: parse_image(data, "f", ImageName("x"))[0],
     "lock": lambda data: read_document(LOCK, load(data, "f")),  # no generated checksum is right
-    "project": lambda data: parse_project(data, "f"),
-    "channels": lambda data: parse_policy(data, "f"),
+    "project": lambda data: parse_project(data, "f")[0],
+    "channels": lambda data: parse_policy(data, "f")[0],
     "build-config": lambda data: parse_build_config(data, ".imagectl.yaml"),
     "resolved": lambda data: parse_resolved(data, "f"),
 }

@@ -14,7 +14,7 @@ FILE = "images/debian-ci/image.yaml"
 
 
 def rules(text: str) -> tuple[VolatileRule, ...]:
-    return parse_image(f"{SMALL}{text}".encode(), FILE, ImageName("debian-ci")).volatile
+    return parse_image(f"{SMALL}{text}".encode(), FILE, ImageName("debian-ci"))[0].volatile
 
 
 def said_of(rule: str) -> list[str]:
