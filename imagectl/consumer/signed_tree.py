@@ -82,6 +82,11 @@ class SignedFiles:
         return self._updater.expires
 
     @property
+    def said(self) -> object:
+        """What the tree says of itself beside its lists: see ``formats.tuf_roles.SHOWN``."""
+        return self._updater.said
+
+    @property
     def offline(self) -> bool:
         """Whether this is what was seen last, because the tree cannot be reached."""
         return self._fetcher is None

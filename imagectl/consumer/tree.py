@@ -27,6 +27,7 @@ from imagectl.formats.tuf_roles import (
     channel_role,
     channel_target,
     index_target,
+    waits,
     warnings_target,
 )
 from imagectl.model.announcement import Announcement
@@ -124,6 +125,10 @@ class SignedTree:
 
     def head(self, image: ImageName, channel: ChannelName) -> PublishedHead | None:
         return self._files.target(channel_target(image, channel), parse_channel)
+
+    def waits(self, channel: ChannelName) -> bool:
+        """Whether the channel has something else to say by now, and waits for signatures."""
+        return waits(self._files.said, channel_role(channel))
 
     def index(self, image: ImageName) -> PublishedIndex | None:
         return self._files.target(index_target(image), parse_index)

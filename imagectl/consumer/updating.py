@@ -19,6 +19,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from imagectl.consumer.cache import write
 from imagectl.formats.tuf_keys import counted_twice
+from imagectl.formats.tuf_roles import SHOWN
 
 
 class DurableUpdater(Updater):
@@ -71,6 +72,11 @@ class DurableUpdater(Updater):
     def expires(self) -> datetime:
         """When the first of the signatures runs out that were needed so far."""
         return min(signed.expires for signed in self._trusted_set)
+
+    @property
+    def said(self) -> object:
+        """What the timestamp says besides. After ``refresh``."""
+        return self._trusted_set.timestamp.unrecognized_fields.get(SHOWN)
 
     @property
     def delegated(self) -> Sequence[str]:

@@ -54,6 +54,13 @@ LIFETIMES: Mapping[str, timedelta] = {
 
 DELEGATED_LIFETIME = timedelta(days=90)
 
+SHOWN = "imagectl"
+"""The key of a timestamp under which it says what the tree shows: so that one small file tells."""
+
+BEHIND = "behind"
+"""Of what is there: the roles that have something else to say than what is published here, for want
+of signatures, each with a digest of that."""
+
 ALARM = timedelta(days=5)
 """With less than that left of any signature, somebody has to look."""
 
@@ -151,3 +158,10 @@ def lifetime(role: str) -> timedelta:
 def is_due(role: str, expires: datetime, now: datetime) -> bool:
     """Whether it is time to sign anew what that role signed: less than half its life is left."""
     return expires - now < lifetime(role) / 2
+
+
+def waits(said: object, role: str) -> bool:
+    """Whether a role has something else to say, and waits for signatures, by what a timestamp has
+    *said* under ``SHOWN``. Where it has not said so of any role, that is not known: then it may."""
+    behind = said.get(BEHIND) if isinstance(said, dict) else None
+    return role in behind if isinstance(behind, dict) else True

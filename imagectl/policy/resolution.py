@@ -129,18 +129,29 @@ def no_head(choice: Choice, channels: Collection[ChannelName]) -> NotFound:
 
 
 def check_head(head: PublishedHead, warning: PublishedWarning | None) -> None:
-    """Raise Refused or NotFound where what the channel points to was revoked or taken away."""
+    """Raise Refused where what the channel points to was revoked or taken away. That it was taken
+    away means that the channel has left it, and waits for signatures to say so."""
     if warning is None or not warning.warned.taken_away:
         return
     ref = VersionRef(head.image, head.version)
-    if warning.warned is not Warned.REVOKED:
-        raise _taken_away(ref, warning)
+    where = f"{head.channel} of {head.image}"
+    if warning.warned is Warned.REVOKED:
+        raise Refused(
+            f"{where} points to a version that was revoked",
+            reasons=(_warned(ref, warning),),
+            where=str(ref),
+            hint=f"pin another version; whoever releases {head.image} types "
+            f"`imagectl rollback {head.channel} {head.image}`",
+        )
     raise Refused(
-        f"{head.channel} of {head.image} points to a version that was revoked",
-        reasons=(_warned(ref, warning),),
+        f"{where} still points to a version that cannot be had any more",
+        reasons=(
+            _warned(ref, warning),
+            f"what {where} points to now is not signed by enough people yet",
+        ),
         where=str(ref),
-        hint=f"pin another version; whoever releases {head.image} types "
-        f"`imagectl rollback {head.channel} {head.image}`",
+        hint=f"pin another version; whoever releases {head.image} types `imagectl sign`, which "
+        "shows what waits",
     )
 
 

@@ -35,6 +35,8 @@ class World:
         self.root = folder / "public"
         self.signing = folder / "public.signing"
         self.clock = Clock()
+        self.people: list[CryptoSigner] = []
+        """Who signs stable, where that is so."""
         self.book = Book()
         self.book.built(ONE)
         self.book.moved(STABLE, ONE)

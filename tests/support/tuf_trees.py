@@ -27,6 +27,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from imagectl.formats.tuf_roles import BEHIND, SHOWN
 from support.web import Page, Site
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -59,7 +60,9 @@ class TufTree:
         self.signers: dict[str, list[CryptoSigner]] = {}
         self.hashes = hashes
         self.root = Metadata(Root(expires=later, consistent_snapshot=True))
-        self.timestamp = Metadata(Timestamp(expires=later))
+        self.timestamp = Metadata(
+            Timestamp(expires=later, unrecognized_fields={SHOWN: {BEHIND: {}}})
+        )
         self.snapshot = Metadata(Snapshot(expires=later))
         self.lists: dict[str, Metadata[Targets]] = {"targets": Metadata(Targets(expires=later))}
         for role in ("root", "timestamp", "snapshot", "targets"):

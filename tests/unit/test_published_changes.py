@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.examples import BASE, CI, NOW, STABLE
 from support.releases import LOCAL, Book
@@ -35,6 +35,7 @@ THREE = "debian-ci@20261120.3"
 THIRD = VersionId("20261120", 3)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories(most=14))
 def test_what_changed_on_top_of_what_was_is_all_of_it(history: list[Change]) -> None:
     """Byte for byte."""
@@ -61,7 +62,7 @@ DEEDS = ["build", "incomplete", "move", "elsewhere", "revoke", "down", "up"]
 
 
 @given(st.lists(st.sampled_from(DEEDS)))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_whatever_is_done_to_versions_is_shown(deeds: list[str]) -> None:
     """The same, with more that consumers see: a general history has little that is ready."""
     book, grown, whole = Book(), MemoryPublisher(), MemoryPublisher()

@@ -79,6 +79,9 @@ class Files:
     def roles(self) -> Collection[str]:
         return {role_of(each, ()) for each in self._documents.targets}
 
+    def waits(self, role: str) -> bool:
+        return role == "nobody"
+
     def fetch(self, path: str) -> bytes:
         return self._documents.versions[path]
 

@@ -32,6 +32,7 @@ from imagectl.adapters.published.verified import SHOWN, Signed, VerifiedTree, pa
 from imagectl.adapters.signing_keys import SigningKeys
 from imagectl.errors import Conflict, Corrupt
 from imagectl.formats.tuf_roles import (
+    BEHIND,
     CATALOG_ROLE,
     ROOT,
     SNAPSHOT,
@@ -385,7 +386,7 @@ def _shown(
     assert shown.at is not None
     return {
         **({} if rendering is None else {"rendering": rendering}),
-        **({"behind": dict(behind)} if behind else {}),
+        BEHIND: dict(behind),
         "catalog": shown.catalog_id,
         "generation": shown.generation,
         "event": shown.event,

@@ -54,6 +54,9 @@ class _Opened:
     def roles(self) -> Collection[str]:
         return self._opened().roles()
 
+    def waits(self, role: str) -> bool:
+        return self._opened().waits(role)
+
     def fetch(self, path: str) -> bytes:
         return self._opened().fetch(path)
 

@@ -20,6 +20,7 @@ from tuf.api.serialization import DeserializationError
 from imagectl.errors import CannotTell, Corrupt
 from imagectl.formats.tuf_keys import counted_twice, under_a_strange_id
 from imagectl.formats.tuf_roles import (
+    BEHIND,
     ROOT,
     SNAPSHOT,
     TARGETS,
@@ -28,15 +29,16 @@ from imagectl.formats.tuf_roles import (
     metadata_path,
     role_of,
     target_path,
+    waits,
 )
+from imagectl.formats.tuf_roles import SHOWN as SHOWN_FIELD
 from imagectl.model.names import BadName, Sha256, parse_sha256
 from imagectl.model.published import PublishedCatalog
 
 Fetch = Callable[[str], bytes | None]
 """Gets a file below the tree; None where it is not there. Raises CannotTell."""
 
-SHOWN = "imagectl"
-"""The key of a timestamp under which it says what the tree shows: so that one small file tells."""
+SHOWN = SHOWN_FIELD
 
 REPAIR = "`imagectl catalog publish` writes it again"
 
@@ -136,8 +138,11 @@ class VerifiedTree:
     def behind(self) -> Mapping[str, str]:
         """The roles that had something else to say than what is published here, for want of
         signatures, and its digest: see ``said.digest_of``."""
-        found = self._said("behind")
+        found = self._said(BEHIND)
         return found if isinstance(found, dict) else {}
+
+    def waits(self, role: str) -> bool:
+        return waits(self.timestamp.signed.unrecognized_fields.get(SHOWN), role)
 
     def _said(self, key: str) -> Any:
         said = self.timestamp.signed.unrecognized_fields.get(SHOWN)

@@ -72,6 +72,10 @@ class Targets(Protocol):
         """The roles that may sign targets."""
         ...
 
+    def waits(self, role: str) -> bool:
+        """Whether the role may have something else to say, and waits for signatures."""
+        ...
+
     def fetch(self, path: str) -> bytes:
         """A file below the tree, not verified: its digest is. Corrupt where it is missing."""
         ...
@@ -123,6 +127,9 @@ class TreeReader:
     def head(self, image: ImageName, channel: ChannelName) -> PublishedHead | None:
         found = self._targets.find(channel_target(image, channel))
         return None if found is None else parse_channel(*found)
+
+    def waits(self, channel: ChannelName) -> bool:
+        return self._targets.waits(channel_role(channel))
 
     def index(self, image: ImageName) -> PublishedIndex | None:
         found = self._targets.find(index_target(image))

@@ -83,6 +83,11 @@ class PublishedTree(Protocol):
         """What the channel of the image points to; None where it has nothing there."""
         ...
 
+    def waits(self, channel: ChannelName) -> bool:
+        """Whether the channel has something else to say by now, of whatever image, and waits for
+        signatures: what it points to here may be deleted since. True where that is not known."""
+        ...
+
     def index(self, image: ImageName) -> PublishedIndex | None:
         """Every published version of the image, with the digest of its document."""
         ...
