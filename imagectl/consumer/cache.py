@@ -80,18 +80,18 @@ class Cache:
         """Alone with the cache. Raises CannotTell where another process does not let go."""
         from filelock import FileLock, Timeout
 
-        with self._naming_failures():
+        with self._naming_failures(), contextlib.ExitStack() as stack:
             self.metadata.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = FileLock(self.folder / "lock", timeout=LOCK_SECONDS)
-        try:
-            with lock, self._naming_failures():
-                yield
-        except Timeout:
-            raise CannotTell(
-                f"another process has been fetching this catalog for {LOCK_SECONDS:g} s",
-                where=str(self.folder / "lock"),
-                hint="type the command again once it has ended",
-            ) from None
+            try:
+                stack.enter_context(lock)
+            except Timeout:
+                raise CannotTell(
+                    f"another process has been fetching this catalog for {LOCK_SECONDS:g} s",
+                    where=str(self.folder / "lock"),
+                    hint="type the command again once it has ended",
+                ) from None
+            yield
 
     def document(self, digest: Sha256) -> bytes | None:
         """The document with that digest, if it is here and whole."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import threading
@@ -278,6 +280,29 @@ def test_a_process_that_does_not_let_go_is_named(
 def test_a_cache_that_cannot_be_written(client: Client, tmp_path: Path) -> None:
     client.cache = tmp_path / "file" / "cache"
     client.cache.parent.write_bytes(b"")
+    with pytest.raises(Failed, match="cannot be kept") as caught:
+        client.look()
+    assert "IMAGECTL_CACHE" in caught.value.hint
+
+
+def test_a_cache_whose_lock_is_none(client: Client) -> None:
+    """As one of another user, whose lock we may not open."""
+    (client.cache / "lock").mkdir(parents=True)
+    with pytest.raises(Failed, match="cannot be kept") as caught:
+        client.look()
+    assert caught.value.where.endswith("/lock")
+    assert "IMAGECTL_CACHE" in caught.value.hint
+
+
+def test_a_cache_where_nothing_can_be_locked(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some network file systems."""
+
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(Failed, match="cannot be kept") as caught:
         client.look()
     assert "IMAGECTL_CACHE" in caught.value.hint

@@ -312,6 +312,15 @@ def unit(name: str) -> dict[str, list[str]]:
     return found
 
 
+def test_all_followed_images_are_of_one_user() -> None:
+    """They share a cache and a folder, and each instance of a unit has a user of its own."""
+    unit_of = unit("imagectl-follow@.service")
+    assert unit_of["DynamicUser"] == ["yes"]
+    [user] = unit_of["User"]
+    assert "%" not in user
+    assert unit_of["CacheDirectory"] == unit_of["StateDirectory"] == ["imagectl"]
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_takes_the_units(checkout: Checkout, tmp_path: Path) -> None:
     for each in (INTEGRATIONS / "systemd").iterdir():
