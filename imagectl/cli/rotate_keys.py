@@ -11,11 +11,15 @@ from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
 from imagectl.cli.waiting import ceremony_of, settle, tell_waiting
 from imagectl.errors import BadUsage
-from imagectl.policy.wording import counted
+from imagectl.policy.wording import counted, listed
 
 if TYPE_CHECKING:
+    from imagectl.adapters.published.ceremony import Ceremony
     from imagectl.adapters.published.rotating import Rotation
     from imagectl.adapters.published.signers import Signers
+
+
+_HAVE = {0: "no person has", 1: "1 person has"}
 
 
 class KeyDocument(TypedDict):
@@ -64,8 +68,9 @@ class RotatedDocument(TypedDict):
             "ann may sign what stable points to",
         ),
         (
-            "imagectl catalog rotate-keys channel-stable --threshold 2 --reason review",
-            "stable takes two signatures from now on",
+            "imagectl catalog rotate-keys channel-stable --add bob.pub --remove online "
+            "--threshold 2 --reason review",
+            "both of them have to, and nothing signs it by itself any more",
         ),
         (
             "imagectl catalog rotate-keys online --new --remove online --reason lost",
@@ -148,6 +153,8 @@ def command(
         edit = replace(edit, add=(*keys, made))
     rotation = ceremony.rotate(edit, dry_run=dry_run)
     counts = False
+    if asked:
+        _warn_of_machines(invocation, ceremony, rotation)
     if asked and not dry_run:
         for trouble in ceremony.trouble:
             invocation.out.warn(trouble.said)
@@ -170,6 +177,20 @@ def command(
             waiting=waiting,
         ),
         _lines(rotation, changes=edit.changes),
+    )
+
+
+def _warn_of_machines(invocation: Invocation, ceremony: Ceremony, rotation: Rotation) -> None:
+    """Say where fewer people have to sign than it seems."""
+    after = rotation.after
+    if after.threshold < 2 or not (alone := ceremony.unattended(after)):
+        return
+    people = max(0, after.threshold - len(alone))
+    machines = "signs by itself" if len(alone) == 1 else "sign by themselves"
+    invocation.out.warn(
+        f"{listed(alone)} {machines}, so {_HAVE.get(people, f'{people} people have')} to sign "
+        f"{after.role}; where {after.threshold} people are meant: --remove "
+        f"{' --remove '.join(each.name or each.keyid for each in alone)}"
     )
 
 

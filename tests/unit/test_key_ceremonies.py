@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from support.teams import IMAGE, ONE, Team
 from tuf.api.metadata import Metadata, Snapshot, Timestamp
 
 from imagectl.bootstrap.project import open_project
+from imagectl.cli.rotate_keys import command as rotate_keys
 from imagectl.consumer import open_catalog
 from imagectl.errors import CannotTell, ImagectlError
 
@@ -148,6 +150,45 @@ def test_nobody_adds_a_signature_unasked_although_enough_have_signed(
     assert said.exit_code == 3
     assert "Sign this?" in said.stderr
     assert carried.read_bytes() == before
+
+
+def test_who_signs_by_itself_is_no_second_person(team: Team) -> None:
+    channel = ("catalog", "rotate-keys", "channel-stable", "--reason", "review")
+    said = team.done(*channel, "--add", team.public("alice"), "--threshold", "2", "--dry-run")
+    assert "signs by itself, so 1 person has to sign channel-stable" in said
+    assert "where 2 people are meant: --remove online" in said
+    team.private("online").rename(team.folder / "online.pem")  # on another machine
+    said = team.done(*channel, "--add", team.public("alice"), "--threshold", "2", "--dry-run")
+    assert "so 1 person has to sign channel-stable" in said
+    both = (*channel, "--add", team.public("alice"), "--add", team.public("bob"), "--dry-run")
+    assert "by itself" not in team.done(*both, "--remove", "online", "--threshold", "2")
+
+
+def test_a_key_that_is_kept_here_is_no_second_person(team: Team) -> None:
+    said = team.done(
+        *("catalog", "rotate-keys", "channel-stable", "--reason", "review"),
+        *("--new", "--remove", "online", "--add", team.public("alice"), "--threshold", "2"),
+    )
+    assert "signs by itself, so 1 person has to sign channel-stable" in said
+    assert "--remove channel-stable" in said
+
+
+def test_the_examples_of_its_help_in_a_row_need_two_people(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(team.folder)
+    for name in ("ann", "bob"):
+        team.make_key(name)
+    examples = [line for line, _ in rotate_keys.examples if " channel-stable " in line]
+    assert len(examples) == 2
+    said = [team.done(*shlex.split(line)[1:]) for line in examples][-1]
+    assert "channel-stable takes 2 signatures of:" in said
+    assert "by itself" not in said
+    assert [line.split()[1:] for line in said.splitlines() if line.startswith("  ")] == [
+        ["ann"],
+        ["bob", "(new)"],
+        ["online", "(no", "more)"],
+    ]
 
 
 def test_keys_are_shown(team: Team) -> None:

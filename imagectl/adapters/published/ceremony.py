@@ -32,12 +32,14 @@ from imagectl.adapters.published.trust import (
 from imagectl.adapters.published.verified import Signed, parse_metadata
 from imagectl.adapters.published.waiting import Waiting, behind, parse_waiting
 from imagectl.errors import Conflict, Corrupt, ImagectlError, NotFound, Refused
-from imagectl.formats.tuf_roles import CATALOG_ROLE, ROOT, TARGETS
+from imagectl.formats.tuf_roles import CATALOG_ROLE, ROOT, TARGETS, TIMESTAMP
 from imagectl.policy.wording import listed
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
+    from imagectl.adapters.published.signers import Signer as Who
+    from imagectl.adapters.published.signers import Signers
     from imagectl.adapters.published.signing import Signing
     from imagectl.model.snapshot import Snapshot
 
@@ -107,6 +109,20 @@ class Ceremony:
                 data = planned.targets.to_bytes()
                 self._put(TARGETS, enclose(TARGETS, data, targets.data, signers.data))
         return planned
+
+    def unattended(self, signers: Signers) -> tuple[Who, ...]:
+        """Those of them that sign without anybody who looks: what signs day and night, and the keys
+        that are here."""
+        online = read_root(self._signing.trust).signed.roles[TIMESTAMP].keyids
+        return tuple(
+            each for each in signers.who if each.keyid in online or self._is_here(each.keyid)
+        )
+
+    def _is_here(self, keyid: str) -> bool:
+        try:
+            return self._signing.keys.signer(keyid) is not None
+        except ImagectlError:
+            return False  # one elsewhere that does not answer does not sign
 
     def waiting(self, roles: Sequence[str], snapshot: Snapshot | None) -> tuple[Waiting, ...]:
         """What waits for signatures, of these roles or of all, checked against what it is about:
