@@ -208,9 +208,12 @@ def test_killed_at_any_change_the_state_before_is_read_and_the_next_one_publishe
         if not killed_after(tree, changes, tree.book.snapshot):
             break
         assert tree.stable().serial == number - 1
+        # The next one says another thing, under numbers of its own.
+        tree.book.built(f"debian-ci@20261120.{number + 1}")
+        tree.book.moved(STABLE, f"debian-ci@20261120.{number + 1}")
         tree.publish()
-        assert tree.stable().serial == number
-        number, changes = number + 1, changes + 1
+        assert tree.stable().serial == number + 1
+        number, changes = number + 2, changes + 1
     assert changes >= 8
     assert tree.stable().serial == number
 

@@ -86,8 +86,7 @@ class FaultProxy:
         class Handler(_Handler):
             faults = proxy
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
 
     @property
     def address(self) -> str:
@@ -155,6 +154,11 @@ class _Rule:
     matches: Callable[[Request], bool]
     action: Action
     left: int | None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # clients make many connections at once
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -50,8 +50,7 @@ class GcsServer:
         class Handler(_Handler):
             gcs = server
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -84,6 +83,11 @@ def gcs_environment(endpoint: str, folder: Path) -> dict[str, str]:
         )
     )
     return {"GOOGLE_SERVICE_ACCOUNT": str(key), "GOOGLE_SKIP_SIGNATURE": "true"}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # a publisher makes many connections at once
 
 
 class _Handler(BaseHTTPRequestHandler):

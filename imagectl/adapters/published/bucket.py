@@ -51,8 +51,8 @@ SURPLUS = 10
 MANY = 200
 """For more files than that a listing of all of them is cheaper than a question for each."""
 
-RETRY_SECONDS = 30.0
-"""For how long a bucket that does not answer is asked again."""
+RETRY_SECONDS = 60.0
+"""For how long a bucket that does not answer is asked again: it is given 30 s for an answer."""
 TURN_SECONDS = 120.0
 """How long to wait for another process of this machine that is publishing."""
 
