@@ -68,9 +68,16 @@ class RotatedDocument(TypedDict):
             "ann may sign what stable points to",
         ),
         (
-            "imagectl catalog rotate-keys channel-stable --add bob.pub --remove online "
-            "--threshold 2 --reason review",
-            "both of them have to, and nothing signs it by itself any more",
+            "imagectl catalog rotate-keys channel-stable --add bob.pub --reason release",
+            "so may bob",
+        ),
+        (
+            "imagectl catalog rotate-keys channel-stable --remove online --reason people",
+            "nothing signs it by itself any more",
+        ),
+        (
+            "imagectl catalog rotate-keys channel-stable --threshold 2 --reason review",
+            "both of them have to; one command may say all of this",
         ),
         (
             "imagectl catalog rotate-keys online --new --remove online --reason lost",
