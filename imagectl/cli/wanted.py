@@ -262,7 +262,10 @@ def _open_catalog(
 
     for what, typed, written in (("catalog", catalog, where.catalog), ("root", root, where.root)):
         if typed is not None and written is not None and str(typed) != written:
-            invocation.out.warn(f"the {what} is {typed}, and not {written} as the build config has")
+            from imagectl.consumer.fetching import without_login
+
+            new, old = without_login(str(typed)), without_login(written)
+            invocation.out.warn(f"the {what} is {new}, and not {old} as the build config has")
     if root is None and where.root is not None:
         root = Path(where.root)
     found = follow(

@@ -66,9 +66,25 @@ class Known:
     body: bytes
 
 
+def without_login(url: str) -> str:
+    """The address without the user and the password in it."""
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url
+    server, slash, path = rest.partition("/")
+    return f"{scheme}://{server.rpartition('@')[2]}{slash}{path}"
+
+
 def tree_url(catalog: str) -> str:
     """The address of a tree, without a slash at its end; a path becomes ``file:``."""
     parts = urlsplit(catalog)
+    if "://" in catalog and "@" in parts.netloc:
+        raise BadUsage(
+            f"the address {without_login(catalog)} has a user or a password in it",
+            why="addresses are printed and kept, and it would not be shown to the server",
+            hint="let everybody read it, for what is signed needs no secret; or name a bucket, "
+            "s3:// or gs://, which is read with the credentials of the environment",
+        )
     if parts.scheme in ("http", "https", "s3", "gs"):
         if not parts.netloc:
             raise BadUsage(f"{catalog} names no server", hint="as in https://images.example/public")

@@ -29,7 +29,14 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import Root, TargetFile, Targets
 
 from imagectl.consumer.cache import Cache, State
-from imagectl.consumer.fetching import CachedOnly, Known, TreeFetcher, tree_url, usable_etag
+from imagectl.consumer.fetching import (
+    CachedOnly,
+    Known,
+    TreeFetcher,
+    tree_url,
+    usable_etag,
+    without_login,
+)
 from imagectl.consumer.troubles import CLOCK_SLACK, refusal
 from imagectl.consumer.updating import DurableUpdater
 from imagectl.errors import CannotTell, Corrupt, ImagectlError
@@ -336,10 +343,12 @@ def _known(cache: Cache, state: State | None, timestamp_url: str) -> Known | Non
 
 
 def shown(url: str) -> str:
-    """An address as people write it: a folder without ``file:``."""
+    """An address as people write it: a folder without ``file:``, and no password."""
     from urllib.parse import unquote
 
-    return unquote(url.removeprefix("file://")) if url.startswith("file://") else url
+    if url.startswith("file://"):
+        return unquote(url.removeprefix("file://"))
+    return without_login(url)
 
 
 def _why_not(error: Exception) -> str:

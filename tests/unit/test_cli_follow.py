@@ -146,3 +146,14 @@ def test_it_is_quick_and_loads_no_cloud(elsewhere: Elsewhere, imagectl: Run) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_no_password_of_an_address_is_printed(elsewhere: Elsewhere, imagectl: Run) -> None:
+    config = elsewhere.home / ".imagectl.yaml"
+    config.write_text("image: debian-base\ncatalog: https://bob:s3cret@images.example/\n")
+    typed = imagectl("resolve", "--catalog", str(elsewhere.public), "--root", "root.json")
+    assert "and not https://images.example/ as the build config has" in typed.stderr
+    written = imagectl("resolve", "--root", "root.json")
+    assert written.exit_code == 2
+    assert "has a user or a password in it" in written.stderr
+    assert "s3cret" not in typed.stderr + written.stderr + written.stdout

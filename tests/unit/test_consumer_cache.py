@@ -18,9 +18,9 @@ from support.web import Page, Site
 
 from imagectl.consumer import cache as cache_module
 from imagectl.consumer.cache import Cache
-from imagectl.consumer.fetching import TreeFetcher, tree_url
+from imagectl.consumer.fetching import TreeFetcher
 from imagectl.consumer.signed_tree import SignedFiles, open_files
-from imagectl.errors import BadUsage, CannotTell, Failed
+from imagectl.errors import CannotTell, Failed
 
 INDEX = "images/debian-ci/index.json"
 TIMESTAMP = "/metadata/timestamp.json"
@@ -452,45 +452,6 @@ def test_a_connection_that_breaks_once(client: Client, fault: web.Fault) -> None
 def test_a_server_that_is_busy_is_asked_again(client: Client) -> None:
     client.server.faults[TIMESTAMP] = [web.answer(Page(b"", 503))]
     assert client.read() == b"the index"
-
-
-def test_a_proxy_is_used_where_one_is_set(
-    client: Client, monkeypatch: pytest.MonkeyPatch, server: Site
-) -> None:
-    with web.site() as proxy:
-        proxy.pages = {f"http://catalog.example{path}": page for path, page in server.pages.items()}
-        monkeypatch.setenv("http_proxy", proxy.url())
-        monkeypatch.delenv("no_proxy", raising=False)
-        files = client.look(url="http://catalog.example")
-        assert files.target(INDEX, as_bytes) == b"the index"
-        files.close()
-
-
-@pytest.mark.parametrize(
-    ("said", "url"),
-    [
-        ("https://images.example/public/", "https://images.example/public"),
-        ("s3://bucket/a/b", "s3://bucket/a/b"),
-        ("file:///srv/a%20b/", "file:///srv/a%20b"),
-        ("/srv/a b#c?", "file:///srv/a%20b%23c%3F"),
-    ],
-)
-def test_addresses(said: str, url: str) -> None:
-    assert tree_url(said) == url
-
-
-@pytest.mark.parametrize("said", ["https://", "ftp://images.example/", "https://a.example/?x=1"])
-def test_what_is_no_address(said: str) -> None:
-    with pytest.raises(BadUsage):
-        tree_url(said)
-
-
-def test_a_folder_with_odd_characters(tree: TufTree, tmp_path: Path) -> None:
-    folder = tmp_path / "odd #1? ö%20"
-    tree.write(folder)
-    root = tree.files["metadata/1.root.json"]
-    files = open_files(str(folder), root=root, cache=tmp_path / "cache", now=NOW)
-    assert files.target(INDEX, as_bytes) == b"the index"
 
 
 def test_a_fetcher_says_what_the_server_says(server: Site) -> None:
