@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
@@ -138,8 +138,9 @@ def command(
             built.append(_failed(image, problem))
             lines.append(f"{image.name}  FAILED: {problem.what}")
         else:
-            built.append(_document(delivered))
-            lines += _lines(delivered)
+            waiting = project.signing.waiting()
+            built.append(_document(delivered, waiting))
+            lines += _lines(delivered, waiting)
             tell_failed(invocation.out, delivered.placed)
             tell_behind(invocation.out, delivered.entered.behind)
     if not wanted:
@@ -175,7 +176,7 @@ def _build(
         )
 
 
-def _document(delivered: Delivered) -> BuildDocument:
+def _document(delivered: Delivered, waiting: Collection[str]) -> BuildDocument:
     built = delivered.built
     origin = built.version.origin
     return BuildDocument(
@@ -188,7 +189,7 @@ def _document(delivered: Delivered) -> BuildDocument:
         cause=origin.cause if origin else "",
         lock=str(built.lock) if built.lock else None,
         log=str(built.log) if built.log else None,
-        entered=moved_document(delivered.entered),
+        entered=moved_document(delivered.entered, waiting),
         error=None,
     )
 
@@ -209,7 +210,7 @@ def _failed(image: Image, problem: ImagectlError) -> BuildDocument:
     )
 
 
-def _lines(delivered: Delivered) -> Iterator[str]:
+def _lines(delivered: Delivered, waiting: Collection[str]) -> Iterator[str]:
     version = delivered.built.version
     if delivered.built.fresh:
         passed = counted(version.tests.passed, "test")
@@ -220,4 +221,4 @@ def _lines(delivered: Delivered) -> Iterator[str]:
         because = f": {version.origin.cause}" if version.origin.cause else ""
         yield f"    reproducible: {version.origin.reproducible.value}{because}"
     if delivered.entered.plan.moves or delivered.entered.plan.held_back:
-        yield from moved_lines(delivered.entered, explain=False)
+        yield from moved_lines(delivered.entered, explain=False, waiting=waiting)

@@ -80,10 +80,11 @@ class Moved(TypedDict):
     generation: Annotated[int | None, "the catalog generation made; null where nothing changed"]
     decisions: Annotated[list[DecisionDocument], "one for each image considered"]
     behind: Annotated[list[BehindDocument], "whose own pointers (families) may not show it yet"]
+    waits_for_signatures: Annotated[bool, "whether consumers see it only once people have signed"]
 
 
-def moved_document(released: Released) -> Moved:
-    """The document of what was done."""
+def moved_document(released: Released, waiting: Collection[str]) -> Moved:
+    """The document of what was done. *waiting*: the roles whose content waits for signatures."""
     return Moved(
         channel=released.plan.channel,
         kind=released.plan.kind.value,
@@ -96,6 +97,7 @@ def moved_document(released: Released) -> Moved:
             for each in released.plan.decisions
         ],
         behind=behind_document(released.behind),
+        waits_for_signatures=_waits(released, waiting),
     )
 
 
@@ -110,6 +112,7 @@ def announced_document(announced: Announced) -> Moved:
         generation=announced.generation,
         decisions=[_decision(each, ()) for each in announced.plan.decisions],
         behind=[],
+        waits_for_signatures=False,
     )
 
 
@@ -211,8 +214,11 @@ def _stays(decision: Decision) -> str | None:
 def _get(released: Released, waiting: Collection[str]) -> str:
     if released.dry_run:
         return "would get"
-    signed_by_people = channel_role(released.plan.channel) in waiting
-    return "get, once it is signed," if signed_by_people else "now get"
+    return "get, once it is signed," if _waits(released, waiting) else "now get"
+
+
+def _waits(released: Released, waiting: Collection[str]) -> bool:
+    return not released.dry_run and channel_role(released.plan.channel) in waiting
 
 
 def _named(delivery: Delivery) -> str:

@@ -122,8 +122,9 @@ def command(
         reason=reason,
         dry_run=dry_run,
     )
-    lines = moved_lines(released, explain=explain, waiting=project.signing.waiting())
-    invocation.out.answer(moved_document(released), lines)
+    waiting = project.signing.waiting()
+    lines = moved_lines(released, explain=explain, waiting=waiting)
+    invocation.out.answer(moved_document(released, waiting), lines)
     tell_behind(invocation.out, released.behind)
     tell_waiting(invocation.out, project)
     held = released.plan.held_back

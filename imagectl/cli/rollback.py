@@ -119,14 +119,15 @@ def command(
     if check:
         checked = check_rollback(watched(invocation, project), project.policy, request)
         invocation.out.answer(
-            moved_document(checked),
+            moved_document(checked, ()),
             (*moved_lines(checked, explain=explain), *_further_back(checked)),
         )
         return
     releasing = watched(invocation, project)
     released = rollback(releasing, project.policy, request, reason=reason, dry_run=dry_run)
-    lines = moved_lines(released, explain=explain, waiting=project.signing.waiting())
-    invocation.out.answer(moved_document(released), lines)
+    waiting = project.signing.waiting()
+    lines = moved_lines(released, explain=explain, waiting=waiting)
+    invocation.out.answer(moved_document(released, waiting), lines)
     tell_behind(invocation.out, released.behind)
     tell_waiting(invocation.out, project)
     if released.plan.moves and not dry_run and not reason:
@@ -153,7 +154,9 @@ def _drill(invocation: Invocation, project: Project, request: RollbackRequest) -
         if not invocation.out.json:
             invocation.out.answer({}, _drill_lines(drilled))
         raise error
-    document = RolledBack(**moved_document(would), drilled=[_document(each) for each in drilled])
+    document = RolledBack(
+        **moved_document(would, ()), drilled=[_document(each) for each in drilled]
+    )
     invocation.out.answer(document, _drill_lines(drilled))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +52,14 @@ def test_two_people_sign_what_stable_is(team: Team) -> None:
     assert team.stable() == "20261120.2"
     assert not team.pending("channel-stable").exists()
     assert "waits" not in team.done("list")
+
+
+def test_a_program_is_told_what_waits_for_signatures(team: Team) -> None:
+    team.two_people()
+    team.next_version()
+    for options, waits in ((("--dry-run",), False), ((), True)):
+        told = team.imagectl("-C", str(team.root), "promote", "stable", "--json", *options)
+        assert json.loads(told.stdout)["waits_for_signatures"] is waits
 
 
 def test_what_waits_is_not_forgotten_when_something_else_is_published(team: Team) -> None:
