@@ -10,7 +10,7 @@ import click
 from imagectl.cli import forget_location, rebuild_catalog, refresh, rotate_keys
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
-from imagectl.cli.waiting import tell_waiting
+from imagectl.cli.waiting import publish_anew, tell_waiting
 from imagectl.errors import summed_up
 from imagectl.policy.wording import counted
 
@@ -121,11 +121,10 @@ def publish(invocation: Invocation) -> None:
     Every command that changes a channel does this by itself. Needed where it could not, or where
     files of a tree were lost or changed.
     """
-    from imagectl.services.publish import publish_catalog
     from imagectl.services.show import point
 
     project = invocation.open_project()
-    generation = publish_catalog(project.catalog, project.publishers)
+    generation = publish_anew(invocation.out, project)
     behind = point(project.releasing)
     if behind:
         causes = {f"{each.image} in {each.location}": each.error for each in behind}

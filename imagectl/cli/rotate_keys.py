@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
-from imagectl.cli.waiting import ceremony_of, settle, tell_waiting
+from imagectl.cli.waiting import ceremony_of, publish_anew, settle, tell_waiting
 from imagectl.errors import BadUsage
 from imagectl.policy.wording import counted, listed
 
@@ -140,7 +140,6 @@ def command(
     from imagectl.adapters.published.rotating import Edit
     from imagectl.adapters.published.signers import read_public_key
     from imagectl.bootstrap.identity import actor
-    from imagectl.services.publish import publish_catalog
 
     asked = bool(added or new or removed or threshold is not None)
     if asked and not reason.strip():
@@ -171,7 +170,7 @@ def command(
         counts = wanted <= {*settled}
         if settled:
             invocation.out.say("commit catalog/: it says whose keys count")
-            publish_catalog(project.catalog, project.publishers)
+            publish_anew(invocation.out, project)
     waiting = list(tell_waiting(invocation.out, project)) if asked and not dry_run else []
     invocation.out.answer(
         RotatedDocument(

@@ -15,6 +15,7 @@ from imagectl.cli.verb import Verb
 from imagectl.cli.waiting import (
     WaitingDocument,
     ceremony_of,
+    publish_anew,
     settle,
     tell_waiting,
     waiting_document,
@@ -164,9 +165,7 @@ def command(
     if settled:
         invocation.out.say("commit catalog/: it says whose keys count")
     if settled or any(not each.missing() for each in done):
-        from imagectl.services.publish import publish_catalog
-
-        generation = publish_catalog(project.catalog, project.publishers)
+        generation = publish_anew(invocation.out, project)
     waiting = list(tell_waiting(invocation.out, project))
     invocation.out.answer(
         SignedDocument(

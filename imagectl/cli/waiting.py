@@ -55,6 +55,18 @@ def settle(out: Output, project: Project, ceremony: Ceremony) -> Sequence[str]:
     return settled
 
 
+def publish_anew(out: Output, project: Project) -> int:
+    """Write every tree anew, and warn of what was damaged in one. The generation."""
+    from imagectl.services.publish import publish_catalog
+
+    try:
+        return publish_catalog(project.catalog, project.publishers)
+    finally:
+        for tree in project.publishers:
+            for word in tree.mended:
+                out.warn(word)
+
+
 def waiting_document(waiting: Waiting) -> WaitingDocument:
     """The document of what waits."""
     return WaitingDocument(

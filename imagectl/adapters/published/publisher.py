@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from imagectl.formats.tuf_roles import (
 )
 from imagectl.model.excerpt import Excerpt
 from imagectl.model.published import PublishedCatalog
+from imagectl.policy.newest import BRING_BACK
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Root, Targets
@@ -65,6 +67,10 @@ class TreePublisher:
         self._clock = clock
         self._public_urls = public_urls
         self._events = events
+        self._timestamp: bytes | None = None
+        """As it was when the tree was read last, whoever has signed it."""
+        self.mended: list[str] = []
+        """What was found damaged and was written again, for people."""
 
     @property
     def where(self) -> str:
@@ -75,15 +81,16 @@ class TreePublisher:
 
     def publish(self, told: Snapshot | Excerpt) -> None:
         now = self._clock()
-        before = self._tree()
+        repairing = not isinstance(told, Excerpt)
+        before, timestamp = self._tree(repairing=repairing), self._timestamp
         if not self._may_show(before, told):
             return
         desired = self._desired(told, before, now)
         with self._place.locked(desired.size):
-            tree = self._tree()
+            tree = self._tree(repairing=repairing)
             if not self._may_show(tree, told):
                 return
-            if _timestamp(tree) != _timestamp(before) and isinstance(told, Excerpt):
+            if self._timestamp != timestamp and isinstance(told, Excerpt):
                 desired = self._desired(told, tree, now)
             snapshot = told.snapshot if isinstance(told, Excerpt) else told
             if self._events is not None:
@@ -115,6 +122,14 @@ class TreePublisher:
                 hint="name another folder in `catalog.publish`, or remove this one's content",
             )
         if shown is not None and shown.generation > snapshot.generation:
+            if _is_recovered(tree):
+                raise CannotTell(
+                    f"{self.where} is damaged, and shows a later state than this catalog",
+                    where=self.where,
+                    why=f"it had generation {shown.generation}, and the catalog is only at "
+                    f"{snapshot.generation}: it may be a backup that was brought back",
+                    hint=BRING_BACK,
+                )
             return False
         if not isinstance(told, Excerpt):
             return True
@@ -157,9 +172,10 @@ class TreePublisher:
         tree = self._tree()
         return {} if tree is None else tree.signatures()
 
-    def _tree(self) -> VerifiedTree | None:
-        """What is there now; only its timestamp is read yet."""
-        data = self._place.read(TIMESTAMP_PATH)
+    def _tree(self, *, repairing: bool = False) -> VerifiedTree | None:
+        """What is there now; only its timestamp is read yet. *repairing*: what nobody has signed
+        who counts is as good as not there."""
+        data = self._timestamp = self._place.read(TIMESTAMP_PATH)
         if data is None:
             return None
         root = trusted_here(self._signing.trust)
@@ -170,24 +186,30 @@ class TreePublisher:
                 why="that file is missing, and there is a published tree",
                 hint="bring it back from git; to begin anew, remove the tree's content",
             )
+        from imagectl.adapters.published.recovering import last_root, recover
         from imagectl.adapters.published.trust import earlier_roots
         from imagectl.adapters.published.verified import VerifiedTree, trusted_root
 
-        earlier = earlier_roots(self._signing.trust)
-        if earlier:
-            # Keys were replaced, and this tree may not have been signed by the new ones yet. What
-            # is taken from one of before is said anew: see ``_may_show``.
-            before = [trusted_root(each, self.where) for each in earlier.values()]
-            for each in (root, *before):
-                try:
-                    tree = VerifiedTree(
-                        self.where, self._place.read, each, data, follow=each is root
-                    )
-                    _ = tree.targets
-                except Corrupt:
-                    continue
-                return tree
-        return VerifiedTree(self.where, self._place.read, root, data)
+        if repairing:
+            root = last_root(self._place, root)
+        read = partial(VerifiedTree, self.where, self._place.read)
+        # Keys may have been replaced, and this tree not have been signed by the new ones yet. What
+        # is taken from one of before is said anew: see ``_may_show``.
+        earlier = earlier_roots(self._signing.trust).values()
+        before = [trusted_root(each, self.where) for each in earlier]
+        for each in (root, *before) if before else ():
+            try:
+                tree = read(each, data, follow=each is root and not repairing)
+                _ = tree.targets
+            except Corrupt:
+                continue
+            return tree
+        try:
+            return read(root, data, follow=not repairing)
+        except Corrupt:
+            if not repairing:
+                raise
+            return recover(self._place, (root, *before), data)
 
     def _is_of_former_keys(self, tree: VerifiedTree) -> bool:
         root = trusted_here(self._signing.trust)
@@ -198,10 +220,14 @@ class TreePublisher:
         was replaced could say of any generation that it is shown, and of any catalog, so that
         nothing would ever be published over it."""
         from imagectl.adapters.published.authority import is_signed
+        from imagectl.adapters.published.recovering import RecoveredTree
 
         if tree is None:
             return None
         root = trusted_here(self._signing.trust)
+        if isinstance(tree, RecoveredTree):
+            former = root is not None and tree.root.signed.version < root.signed.version
+            return None if former else tree.said
         if root is None or tree.root.signed.version >= root.signed.version:
             return tree.shown
         counts = is_signed(TIMESTAMP, tree.timestamp.metadata, root.signed)
@@ -271,20 +297,22 @@ class TreePublisher:
             made.waiting[TARGETS] = enclose(TARGETS, waiting, targets.data, root.data)
         elif self._signing.found(TARGETS) is not None:
             made.done.add(TARGETS)
-        before = None if tree is None else tree.timestamp.data
         # The same generation again: somebody wants it repaired, so every byte is compared. So it is
         # where there are files, and nobody has said what they show.
         again = desired is not None and self._said_by(tree) in (None, desired.shown)
-        thoroughly = repairing and again
+        damaged = self._timestamp is not None and (tree is None or _is_recovered(tree))
+        thoroughly = repairing and (again or damaged)
         versions = desired.documents.versions if desired is not None else {}
-        self._hand_over(root)
+        self._hand_over(root, repairing=repairing)
         # Lists before what they name: whoever removes old files spares what is claimed by now.
         named = {} if tree is None else tree.named()
         self._claim(made.metadata, named, believed=not repairing)
         self._write_all(versions, made.documents, tree, thoroughly=thoroughly)
         self._signing.remember(made.waiting)
         if made.timestamp is not None:
-            self._place.replace(TIMESTAMP_PATH, made.timestamp, before)
+            self._place.replace(TIMESTAMP_PATH, made.timestamp, self._timestamp)
+            if damaged:
+                self._mend(TIMESTAMP_PATH)
         # Not before: what others have signed cannot be had again without them.
         for role in made.done - made.waiting.keys():
             self._signing.forget(role)
@@ -337,24 +365,38 @@ class TreePublisher:
         sizes = self._place.sizes(files.keys())
         return {path: data for path, data in files.items() if sizes.get(path) != len(data)}
 
-    def _hand_over(self, root: Signed[Root]) -> None:
+    def _hand_over(self, root: Signed[Root], *, repairing: bool) -> None:
         """Write the roots by which consumers get from theirs to the newest one. Raises Conflict
-        where the tree has another one with the same number: two have replaced keys at once."""
+        where the tree has another one with the same number, which they believe: two have replaced
+        keys at once. *repairing*: what they cannot follow is removed."""
+        from imagectl.adapters.published.recovering import (
+            insist_is_no_root,
+            remove_what_is_no_root,
+        )
         from imagectl.adapters.published.trust import earlier_roots
+        from imagectl.adapters.published.verified import trusted_root
 
         roots = {root.signed.version: root.data, **earlier_roots(self._signing.trust)}
+        before: Root | None = None
         for version, data in sorted(roots.items()):
             path = metadata_path(ROOT, version)
             there = self._place.read(path)
-            if there is not None and there != data:
-                raise Conflict(
-                    f"{self.where} has another root {version} than this project",
-                    where=f"{self.where}/{path}",
-                    why="somebody else has replaced keys, too; consumers believe the first one",
-                    hint="bring catalog/ of whoever published it from git",
-                )
+            ours = trusted_root(data, path).signed
             if there is None:
                 self._place.claim(path, data)
+            elif there != data:
+                insist_is_no_root(self._place, there, before, ours)
+                self._place.write(path, data)
+                self._mend(path)
+            before = ours
+        if repairing and (removed := remove_what_is_no_root(self._place, root.signed)):
+            self._mend(removed)
+
+    def _mend(self, path: str) -> None:
+        self.mended.append(
+            f"{self.where}/{path} was damaged, or written by somebody who may not: it was put "
+            "right; see who may write there"
+        )
 
     def _numbers(self) -> Mapping[str, int]:
         """The highest version of each role's metadata that there is a file of."""
@@ -373,8 +415,10 @@ class TreePublisher:
         thin_out(self._place, KEPT_STATES, max(map(snapshot_number, metadata)))
 
 
-def _timestamp(tree: VerifiedTree | None) -> bytes | None:
-    return None if tree is None else tree.timestamp.data
+def _is_recovered(tree: VerifiedTree | None) -> bool:
+    from imagectl.adapters.published.recovering import RecoveredTree
+
+    return isinstance(tree, RecoveredTree)
 
 
 def _nobody(roles: Collection[str], signing: Signing) -> Failed:

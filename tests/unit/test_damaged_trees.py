@@ -1,0 +1,173 @@
+"""`imagectl catalog publish` puts right what it is said to, and takes no other tree for a damaged
+one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner, Key
+from support.cli import command_line
+from support.examples import CI, NOW, STABLE
+from support.releases import Book
+from support.signed_trees import directory_publisher, directory_tree, trusted
+from support.teams import Team
+from tuf.api.metadata import Metadata, Root, Snapshot, Timestamp
+
+from imagectl.adapters.published.directory import DirectoryPlace
+from imagectl.adapters.published.recovering import recover
+from imagectl.adapters.published.verified import trusted_root
+from imagectl.errors import CannotTell, Conflict, Refused
+from imagectl.formats.tuf_roles import METADATA, ROOT, TIMESTAMP_PATH
+
+Damage = Callable[[Path], bytes]
+ONE, TWO = "debian-ci@20261120.1", "debian-ci@20261120.2"
+
+
+@pytest.fixture
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
+    return Team(tmp_path, command_line(monkeypatch))
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Path:
+    root = tmp_path / "public"
+    directory_publisher(root).publish(book(ONE).snapshot)
+    return root
+
+
+def book(*refs: str) -> Book:
+    made = Book()
+    for each in refs:
+        made.built(each)
+        made.moved(STABLE, each)
+    return made
+
+
+def strangers(path: Path) -> bytes:
+    metadata = Metadata[Timestamp].from_bytes(path.read_bytes())
+    metadata.signed.version += 1
+    metadata.sign(CryptoSigner.generate_ed25519())
+    return metadata.to_bytes()
+
+
+def cut_off(path: Path) -> bytes:
+    return path.read_bytes()[:100]
+
+
+def empty(path: Path) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("damage", [strangers, cut_off, empty])
+def test_a_timestamp_that_nobody_has_signed_is_written_again(team: Team, damage: Damage) -> None:
+    """What people have signed need not be signed again for it."""
+    team.two_people()
+    path = team.root / "catalog" / "public" / TIMESTAMP_PATH
+    path.write_bytes(damage(path))
+    said = team.refused("catalog", "refresh", code=1)
+    assert "`imagectl catalog publish` writes it again" in said
+    said = team.done("catalog", "publish")
+    assert f"{path} was damaged" in " ".join(said.split())
+    assert team.stable() == "20261120.1"
+    assert not team.pending("channel-stable").exists()
+    assert "was damaged" not in team.done("catalog", "publish")
+
+
+@pytest.mark.parametrize("damage", [cut_off, empty])
+def test_a_damaged_tree_keeps_nobody_from_replacing_a_key(team: Team, damage: Damage) -> None:
+    path = team.root / "catalog" / "public" / TIMESTAMP_PATH
+    path.write_bytes(damage(path))
+    team.done(
+        *("catalog", "rotate-keys", "online", "--new", "--remove", "online"),
+        *("--reason", "stolen"),
+    )
+    assert team.trusted().version == 2
+    assert team.stable() == "20261120.1"
+
+
+def test_a_damaged_tree_is_not_made_to_show_an_older_catalog(public: Path) -> None:
+    """P2: also where its timestamp does not say any more what it had."""
+    directory_publisher(public).publish(book(ONE, TWO).snapshot)
+    (public / TIMESTAMP_PATH).write_bytes(b"")
+    with pytest.raises(CannotTell, match="a later state than this catalog"):
+        directory_publisher(public).publish(book(ONE).snapshot)
+    assert (public / TIMESTAMP_PATH).read_bytes() == b""
+
+
+def test_nothing_is_recovered_that_nobody_has_signed(public: Path) -> None:
+    """Whoever may write there could have the newest state be an older one."""
+    (path,) = (public / METADATA).glob("*.snapshot.json")
+    metadata = Metadata[Snapshot].from_bytes(path.read_bytes())
+    signed = metadata.signed.version
+    metadata.signed.version += 1
+    planted = path.with_name(f"{signed + 1}.snapshot.json")
+    planted.write_bytes(metadata.to_bytes())
+    root = trusted_root(trusted(public).read_bytes(), "root")
+    found = recover(DirectoryPlace(public), [root], b"")
+    assert found is not None
+    assert found.snapshot.signed.version == signed
+
+
+def test_a_damaged_tree_without_a_whole_state_is_written_anew(public: Path) -> None:
+    (public / TIMESTAMP_PATH).write_bytes(b"")
+    (snapshot,) = (public / METADATA).glob("*.snapshot.json")
+    snapshot.write_bytes(b"")
+    later = NOW + timedelta(seconds=1)
+    directory_publisher(public, lambda: later).publish(book(ONE).snapshot)
+    assert directory_tree(public, later).head(CI, STABLE) is not None
+
+
+@pytest.mark.parametrize("damage", [cut_off, empty])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_root_that_is_none_is_put_right(public: Path, damage: Damage, version: int) -> None:
+    """Ours is written again. The one after it is nobody's, and no consumer could get past it."""
+    path = public / METADATA / f"{version}.root.json"
+    good = (public / METADATA / "1.root.json").read_bytes()
+    path.write_bytes(damage(public / METADATA / "1.root.json"))
+    publisher = directory_publisher(public)
+    publisher.publish(book(ONE).snapshot)
+    assert [str(path) in each for each in publisher.mended] == [True]
+    if version == 1:
+        assert path.read_bytes() == good
+    else:
+        assert not path.exists()
+    assert directory_tree(public, NOW).head(CI, STABLE) is not None
+
+
+def test_a_tree_of_others_is_not_taken_for_a_damaged_one(public: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    directory_publisher(other).publish(book(ONE).snapshot)
+    shutil.rmtree(other)
+    shutil.copytree(public, other)
+    before = {path: path.read_bytes() for path in other.rglob("*.json")}
+    with pytest.raises(Refused, match="is signed by others"):
+        directory_publisher(other).publish(book(ONE).snapshot)
+    assert {path: path.read_bytes() for path in other.rglob("*.json")} == before
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_another_root_that_consumers_believe_is_left(public: Path, version: int) -> None:
+    """Somebody has replaced keys with the same key of root, and has not told us."""
+    path = public / METADATA / "1.root.json"
+    key = CryptoSigner.from_priv_key_uri(
+        f"file2:{public.with_name('public.signing') / 'keys' / 'root.pem'}", key_of(path)
+    )
+    metadata = Metadata[Root].from_bytes(path.read_bytes())
+    metadata.signed.version = version
+    metadata.signed.expires += timedelta(days=1)
+    metadata.sign(key)
+    (public / TIMESTAMP_PATH).unlink()
+    there = public / METADATA / f"{version}.root.json"
+    there.write_bytes(metadata.to_bytes())
+    with pytest.raises(Conflict, match="root"):
+        directory_publisher(public).publish(book(ONE).snapshot)
+    assert there.read_bytes() == metadata.to_bytes()
+
+
+def key_of(path: Path) -> Key:
+    root = Metadata[Root].from_bytes(path.read_bytes()).signed
+    return root.get_key(root.roles[ROOT].keyids[0])
