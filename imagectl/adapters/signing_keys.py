@@ -64,7 +64,7 @@ class SigningKeys:
         self._files: dict[str, FoundKey] | None = None
         self._elsewhere: dict[str, Signer] = {}
         self.made: list[Path] = []
-        """The files of keys that were made here."""
+        """The files of keys that were made here for a tree to begin with."""
         self._unasked = [each for each in named if isinstance(each, str)]
 
     @property
@@ -109,14 +109,19 @@ class SigningKeys:
         for name, keys in found.items():
             if not keys:
                 keys.append(named(self._make(name).public_key, name))
+                self.made.append(self._path(name))
         return found
 
-    def another(self, purpose: str) -> Key:
-        """The public half of one more key, made here: ``online-2`` beside ``online``."""
+    def another(self, purpose: str) -> tuple[Key, Path]:
+        """The public half of one more key, made here: ``online-2`` beside ``online``; and where the
+        private one is."""
         number = 1
-        while (self._folder / f"{(name := _numbered(purpose, number))}.pem").exists():
+        while (path := self._path(name := _numbered(purpose, number))).exists():
             number += 1
-        return named(self._make(name).public_key, name)
+        return named(self._make(name).public_key, name), path
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.pem"
 
     def _make(self, name: str) -> Signer:
         from securesystemslib.signer import CryptoSigner
@@ -125,9 +130,7 @@ class SigningKeys:
         with naming_failures("keeping a signing key", self._folder):
             make_folder(self._folder)
             self._folder.chmod(0o700)
-            path = self._folder / f"{name}.pem"
-            write(self._folder, path, made.private_bytes, 0o600)
-        self.made.append(path)
+            write(self._folder, self._path(name), made.private_bytes, 0o600)
         self._at_hand()[made.public_key.keyid] = FoundKey(name, made)
         return made
 

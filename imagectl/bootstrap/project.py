@@ -219,7 +219,7 @@ class Project:
 
     @property
     def keys_made(self) -> Sequence[Path]:
-        """The files of signing keys that were made since this was opened."""
+        """The files of signing keys that were made since this was opened, for a tree to begin."""
         return self.signing.keys.made if "signing" in self.__dict__ else ()
 
     @property

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from imagectl.adapters.published.signers import Signers
 
 
+_LOST = {
+    "root": "where too few of them are left, no command mends that: a new tree begins, with a root "
+    "that consumers are given by hand",
+    "targets": "where they are lost, root replaces them: `imagectl catalog rotate-keys targets "
+    "--new --remove targets`",
+}
+"""What says whose keys count, and what becomes of it without its keys."""
+
 _HAVE = {0: "no person has", 1: "1 person has"}
 
 
@@ -155,8 +163,10 @@ def command(
             )
         # Refused before a key is made for it, where it can be told without.
         ceremony.rotate(replace(edit, add=(), remove=(), threshold=None), dry_run=True)
-        made = project.signing.keys.another(role)
+        made, path = project.signing.keys.another(role)
         edit = replace(edit, add=(*keys, made))
+        where = "keep it offline, and a copy of it" if role in _LOST else "it stays on this machine"
+        invocation.out.warn(f"a key of {role} was made, {path}: {where}")
     rotation = ceremony.rotate(edit, dry_run=dry_run)
     counts = False
     if asked:
@@ -172,6 +182,14 @@ def command(
             invocation.out.say("commit catalog/: it says whose keys count")
             publish_anew(invocation.out, project)
     waiting = list(tell_waiting(invocation.out, project)) if asked and not dry_run else []
+    if asked and not dry_run and not counts:
+        invocation.out.say("nothing has changed yet")
+        for each in waiting:
+            if lost := _LOST.get(each):
+                invocation.out.say(
+                    f"bring the keys of {each} that are missing, or carry "
+                    f"{project.signing.pending / each}.json to whoever has them; {lost}"
+                )
     invocation.out.answer(
         RotatedDocument(
             role=role,

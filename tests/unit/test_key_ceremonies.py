@@ -278,6 +278,28 @@ def test_a_lost_online_key_is_replaced(team: Team) -> None:
     assert team.stable() == "20261120.2"
 
 
+def test_what_a_new_key_waits_for_is_said(team: Team) -> None:
+    """The keys of root and targets are in the safe, or nowhere any more."""
+    for name in ("root", "targets"):
+        team.private(name).rename(team.folder / f"{name}.pem")
+    said = team.done(
+        *("catalog", "rotate-keys", "online", "--new", "--remove", "online"),
+        *("--reason", "stolen"),
+    )
+    assert f"a key of online was made, {team.private('online-2')}: it stays on this" in said
+    assert "root.pem and targets.pem" not in said
+    assert "nothing has changed yet" in said
+    assert f"carry {team.pending('root')} to whoever has them; where too few of them are" in said
+    assert f"carry {team.pending('targets')} to whoever has them; where they are lost, root" in said
+    assert team.trusted().version == 1
+
+
+def test_a_new_key_of_root_belongs_offline(team: Team) -> None:
+    said = team.done("catalog", "rotate-keys", "root", "--new", "--reason", "a second keeper")
+    assert f"a key of root was made, {team.private('root-2')}: keep it offline" in said
+    assert "nothing has changed yet" not in said
+
+
 def test_a_revoked_key_is_not_believed(team: Team) -> None:
     """Neither by consumers, nor by whoever publishes."""
     stolen = signer(team.private("online"))
