@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import io
 import math
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from tuf.api.exceptions import DownloadError, SlowRetrievalError
 from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
+
+from imagectl.consumer.fetching import BadProxy, without_login
 
 CONNECT_SECONDS = 10.0
 SILENT_SECONDS = 20.0
@@ -43,7 +46,7 @@ class Connections:
     def get(self, url: str, headers: Mapping[str, str], seconds: float) -> urllib3.BaseHTTPResponse:
         """The answer, whose body is still to be read, all within so many *seconds*.
 
-        Raises urllib3's HTTPError, here and while the body is read.
+        Raises urllib3's HTTPError, here and while the body is read, and BadProxy.
         """
         proxy = _proxy(url)
         if proxy not in self._pools:
@@ -141,11 +144,24 @@ def _classes(allowed: _Time) -> dict[str, type[urllib3.HTTPConnectionPool]]:
 
 
 def _proxy(url: str) -> str:
-    """Empty where there is none for it."""
-    parts = urlsplit(url)
+    """Empty where there is none for it. Raises BadProxy, naming the variable."""
+    scheme, server, *_ = urlsplit(url)
     proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
-    return "" if proxy and proxy_bypass(parts.netloc) else proxy
+    kind = scheme if proxies.get(scheme) else "all"
+    proxy = proxies.get(kind, "")
+    if not proxy or proxy_bypass(server):
+        return ""
+    address = proxy if "://" in proxy else f"http://{proxy}"  # as curl takes it
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        names = (f"{kind}_proxy", f"{kind}_proxy".upper())
+        name = next((each for each in names if os.environ.get(each) == proxy), names[0])
+        raise BadProxy(f"{name} names {without_login(proxy)}, and only http: and https: are known")
+    return address
 
 
 def _unanswered(error: HTTPError) -> DownloadError:

@@ -109,6 +109,12 @@ class BrokenOff(DownloadError):
     """The connection ended in the middle of an answer."""
 
 
+class BadProxy(DownloadError):
+    """The environment names a proxy that is none we know of."""
+
+    hint = "as in https_proxy=http://proxy.example:3128; without it, no proxy is used"
+
+
 class _Fetcher(FetcherInterface):
     """Asks once more where an answer breaks off; closes one that is too long at once."""
 

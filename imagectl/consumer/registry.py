@@ -83,6 +83,7 @@ class RegistrySource(WebSource):
         from urllib3.exceptions import HTTPError
 
         from imagectl.consumer.connecting import Connections
+        from imagectl.consumer.fetching import BadProxy
 
         headers = {"User-Agent": "imagectl"} | ({"Authorization": given} if given else {})
         connections = Connections()
@@ -93,6 +94,8 @@ class RegistrySource(WebSource):
         except HTTPError as error:
             late = f"it took more than {_TOKEN_SECONDS:g} s"
             raise BrokenOff(f"its token server: {connections.failure(error, late)}") from error
+        except BadProxy as error:
+            raise BrokenOff(f"its token server: {error}") from error
         finally:
             connections.close()
         try:

@@ -173,7 +173,7 @@ class WebSource:
         match response.status:
             case 200:
                 length = response.headers.get("Content-Length", "")
-                total = int(length) if length.isdecimal() else None
+                total = int(length) if re.fullmatch(r"\d{1,18}", length) else None
                 return Reading(0, total, self._stream(response))
             case 206:
                 span = re.fullmatch(
@@ -195,11 +195,16 @@ class WebSource:
         from urllib3.exceptions import HTTPError
 
         from imagectl.consumer.connecting import Connections
+        from imagectl.consumer.fetching import BadProxy
 
         if self._connections is None:
             self._connections = Connections()
         try:
             return self._connections.get(self._url, headers, CHUNK_SECONDS)
+        except BadProxy as error:
+            raise CannotTell(
+                f"{self.where} cannot be read", where=self.where, why=str(error), hint=error.hint
+            ) from error
         except HTTPError as error:
             raise self._broken_off(error) from error
 

@@ -15,6 +15,7 @@ from tuf.api.exceptions import (
 )
 from tuf.api.serialization import DeserializationError
 
+from imagectl.consumer.fetching import BadProxy
 from imagectl.errors import CannotTell, Corrupt, ImagectlError, NotFound
 
 CLOCK_SLACK = timedelta(minutes=5)
@@ -77,6 +78,8 @@ def refusal(
                 why=f"{why}; what was read before it says that it has to be",
                 hint="somebody may be copying the catalog there just now: try again in a minute",
             )
+        case BadProxy():
+            return CannotTell(f"{file} cannot be read", where=file, why=why, hint=error.hint)
         case DownloadError():
             return CannotTell(
                 f"{file} cannot be read",

@@ -13,7 +13,7 @@ from support.web import Site
 from imagectl.consumer.fetching import tree_url
 from imagectl.consumer.signed_tree import SignedFiles, open_files
 from imagectl.consumer.sources import WebSource
-from imagectl.errors import BadUsage
+from imagectl.errors import BadUsage, CannotTell
 
 INDEX = "images/debian-ci/index.json"
 
@@ -89,13 +89,58 @@ def test_a_folder_with_odd_characters(tree: TufTree, tmp_path: Path) -> None:
     assert files.target(INDEX, as_bytes) == b"the index"
 
 
+@pytest.fixture
+def proxy(server: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A proxy that knows a server that nobody else does."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with web.site() as made:
+        for path, page in server.pages.items():
+            made.pages[f"http://catalog.example{path}"] = page
+        yield made
+
+
+@pytest.mark.parametrize("form", ["http://127.0.0.1:{}", "http://127.0.0.1:{}/", "127.0.0.1:{}"])
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy", "ALL_PROXY"])
 def test_a_proxy_is_used_where_one_is_set(
-    server: Site, tree: TufTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proxy: Site,
+    tree: TufTree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    form: str,
 ) -> None:
-    with web.site() as proxy:
-        proxy.pages = {f"http://catalog.example{path}": page for path, page in server.pages.items()}
-        monkeypatch.setenv("http_proxy", proxy.url())
-        monkeypatch.delenv("no_proxy", raising=False)
-        files = look("http://catalog.example", tree, tmp_path)
-        assert files.target(INDEX, as_bytes) == b"the index"
-        files.close()
+    monkeypatch.setenv(name, form.format(proxy.port))
+    files = look("http://catalog.example", tree, tmp_path)
+    assert files.target(INDEX, as_bytes) == b"the index"
+    files.close()
+
+
+BAD_PROXIES = [
+    ("http_proxy", "socks5://bob:s3cret@proxy.example:1080"),
+    ("all_proxy", "socks5h://proxy.example"),
+    ("ALL_PROXY", "http://proxy.example:many"),
+    ("http_proxy", "http://"),
+    ("http_proxy", "http://[::1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_PROXIES)
+def test_a_proxy_that_is_none_is_named(
+    proxy: Site,
+    tree: TufTree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(CannotTell, match="cannot be read") as resolving:
+        look("http://catalog.example", tree, tmp_path)
+    source = WebSource("http://catalog.example/disk")
+    with pytest.raises(CannotTell, match="cannot be read") as pulling:
+        source.read(0)
+    for caught in (resolving, pulling):
+        assert caught.value.why.startswith(f"{name} names ")
+        assert "s3cret" not in caught.value.why
+        assert "https_proxy=http://" in caught.value.hint

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.web import Fault, Page, Site, answer, cut_off, hang_up, site
+from support.web import Fault, Handler, Page, Site, answer, cut_off, hang_up, site
 
 from imagectl.consumer.pulling import Pulled, fetch
 from imagectl.consumer.sources import FileSource, WebSource
@@ -176,6 +176,16 @@ def test_what_was_not_published_is_refused(server: Site, tmp_path: Path, page: P
     assert caught.value.where == server.url("/disk")
     assert to.read_bytes() == b"what was there before"
     assert [*tmp_path.iterdir()] == [to]
+
+
+def test_a_length_of_many_digits_says_nothing(server: Site, tmp_path: Path) -> None:
+    def sent(handler: Handler, page: Page) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n")
+        handler.wfile.write(page.body)
+        handler.hang_up()
+
+    server.faults["/disk"] = [sent]
+    assert pulled(server, tmp_path / "disk").fetched == len(DISK)
 
 
 def test_an_endless_answer_ends(server: Site, tmp_path: Path) -> None:
