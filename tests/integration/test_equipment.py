@@ -46,6 +46,15 @@ locations: {required: [local]}
 
 GONE = "\nmirror: {debian: http://127.0.0.1:9/d, security: http://127.0.0.1:9/s}\n"
 
+# Tries them all at once: each new task, and each wait, takes seconds in an emulated machine.
+ATTEMPT = """
+import json, sys
+from subprocess import PIPE, Popen
+tries = json.loads(sys.argv[1])
+run = {name: Popen([sys.executable, "-c", tries[name]], stdout=PIPE, stderr=PIPE, text=True)
+       for name in tries}
+print(json.dumps({name: [*each.communicate(), each.returncode] for name, each in run.items()}))
+"""
 # Each attempt prints what it got; its status says whether it got anything.
 TCP = "import socket; socket.create_connection(({host!r}, {port}), 5); print('connected')"
 ICMP = """
@@ -101,7 +110,6 @@ def playbook(port: int) -> str:
     def task(name: str, **keys: Any) -> dict[str, Any]:
         return {"name": name, "ansible.builtin.command": "env", "register": name, **keys}
 
-    tries = [{"name": name, "code": code} for name, code in attempts(port).items()]
     seen = ", ".join(f"'{way}': {way}.stdout_lines" for way in WAYS)
     tasks: list[dict[str, Any]] = [
         task("plain", notify=["handled", "Keep what was seen"]),
@@ -114,11 +122,10 @@ def playbook(port: int) -> str:
         },
         {
             "name": "Get out",
-            "ansible.builtin.command": {"argv": ["python3", "-c", "{{ item.code }}"]},
-            "loop": tries,
-            "loop_control": {"label": "{{ item.name }}"},
+            "ansible.builtin.command": {
+                "argv": ["python3", "-c", ATTEMPT, json.dumps(attempts(port))]
+            },
             "register": "tried",
-            "failed_when": False,
         },
         task("here", delegate_to="localhost"),
         {
@@ -126,7 +133,7 @@ def playbook(port: int) -> str:
             "delegate_to": "localhost",
             "ansible.builtin.copy": {
                 "dest": "{{ playbook_dir }}/tried.json",
-                "content": "{{ tried.results | to_json }}",
+                "content": "{{ tried.stdout | from_json | to_json }}",
                 "mode": "0644",
             },
         },
@@ -188,11 +195,10 @@ def recorded(root: Path) -> Lock:
 
 def test_nothing_gets_out_of_the_build_vm(recorded: Lock, root: Path) -> None:
     tried = json.loads((root / "playbooks" / "tried.json").read_text())
-    assert {each["item"]["name"] for each in tried} >= {"a public address", "IPv6", "a ping"}
-    got_out = {each["item"]["name"]: each["stdout"] for each in tried if each["rc"] == 0}
-    assert got_out == {}
+    assert tried.keys() >= {"a public address", "IPv6", "a ping"}
+    assert {name: out for name, (out, _, status) in tried.items() if status == 0} == {}
     # They failed for want of a network, not of Python.
-    assert all("error" in each["stderr"].lower() for each in tried)
+    assert [name for name, (_, said, _) in tried.items() if "error" not in said.lower()] == []
 
 
 @pytest.mark.parametrize("how", [way for way in WAYS if way != "here"])
