@@ -8,7 +8,8 @@ each phase of each test and for the end, rings later than the other, and ends th
 pytest-xdist tells which test it was, and begins another for the rest.
 
 A shell that starts its commands in the background, and many a CI, has SIGINT ignored in them; who
-inherits that cannot be stopped by Ctrl-C, and tests that stop a build so would wait for ever.
+inherits that cannot be stopped by Ctrl-C, and tests that stop a build so would wait for ever. So
+would they after a test in whose course a library (ansible-runner) began to take signals for itself.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 GRACE = "hang_grace"
 _ERRORS = pytest.StashKey[int]()
+_HANDLERS = {
+    number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,7 +56,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     _set_alarm(item.config, 0)
-    return (yield)
+    try:
+        return (yield)
+    finally:
+        for number, handler in _HANDLERS.items():
+            if signal.getsignal(number) != handler:
+                signal.signal(number, handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

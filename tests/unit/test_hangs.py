@@ -15,7 +15,6 @@ CONFTEST = Path(__file__).parents[1] / "conftest.py"
 FOR_EVER = """
 import threading
 import pytest
-from support.programs import running
 
 def wait_for_what_never_comes():
     threading.Event().wait()
@@ -43,6 +42,13 @@ def test_it():
 WHEN_ALL_IS_DONE = """
 def test_it():
     threading.Thread(target=wait_for_what_never_comes).start()
+"""
+TAKES_SIGNALS = """
+import signal
+
+def test_it():
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: None)
 """
 INTERRUPTED = """
 import os
@@ -83,6 +89,13 @@ def test_a_run_that_ignores_interrupts_still_sends_them(tmp_path: Path) -> None:
         done = run(tmp_path, 60, "-o", "timeout=60")
     finally:
         signal.signal(signal.SIGINT, usual)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_test_that_takes_signals_for_itself_gives_them_back(tmp_path: Path) -> None:
+    (tmp_path / "test_one.py").write_text(TAKES_SIGNALS)
+    (tmp_path / "test_then.py").write_text(FOR_EVER + INTERRUPTED)
+    done = run(tmp_path, 60, "-o", "timeout=60")
     assert done.returncode == 0, done.stdout
 
 
