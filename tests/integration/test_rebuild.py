@@ -22,7 +22,7 @@ from support.projects import new_project, release
 from support.toolchains import share_toolchain
 
 from imagectl.bootstrap.project import open_project
-from imagectl.model.version import Placement, Version
+from imagectl.model.version import Placement, Reproducible, Version
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
@@ -115,6 +115,17 @@ def clean_up(root: Path, version: Version) -> None:
     for _ in range(4):
         imagectl(root, "cleanup", "plan", "--out", plan)
         imagectl(root, "cleanup", "apply", plan)
+
+
+def lose_disks(root: Path, version: Version) -> None:
+    """The store keeps the disks of a version as long as nobody has seen it made twice."""
+    assert version.tree is not None
+    for digest in (*(each.sha256 for each in version.artifacts), version.tree.stored):
+        for path in (root / ".imagectl/store").rglob(digest):
+            path.unlink()
+
+
+def assert_no_disks(root: Path, version: Version) -> None:
     assert version.tree is not None
     digests = [*(each.sha256 for each in version.artifacts), version.tree.stored]
     assert not [path for each in digests for path in (root / ".imagectl").rglob(each)]
@@ -129,7 +140,7 @@ def make_gone(root: Path) -> None:
     (root / "images/small/image.lock").unlink()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rebuild") / "images"
     new_project(root).close()
@@ -160,14 +171,20 @@ def registry(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize("twice", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_version_that_was_deleted_is_made_again_offline(
-    root: Path, registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    twice: bool, root: Path, registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    imagectl(root, "build", "small", "--twice")  # else the store keeps its disks
+    imagectl(root, "build", "small", *(["--twice"] if twice else []))
     version = only_version(root)
     assert version.tests.ok
+    assert version.origin is not None
+    assert version.origin.reproducible is (Reproducible.YES if twice else Reproducible.UNPROVEN)
     imagectl(root, "publish", str(version.ref), "--to", "registry")
     clean_up(root, version)
+    if not twice:
+        lose_disks(root, version)
+    assert_no_disks(root, version)
     make_gone(root)
     back = imagectl(root, "cleanup", "undelete", str(version.ref))
     assert back["version"] == str(version.ref)
