@@ -301,6 +301,19 @@ def test_browsers_and_caches_are_told_what_changes(tree: Tree) -> None:
             assert "immutable" in told["Cache-Control"]
 
 
+def test_a_promotion_asks_a_bucket_for_little(tree: Tree) -> None:
+    """Each request takes some ten milliseconds of somebody's time, one after the other."""
+    for number in range(2, 30):
+        tree.book.built(f"debian-ci@20261120.{number}")
+    tree.publish()
+    since = tree.book.snapshot.generation
+    tree.book.moved(STABLE, "debian-ci@20261120.29")
+    before = tree.proxy.requests
+    tree.publisher().publish(tree.book.excerpt(since))
+    assert tree.proxy.requests - before <= 24
+    assert tree.stable().serial == 29
+
+
 def snapshots(tree: Tree) -> list[int]:
     return sorted(filter(None, map(snapshot_number, contents(tree.url))))
 

@@ -82,7 +82,7 @@ class TreePublisher:
     def publish(self, told: Snapshot | Excerpt) -> None:
         now = self._clock()
         repairing = not isinstance(told, Excerpt)
-        before, timestamp = self._tree(repairing=repairing), self._timestamp
+        before = self._tree(repairing=repairing)
         if not self._may_show(before, told):
             return
         desired = self._desired(told, before, now)
@@ -90,8 +90,11 @@ class TreePublisher:
             tree = self._tree(repairing=repairing)
             if not self._may_show(tree, told):
                 return
-            if self._timestamp != timestamp and isinstance(told, Excerpt):
-                desired = self._desired(told, tree, now)
+            if isinstance(told, Excerpt):
+                if _state(tree) == _state(before):
+                    tree = before  # which has read its lists already
+                else:
+                    desired = self._desired(told, tree, now)
             snapshot = told.snapshot if isinstance(told, Excerpt) else told
             if self._events is not None:
                 known = known_past(tree) if isinstance(told, Excerpt) else None
@@ -306,7 +309,8 @@ class TreePublisher:
         self._hand_over(root, repairing=repairing)
         # Lists before what they name: whoever removes old files spares what is claimed by now.
         named = {} if tree is None else tree.named()
-        self._claim(made.metadata, named, believed=not repairing)
+        lists = {path: data for path, data in made.metadata.items() if data != root.data}
+        self._claim(lists, named, believed=not repairing)
         self._write_all(versions, made.documents, tree, thoroughly=thoroughly)
         self._signing.remember(made.waiting)
         if made.timestamp is not None:
@@ -328,13 +332,10 @@ class TreePublisher:
         comes through. What the tree names already is nobody else's to write otherwise; *believed*:
         that was read just now."""
         for path, data in metadata.items():
-            shown = named.get(path) == hashlib.sha256(data).hexdigest()
-            if (shown and believed) or self._place.read(path) == data:
-                continue
-            if shown:
-                self._place.write(path, data)
-            else:
+            if named.get(path) != hashlib.sha256(data).hexdigest():
                 self._place.claim(path, data)
+            elif not believed and self._place.read(path) != data:
+                self._place.write(path, data)
 
     def _write_all(
         self,
@@ -419,6 +420,11 @@ def _is_recovered(tree: VerifiedTree | None) -> bool:
     from imagectl.adapters.published.recovering import RecoveredTree
 
     return isinstance(tree, RecoveredTree)
+
+
+def _state(tree: VerifiedTree | None) -> tuple[bytes, bytes] | None:
+    """What all else in a tree follows from."""
+    return None if tree is None else (tree.root.data, tree.timestamp.data)
 
 
 def _nobody(roles: Collection[str], signing: Signing) -> Failed:
