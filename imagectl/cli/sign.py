@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -272,16 +273,18 @@ def _can_sign(signers: Sequence[Signer], waiting: Waiting) -> bool:
 
 
 def _show(invocation: Invocation, waiting: Waiting, unknown: str = "", *, yes: bool) -> None:
-    """Show what is about to be signed, and what nobody here can tell of it, and ask."""
-    invocation.out.say(f"{waiting.role} would say from then on:")
+    """Show what is about to be signed, and what nobody here can tell of it, and ask. With ``-q``,
+    too: nobody signs what is not shown."""
+    out = replace(invocation, quiet=False).out
+    out.say(f"{waiting.role} would say from then on:")
     for line in waiting.says:
-        invocation.out.say(f"  {line}")
+        out.say(f"  {line}")
     for who in waiting.signed_by:
-        invocation.out.say(f"  signed by {who}")
+        out.say(f"  signed by {who}")
     if unknown:
-        invocation.out.warn(f"NOT CHECKED: {unknown}")
+        out.warn(f"NOT CHECKED: {unknown}")
         for line in waiting.by_it:
-            invocation.out.say(f"  {line}")
+            out.say(f"  {line}")
     if not yes and not _agreed(waiting):
         raise Refused("nothing was signed", reasons=("you said no",), where=waiting.where)
 

@@ -129,6 +129,15 @@ def test_nobody_signs_what_they_said_no_to(team: Team) -> None:
     assert team.pending("channel-stable").read_bytes() == before
 
 
+def test_what_is_signed_is_shown_to_quiet_people_too(team: Team) -> None:
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    said = team.refused("sign", "-q", "channel-stable", "--key", str(team.key["alice"]))
+    assert "stable of debian-base: 20261120.1 -> 20261120.2" in said
+    assert "Sign this?" in said
+
+
 def test_a_key_that_does_not_count_is_refused_before_anything_is_asked(team: Team) -> None:
     team.two_people()
     team.next_version()
