@@ -57,18 +57,24 @@ def rebuild_catalog(project: Project, source: str, root: Path | None, now: datet
     hashes = {event.generation: event.hash for event in events}
     _check_no_tree_knows_more(project, shown.catalog_id, hashes)
     url = catalog_url(project)
-    with SqlCatalog(url, root=project.root, new_id=lambda: shown.catalog_id) as catalog:
+    # With its events from the start: a killed rebuild leaves nothing that is taken for a catalog.
+    with SqlCatalog(
+        url, root=project.root, new_id=lambda: shown.catalog_id, events=events
+    ) as catalog:
         head = catalog.snapshot(())
         if head.catalog_id != shown.catalog_id:
             raise _there_is_one(catalog.where, head)
-        catalog.restore(events)
+        if not head.generation:
+            catalog.restore(events)
         made = catalog.snapshot()
+        if (made.generation, made.event) != (shown.generation, shown.event):
+            raise _there_is_one(catalog.where, made)
     return Rebuilt(made.catalog_id, made.generation, state_digest(made), tree.notices)
 
 
 def refuse_where_one_is(project: Project) -> None:
-    """Raise Refused where there is a catalog, or a part of one. One without any event that has the
-    right identity is what a killed rebuild has left: it is filled."""
+    """Raise Refused where there is a catalog, or a part of one. One without any event may be
+    filled, where it has the right identity."""
     from imagectl.adapters.catalog_sql import SqlCatalog
     from imagectl.bootstrap.catalog import catalog_url
 

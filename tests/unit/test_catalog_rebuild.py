@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 from support.cli import Run
 from support.examples import NOW, ref, version
+from support.lost import NEW, OLD, WHO, Lost, about_to_be_lost, hold_and_unhold
 from support.projects import new_project, release
 from support.signed_trees import directory_publisher, directory_tree, signing
 
@@ -30,49 +31,18 @@ from imagectl.formats.published_v1.history import (
 )
 from imagectl.formats.state_digest import state_digest
 from imagectl.formats.tuf_roles import HISTORY_TARGET
-from imagectl.model.change import Change, HoldVersion, Operation, RecordVersion, UnholdVersion
+from imagectl.model.change import Change, RecordVersion, UnholdVersion
 from imagectl.model.event import GENESIS
 from imagectl.model.published import PublishedCatalog
 from imagectl.testing.catalog import MemoryCatalog
 
 T = TypeVar("T")
 
-WHO = "ana@build1"
-OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
-
-
-def hold_and_unhold(catalog: MemoryCatalog | SqlCatalog, times: int) -> None:
-    """That many changes of a version that is there."""
-    for _ in range(times):
-        now = catalog.snapshot({ref(OLD).image})
-        held = ref(OLD) in now.holds
-        mark: Operation = UnholdVersion(ref(OLD), WHO) if held else HoldVersion(ref(OLD))
-        change = Change(f"{now.generation}", now.generation, WHO, "hold", "x", NOW, (mark,))
-        catalog.commit(change)
-
-
-class Lost:
-    """A project whose catalog can be lost, and its history published. ``root`` is its folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.database = root / ".imagectl" / "catalog.sqlite3"
-        self.public = root / "catalog" / "public"
-        self.history = self.public / "history"
-
-    def lose(self) -> None:
-        for each in self.database.parent.glob("catalog.sqlite3*"):
-            each.unlink()
-
 
 @pytest.fixture
 def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imagectl: Run) -> Lost:
-    with closing(new_project(tmp_path / "images")) as project:
-        release(project, OLD)
-        hold_and_unhold(project.catalog, 2 * SEGMENT)
-        release(project, NEW)
-        monkeypatch.chdir(project.root)
-        made = Lost(project.root)
+    made = about_to_be_lost(tmp_path / "images")
+    monkeypatch.chdir(made.root)
     assert imagectl("catalog", "publish").exit_code == 0
     return made
 
@@ -146,9 +116,13 @@ def test_a_history_that_makes_no_sound_catalog_is_not_kept(tmp_path: Path) -> No
     writer = Writer(tmp_path)
     hold_and_unhold(writer.catalog, 3)
     events = list(writer.catalog.events())
+    broken = [*events[:3], make_event(4, events[3].change, GENESIS)]
+    with pytest.raises(Failed, match="does not make a sound catalog"):
+        SqlCatalog(f"sqlite:///{tmp_path / 'none'}", new_id=lambda: "x", events=broken)
+    assert not list(tmp_path.glob("*none*")), "nothing is there that could be taken for one"
     with SqlCatalog(f"sqlite:///{tmp_path / 'new'}", new_id=lambda: "x") as catalog:
         with pytest.raises(Failed, match="does not make a sound catalog"):
-            catalog.restore([*events[:3], make_event(4, events[3].change, GENESIS)])
+            catalog.restore(broken)
         assert catalog.snapshot().generation == 0
         catalog.restore(events)
         assert catalog.verify() == ()

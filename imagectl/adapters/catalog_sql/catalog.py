@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -57,8 +58,9 @@ class SqlCatalog:
 
     *url* is ``sqlite:///PATH``, relative to *root*, or ``postgresql+psycopg://...``. Tables of an
     older release are migrated. Where there is no catalog, one is made under the identity that
-    *new_id* gives; without *new_id* that is NotFound. Raises CannotTell for what cannot be read
-    or is no catalog, and BadUsage for an URL of another kind.
+    *new_id* gives, with all of *events* in it or not at all (P7); without *new_id* that is
+    NotFound. Raises CannotTell for what cannot be read or is no catalog, BadUsage for an URL of
+    another kind, and Failed where the events make no sound catalog.
     """
 
     def __init__(
@@ -67,12 +69,13 @@ class SqlCatalog:
         *,
         root: Path = Path(),
         new_id: Callable[[], str] | None = None,
+        events: Sequence[Event] = (),
         patience: float = PATIENCE,
     ) -> None:
         self._database = database(url, root=root, patience=patience)
         try:
             with explained(self.where):
-                schema.ensure(self._database, new_id)
+                schema.ensure(self._database, new_id, fill=partial(self._fill, events=events))
         except BaseException:
             self.close()
             raise
@@ -144,33 +147,39 @@ class SqlCatalog:
                     hint="`imagectl catalog verify` says whether it is sound; only to give it up, "
                     "move it elsewhere first",
                 )
-            made = fold(head.catalog, (event.change for event in events))
-            rows.write(connection, Snapshot(head.catalog, 0), made)
-            for begin in range(0, len(events), PAGE):
-                connection.execute(
-                    insert(tables.events),
-                    [
-                        {
-                            "generation": each.generation,
-                            "key": each.change.key,
-                            "hash": each.hash,
-                            "text": as_written(each),
-                        }
-                        for each in events[begin : begin + PAGE]
-                    ],
-                )
-            if events:
-                connection.execute(
-                    update(tables.head)
-                    .where(tables.head.c.id == 1)
-                    .values(generation=made.generation, hash=events[-1].hash)
-                )
-            if wrong := audit(connection, self.where):
-                raise Failed(
-                    "that history does not make a sound catalog; nothing was kept",
-                    where=self.where,
-                    why="; ".join(wrong[:3]),
-                )
+            self._fill(connection, events)
+
+    def _fill(self, connection: Connection, events: Sequence[Event]) -> None:
+        """Put all of a history into a catalog that has none, and check it."""
+        if not events:
+            return
+        head = self._head(connection)
+        made = fold(head.catalog, (event.change for event in events))
+        rows.write(connection, Snapshot(head.catalog, 0), made)
+        for begin in range(0, len(events), PAGE):
+            connection.execute(
+                insert(tables.events),
+                [
+                    {
+                        "generation": each.generation,
+                        "key": each.change.key,
+                        "hash": each.hash,
+                        "text": as_written(each),
+                    }
+                    for each in events[begin : begin + PAGE]
+                ],
+            )
+        connection.execute(
+            update(tables.head)
+            .where(tables.head.c.id == 1)
+            .values(generation=made.generation, hash=events[-1].hash)
+        )
+        if wrong := audit(connection, self.where):
+            raise Failed(
+                "that history does not make a sound catalog; nothing was kept",
+                where=self.where,
+                why="; ".join(wrong[:3]),
+            )
 
     def events(self, after: int = 0) -> Iterator[Event]:
         while page := self._page(after):

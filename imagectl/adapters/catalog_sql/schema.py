@@ -31,22 +31,28 @@ _revision = table(tables.REVISION_TABLE, column("version_num"))
 _ADVISORY_LOCK = 0x696D616765  # "image": whoever makes or migrates tables on PostgreSQL holds it
 
 
+Fill = Callable[[Connection], None]
+"""Puts something into a catalog that is being made, in the same transaction."""
+
+
 def ensure(
     database: Database,
     new_id: Callable[[], str] | None,
     *,
+    fill: Fill = lambda _: None,
     migrations: Path = MIGRATIONS,
     revision: str = tables.REVISION,
 ) -> None:
     """Leave a catalog of this release in *database*, or raise and leave it as it was.
 
-    Where there is none, it is made under the identity that *new_id* gives; without *new_id* that
-    is NotFound. Raises CannotTell for what is no catalog, or one of a newer release.
+    Where there is none, it is made under the identity that *new_id* gives, with what *fill* puts
+    into it; without *new_id* that is NotFound. Raises CannotTell for what is no catalog, or one of
+    a newer release.
     """
     if database.file is not None and not database.file.exists():
         if new_id is None:
             raise _missing(database)
-        _make_file(database.file, new_id(), database.patience, migrations)
+        _make_file(database.file, new_id(), fill, database.patience, migrations)
     size = _size_at_rest(database.file)
     with database.reading.begin() as connection:
         _check_whole_pages(connection, database.where, size)
@@ -59,7 +65,7 @@ def ensure(
         # Somebody else may have done it while this process waited for the lock.
         found = _current(connection, database.where, revision)
         if found is None and new_id is not None:
-            _make(connection, new_id(), migrations)
+            _make(connection, new_id(), fill, migrations)
         elif found != revision:
             _migrate(connection, migrations)
 
@@ -158,14 +164,15 @@ def _locked(database: Database) -> Iterator[Connection]:
         yield connection
 
 
-def _make(connection: Connection, catalog_id: str, migrations: Path) -> None:
+def _make(connection: Connection, catalog_id: str, fill: Fill, migrations: Path) -> None:
     _migrate(connection, migrations)
     connection.execute(
         insert(tables.head).values(id=1, catalog=catalog_id, generation=0, hash=GENESIS)
     )
+    fill(connection)
 
 
-def _make_file(path: Path, catalog_id: str, patience: float, migrations: Path) -> None:
+def _make_file(path: Path, catalog_id: str, fill: Fill, patience: float, migrations: Path) -> None:
     """Make a whole catalog beside its place, then give it its name. The first one to do so wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
@@ -174,7 +181,7 @@ def _make_file(path: Path, catalog_id: str, patience: float, migrations: Path) -
             connection.execute("PRAGMA journal_mode = WAL")
         database = sqlite_file(draft, patience)
         with _locked(database) as connection:
-            _make(connection, catalog_id, migrations)
+            _make(connection, catalog_id, fill, migrations)
         database.close()  # the last connection writes the log back and syncs the file
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
