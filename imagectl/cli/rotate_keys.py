@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import click
@@ -52,7 +52,9 @@ class RotatedDocument(TypedDict):
     before: Annotated[SignersDocument, "who could sign"]
     after: Annotated[SignersDocument, "who can sign, once it counts"]
     dry_run: Annotated[bool, "true where nothing was changed on purpose"]
-    counts: Annotated[bool, "true where it counts already; else it waits, or nothing changes"]
+    counts: Annotated[
+        bool, "true where consumers go by it already; else it waits, or nothing changes"
+    ]
     waiting: Annotated[list[str], "roles that wait for signatures"]
 
 
@@ -168,7 +170,8 @@ def command(
         where = "keep it offline, and a copy of it" if role in _LOST else "it stays on this machine"
         invocation.out.warn(f"a key of {role} was made, {path}: {where}")
     rotation = ceremony.rotate(edit, dry_run=dry_run)
-    counts = False
+    counts = told = False
+    settled: Sequence[str] = ()
     if asked:
         _warn_of_machines(invocation, ceremony, rotation)
     if asked and not dry_run:
@@ -177,12 +180,18 @@ def command(
         settled = settle(invocation.out, project, ceremony)
         wanted = {"root"} if rotation.root is not None else set()
         wanted |= {"targets"} if rotation.targets is not None else set()
-        counts = wanted <= {*settled}
         if settled:
             invocation.out.say("commit catalog/: it says whose keys count")
             publish_anew(invocation.out, project)
+            told = ceremony.told()
+        counts = wanted <= {*settled} and told
     waiting = list(tell_waiting(invocation.out, project)) if asked and not dry_run else []
-    if asked and not dry_run and not counts:
+    if settled and not told:
+        invocation.out.warn(
+            "consumers are told who may sign once the new signers have signed; until then they "
+            "believe the former ones, whose keys sign nothing new here"
+        )
+    elif asked and not dry_run and not counts:
         invocation.out.say("nothing has changed yet")
         for each in waiting:
             if lost := _LOST.get(each):

@@ -91,7 +91,7 @@ def tell_waiting(out: Output, project: Project) -> Sequence[str]:
         try:
             (waiting,) = ceremony.waiting([role], None)
         except ImagectlError as trouble:
-            out.warn(f"what {role} is to say is not shown yet: {trouble.said}")
+            out.warn(f"what {role} is to say is not shown yet: {trouble.said}; {trouble.hint}")
             continue
         left = " and ".join(map(str, waiting.missing())) or "a publish"
         out.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -130,3 +131,33 @@ def test_a_tree_that_cannot_be_read_keeps_nobody_from_signing(team: Team, first:
     said = team.refused("sign", "channel-stable", "--key", str(team.key["bob"]), "--yes", code=5)
     assert "1 of 2 published trees cannot be written" in said
     assert team.stable() == "20261120.2"
+
+
+def test_who_may_not_sign_any_more_moves_nothing(team: Team) -> None:
+    """Also while the new signers have not signed yet: that may take days."""
+    result = team.imagectl(
+        *("-C", str(team.root), "catalog", "rotate-keys", "channel-stable"),
+        *("--add", team.public("alice"), "--add", team.public("bob"), "--remove", "online"),
+        *("--threshold", "2", "--reason", "two people", "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["counts"] is False
+    assert "whose keys sign nothing new here" in " ".join(result.stderr.split())
+    team.next_version()
+    said = team.done("promote", "stable")
+    assert "channel-stable waits for 2 more signatures" in said
+    assert "until then: `imagectl sign channel-stable`" in " ".join(said.split())
+    assert team.stable() == "20261120.1"
+    team.sign("channel-stable", "alice")
+    assert team.stable() == "20261120.1"
+    team.sign("channel-stable", "bob")
+    assert team.stable() == "20261120.2"
+    assert not team.pending("channel-stable").exists()
+
+
+def test_a_change_counts_that_consumers_go_by(team: Team) -> None:
+    result = team.imagectl(
+        *("-C", str(team.root), "catalog", "rotate-keys", "channel-stable"),
+        *("--add", team.public("alice"), "--reason", "alice, too", "--json"),
+    )
+    assert json.loads(result.stdout)["counts"] is True

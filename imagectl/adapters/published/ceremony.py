@@ -59,7 +59,7 @@ class Tree(Protocol):
         ...
 
     def published(self, role: str) -> bytes | None:
-        """What a role has signed."""
+        """What a role has signed; of targets, who may sign."""
         ...
 
 
@@ -213,6 +213,11 @@ class Ceremony:
                         self._path(role).unlink(missing_ok=True)
                     return tuple(done)
         return ()
+
+    def told(self) -> bool:
+        """Whether every tree says who may sign by now. Else roles wait for their new signers."""
+        known = read(self._signing.trust / TARGETS_FILE)
+        return all(tree.published(TARGETS) == known for tree in self._trees)
 
     def _next(self, role: str, kind: type[Any], version: int) -> Signed[Any] | None:
         """What waits to come after that version, without what was enclosed for people."""

@@ -76,7 +76,8 @@ class Composer:
     where the tree does not have it yet.
 
     ``repairing``: what of the tree is not as it was signed counts as not there. *numbers* are
-    the highest versions that there are files of, by role.
+    the highest versions that there are files of, by role. *frozen* are roles that say on what is
+    published, and nothing new.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Composer:
         pending: Callable[[str], bytes | None],
         numbers: Mapping[str, int],
         repairing: bool,
+        frozen: Collection[str] = (),
     ) -> None:
         self._tree = tree
         self._root = root
@@ -100,6 +102,7 @@ class Composer:
         self._numbers = numbers
         self._above = max((numbers[each] for each in numbers.keys() - {ROOT, TARGETS}), default=0)
         self._repairing = repairing
+        self._frozen = frozen
         self._made = Publication()
         self.blocked: set[str] = set()
         """Roles whose new keys have not signed what they are to say: whoever may sign has changed,
@@ -161,6 +164,8 @@ class Composer:
             waiting = {each: data for each, data in waiting.items() if each not in absent}
             documents = {**waiting, **documents}
         wanted |= {target: _target_file(target, data) for target, data in documents.items()}
+        if role in self._frozen and before is not None:
+            wanted = dict(before.signed.targets)
         stands = before is not None and is_signed(role, before.metadata, self._targets.signed)
         if desired is not None and desired.said is not None and before is not None and not stands:
             raise _others_sign(role)

@@ -21,6 +21,7 @@ from imagectl.adapters.published.signing import ROOT_FILE, TARGETS_FILE
 from imagectl.adapters.published.whose_keys import trusted_here, whose_keys
 from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
 from imagectl.formats.tuf_roles import (
+    CATALOG_ROLE,
     METADATA,
     ROOT,
     TARGETS,
@@ -247,8 +248,10 @@ class TreePublisher:
         return {target: data for target, data in found.items() if role_of(target, roles) == role}
 
     def published(self, role: str) -> bytes | None:
-        """The metadata of a role that may sign documents, as the tree has it."""
+        """The metadata of a role that may sign documents, or of targets, as the tree has it."""
         tree = self._tree()
+        if tree is not None and role == TARGETS:
+            return tree.targets.data
         found = None if tree is None else tree.role(role)
         return None if found is None else found.data
 
@@ -273,7 +276,9 @@ class TreePublisher:
         root, targets, waiting = whose_keys(self._signing, tree, channels, now, repairing=repairing)
         numbers = self._numbers()
 
-        def composed(signers: Signed[Targets]) -> tuple[Publication, set[str]]:
+        def composed(
+            signers: Signed[Targets], frozen: Collection[str] = ()
+        ) -> tuple[Publication, set[str]]:
             composer = Composer(
                 tree,
                 root,
@@ -283,15 +288,17 @@ class TreePublisher:
                 pending=self._signing.found,
                 numbers=numbers,
                 repairing=repairing,
+                frozen=frozen,
             )
             return composer.compose(desired), composer.blocked
 
         made, blocked = composed(targets)
         if blocked:
-            # Nobody is told of new signers before they have signed what is theirs.
+            # Nobody is told of new signers before they have signed what is theirs. Those of before
+            # move nothing meanwhile; what the catalog is at says so itself, and goes with the rest.
             if tree is None or not is_signed(TARGETS, tree.targets.metadata, root.signed):
                 raise _nobody(blocked, self._signing)
-            first, (made, still) = made, composed(tree.targets)
+            first, (made, still) = made, composed(tree.targets, blocked - {CATALOG_ROLE})
             if still:
                 raise _nobody(still, self._signing)
             made.waiting |= {role: first.waiting[role] for role in blocked & first.waiting.keys()}
