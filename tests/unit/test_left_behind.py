@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,11 @@ def test_of_what_waits_the_timestamp_tells(world: World) -> None:
     assert not waits(said, "channel-beta")
     for unknown in (None, {}, {"behind": 3}, "x"):
         assert waits(unknown, "channel-beta"), "nobody has said that it does not"
+
+
+def test_what_waits_is_not_replaced_by_what_is_due_to_be_signed_again(world: World) -> None:
+    world.sign_pending("channel-stable", world.people[0])
+    signed = world.pending("channel-stable").read_bytes()
+    world.clock.now = NOW + timedelta(days=50)
+    assert world.publisher.refresh()
+    assert world.pending("channel-stable").read_bytes() == signed

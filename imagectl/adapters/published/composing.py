@@ -137,6 +137,10 @@ class Composer:
         else:
             assert self._tree is not None
             self._finish(shown, self._tree.rendering, self._tree.behind)
+            # What waits there already says more than what is published for another while.
+            for role in self._tree.behind:
+                if self._pending(role) is not None:
+                    made.waiting.pop(role, None)
         return made
 
     def _say_what_indexes_do_not(
