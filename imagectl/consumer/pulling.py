@@ -20,6 +20,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,17 @@ if TYPE_CHECKING:
     from imagectl.policy.resolution import Resolution
 
 TRIES = 5
-"""How often in a row nothing may arrive before it is given up. What has arrived stays."""
+"""How often in a row it may break off without getting on before it is given up. What has arrived
+stays."""
+
+PROGRESS = 1 << 20
+"""Bytes more than ever before that count as getting on: a server can always send one."""
+
+ANSWERS = 1000
+"""How often it is asked for in all: from a server that always begins anew, most is for nothing."""
+
+PAUSE_SECONDS = 0.2
+"""How long to wait before asking again; twice as long after each try that did not get on."""
 
 _NAMED = 16
 """How many digits of the digest are in the name of what has arrived."""
@@ -121,17 +132,19 @@ class _Download:
 
     def _fill(self) -> bool:
         """Fetch what is missing. Whether it took more than one answer."""
-        answers, tries = 0, 0
+        answers, tries, most = 0, 0, self._done
         while self._done < self._size:
-            before = self._done
             try:
                 answers += 1
                 self._take()
                 if self._done < self._size:
                     raise BrokenOff(f"it ends after {self._done:,} of {self._size:,} bytes")
             except BrokenOff as problem:
-                tries = 0 if self._done > before else tries + 1
-                if tries < TRIES:
+                tries += 1
+                if self._done - most >= PROGRESS:
+                    tries, most = 0, self._done
+                if tries < TRIES and answers < ANSWERS:
+                    time.sleep(PAUSE_SECONDS * 2**tries)
                     continue
                 raise CannotTell(
                     f"{self._source.where} cannot be read",

@@ -6,12 +6,14 @@ import fcntl
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.web import Fault, Handler, Page, Site, answer, cut_off, hang_up, site
 
+from imagectl.consumer import pulling
 from imagectl.consumer.pulling import Pulled, fetch
 from imagectl.consumer.sources import FileSource, WebSource
 from imagectl.errors import BadUsage, CannotTell, Corrupt, Denied, Failed, ImagectlError
@@ -27,6 +29,11 @@ def server() -> Iterator[Site]:
     with site() as running:
         running.put("/disk", DISK)
         yield running
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulling, "PAUSE_SECONDS", 0.001)
 
 
 def pulled(server: Site, to: Path) -> Pulled:
@@ -95,6 +102,54 @@ def test_what_has_arrived_stays_where_nothing_more_comes(server: Site, tmp_path:
     assert "70,000 of 240,000 bytes have arrived" in caught.value.why
     assert not to.exists()
     assert part_of(to).read_bytes() == DISK[:70_000]
+
+
+def test_a_server_that_always_begins_anew_is_not_asked_for_ever(
+    server: Site, tmp_path: Path
+) -> None:
+    """More than the last time is not more than ever."""
+    server.ranges = False
+    server.faults["/disk"] = [cut_off(1 + at % 2) for at in range(1000)]
+    with pytest.raises(CannotTell, match="cannot be read"):
+        pulled(server, tmp_path / "disk")
+    assert server.count("/disk") == pulling.TRIES
+
+
+def test_a_server_that_sends_a_byte_each_time_is_not_asked_for_ever(
+    server: Site, tmp_path: Path
+) -> None:
+    server.faults["/disk"] = [cut_off(1) for _ in range(1000)]
+    with pytest.raises(CannotTell, match="cannot be read") as caught:
+        pulled(server, tmp_path / "disk")
+    assert "5 of 240,000 bytes have arrived" in caught.value.why
+    assert server.count("/disk") == pulling.TRIES
+
+
+def test_a_bad_line_is_put_up_with_as_long_as_it_gets_on(
+    server: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "PROGRESS", 1000)
+    server.faults["/disk"] = [cut_off(2000) for _ in range(100)]
+    assert pulled(server, tmp_path / "disk").fetched == len(DISK)
+    (tmp_path / "disk").unlink()
+
+    server.asked.clear()
+    monkeypatch.setattr(pulling, "ANSWERS", 20)
+    server.faults["/disk"] = [cut_off(2000) for _ in range(100)]
+    with pytest.raises(CannotTell, match="cannot be read"):
+        pulled(server, tmp_path / "disk")
+    assert server.count("/disk") == 20
+
+
+def test_nobody_is_asked_again_at_once(
+    server: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "PAUSE_SECONDS", 0.02)
+    server.faults["/disk"] = [cut_off(1) for _ in range(1000)]
+    began = time.monotonic()
+    with pytest.raises(CannotTell):
+        pulled(server, tmp_path / "disk")
+    assert time.monotonic() - began >= 0.02 * (2 + 4 + 8 + 16)
 
 
 def test_a_server_without_ranges_sends_it_all(server: Site, tmp_path: Path) -> None:
