@@ -405,3 +405,15 @@ def test_what_an_old_state_names_is_not_counted_on_while_such_files_go(tree: Tre
     place = BucketPlace(bucket_at(tree.url), tree.folder / "later", later)
     tree.publisher(place).publish(tree.book.snapshot)
     assert tree.stable() == SECOND
+
+
+@pytest.mark.parametrize("path", [TIMESTAMP_PATH, f"{METADATA}/1.root.json"])
+def test_what_is_damaged_is_put_right(tree: Tree, path: str) -> None:
+    """Also what is created otherwise, and never replaced."""
+    good = contents(tree.url)[path]
+    obstore.put(store(tree.url), path, good[:100])
+    again = tree.publisher(ahead=1)
+    again.publish(tree.book.snapshot)
+    assert [path in each for each in again.mended] == [True]
+    assert tree.stable() == FIRST
+    assert len(contents(tree.url)[path]) > 100
