@@ -222,7 +222,7 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Whoever was before us has renamed or removed what we waited for.
             try:
-                same = os.path.samestat(os.fstat(file.fileno()), part.lstat())
+                same = os.path.samestat(os.fstat(file.fileno()), part.stat())
             except FileNotFoundError:
                 same = False
             if not same:
