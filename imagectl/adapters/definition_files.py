@@ -3,7 +3,7 @@
 A file that is missed here would leave an old image in place of a new one, and a version that cannot
 be made again. Hence more is taken than what is named: the whole of ``playbooks/`` (roles,
 collections, templates, files, requirements), the folder of the user's own Packer template, the
-suites, and every ``conftest.py`` that pytest would load for them. Only what an interpreter or an
+suites, and every ``conftest.py`` that pytest is to load for them. Only what an interpreter or an
 editor leaves behind is left out.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -69,13 +69,20 @@ def suite_files(root: Path, image: Image) -> tuple[Entry, ...]:
     Raises BadInput for a symbolic link that leads out of the project or nowhere, and for what is
     neither a file nor a folder.
     """
+    top = suites_folder(image.suites)
     named: list[PurePosixPath] = []
     for suite in image.suites:
         named.append(suite)
         for folder in suite.parents:
-            if os.path.lexists(root / folder / "conftest.py"):
+            if folder.is_relative_to(top) and os.path.lexists(root / folder / "conftest.py"):
                 named.append(folder / "conftest.py")
     return _found(root, named)
+
+
+def suites_folder(suites: Sequence[PurePosixPath]) -> PurePosixPath:
+    """The folder that all the suites of an image are in. A ``conftest.py`` above it is for the
+    tests of the project's own code, and is not loaded for its images."""
+    return PurePosixPath(os.path.commonpath([suite.parent for suite in suites]))
 
 
 def template_files(root: Path, image: Image) -> tuple[Entry, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from imagectl.adapters import process
+from imagectl.adapters.definition_files import suites_folder
 from imagectl.adapters.guest import Guest
 from imagectl.errors import BadInput, Failed, Problem, ToolFailed
 from imagectl.model.proof import Outcome, TestReport, TestResult
@@ -34,12 +35,18 @@ _OPTIONS = (
 """The project's own pytest configuration is for its code, not for its images."""
 
 
+def _pytest(suites: Sequence[PurePosixPath], project: Path) -> tuple[str | Path, ...]:
+    """The command that runs pytest for these suites of one image."""
+    top = project / suites_folder(suites)
+    return (sys.executable, "-m", "pytest", *_OPTIONS, f"--confcutdir={top}")
+
+
 def collect(suites: Sequence[PurePosixPath], project: Path, where: str) -> None:
     """Check that each suite can be imported and holds a test. Raises BadInput."""
     problems = []
     for suite in suites:
         done = process.run(
-            [sys.executable, "-m", "pytest", *_OPTIONS, "--collect-only", "-q", project / suite],
+            [*_pytest(suites, project), "--collect-only", "-q", project / suite],
             cwd=project,
             env={"PYTHONDONTWRITEBYTECODE": "1"},
             check=False,
@@ -73,7 +80,8 @@ def run_suites(
     """
     xml = work / "testinfra.xml"
     command = [
-        *(sys.executable, "-m", "pytest", *_OPTIONS, "-v", f"--junitxml={xml}"),
+        *_pytest(suites, project),
+        *("-v", f"--junitxml={xml}"),
         *("--hosts=ssh://guest", f"--ssh-config={guest.ssh_config}"),
         *(["--sudo"] if sudo else []),
         *(str(project / suite) for suite in suites),

@@ -267,7 +267,8 @@ _PROVISION = defaulted("provision", PROVISION, PROVISION.meaning, {})
 _SUITES = required(
     "suites",
     List(Text(_suite_file, "a .py file", _SUITE_FILE_PATTERN), "Testinfra suites"),
-    "Testinfra files that have to pass on the booted image. An image without tests is not built.",
+    "Testinfra files that have to pass on the booted image. An image without tests is not built. "
+    "A conftest.py beside them is loaded; those of folders above are for the project's own code.",
 )
 _FORMATS = defaulted(
     "formats",

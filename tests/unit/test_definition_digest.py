@@ -50,15 +50,13 @@ FILES = (
     "playbooks/.hidden",
     "tests/images/test_ci.py",
     "tests/images/conftest.py",
-    "tests/conftest.py",
-    "conftest.py",
 )
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "project"
-    for path in (*FILES, "tests/images/test_other.py", "README.md"):
+    for path in (*FILES, "tests/images/test_other.py", "tests/conftest.py", "README.md"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(path)
     return root
@@ -97,6 +95,22 @@ def test_a_change_of_anything_that_a_build_may_read_changes_it(
     else:
         os.rename(file, file.with_name("renamed"))
     assert definition_digests(root, IMAGE) != before
+
+
+def test_what_pytest_loads_for_the_projects_own_code_is_not_of_it(root: Path) -> None:
+    before = definition_digests(root, IMAGE)
+    (root / "tests/conftest.py").write_text("other")
+    (root / "conftest.py").write_text("new")
+    assert definition_digests(root, IMAGE) == before
+
+
+def test_what_is_between_two_suites_counts(root: Path) -> None:
+    """Both are run at once, and pytest loads for one what the other's folder has above it."""
+    image = replace(IMAGE, suites=(*IMAGE.suites, PurePosixPath("tests/test_all.py")))
+    (root / "tests/test_all.py").write_text("x")
+    before = definition_digests(root, image)
+    (root / "tests/conftest.py").write_text("other")
+    assert definition_digests(root, image) != before
 
 
 def test_a_new_file_changes_it(root: Path) -> None:
@@ -239,7 +253,7 @@ def test_what_cannot_be_counted_in_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("path", "changed"), [("playbooks/ci.yml", "playbooks"), ("tests/conftest.py", "suites")]
+    ("path", "changed"), [("playbooks/ci.yml", "playbooks"), ("tests/images/conftest.py", "suites")]
 )
 def test_each_digest_is_of_its_own_part(root: Path, path: str, changed: str) -> None:
     before = definition_digests(root, IMAGE)

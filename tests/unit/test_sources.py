@@ -30,7 +30,7 @@ def project(folder: Path) -> Path:
         "playbooks/roles/one/tasks/main.yml",
         "shared/deep/file",
         "tests/images/test_x.py",
-        "tests/conftest.py",
+        "tests/images/conftest.py",
         os.fsdecode(b"playbooks/latin\xff1"),
         "playbooks/new\nline",
         f"playbooks/{'long' * 40}",

@@ -54,6 +54,21 @@ def test_the_report_holds_every_test(tmp_path: Path) -> None:
     ]
 
 
+def test_only_what_is_beside_a_suite_is_loaded_for_it(tmp_path: Path) -> None:
+    """What is above is for the tests of the project's own code: it may need what is not there."""
+    (tmp_path / "conftest.py").write_text("import no_such_module\n")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "conftest.py").write_text(
+        "import pytest\n@pytest.fixture\ndef given(): return 'beside it'\n"
+    )
+    (folder / "test_one.py").write_text("def test_it(given): assert given == 'beside it'\n")
+    suites = [PurePosixPath("images/test_one.py")]
+    testinfra.collect(suites, tmp_path, "debian")
+    report = testinfra.run_suites(suites, tmp_path, some_guest(tmp_path), tmp_path, lambda _: None)
+    assert [each.outcome for each in report.results] == [Outcome.PASSED]
+
+
 def test_a_suite_that_skips_everything_proves_nothing(tmp_path: Path) -> None:
     text = "import pytest\n@pytest.mark.skip\ndef test_x(): pass\n"
     suites = [suite(tmp_path, HERE), suite(tmp_path, text, "test_idle.py")]
