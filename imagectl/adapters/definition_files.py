@@ -82,7 +82,9 @@ def suite_files(root: Path, image: Image) -> tuple[Entry, ...]:
 def suites_folder(suites: Sequence[PurePosixPath]) -> PurePosixPath:
     """The folder that all the suites of an image are in. A ``conftest.py`` above it is for the
     tests of the project's own code, and is not loaded for its images."""
-    return PurePosixPath(os.path.commonpath([suite.parent for suite in suites] or ["."]))
+    return PurePosixPath(
+        os.path.commonpath([suite.parent for suite in suites] or [PurePosixPath()])
+    )
 
 
 def template_files(root: Path, image: Image) -> tuple[Entry, ...]:
