@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagectl.adapters.durable import make_folder, naming_failures, write
 from imagectl.adapters.secrets import read_secret
@@ -22,6 +22,7 @@ from imagectl.model.image import SecretKind, SecretRef
 
 if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, Key, Signer
+    from tuf.api.metadata import Metadata
 
 ROOT_KEY, TARGETS_KEY, ONLINE_KEY = "root", "targets", "online"
 """What a key is for, as the names of files say it."""
@@ -246,8 +247,40 @@ def open_elsewhere(uri: str) -> Signer:
         ) from problem
 
 
+def add_signature(metadata: Metadata[Any], signer: Signer, what: str) -> None:
+    """Sign *what* (for people) with that key.
+
+    Raises CannotTell where the key does not answer, and Failed where what it gives is no signature
+    of its own: nobody would believe it, and nothing else would say why.
+    """
+    from securesystemslib.exceptions import UnverifiedSignatureError
+
+    who, payload = signer.public_key, metadata.signed_bytes
+    try:
+        signature = signer.sign(payload)
+    except ImagectlError:
+        raise
+    except Exception as problem:  # SDKs of clouds, and libraries of tokens, raise what they like
+        raise CannotTell(
+            f"the key {who.keyid[:12]} does not sign {what}",
+            why=f"{type(problem).__name__}: {problem}".removesuffix(": "),
+            hint="is it plugged in, and its PIN right? May this machine use it?",
+        ) from problem
+    try:
+        who.verify_signature(signature, payload)
+    except UnverifiedSignatureError as problem:
+        raise Failed(
+            f"what the key {who.keyid[:12]} gave is not its signature of {what}",
+            why=str(problem),
+            hint="does it sign as its public half says (kind of key, digest)?",
+        ) from problem
+    metadata.signatures[signature.keyid] = signature
+
+
 def _public_key(scheme: str, rest: str) -> Key:
     """Ask for the public half. Each kind of key has its own way to say which one is meant."""
+    from urllib.parse import parse_qsl
+
     from securesystemslib import signer as kinds
 
     def azure() -> Key:
@@ -255,8 +288,9 @@ def _public_key(scheme: str, rest: str) -> Key:
         return kinds.AzureSigner.import_(vault, path.partition("/")[0])[1]
 
     def hardware() -> Key:
-        number, _, query = rest.partition("?label=")
-        return kinds.HSMSigner.import_(int(number) if number else None, query or None, _pin)[1]
+        number, _, query = rest.partition("?")
+        label = dict(parse_qsl(query)).get("label")
+        return kinds.HSMSigner.import_(int(number) if number else None, label, _pin)[1]
 
     ways: dict[str, Callable[[], Key]] = {
         "gcpkms": lambda: kinds.GCPSigner.import_(rest)[1],

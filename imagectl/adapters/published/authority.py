@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -23,8 +22,14 @@ from tuf.api.metadata import (
 )
 
 from imagectl.adapters.published.verified import SHOWN, Signed, parse_metadata
-from imagectl.adapters.signing_keys import ONLINE_KEY, ROOT_KEY, TARGETS_KEY, SigningKeys
-from imagectl.errors import CannotTell, Corrupt, Failed, ImagectlError
+from imagectl.adapters.signing_keys import (
+    ONLINE_KEY,
+    ROOT_KEY,
+    TARGETS_KEY,
+    SigningKeys,
+    add_signature,
+)
+from imagectl.errors import Corrupt, Failed, ImagectlError
 from imagectl.formats.tuf_roles import (
     CATALOG_ROLE,
     IMAGES_ROLE,
@@ -181,11 +186,9 @@ def sign(role: str, metadata: Metadata[_Any], delegator: Root | Targets, keys: S
         try:
             signer = keys.signer(keyid)
             if signer is not None:
-                metadata.sign(signer, append=True)
+                add_signature(metadata, signer, role)
         except ImagectlError as error:
             trouble = error
-        except UnsignedMetadataError as problem:
-            trouble = CannotTell(f"a key does not sign {role}", why=str(problem))
     complete = bool(delegator.get_verification_result(role, payload, metadata.signatures))
     if not complete and trouble is not None:
         raise trouble

@@ -16,7 +16,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Targets
 
 from imagectl.adapters.published.signers import Signer as Who
@@ -24,7 +23,8 @@ from imagectl.adapters.published.signers import key_of, signers_of
 from imagectl.adapters.published.telling import altered, tell, tell_all, untold
 from imagectl.adapters.published.trust import read
 from imagectl.adapters.published.verified import SHOWN, parse_metadata
-from imagectl.errors import CannotTell, NotFound, Refused
+from imagectl.adapters.signing_keys import add_signature
+from imagectl.errors import NotFound, Refused
 from imagectl.formats.tuf_roles import ROOT, TARGETS
 from imagectl.policy.wording import counted, listed
 
@@ -128,12 +128,7 @@ class Waiting:
                 where=self.where,
                 hint="let somebody else sign" if left else "`imagectl catalog publish`",
             )
-        try:
-            self.metadata.sign(signer, append=True)
-        except UnsignedMetadataError as problem:
-            raise CannotTell(
-                f"that key does not sign {self.role}", why=str(problem), where=self.where
-            ) from problem
+        add_signature(self.metadata, signer, self.role)
         return who
 
 
