@@ -47,7 +47,9 @@ test: setup ## The whole test suite, but for the cases that take too long for ev
 	$(PYTEST) -m "not long" --numprocesses=3 --dist=loadfile --no-loadscope-reorder \
 	  --durations=15 $(ARGS)
 
-test-long: setup ## The slow cases: both example images, built for real
+# LIVES=1000000 FIRST_LIFE=400: how many random histories of a catalog, and from which seed on; see
+# tests/integration/test_upheaval_sqlite.py.
+test-long: setup ## The slow cases: both example images, built for real; many random histories
 	$(PYTEST) -m long $(ARGS)
 
 test-guards: setup ## Take out each safety guard in turn, and see that a test fails

@@ -102,6 +102,17 @@ def _generations(families: _Families, measured: Measurement) -> None:
             for role, until in sorted((signed.value or {}).items())
         ],
     )
+    families.add(
+        "published_behind",
+        "1 where consumers see of a role what the catalog has left, since what it says by now "
+        "waits for signatures; 0 where not; absent where that cannot be read.",
+        ("tree", "role"),
+        [
+            ((tree, role), float(behind))
+            for tree, lags in measured.lagging.items()
+            for role, behind in sorted((lags.value or {}).items())
+        ],
+    )
 
 
 def _outcomes(families: _Families, measured: Measurement) -> None:

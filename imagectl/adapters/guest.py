@@ -23,6 +23,11 @@ from imagectl.services.ports.locations import Booted
 
 CONSOLE_TAIL_LINES = 40
 POLL_SECONDS = 0.25
+GREETING_SECONDS = 2.0
+GREETING_SHARE = 1 / 8
+"""How long one connection is waited for: at least so long, and that share of the time since the
+start. A guest that took minutes to boot was seen to take 2.3 s to greet; whoever hung up on it
+after 2 s, and called again, was never answered, and gave it more to do."""
 PANIC = "Kernel panic - not syncing"
 
 SMBIOS_BYTES = 4096
@@ -157,32 +162,33 @@ def wait_for_ssh(port: int, console: Path, seconds: float, alive: Callable[[], b
     Raises GuestUnreachable, with the console's tail, after *seconds*, and at once where the VM has
     ended or its kernel has panicked.
     """
-    deadline = time.monotonic() + seconds
+    start = time.monotonic()
     while True:
-        if _greets(port):
+        waited = time.monotonic() - start
+        if _greets(port, max(GREETING_SECONDS, waited * GREETING_SHARE)):
             return
         why = ""
         if not alive():
             why = "the VM ended by itself"
         elif PANIC in (text := console_text(console)):
             why = text[text.index(PANIC) :].splitlines()[0]
-        elif time.monotonic() > deadline:
+        elif time.monotonic() > start + seconds:
             why = f"no SSH server answered within {seconds:.0f} s"
         if why:
             raise GuestUnreachable(
                 "the VM cannot be reached by SSH",
                 why=why,
                 tail=console_tail(console),
-                hint="the end of its console is above; `build: {boot_timeout: 10m}` in "
+                hint="the whole console is in the log; `build: {boot_timeout: 10m}` in "
                 "imagectl.yaml gives it more time",
             )
         time.sleep(POLL_SECONDS)
 
 
-def _greets(port: int) -> bool:
+def _greets(port: int, patience: float) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as link:
         # QEMU accepts at once, whether or not the guest listens; only the greeting counts.
-        link.settimeout(2)
+        link.settimeout(patience)
         return link.recv(4) == b"SSH-"
     return False
 

@@ -20,6 +20,11 @@ from imagectl.services.ports.progress import Progress
 
 HINT = "apt-get install mmdebstrap"
 
+DPKG_FORCE = "security-mac,downgrade,unsafe-io"
+"""What dpkg is forced to (dpkg(1), DPKG_FORCE): its defaults, and not to wait until each file that
+it unpacks is on the disk. The root is packed and removed in a minute, and a machine that stops
+meanwhile leaves nothing of it either way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -137,6 +142,7 @@ def make_root(
                     "HOME": "/root",
                     "TMPDIR": str(scratch),
                     "LD_PRELOAD": "",  # a library of this machine is not in the new root
+                    "DPKG_FORCE": DPKG_FORCE,
                     **direct,
                     **(env or {}),
                 },

@@ -47,7 +47,7 @@ class QemuProver:
         disk, disk_format = take_out(disk, disk_format, work.folder)
         keys = guest.make_keys(work.sub("prove"))
         progress.step("booting a throw-away overlay of the finished disk")
-        with qemu.booted(
+        booted = qemu.booted(
             disk,
             disk_format,
             run=run,
@@ -56,7 +56,21 @@ class QemuProver:
             memory=image.test_memory,
             cpus=image.build_cpus,
             seconds=self._boot_seconds,
-        ) as vm:
+        )
+        with contextlib.ExitStack() as stack:
+            try:
+                vm = stack.enter_context(booted)
+            except GuestUnreachable as silent:
+                # Its folder goes with the run; what it said must not.
+                with work.log.open("a", encoding="utf-8") as log:
+                    log.write(f"\n--- console ---\n{guest.console_text(qemu.console_of(run))}")
+                raise GuestUnreachable(
+                    silent.what,
+                    tail=silent.tail,
+                    where=str(work.log),
+                    why=silent.why,
+                    hint=silent.hint,
+                ) from silent
             proof = self._run_suites(image, vm, work, progress)
             if keep:
                 _wait_for_user(vm, progress)

@@ -323,7 +323,7 @@ def explain(
             why=problem.why,
             tail=guest.console_tail(prepared.console),
             where=str(log),
-            hint="the end of its console is above; `build: {boot_timeout: 10m}` in "
+            hint="the whole console is in the log; `build: {boot_timeout: 10m}` in "
             "imagectl.yaml gives it more time",
         )
     return BuildFailed(

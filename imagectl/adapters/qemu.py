@@ -149,6 +149,11 @@ def _probe(kernel: Path, work: Path) -> Probed:
     )
 
 
+def console_of(run: Run) -> Path:
+    """Where the guest of a run writes, when it is ``booted``."""
+    return run.sub("vm") / "console.log"
+
+
 @contextlib.contextmanager
 def booted(
     disk: Path,
@@ -168,7 +173,7 @@ def booted(
     over SSH. Raises GuestUnreachable with the console's tail.
     """
     folder = run.sub("vm")
-    console = folder / "console.log"
+    console = console_of(run)
     command = [
         system_binary(Architecture.AMD64),
         *("-accel", accelerator.value, *machine_arguments(accelerator)),

@@ -84,7 +84,7 @@ class FileReceipts:
         return CannotTell(
             f"{self._root} is not the folder of receipts",
             where=str(self._root / MARKER),
-            why="that file is not there: is a file system not mounted?",
+            why=f"its file {MARKER} is not there: is a file system not mounted?",
             hint="mount it; where nobody has resolved anything yet, make the folder and an empty "
             f"file {MARKER} in it",
         )

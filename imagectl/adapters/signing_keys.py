@@ -52,6 +52,14 @@ class FoundKey:
     signer: Signer
 
 
+@dataclass(frozen=True, slots=True)
+class _MadeKey:
+    """One that was made here just now, and is in no file yet."""
+
+    name: str
+    signer: CryptoSigner
+
+
 class SigningKeys:
     """The keys that ``catalog.keys`` names, or else those of the folder *folder*.
 
@@ -64,9 +72,13 @@ class SigningKeys:
         self._project = project
         self._files: dict[str, FoundKey] | None = None
         self._elsewhere: dict[str, Signer] = {}
+        self._unkept: dict[str, _MadeKey] = {}
         self.made: list[Path] = []
         """The files of keys that were made here for a tree to begin with."""
         self._unasked = [each for each in named if isinstance(each, str)]
+        self._failed: dict[str, ImagectlError] = {}
+        self.silent: list[ImagectlError] = []
+        """Why keys elsewhere have not signed what could wait for them, for people."""
 
     @property
     def folder(self) -> Path:
@@ -81,17 +93,20 @@ class SigningKeys:
         """
         if keyid in self._at_hand():
             return self._at_hand()[keyid].signer
-        trouble: ImagectlError | None = None
-        while keyid not in self._elsewhere and self._unasked:
-            uri = self._unasked.pop(0)
-            try:
-                found = open_elsewhere(uri)
-            except ImagectlError as error:
-                trouble = trouble or error
-            else:
-                self._elsewhere[found.public_key.keyid] = found
-        if keyid not in self._elsewhere and trouble is not None:
-            raise trouble
+        for uri in (*self._unasked,):
+            if keyid in self._elsewhere:
+                break
+            if uri not in self._failed:
+                try:
+                    found = open_elsewhere(uri)
+                except ImagectlError as error:
+                    self._failed[uri] = error  # not asked again: each may take a minute
+                else:
+                    self._unasked.remove(uri)
+                    self._elsewhere[found.public_key.keyid] = found
+        if keyid not in self._elsewhere:
+            for trouble in self._failed.values():
+                raise trouble
         return self._elsewhere.get(keyid)
 
     def first(self) -> Mapping[str, Sequence[Key]]:
@@ -114,12 +129,21 @@ class SigningKeys:
         return found
 
     def another(self, purpose: str) -> tuple[Key, Path]:
-        """The public half of one more key, made here: ``online-2`` beside ``online``; and where the
-        private one is."""
+        """The public half of one more key: ``online-2`` beside ``online``; and where the private
+        one is once it is kept."""
+        from securesystemslib.signer import CryptoSigner
+
         number = 1
         while (path := self._path(name := _numbered(purpose, number))).exists():
             number += 1
-        return named(self._make(name).public_key, name), path
+        made = CryptoSigner.generate_ed25519()
+        self._unkept[made.public_key.keyid] = _MadeKey(name, made)
+        return named(made.public_key, name), path
+
+    def keep(self, key: Key) -> None:
+        """Keep the private half of a key that ``another`` has made, for good."""
+        found = self._unkept.pop(key.keyid)
+        self._write(found.name, found.signer)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.pem"
@@ -128,12 +152,15 @@ class SigningKeys:
         from securesystemslib.signer import CryptoSigner
 
         made = CryptoSigner.generate_ed25519()
+        self._write(name, made)
+        return made
+
+    def _write(self, name: str, made: CryptoSigner) -> None:
         with naming_failures("keeping a signing key", self._folder):
             make_folder(self._folder)
             self._folder.chmod(0o700)
             write(self._folder, self._path(name), made.private_bytes, 0o600)
         self._at_hand()[made.public_key.keyid] = FoundKey(name, made)
-        return made
 
     def _at_hand(self) -> dict[str, FoundKey]:
         if self._files is None:

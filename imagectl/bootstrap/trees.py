@@ -43,6 +43,7 @@ def publishers(project: Project) -> tuple[TreePublisher, ...]:
             project.clock.now,
             urls,
             events if tree in settings.with_history else None,
+            others=lambda: publishers(project),  # of their own: they remember what they have read
         )
         for tree in settings.publish
     )

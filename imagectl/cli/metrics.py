@@ -91,8 +91,8 @@ class MetricsDocument(TypedDict):
 @click.option(
     "--verify/--no-verify",
     default=True,
-    help="Also read again, in every location, what channels point to and what one would roll back "
-    "to: see `imagectl verify`. Some locations have to read every byte for that.",
+    help="Also read again, where channels require it, what they point to and what one would roll "
+    "back to: see `imagectl verify`. Some locations have to read every byte for that.",
 )
 @pass_invocation
 def command(

@@ -119,7 +119,7 @@ class Output:
     def say(self, text: str) -> None:
         """Talk: what is being done or what comes next. Not with ``-q``."""
         if not self.quiet:
-            self._tell(clean(text))
+            self._tell(hanging(text))
 
     def warn(self, text: str) -> None:
         """Something that the user should know though it went well. Also with ``-q``."""

@@ -14,6 +14,7 @@ from imagectl.cli.moves import tell_behind
 from imagectl.cli.output import TroubleDocument, trouble_document
 from imagectl.cli.text import size, stamp
 from imagectl.cli.verb import Verb
+from imagectl.cli.waiting import tell_waiting
 from imagectl.errors import BadUsage, ImagectlError, Interrupted, NotFound, summed_up
 from imagectl.policy.wording import counted, listed
 
@@ -174,12 +175,15 @@ def _backfill(invocation: Invocation, project: Project, images: Collection[Image
         )
     behind = show(project.releasing)
     tell_behind(invocation.out, behind)
+    tell_waiting(invocation.out, project)
     if done.failed:
         raise summed_up(
             f"{counted(len(done.failed), 'version')} could not be put where it has to be",
             {str(ref): error for ref, error in done.failed.items()},
             counting=[str(ref) for ref in done.failed],
-            hint=f"the other {len(done.placed)} are there; mend that, and type it again",
+            hint=f"the others ({len(done.placed)}) are there; mend that, and type it again"
+            if done.placed
+            else "mend that, and type it again",
         )
     document = Published(
         version=None,
@@ -225,6 +229,7 @@ def _place(
     tell_failed(invocation.out, placed)
     tell_behind(invocation.out, behind)
     _tell_choice(invocation.out, project, placed)
+    tell_waiting(invocation.out, project)
 
 
 def _tell_choice(out: Output, project: Project, placed: Placed) -> None:
@@ -329,6 +334,8 @@ def _document(placed: Placed, project: Project) -> Published:
 def _lines(placed: Placed, project: Project) -> Iterator[str]:
     for each in placed.placements:
         done = "put there and verified" if each in placed.new else "is there, verified"
+        if each in placed.again:
+            done = "was gone; put there again and verified"
         yield (
             f"{each.location}  {each.format.value} {each.architecture.value}, {size(each.size)}: "
             f"{done}"

@@ -62,10 +62,15 @@ def command(invocation: Invocation) -> None:
         if expires:
             until = {role: stamp(expires[role]) for role in sorted(expires)}
             trees.append(RefreshedTree(tree=publisher.where, signed=signed, expires=until))
-    if len(failed) == 1:
-        raise next(iter(failed.values()))
+    if failed and len(project.publishers) == 1:
+        raise failed.popitem()[1]
     if failed:
-        raise summed_up("published trees cannot be refreshed", failed, counting=list(failed))
+        raise summed_up(
+            f"{len(failed)} of {len(project.publishers)} published trees cannot be refreshed"
+            f"{'; the others are refreshed' if len(failed) < len(project.publishers) else ''}",
+            failed,
+            counting=list(failed),
+        )
     waiting = list(tell_waiting(invocation.out, project))
     invocation.out.answer(Refreshed(trees=trees, waiting=waiting), _lines(trees))
 

@@ -109,13 +109,6 @@ if TYPE_CHECKING:
     help="Write what was resolved to FILE too, for --locked.",
 )
 @click.option(
-    "--notices",
-    is_flag=True,
-    envvar="IMAGECTL_NOTICES",
-    help="Say on standard error what was announced of it: moves of the channel, ends of support. "
-    "`notices: true` in the build config and IMAGECTL_NOTICES=1 say it too.",
-)
-@click.option(
     "--consumer",
     metavar="ID",
     envvar="IMAGECTL_CONSUMER",
@@ -146,7 +139,6 @@ def command(
     as_plain: Plain | None,
     form: MatrixForm | None,
     lock: Path | None,
-    notices: bool,
     consumer: str | None,
     receipts: Path | None,
     lease: timedelta | None,
@@ -167,7 +159,7 @@ def command(
 
     _check_options(lock=lock, locked=options.locked, at=at, matrix=form, lease=lease)
     _check_forms(as_plain, form, json=invocation.json)
-    wanted = read_wanted(invocation, options, refs, notices=notices)
+    wanted = read_wanted(invocation, options, refs)
     now = SystemClock().now()
     tree = wanted.open(now)
     if form is not None:

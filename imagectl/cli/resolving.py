@@ -150,6 +150,9 @@ def resolve_locked(
     branch: str | None,
     traits: Mapping[str, object],
     now: datetime,
+    *,
+    notices: bool,
+    despite_brownout: bool,
 ) -> list[Resolution]:
     """What was locked, as long as it may be used and is still what is asked for."""
     from imagectl.consumer.resolving import resolve
@@ -162,7 +165,10 @@ def resolve_locked(
     for each in lock.images:
         if asked and each.image not in asked:
             continue
-        resolution = resolve(tree, request(each, asked.get(each.image)), now)
+        wanted = request(
+            each, asked.get(each.image), notices=notices, despite_brownout=despite_brownout
+        )
+        resolution = resolve(tree, wanted, now)
         check_found(each, resolution, file)
         locked = f"locked to {each.version} by {file}"
         found.append(

@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.verb import Verb
-from imagectl.cli.waiting import ceremony_of, publish_anew, settle, tell_waiting
+from imagectl.cli.waiting import ceremony_of, lacks, publish_anew, settle, tell_waiting
 from imagectl.errors import BadUsage
 from imagectl.policy.wording import counted, listed
 
@@ -23,7 +23,7 @@ _LOST = {
     "root": "where too few of them are left, no command mends that: a new tree begins, with a root "
     "that consumers are given by hand",
     "targets": "where they are lost, root replaces them: `imagectl catalog rotate-keys targets "
-    "--new --remove targets`",
+    "--new --remove targets --reason lost`",
 }
 """What says whose keys count, and what becomes of it without its keys."""
 
@@ -163,10 +163,10 @@ def command(
             raise BadUsage(
                 "--new makes a key, and --dry-run changes nothing", hint="leave out one of them"
             )
-        # Refused before a key is made for it, where it can be told without.
-        ceremony.rotate(replace(edit, add=(), remove=(), threshold=None), dry_run=True)
         made, path = project.signing.keys.another(role)
         edit = replace(edit, add=(*keys, made))
+        ceremony.rotate(edit, dry_run=True)  # refused before there is a key's file for it
+        project.signing.keys.keep(made)
         where = "keep it offline, and a copy of it" if role in _LOST else "it stays on this machine"
         invocation.out.warn(f"a key of {role} was made, {path}: {where}")
     rotation = ceremony.rotate(edit, dry_run=dry_run)
@@ -186,6 +186,7 @@ def command(
             told = ceremony.told()
         counts = wanted <= {*settled} and told
     waiting = list(tell_waiting(invocation.out, project)) if asked and not dry_run else []
+    lacking = [each for each in waiting if lacks(project, each)]
     if settled and not told:
         invocation.out.warn(
             "consumers are told who may sign once the new signers have signed; until then they "
@@ -193,7 +194,7 @@ def command(
         )
     elif asked and not dry_run and not counts:
         invocation.out.say("nothing has changed yet")
-        for each in waiting:
+        for each in lacking:
             if lost := _LOST.get(each):
                 invocation.out.say(
                     f"bring the keys of {each} that are missing, or carry "
@@ -209,7 +210,7 @@ def command(
             counts=counts,
             waiting=waiting,
         ),
-        _lines(rotation, changes=edit.changes),
+        _lines(rotation, lacking, changes=edit.changes, counts=counts),
     )
 
 
@@ -234,7 +235,9 @@ def _signers(signers: Signers) -> SignersDocument:
     )
 
 
-def _lines(rotation: Rotation, *, changes: bool) -> Iterator[str]:
+def _lines(
+    rotation: Rotation, lacking: Sequence[str], *, changes: bool, counts: bool
+) -> Iterator[str]:
     after = rotation.after
     yield f"{after.role} takes {counted(after.threshold, 'signature')} of:"
     for each in after.who:
@@ -243,3 +246,7 @@ def _lines(rotation: Rotation, *, changes: bool) -> Iterator[str]:
     for each in rotation.before.who:
         if each not in after.who:
             yield f"  {each.keyid[:12]}  {each.name or '-'}  (no more)"
+    left = [each for each in lacking if each in ("root", "targets", *rotation.roles)]
+    if left and not counts:
+        signed = " and ".join(f"`imagectl sign {each}`" for each in left)
+        yield f"this counts once enough have signed: {signed}"

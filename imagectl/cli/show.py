@@ -113,6 +113,7 @@ class Shown(TypedDict):
     created: Annotated[str, "when it was built"]
     by: Annotated[str, "who built it"]
     tool: Annotated[str, "the imagectl that built it"]
+    adopted: Annotated[bool, "true where imagectl has neither built nor tested it"]
     seconds: Annotated[float, "how long the build took"]
     fingerprint: Annotated[str, "digest of everything it was made from"]
     parent: Annotated[str | None, "IMAGE@VERSION that it was built on; null where none"]
@@ -204,6 +205,7 @@ def _document(
         created=stamp(version.created),
         by=version.created_by,
         tool=version.tool,
+        adopted=version.adopted,
         seconds=version.seconds,
         fingerprint=version.fingerprint,
         parent=str(version.parent) if version.parent else None,
@@ -319,19 +321,28 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
         those = [each["name"] for each in shown["channels"]]
         points = "points" if len(those) == 1 else "point"
         yield f"{'protected':<9} {listed(those)} {points} to it"
+    made = f"{moment(datetime.fromisoformat(shown['created']))}, {ago(shown['created'])}"
     facts: Mapping[str, str] = {
-        "built": f"{moment(datetime.fromisoformat(shown['created']))}, {ago(shown['created'])}",
-        "by": f"{shown['by']}, in {duration(shown['seconds'])}, with imagectl {shown['tool']}",
+        "made": f"{made}, not by imagectl" if shown["adopted"] else "",
+        "adopted": f"by {shown['by']}, with imagectl {shown['tool']}" if shown["adopted"] else "",
+        "built": made if not shown["adopted"] else "",
+        "by": f"{shown['by']}, in {duration(shown['seconds'])}, with imagectl {shown['tool']}"
+        if not shown["adopted"]
+        else "",
         "on": shown["parent"] or "",
         "channels": ", ".join(
             f"{each['name']} ({ago(each['since'])})" for each in shown["channels"]
         )
         or "none points to it",
-        "tests": f"{shown['tests']['passed']} passed in {duration(shown['tests']['seconds'])}"
+        "tests": "none: no channel can point to it"
+        if shown["adopted"]
+        else f"{shown['tests']['passed']} passed in {duration(shown['tests']['seconds'])}"
         + (f", {shown['tests']['failed']} FAILED" if shown["tests"]["failed"] else ""),
         "tree": f"{size(shown['tree_size'])}, sha256 {shown['tree'][:16]}..."
         if shown["tree"] is not None and shown["tree_size"] is not None
-        else "none: the disk is as Packer left it",
+        else "none: the disk is as Packer left it"
+        if not shown["adopted"]
+        else "",
         **_again(shown),
     }
     for name, fact in facts.items():

@@ -139,6 +139,7 @@ def command(
             hint="name the key to sign it with here, with --key; or type it in that project",
         ) from problem
     ceremony = ceremony_of(project)
+    settled = [*settle(invocation.out, project, ceremony)]  # what a killed one has left
     snapshot = project.catalog.snapshot()
     done: list[Waiting] = []
     if files:
@@ -148,9 +149,10 @@ def command(
         done = [ceremony.take(each, snapshot) for each in carried]
     else:
         shown = ceremony.waiting(what, snapshot)
-        if not shown:
+        if not shown and not settled:
             raise NotFound("nothing waits for signatures")
-        for each in shown:
+        chosen: list[tuple[Waiting, Sequence[Signer]]] = []
+        for each in shown:  # all of them before the first is signed: a no is about all
             using = signers or _here(project, each)
             if using or each.missing():
                 _show(invocation, each, yes=yes or not _can_sign(using, each))
@@ -160,9 +162,12 @@ def command(
                     why=f"it waits for {' and '.join(map(str, each.missing()))}",
                     hint=f"name one with --key; or carry {each.where} to whoever has one",
                 )
-            done.append(ceremony.sign(each.role, using, each) if using else each)
+            for signer in using:
+                each.check(signer)
+            chosen.append((each, using))
+        done = [ceremony.sign(each.role, using, each) if using else each for each, using in chosen]
     generation = None
-    settled = settle(invocation.out, project, ceremony)
+    settled += settle(invocation.out, project, ceremony)
     if settled:
         invocation.out.say("commit catalog/: it says whose keys count")
     if settled or any(not each.missing() for each in done):
@@ -230,9 +235,12 @@ def _sign_files(
         if unknown:
             unchecked.append(unknown)
         for signer in signers:
+            waiting.check(signer)
+        done.append(waiting)
+    for path, waiting in zip(files, done, strict=True):
+        for signer in signers:
             waiting.add(signer)
         put(path, waiting.metadata.to_bytes())
-        done.append(waiting)
     invocation.out.answer(
         SignedDocument(
             signed=[waiting_document(each) for each in done],

@@ -57,6 +57,9 @@ class VerifiedDocument(TypedDict):
     at: Annotated[str, "when"]
     generation: Annotated[int, "the catalog generation that records it"]
     channels: Annotated[list[ChannelDocument], "each channel of each image"]
+    beside: Annotated[
+        list[str], "locations not looked at, where versions of these are without being required"
+    ]
     behind: Annotated[
         list[BehindDocument], "whose own pointers (families) may not show what channels have"
     ]
@@ -113,11 +116,13 @@ def command(
     images: tuple[ImageName, ...],
     metrics: Path | None,
 ) -> int:
-    """Read again, in every location, what channels point to and what one would roll back to.
+    """Read again, where channels require it, what they point to and what one would roll back to.
 
-    What has to be where is decided by what channels require now. What is there is recorded as
-    verified. No channel moves, and nothing is put anywhere: each problem says what to type. Only
-    what consumers are shown, in published trees and families, is made good where it is behind.
+    What has to be where is decided by what channels require now. Optional locations are not looked
+    at, nor are versions that no channel needs: `imagectl publish IMAGE@VERSION --to LOCATION` looks
+    there. What is seen is recorded as verified. No channel moves, and nothing is put anywhere: each
+    problem says what to type. Only what consumers are shown, in published trees and families, is
+    made good where it is behind.
     """
     from imagectl.services.show import show
     from imagectl.services.verify import State, verify
@@ -195,6 +200,7 @@ def _document(verified: Verified, behind: Sequence[Behind], *, ok: bool) -> Veri
             )
             for channel in verified.channels
         ],
+        beside=list(verified.beside),
         behind=behind_document(behind),
     )
 
@@ -224,6 +230,8 @@ def _lines(verified: Verified) -> Iterator[str]:
     ]
     for reason in dict.fromkeys(reasons):
         yield f"    - {reason}"
+    if verified.beside:
+        yield f"not looked at, since no channel requires it there: {listed(verified.beside)}"
 
 
 def _rollback(channel: ChannelChecked) -> str:

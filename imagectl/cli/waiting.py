@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from imagectl.errors import ImagectlError
+from imagectl.formats.tuf_roles import image_role
+from imagectl.model.names import ImageName
 
 if TYPE_CHECKING:
     from imagectl.adapters.published.ceremony import Ceremony
     from imagectl.adapters.published.waiting import Waiting
     from imagectl.bootstrap.project import Project
     from imagectl.cli.output import Output
+
+_IMAGE = image_role(ImageName(""))
+"""How the names of the roles begin that sign the versions of one image."""
 
 
 class MissingDocument(TypedDict):
@@ -81,8 +86,19 @@ def waiting_document(waiting: Waiting) -> WaitingDocument:
     )
 
 
+def lacks(project: Project, role: str) -> bool:
+    """Whether signatures of the role itself are missing; false where that cannot be told."""
+    try:
+        return any(each.missing() for each in ceremony_of(project).waiting([role], None))
+    except ImagectlError:
+        return False
+
+
 def tell_waiting(out: Output, project: Project) -> Sequence[str]:
-    """Warn of each role that waits: for how many signatures, and whose. The roles."""
+    """Warn of each role that waits: for how many signatures, and whose; and of keys elsewhere that
+    have not answered. The roles."""
+    for silent in project.signing.keys.silent:
+        out.warn(silent.said)
     roles = project.signing.waiting()
     if not roles:
         return ()
@@ -93,9 +109,16 @@ def tell_waiting(out: Output, project: Project) -> Sequence[str]:
         except ImagectlError as trouble:
             out.warn(f"what {role} is to say is not shown yet: {trouble.said}; {trouble.hint}")
             continue
-        left = " and ".join(map(str, waiting.missing())) or "a publish"
-        out.warn(
-            f"{role} waits for {left}; consumers see it as it was until then: "
-            f"`imagectl sign {role}`"
+        left = " and ".join(map(str, waiting.missing()))
+        if not left:
+            first = "root, which says whose keys count for it" if "root" in roles else "a publish"
+            out.warn(f"{role} is signed, and waits for {first}")
+            continue
+        # The keys that an image gets of its own take over what is published.
+        until = (
+            "consumers see it as it was until then"
+            if waiting.published is not None or role.startswith(_IMAGE)
+            else "consumers get nothing of it until then where nothing of it is published"
         )
+        out.warn(f"{role} waits for {left}; {until}: `imagectl sign {role}`")
     return roles

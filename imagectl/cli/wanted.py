@@ -37,6 +37,7 @@ class ConsumerOptions:
     catalog: str | None
     root: Path | None
     max_stale: timedelta | None
+    notices: bool
     despite_brownout: bool
 
 
@@ -125,6 +126,14 @@ _DESPITE_BROWNOUT = click.option(
     "`despite_brownout: true` in the build config and IMAGECTL_DESPITE_BROWNOUT=1 say it too.",
 )
 
+_NOTICES = click.option(
+    "--notices",
+    is_flag=True,
+    envvar="IMAGECTL_NOTICES",
+    help="Say on standard error what was announced of it: moves of the channel, ends of support. "
+    "`notices: true` in the build config and IMAGECTL_NOTICES=1 say it too.",
+)
+
 _OPTIONS = (
     _CONFIG,
     _BRANCH,
@@ -135,6 +144,7 @@ _OPTIONS = (
     _CATALOG,
     _ROOT,
     _MAX_STALE,
+    _NOTICES,
     _DESPITE_BROWNOUT,
 )
 
@@ -156,14 +166,13 @@ def consumer_options(command: Callable[..., None]) -> Callable[..., None]:
 class Wanted:
     """What a consumer wants: its command line, environment, build config and lock together.
 
-    Made by ``read_wanted``. ``notices``: it wants to be told of what is coming.
+    Made by ``read_wanted``.
     """
 
     invocation: Invocation
     options: ConsumerOptions
     asked: Asked
     lock: ResolvedLock | None
-    notices: bool
 
     @property
     def wishes(self) -> Sequence[Wish]:
@@ -186,11 +195,32 @@ class Wanted:
         locked = () if self.lock is None else self.lock.images
         return [each.image for each in self.wishes or locked]
 
+    @property
+    def notices(self) -> bool:
+        """Whether it wants to be told of what is coming."""
+        return self.options.notices or self.asked.where.notices
+
+    @property
+    def despite_brownout(self) -> bool:
+        """Whether brownouts do not hold for it."""
+        return self.options.despite_brownout or self.asked.where.despite_brownout
+
+    @property
+    def location(self) -> LocationName | None:
+        """Where it is to be pulled from; None where that does not matter."""
+        typed = self.options.location
+        return self.asked.where.location if typed is None else typed
+
+    @property
+    def disk_format(self) -> Format | None:
+        """In which format; None where that does not matter."""
+        typed = self.options.disk_format
+        return self.asked.where.disk_format if typed is None else typed
+
     def request(self, wish: Wish) -> ResolutionRequest:
         """What the catalog is asked for."""
         from imagectl.policy.resolution import ResolutionRequest
 
-        options, where = self.options, self.asked.where
         return ResolutionRequest(
             wish.image,
             wish.channel,
@@ -198,11 +228,11 @@ class Wanted:
             branches=wish.branches,
             branch=self.branch,
             max_age=wish.max_age,
-            location=options.location,
-            format=options.disk_format,
-            architecture=options.architecture,
+            location=self.location,
+            format=self.disk_format,
+            architecture=self.options.architecture,
             notices=self.notices,
-            despite_brownout=options.despite_brownout or where.despite_brownout,
+            despite_brownout=self.despite_brownout,
         )
 
     def open(self, now: datetime) -> PublishedTree:
@@ -218,12 +248,14 @@ class Wanted:
         if self.lock is None:
             return resolve_each(tree, self.wishes, self.branch, self.request, now)
         traits = {
-            "location": options.location,
-            "format": options.disk_format,
+            "location": self.location,
+            "format": self.disk_format,
             "architecture": options.architecture,
         }
         return resolve_locked(
-            *(tree, self.lock, str(options.locked), self.wishes, self.branch, traits, now)
+            *(tree, self.lock, str(options.locked), self.wishes, self.branch, traits, now),
+            notices=self.notices,
+            despite_brownout=self.despite_brownout,
         )
 
 
@@ -231,22 +263,36 @@ def read_wanted(
     invocation: Invocation,
     options: ConsumerOptions,
     typed: Sequence[ImageRef],
-    *,
-    notices: bool | None = None,
 ) -> Wanted:
-    """What is wanted; warns where what was said in two places differs.
-
-    *notices*: whether the verb tells what is coming; None where it does not, whatever the build
-    config says.
-    """
+    """What is wanted; warns where what was said in two places differs."""
     lock = read_lock(invocation, options.locked) if options.locked is not None else None
     asked = read_wishes(
         *(invocation.directory, typed, options.config, options.branch), needed=lock is None
     )
     for notice in asked.opted.notices:
         invocation.out.warn(notice)
-    told = notices is not None and (notices or asked.where.notices)
-    return Wanted(invocation, options, asked, lock, told)
+    _warn_of_others(invocation, options, asked.where)
+    return Wanted(invocation, options, asked, lock)
+
+
+def _warn_of_others(invocation: Invocation, options: ConsumerOptions, where: Where) -> None:
+    """Say where something else is taken than the build config has."""
+    for what, typed, written in (
+        ("location", options.location, where.location),
+        ("format", options.disk_format, where.disk_format),
+        ("catalog", options.catalog, where.catalog),
+        ("root", options.root.absolute() if options.root is not None else None, where.root),
+    ):
+        if typed is None or written is None or str(typed) == str(written):
+            continue
+        new, old = (_for_people(each) for each in (typed, written))
+        invocation.out.warn(f"the {what} is {new}, and not {old} as the build config has")
+
+
+def _for_people(said: object) -> str:
+    from imagectl.consumer.fetching import without_login
+
+    return without_login(str(getattr(said, "value", said)))
 
 
 def _open_catalog(
@@ -260,12 +306,6 @@ def _open_catalog(
     """The published catalog, as new as it has to be."""
     from imagectl.bootstrap.consumer import follow
 
-    for what, typed, written in (("catalog", catalog, where.catalog), ("root", root, where.root)):
-        if typed is not None and written is not None and str(typed) != written:
-            from imagectl.consumer.fetching import without_login
-
-            new, old = without_login(str(typed)), without_login(written)
-            invocation.out.warn(f"the {what} is {new}, and not {old} as the build config has")
     if root is None and where.root is not None:
         root = Path(where.root)
     found = follow(

@@ -13,7 +13,7 @@ from imagectl.errors import Failed, NotFound
 
 if TYPE_CHECKING:
     from imagectl.model.consumer import BuildConfig, Variables
-    from imagectl.model.names import ImageRef
+    from imagectl.model.names import Format, ImageRef, LocationName
     from imagectl.policy.opting import Branch, Opted
 
 CONFIG = ".imagectl.yaml"
@@ -25,7 +25,8 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where the catalog is, as was said: None where it was not; and what is heard of it.
+    """Where the catalog is, as was said: None where it was not; what is heard of it, and what is
+    taken of all images.
 
     ``catalog`` is an address or an absolute path; ``root`` an absolute path.
     """
@@ -35,6 +36,8 @@ class Where:
     min_generation: int
     notices: bool = False
     despite_brownout: bool = False
+    location: LocationName | None = None
+    disk_format: Format | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ def _where(directory: Path, file: Path, config: BuildConfig | None, min_generati
         max(config.min_generation, min_generation),
         config.notices,
         config.despite_brownout,
+        config.location,
+        config.format,
     )
 
 

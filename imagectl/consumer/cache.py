@@ -100,6 +100,8 @@ class Cache:
             data = path.read_bytes()
         except OSError:
             return None
+        with contextlib.suppress(OSError):  # also where another process has just thinned it out
+            os.utime(path)
         return data if hashlib.sha256(data).hexdigest() == digest else None
 
     def keep(self, digest: Sha256, data: bytes) -> None:

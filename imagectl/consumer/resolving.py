@@ -65,19 +65,20 @@ def resolve(tree: Tree, request: ResolutionRequest, now: datetime) -> Resolution
             images = tree.images()
             if image not in images:
                 raise no_image(image, images)
-            raise no_head(choice, tree.channels(image))
+            raise no_head(choice, tree.channels(image), waits=tree.waits(choice.channel))
         ref = VersionRef(head.image, head.version)
         document = head.document
         if (head.image, head.channel) != (image, choice.channel):
             raise _mixed_up(f"{head.channel} of {head.image}", f"{choice.channel} of {image}")
         warning = tree.warnings(image).get(head.version)
-        if tree.waits(choice.channel):
+        waits = tree.waits(choice.channel)
+        if waits:
             # The catalog has left that version, and only lacks signatures to say so: the version
             # may be deleted by now. That alone is not among the warnings.
             index = tree.index(image)
             deleted = None if index is None else index.deleted.get(head.version)
             warning = deleted if warning is None or deleted is not None else warning
-        check_head(head, warning)
+        check_head(head, warning, waits=waits)
     version = tree.version(document)
     if version.ref != ref:
         raise _mixed_up(str(version.ref), str(ref))

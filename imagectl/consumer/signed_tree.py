@@ -104,7 +104,7 @@ class SignedFiles:
         return self._fetcher.requests if self._fetcher is not None else 0
 
     def roles(self) -> Collection[str]:
-        """Who signs documents, in the order in which they are asked."""
+        """Who has signed documents, in the order in which they are asked."""
         return self._updater.delegated
 
     def signed(self, name: str) -> bool:
@@ -147,7 +147,7 @@ class SignedFiles:
     def _find(self, name: str) -> TargetFile | None:
         if name not in self._found:
             with self._changing():
-                self._found[name] = self._updater.get_targetinfo(name)
+                self._found[name] = self._updater.find(name)
         return self._found[name]
 
     def _once(

@@ -7,19 +7,19 @@ what is published may be trusted is decided by python-tuf in all other respects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Root, Signed, Targets
+from tuf.api.metadata import Root, Signed, TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
 from imagectl.consumer.cache import write
 from imagectl.formats.tuf_keys import counted_twice
-from imagectl.formats.tuf_roles import SHOWN
+from imagectl.formats.tuf_roles import CATALOG_ROLE, IMAGES_ROLE, SHOWN, role_of
 
 
 class DurableUpdater(Updater):
@@ -80,9 +80,20 @@ class DurableUpdater(Updater):
 
     @property
     def delegated(self) -> Sequence[str]:
-        """The roles that targets gives documents to, in order. After ``refresh``."""
+        """The roles that targets gives documents to, in order, but for those of a channel or of one
+        image that have signed nothing yet: people may take their time. What the catalog itself
+        says, such as warnings, is never missing for that. After ``refresh``."""
+        published = self._trusted_set.snapshot.meta
+        return tuple(
+            role
+            for role in self._delegations
+            if role in (CATALOG_ROLE, IMAGES_ROLE) or f"{role}.json" in published
+        )
+
+    @property
+    def _delegations(self) -> Collection[str]:
         delegations = self._trusted_set.targets.delegations
-        return tuple(delegations.roles or ()) if delegations is not None else ()
+        return (delegations.roles or ()) if delegations is not None else ()
 
     @property
     def has_all_lists(self) -> bool:
@@ -98,6 +109,16 @@ class DurableUpdater(Updater):
         """The names of the documents that a delegated role has signed. After ``refresh``."""
         targets: Targets = self._load_targets(role, Targets.type)
         return tuple(targets.targets)
+
+    def find(self, target: str) -> TargetFile | None:
+        """What is signed of a target; None where that is nothing, or nothing yet."""
+        try:
+            role = role_of(target, self._delegations)
+        except ValueError:
+            role = CATALOG_ROLE
+        if role in self._delegations and role not in self.delegated:
+            return None
+        return self.get_targetinfo(target)
 
     def signed_by(self, role: str) -> Root | Targets | None:
         """What root, targets or a role of targets says; None where nothing was ever published of

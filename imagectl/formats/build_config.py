@@ -19,12 +19,13 @@ from types import MappingProxyType
 from imagectl.errors import BadInput, Problem
 from imagectl.formats.ci_variables import CATALOG, MAX_GENERATION, ROOT, VERSION, parse_ci_file
 from imagectl.formats.reading import Unfit, read_document
-from imagectl.formats.scalars import Boolean, Duration, Integer, Text, in_python
+from imagectl.formats.scalars import Boolean, Choice, Duration, Integer, Text, in_python
 from imagectl.formats.schema import Field, Map, Record, Values, defaulted, optional
-from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME
-from imagectl.formats.yaml_strict import Document, load, load_part, shown
+from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME, LOCATION_NAME
+from imagectl.formats.yaml_foreign import load_part
+from imagectl.formats.yaml_strict import Document, load, shown
 from imagectl.model.consumer import BuildConfig, Variables, Wish
-from imagectl.model.names import ImageName
+from imagectl.model.names import Format, ImageName
 
 FILE_NAMES = (".imagectl.yaml", ".imagectl.yml")
 """Files that are build configs as a whole."""
@@ -112,10 +113,14 @@ _GENERATION = defaulted(
     0,
 )
 
+_LOCATION = optional(
+    "location", LOCATION_NAME, "Which location to pull from, where a version is in several."
+)
+_FORMAT = optional("format", Choice(Format), "Which format to use, where there are several.")
 _NOTICES = defaulted(
     "notices",
     Boolean(),
-    "Whether `imagectl resolve` says on standard error what was announced of these images.",
+    "Whether `resolve` and `pull` say on standard error what was announced of these images.",
     False,
 )
 _DESPITE = defaulted(
@@ -154,6 +159,8 @@ def _config(values: Values) -> BuildConfig:
         said=MappingProxyType(dict(_said(values))),
         notices=values[_NOTICES],
         despite_brownout=values[_DESPITE],
+        location=values[_LOCATION],
+        format=values[_FORMAT],
     )
 
 
@@ -165,7 +172,10 @@ def _of(name: ImageName, make: Callable[[ImageName], Wish], values: Values) -> W
 
 BUILD_CONFIG: Record[BuildConfig] = Record(
     "A consumer's build config: .imagectl.yaml.",
-    (_IMAGE, *_OF_AN_IMAGE, _IMAGES, _CATALOG, _ROOT, _GENERATION, _NOTICES, _DESPITE),
+    (
+        *(_IMAGE, *_OF_AN_IMAGE, _IMAGES, _LOCATION, _FORMAT),
+        *(_CATALOG, _ROOT, _GENERATION, _NOTICES, _DESPITE),
+    ),
     _config,
     _check,
 )

@@ -14,13 +14,12 @@ from imagectl.formats.reading import Unfit, read_document
 from imagectl.formats.scalars import ONE_LINE, Duration, Text
 from imagectl.formats.schema import Record, Values, optional
 from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME
+from imagectl.formats.yaml_foreign import Found, find_keys
 from imagectl.formats.yaml_strict import (
     Document,
-    Found,
     MappingNode,
     Node,
     Scalar,
-    find_keys,
     shown,
 )
 from imagectl.model.consumer import Variables

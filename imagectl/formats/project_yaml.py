@@ -220,7 +220,7 @@ _ACCELERATOR = defaulted(
     "auto",
 )
 _BOOT_TIMEOUT = defaulted(
-    "boot_timeout", Duration(), "How long a guest may take to answer over SSH.", "5m"
+    "boot_timeout", Duration(some=True), "How long a guest may take to answer over SSH.", "5m"
 )
 _MAX_BUILD_VMS = optional(
     "max_build_vms",

@@ -26,6 +26,7 @@ from imagectl.formats.reading import (
 from imagectl.formats.sizes import (
     DURATION_PATTERN,
     SIZE_PATTERN,
+    SOME_DURATION_PATTERN,
     BadSize,
     format_size,
     parse_duration,
@@ -43,12 +44,22 @@ ONE_LINE = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
 """Any text of one line without control characters."""
 
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]*)\Z")
+_BOOLEAN = re.compile(r"(?:true|false)\Z")
 _MAX_DIGITS = 18
 """Numbers that any JSON reader keeps exactly fit into 64 bits."""
 
 
+class _Single:
+    """A kind with no other kinds in it."""
+
+    __slots__ = ()
+
+    def inner(self) -> tuple[Inner, ...]:
+        return ()
+
+
 @dataclass(slots=True, eq=False, repr=False)
-class Text(Generic[T]):
+class Text(_Single, Generic[T]):
     """A text that *parse* turns into a value. ``pattern`` is what JSON Schema can say of it."""
 
     parse: Callable[[str], T]
@@ -76,9 +87,6 @@ class Text(Generic[T]):
     def says(self) -> str:
         return self.what
 
-    def inner(self) -> tuple[Inner, ...]:
-        return ()
-
 
 def matching(pattern: str, what: str, hint: str = "", longest: int = 200) -> Text[str]:
     """A text of which everything is said by a pattern."""
@@ -105,7 +113,7 @@ def one_of(members: type[E], what: str) -> Text[E]:
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Choice(Generic[E]):
+class Choice(_Single, Generic[E]):
     """One word out of an enum's values, or of those *allowed*."""
 
     members: type[E]
@@ -130,25 +138,18 @@ class Choice(Generic[E]):
     def _words(self) -> tuple[E, ...]:
         return self.allowed or tuple(self.members)
 
-    def inner(self) -> tuple[Inner, ...]:
-        return ()
-
 
 @dataclass(slots=True, eq=False, repr=False)
-class Integer:
+class Integer(_Single):
     """A whole number, typed without quotes, from *least* to *most*."""
 
     least: int
     most: int
 
     def read(self, node: Node, reading: Reading) -> int | Bad:
-        text = _text(node, reading, self.says())
+        text = _bare(node, reading, self.says(), _INTEGER, f"not {self.says()}")
         if isinstance(text, Bad):
             return BAD
-        if not _INTEGER.match(text):
-            return reading.report(node, f"{shown(text)} is not {self.says()}")
-        if isinstance(node, Scalar) and not node.plain:
-            return reading.report(node, f"{shown(text)} is text", "leave out the quotes")
         if len(text) > _MAX_DIGITS or not self.least <= int(text) <= self.most:
             return reading.report(node, f"{text[:40]} is not {self.says()}")
         return int(text)
@@ -159,23 +160,14 @@ class Integer:
     def says(self) -> str:
         return f"a whole number from {self.least} to {self.most}"
 
-    def inner(self) -> tuple[Inner, ...]:
-        return ()
-
 
 @dataclass(slots=True, eq=False, repr=False)
-class Boolean:
+class Boolean(_Single):
     """``true`` or ``false``; not ``yes`` and not ``on``."""
 
     def read(self, node: Node, reading: Reading) -> bool | Bad:
-        text = _text(node, reading, self.says())
-        if isinstance(text, Bad):
-            return BAD
-        if text not in ("true", "false"):
-            return reading.report(node, f"{shown(text)} is neither true nor false")
-        if isinstance(node, Scalar) and not node.plain:
-            return reading.report(node, f"{shown(text)} is text", "leave out the quotes")
-        return text == "true"
+        text = _bare(node, reading, self.says(), _BOOLEAN, "neither true nor false")
+        return BAD if isinstance(text, Bad) else text == "true"
 
     def json_schema(self) -> JsonSchema:
         return {"type": "boolean"}
@@ -183,12 +175,9 @@ class Boolean:
     def says(self) -> str:
         return "`true` or `false`"
 
-    def inner(self) -> tuple[Inner, ...]:
-        return ()
-
 
 @dataclass(slots=True, eq=False, repr=False)
-class Size:
+class Size(_Single):
     """A size such as ``4G``, read as bytes, in whole MiB, from *least* to *most*."""
 
     least: int
@@ -223,35 +212,35 @@ class Size:
     def says(self) -> str:
         return f"a size from `{format_size(self.least)}` to `{format_size(self.most)}`"
 
-    def inner(self) -> tuple[Inner, ...]:
-        return ()
-
 
 @dataclass(slots=True, eq=False, repr=False)
-class Duration:
-    """A duration such as ``3d``."""
+class Duration(_Single):
+    """A duration such as ``3d``. ``some``: ``0s`` is none."""
+
+    some: bool = False
 
     def read(self, node: Node, reading: Reading) -> timedelta | Bad:
         text = _text(node, reading, self.says())
         if isinstance(text, Bad):
             return BAD
         try:
-            return parse_duration(text)
+            duration = parse_duration(text)
         except BadSize as error:
             return reading.report(node, str(error))
+        if self.some and not duration:
+            return reading.report(node, f"{text} is no time at all", "write 1s or more, as 10m")
+        return duration
 
     def json_schema(self) -> JsonSchema:
-        return {"type": "string", "pattern": DURATION_PATTERN}
+        pattern = SOME_DURATION_PATTERN if self.some else DURATION_PATTERN
+        return {"type": "string", "pattern": pattern}
 
     def says(self) -> str:
-        return "a duration such as `12h` or `3d`"
-
-    def inner(self) -> tuple[Inner, ...]:
-        return ()
+        return f"a duration such as `12h` or `3d`{', not `0s`' if self.some else ''}"
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Free:
+class Free(_Single):
     """A value that is handed on: a text, a list or a mapping, and three words of JSON.
 
     Without quotes, ``true`` and ``false`` are booleans, ``null`` is nothing, and whole numbers
@@ -310,9 +299,6 @@ class Free:
     def says(self) -> str:
         return "any value"
 
-    def inner(self) -> tuple[Inner, ...]:
-        return ()
-
 
 def in_python(pattern: str) -> str:
     """A JSON Schema pattern for Python, whose ``$`` would also match before a last line break."""
@@ -327,3 +313,18 @@ def _text(node: Node, reading: Reading, expected: str) -> str | Bad:
         what = f"is {node.text}" if node.text else "has no value"
         return reading.report(node, what, f"write {expected}, or leave the key out")
     return node.text
+
+
+def _bare(
+    node: Node, reading: Reading, expected: str, form: re.Pattern[str], wrong: str
+) -> str | Bad:
+    """The text of a single value that means more than text only where it has no quotes; *wrong* is
+    what one is that has not that *form*."""
+    text = _text(node, reading, expected)
+    if isinstance(text, Bad):
+        return BAD
+    if not form.match(text):
+        return reading.report(node, f"{shown(text)} is {wrong}")
+    if isinstance(node, Scalar) and not node.plain:
+        return reading.report(node, f"{shown(text)} is text", "leave out the quotes")
+    return text

@@ -388,16 +388,11 @@ class Typed(Generic[T_co]):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class ListOr(Generic[T]):
-    """A list as the short form of a record."""
+class _ShortOr(Generic[T]):
+    """A kind that has a short form."""
 
     short: Kind[T]
     long: Kind[T]
-
-    def read(self, node: Node, reading: Reading) -> T | Bad:
-        if isinstance(node, (ListNode, MappingNode)):
-            return (self.short if isinstance(node, ListNode) else self.long).read(node, reading)
-        return reading.wrong_type(node, self.says())
 
     def json_schema(self) -> JsonSchema:
         return {"anyOf": [self.short.json_schema(), self.long.json_schema()]}
@@ -410,11 +405,18 @@ class ListOr(Generic[T]):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class TextOr(Generic[T]):
-    """A single value as the short form of a record."""
+class ListOr(_ShortOr[T]):
+    """A list as the short form of a record."""
 
-    short: Kind[T]
-    long: Kind[T]
+    def read(self, node: Node, reading: Reading) -> T | Bad:
+        if isinstance(node, (ListNode, MappingNode)):
+            return (self.short if isinstance(node, ListNode) else self.long).read(node, reading)
+        return reading.wrong_type(node, self.says())
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class TextOr(_ShortOr[T]):
+    """A single value as the short form of a record."""
 
     def read(self, node: Node, reading: Reading) -> T | Bad:
         if isinstance(node, MappingNode):
@@ -422,15 +424,6 @@ class TextOr(Generic[T]):
         if isinstance(node, Scalar) and not says_nothing(node):
             return self.short.read(node, reading)
         return reading.wrong_type(node, self.says())
-
-    def json_schema(self) -> JsonSchema:
-        return {"anyOf": [self.short.json_schema(), self.long.json_schema()]}
-
-    def says(self) -> str:
-        return f"{self.short.says()}, or {self.long.says()}"
-
-    def inner(self) -> tuple[Inner, ...]:
-        return self.long.inner()
 
 
 @dataclass(slots=True, eq=False, repr=False)

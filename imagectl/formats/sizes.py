@@ -16,6 +16,9 @@ SIZE_PATTERN = r"^[0-9]{1,16}([KMGT](i?B)?|B)?$"
 DURATION_PATTERN = r"^[0-9]{1,10}[smhdw]$"
 """What a duration looks like."""
 
+SOME_DURATION_PATTERN = r"^(?=0*[1-9])[0-9]{1,10}[smhdw]$"
+"""What a duration looks like that is not ``0s``."""
+
 MAX_SIZE = 1 << 50
 """1 PiB, in bytes."""
 

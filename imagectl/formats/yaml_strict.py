@@ -6,7 +6,8 @@ too) until a schema asks for something else; what makes YAML surprising or dange
 bytes that are not UTF-8, nesting deeper than :data:`MAX_DEPTH`, more than :data:`MAX_BYTES`); and
 whatever the bytes are, the only error that comes out is :class:`~imagectl.errors.BadInput`.
 
-What the nodes mean is left to ``schema.py``. PyYAML is used as a parser of events only, through
+What the nodes mean is left to ``schema.py``; a part of somebody else's file to
+``yaml_foreign.py``. PyYAML is used as a parser of events only, through
 libyaml: its pure Python parser takes half a minute for a megabyte and leaks ``ValueError`` and
 ``OverflowError`` on bad escapes, and its constructors do so on much more.
 """
@@ -23,7 +24,6 @@ from yaml.events import (
     DocumentStartEvent,
     Event,
     MappingEndEvent,
-    MappingStartEvent,
     NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
@@ -38,9 +38,6 @@ MAX_BYTES = 1 << 20
 
 MAX_DEPTH = 20
 """Deepest nesting of lists and mappings."""
-
-MAX_FOREIGN_DEPTH = 200
-"""Deepest nesting in the parts of somebody else's file that are passed over."""
 
 MAX_PROBLEMS = 50
 """Reading ends after so many problems in one file: the rest would not be read by anybody."""
@@ -153,44 +150,13 @@ def load(data: bytes, file: str, most: int = MAX_BYTES) -> Document:
     """The nodes of a file of ours, of at most *most* bytes. An empty file is an empty mapping.
 
     Raises BadInput."""
-    text = _decode(data, file, most)
+    text = decode(data, file, most)
     _refuse_unwanted(text, file)
-    return _Reader(text, file).document()
+    return Reader(text, file).document()
 
 
-def load_part(data: bytes, file: str, key: str) -> Document | None:
-    """What is under the top-level *key* of somebody else's file; None where there is no such key.
-
-    That part is held to all the rules above. The rest may use all of YAML: it has to be
-    well-formed, but is passed over event by event, so that aliases are never expanded.
-    """
-    return _Reader(_decode(data, file, MAX_BYTES), file).part(key)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A key of somebody else's file, its value, and the keys around it, outermost first.
-
-    ``assigned`` is true where it is no key, but a text of the form ``KEY=value``.
-    """
-
-    around: tuple[str, ...]
-    key: Scalar
-    value: Node
-    assigned: bool = False
-
-
-def find_keys(data: bytes, file: str, prefix: str) -> tuple[tuple[Found, ...], tuple[Problem, ...]]:
-    """Every key of somebody else's file that begins with *prefix*, wherever it is, and what is
-    wrong with their values, which are held to all the rules above.
-
-    An alias as a key counts as what it stands for, and a text with ``KEY=value`` in it as that key.
-    The rest is passed over as in ``load_part``: aliases are never expanded.
-    """
-    return _Reader(_decode(data, file, MAX_BYTES), file).keys(prefix)
-
-
-def _decode(data: bytes, file: str, most: int) -> str:
+def decode(data: bytes, file: str, most: int) -> str:
+    """The text of a file of at most *most* bytes, which is UTF-8. Raises BadInput."""
     if len(data) > most:
         raise BadInput([Problem(file, 0, 0, f"larger than {most >> 20} MiB; not read")])
     for bom, encoding in _BOMS:
@@ -229,13 +195,15 @@ def _refuse_unwanted(text: str, file: str) -> None:
         raise BadInput(problems)
 
 
-class _Reader:
-    """Turns libyaml's events into nodes. The depth of its recursion is bounded by MAX_DEPTH."""
+class Reader:
+    """Turns libyaml's events into nodes, held to the rules above.
+
+    The depth of its recursion is bounded by MAX_DEPTH.
+    """
 
     def __init__(self, text: str, file: str) -> None:
         self._file = file
         self._problems: list[Problem] = []
-        self._anchored: dict[str, str] = {}
         try:
             from yaml._yaml import CParser
         except ImportError:
@@ -258,73 +226,6 @@ class _Reader:
         if root is None or (isinstance(root, Scalar) and root.plain and not root.text):
             root = MappingNode(1, 1, ())
         return self._finished(root)
-
-    def part(self, wanted: str) -> Document | None:
-        found: Node | None = None
-        key_line = 0
-        while not isinstance(event := self._next(), StreamEndEvent):
-            if not isinstance(event, DocumentStartEvent):
-                continue
-            event = self._next()
-            if not isinstance(event, MappingStartEvent):
-                self._pass_over(event)
-                continue
-            while not isinstance(key := self._next(), MappingEndEvent):
-                self._pass_over(key)
-                value = self._next()
-                if not (isinstance(key, ScalarEvent) and key.value == wanted):
-                    self._pass_over(value)
-                elif found is None:
-                    key_line = _place(key)[0]
-                    found = self._node(value, 2)
-                else:
-                    self._pass_over(value)
-                    self._report(key, f"{wanted!r} a second time", f"first on line {key_line}")
-        return None if found is None else self._finished(found)
-
-    def keys(self, prefix: str) -> tuple[tuple[Found, ...], tuple[Problem, ...]]:
-        found: list[Found] = []
-        while not isinstance(event := self._next(), StreamEndEvent):
-            if isinstance(event, DocumentStartEvent):
-                self._look_through(self._next(), prefix, (), 1, found)
-        return tuple(found), tuple(self._problems)
-
-    def _look_through(
-        self, event: Event, prefix: str, around: tuple[str, ...], depth: int, found: list[Found]
-    ) -> None:
-        if depth > MAX_FOREIGN_DEPTH:
-            self._report(event, f"nested more than {MAX_FOREIGN_DEPTH} deep; not read")
-            raise BadInput(self._problems)
-        if isinstance(event, SequenceStartEvent):
-            while not isinstance(item := self._next(), SequenceEndEvent):
-                self._look_through(item, prefix, (*around, "-"), depth + 1, found)
-        elif isinstance(event, MappingStartEvent):
-            while not isinstance(key := self._next(), MappingEndEvent):
-                name = self._name(key)
-                value = self._next()
-                if name.startswith(prefix):
-                    known = Scalar(*_place(key), name, plain=True)
-                    found.append(Found(around, known, self._node(value, MAX_DEPTH - 1)))
-                else:
-                    self._look_through(value, prefix, (*around, name), depth + 1, found)
-        elif isinstance(event, ScalarEvent):
-            self._name(event)
-            line, column = _place(event)
-            for match in re.finditer(rf"(?:^|[\s'\"])({re.escape(prefix)}\w+)=(\S*)", event.value):
-                known, given = (Scalar(line, column, each, plain=True) for each in match.groups())
-                found.append(Found(around, known, given, assigned=True))
-
-    def _name(self, key: Event) -> str:
-        """What a key is, be it by an alias; the empty text where it is no text. Reads up to its
-        end."""
-        if isinstance(key, AliasEvent):
-            return self._anchored.get(key.anchor or "", "")
-        if not isinstance(key, ScalarEvent):
-            self._pass_over(key)
-            return ""
-        if key.anchor is not None and len(key.value) <= 100:
-            self._anchored[key.anchor] = key.value
-        return key.value
 
     def _finished(self, root: Node) -> Document:
         if isinstance(root, Broken):
@@ -364,12 +265,12 @@ class _Reader:
         return Problem(self._file, mark.line + 1, mark.column + 1, what, hint)
 
     def _report(self, event: Event, what: str, hint: str = "") -> None:
-        self._problems.append(Problem(self._file, *_place(event), what, hint))
+        self._problems.append(Problem(self._file, *place(event), what, hint))
         if len(self._problems) >= MAX_PROBLEMS:
             raise BadInput(self._problems, hint=f"only the first {MAX_PROBLEMS} are shown")
 
     def _node(self, event: Event, depth: int) -> Node:
-        line, column = _place(event)
+        line, column = place(event)
         if depth > MAX_DEPTH:
             self._report(event, f"nested more than {MAX_DEPTH} deep; not read any further")
             raise BadInput(self._problems)
@@ -419,23 +320,9 @@ class _Reader:
             hint = "secrets go under 'secrets', by reference" if "vault" in tag else "leave it out"
             self._report(event, f"the tag {shown(tag)}", hint)
 
-    def _pass_over(self, event: Event) -> None:
-        """Read up to the end of the value that *event* begins, keeping nothing of it."""
-        depth = 0
-        while True:
-            if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
-                depth += 1
-                if depth > MAX_FOREIGN_DEPTH:
-                    self._report(event, f"nested more than {MAX_FOREIGN_DEPTH} deep; not read")
-                    raise BadInput(self._problems)
-            elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
-                depth -= 1
-            if depth == 0:
-                return
-            event = self._next()
 
-
-def _place(event: Event) -> tuple[int, int]:
+def place(event: Event) -> tuple[int, int]:
+    """The line and column where *event* begins, both from 1; 0 where it is nowhere."""
     mark = event.start_mark
     return (0, 0) if mark is None else (mark.line + 1, mark.column + 1)
 

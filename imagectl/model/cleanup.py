@@ -7,11 +7,11 @@ what is kept says by what, what goes says why, and what the catalog does not kno
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from imagectl.model.names import ImageName, LocationName, Sha256
+from imagectl.model.names import ChannelName, ImageName, LocationName, Sha256
 from imagectl.model.retention import Stage, Tombstone
 from imagectl.model.stock import Kept
 from imagectl.model.version import VersionRef
@@ -26,6 +26,8 @@ class Because(enum.Enum):
     """It is in a channel's rollback window."""
     KEPT_LAST = "keep-last"
     """It is among the last that stand in a channel."""
+    SHOWN = "shown"
+    """Consumers of a channel still get it: that it points elsewhere waits for signatures."""
     ANNOUNCED = "announced"
     """A channel is announced to point to it."""
     HELD = "held"
@@ -144,12 +146,14 @@ class Scope:
 class CleanupRequest:
     """What a plan is asked for. ``only``: these versions at most are taken down, which is how an
     earlier plan is judged again; None: all that are due. ``before``: the catalog's generation
-    before the first view began; None where that is not known."""
+    before the first view began; None where that is not known. ``shown``: what consumers are given
+    by channels that wait for signatures, whatever the catalog points to by now."""
 
     scope: Scope
     author: str
     only: frozenset[VersionRef] | None = None
     before: int | None = None
+    shown: Mapping[VersionRef, Collection[ChannelName]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ class BuildConfig:
     count. ``min_generation``: a catalog that is older is not believed. ``several``: it is written
     as a list of images, also where that has one. ``variables``: it is made of the variables of a
     CI service, whose paths begin where its jobs run, and not at the file. ``notices``: it is to be
-    told of what is coming; ``despite_brownout``: brownouts do not hold for it.
+    told of what is coming; ``despite_brownout``: brownouts do not hold for it. ``location`` and
+    ``format`` are of all images; None where it does not matter.
     """
 
     images: tuple[Wish, ...]
@@ -55,6 +56,8 @@ class BuildConfig:
     said: Mapping[str, str] = field(default_factory=dict, compare=False)
     notices: bool = False
     despite_brownout: bool = False
+    location: LocationName | None = None
+    format: Format | None = None
 
 
 @dataclass(frozen=True, slots=True)

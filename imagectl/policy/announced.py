@@ -7,6 +7,7 @@ others is nobody's noise.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from imagectl.errors import Refused
@@ -17,7 +18,7 @@ from imagectl.model.announcement import (
     Brownout,
 )
 from imagectl.model.names import ChannelName, ImageName, VersionId
-from imagectl.policy.wording import ahead, moment, span
+from imagectl.policy.wording import ahead, listed, moment, span
 
 DESPITE = "--despite-brownout"
 """The option by which a consumer goes on all the same."""
@@ -33,10 +34,14 @@ def notice_of(announcement: Announcement, now: datetime) -> str:
     ends = f"from {moment(due)} on, {ahead(due - now)}" if due > now else f"since {moment(due)}"
     instead = f"; go to {announcement.successor}" if announcement.successor else ""
     said = f"{announcement.of} is not supported {ends}{instead}{because}"
-    upcoming = next((each for each in announcement.brownouts if each.ends > now), None)
-    if upcoming is None:
-        return said
-    return f"{said} (brownout from {moment(upcoming.begins)} to {moment(upcoming.ends)})"
+    refused = when_refused(each for each in announcement.brownouts if each.ends > now)
+    return f"{said} ({refused})" if refused else said
+
+
+def when_refused(brownouts: Iterable[Brownout]) -> str:
+    """All of them in words, for people who may not know what a brownout is; empty without any."""
+    times = [f"from {moment(each.begins)} to {moment(each.ends)}" for each in brownouts]
+    return f"refused on purpose {listed(times)}" if times else ""
 
 
 def concerns(

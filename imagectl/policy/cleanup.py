@@ -61,7 +61,7 @@ def plan_cleanup(
     for shelf in stock.shelves():
         evidence.read(shelf)
         read.unfinished.extend(_unfinished(shelf, request.scope))
-        for version, reasons in judge(shelf, policy, resolved, now):
+        for version, reasons in judge(shelf, policy, resolved, now, request.shown):
             ref = VersionRef(shelf.image, version.id)
             if missing := evidence.place(ref, version, reasons):
                 read.missing[ref] = missing
@@ -74,7 +74,7 @@ def plan_cleanup(
         stock,
         policy,
         resolved,
-        request.scope,
+        request,
         now,
         read.missing,
         sheltered,
@@ -221,7 +221,7 @@ class _Entries:
     stock: Stock
     policy: ReleasePolicy
     resolved: Mapping[VersionRef, datetime]
-    scope: Scope
+    request: CleanupRequest
     now: datetime
     missing: Mapping[VersionRef, tuple[Kept, ...]]
     sheltered: Mapping[VersionRef, VersionRef]
@@ -230,10 +230,11 @@ class _Entries:
     went: int
 
     def __iter__(self) -> Iterator[Entry]:
+        scope, shown = self.request.scope, self.request.shown
         for shelf in self.stock.shelves():
-            if not self.scope.images or shelf.image in self.scope.images:
-                for version, reasons in judge(shelf, self.policy, self.resolved, self.now):
-                    if covers(self.scope, shelf.image, version):
+            if not scope.images or shelf.image in scope.images:
+                for version, reasons in judge(shelf, self.policy, self.resolved, self.now, shown):
+                    if covers(scope, shelf.image, version):
                         yield self._entry(VersionRef(shelf.image, version.id), version, reasons)
 
     def _entry(self, ref: VersionRef, version: Shelved, reasons: tuple[Reason, ...]) -> Entry:
@@ -262,4 +263,4 @@ class _Entries:
             yield Reason(Because.PARENT, f"of {self.sheltered[ref]}")
         if version.stage is Stage.QUARANTINED and ref in self.needed:
             yield Reason(Because.NEEDED, f"for {self.needed[ref]}")
-        yield from elsewhere(version.stage, version.placed, self.scope)
+        yield from elsewhere(version.stage, version.placed, self.request.scope)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from imagectl.model.resource import Claim, FoundResource, Resource, ResourceKind, ResourceView
@@ -47,7 +47,8 @@ class Sorted:
     due: tuple[Due, ...]
     """In the order in which they are to be collected."""
     needed: tuple[FoundResource, ...]
-    """Ours, and the lease is not over."""
+    """Ours, and the lease is not over. The claim of each says until when, by its own word or by the
+    ledger's, whichever is later: not everything can be told of each renewal."""
     copies: tuple[FoundResource, ...]
     """Carry the claim of another thing: somebody has copied ours. Never touched."""
     of_others: tuple[FoundResource, ...]
@@ -107,7 +108,7 @@ def sort_resources(
         elif is_over(claim, entry := entries.get(claim.resource), now):
             due.append(Due(found, claim, entry, lease_end(claim, entry)))
         else:
-            needed.append(found)
+            needed.append(replace(found, claim=replace(claim, until=lease_end(claim, entry))))
     due.sort(key=_order)
     ids = {each.claim.resource for each in view.found if each.claim is not None}
     names = {(each.kind, each.name) for each in view.found if each.claim is None}

@@ -92,7 +92,9 @@ def check_found(locked: Locked, found: Resolution, file: str) -> None:
         )
 
 
-def request(locked: Locked, wish: Wish | None) -> ResolutionRequest:
+def request(
+    locked: Locked, wish: Wish | None, *, notices: bool, despite_brownout: bool
+) -> ResolutionRequest:
     """How the locked version is looked up again; a limit of age holds still."""
     return ResolutionRequest(
         locked.image,
@@ -101,6 +103,8 @@ def request(locked: Locked, wish: Wish | None) -> ResolutionRequest:
         format=locked.format,
         architecture=locked.architecture,
         max_age=wish.max_age if wish is not None else None,
+        notices=notices,
+        despite_brownout=despite_brownout,
     )
 
 

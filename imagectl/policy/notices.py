@@ -21,6 +21,7 @@ from imagectl.model.event import Event
 from imagectl.model.names import ImageRef
 from imagectl.model.notice import Happened, Notice, Subject
 from imagectl.model.retention import Stage
+from imagectl.policy.announced import when_refused
 from imagectl.policy.wording import moment
 
 MOST_SUBJECTS = 50
@@ -82,9 +83,10 @@ def _said(operation: Operation) -> Iterator[tuple[Happened, Subject]]:
         case AnnounceMove(image, channel, to, due):
             what = f"goes to {to} on {moment(due)}"
             yield Happened.ANNOUNCED, _subject(ImageRef(image, channel), what, version=str(to))
-        case AnnounceDeprecation(of, due, successor):
+        case AnnounceDeprecation(of, due, successor, brownouts):
             instead = f"; go to {successor}" if successor else ""
-            what = f"is not supported from {moment(due)} on{instead}"
+            refused = f"; {when_refused(brownouts)}" if brownouts else ""
+            what = f"is not supported from {moment(due)} on{instead}{refused}"
             yield Happened.ANNOUNCED, _subject(of, what)
         case WithdrawAnnouncement(of, kind):
             what = "does not move as announced" if kind is AnnouncedKind.MOVE else "stays supported"

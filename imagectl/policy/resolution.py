@@ -118,8 +118,15 @@ def no_image(image: ImageName, images: Collection[ImageName]) -> NotFound:
     )
 
 
-def no_head(choice: Choice, channels: Collection[ChannelName]) -> NotFound:
-    """That the image has nothing in the chosen channel, where *channels* are those it is in."""
+def no_head(choice: Choice, channels: Collection[ChannelName], *, waits: bool = False) -> NotFound:
+    """That the image has nothing in the chosen channel, where *channels* are those it is in.
+    *waits*: what that channel points to waits for signatures."""
+    if waits:
+        return NotFound(
+            f"{choice.image} has nothing in channel {choice.channel} that enough have signed",
+            why=f"{choice.reason}; it is in {listed(sorted(channels))}",
+            hint=f"whoever releases {choice.image} types `imagectl sign`, which shows what waits",
+        )
     return NotFound(
         f"{choice.image} has nothing in channel {choice.channel}",
         why=f"{choice.reason}; it is in {listed(sorted(channels))}",
@@ -128,20 +135,31 @@ def no_head(choice: Choice, channels: Collection[ChannelName]) -> NotFound:
     )
 
 
-def check_head(head: PublishedHead, warning: PublishedWarning | None) -> None:
+def check_head(
+    head: PublishedHead, warning: PublishedWarning | None, *, waits: bool = False
+) -> None:
     """Raise Refused where what the channel points to was revoked or taken away. That it was taken
-    away means that the channel has left it, and waits for signatures to say so."""
+    away means that the channel has left it, and waits for signatures to say so. *waits*: something
+    of that channel does; it may be of another image.
+    """
     if warning is None or not warning.warned.taken_away:
         return
     ref = VersionRef(head.image, head.version)
     where = f"{head.channel} of {head.image}"
     if warning.warned is Warned.REVOKED:
+        back = f"`imagectl rollback {head.channel} {head.image}`"
+        # A rollback would move a channel that has left it already away from the good version.
+        mend = (
+            f"`imagectl sign`, which shows what waits, and {back} only where no move of "
+            f"{head.image} does"
+            if waits
+            else back
+        )
         raise Refused(
             f"{where} points to a version that was revoked",
             reasons=(_warned(ref, warning),),
             where=str(ref),
-            hint=f"pin another version; whoever releases {head.image} types "
-            f"`imagectl rollback {head.channel} {head.image}`",
+            hint=f"pin another version; whoever releases {head.image} types {mend}",
         )
     raise Refused(
         f"{where} still points to a version that cannot be had any more",

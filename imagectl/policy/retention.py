@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from math import floor
+from types import MappingProxyType
 
 from imagectl.errors import Refused
 from imagectl.model.channel import ChannelRule, ReleasePolicy
 from imagectl.model.cleanup import Because, Reason
-from imagectl.model.names import VersionId
+from imagectl.model.names import ChannelName, VersionId
 from imagectl.model.retention import RetentionPolicy, RetentionRule, Stage
 from imagectl.model.stock import Shelf, Shelved
 from imagectl.model.version import VersionRef
@@ -33,11 +34,15 @@ AHEAD = timedelta(days=1)
 
 
 def judge(
-    shelf: Shelf, policy: ReleasePolicy, resolved: Mapping[VersionRef, datetime], now: datetime
+    shelf: Shelf,
+    policy: ReleasePolicy,
+    resolved: Mapping[VersionRef, datetime],
+    now: datetime,
+    shown: Mapping[VersionRef, Collection[ChannelName]] = MappingProxyType({}),
 ) -> Iterator[Judged]:
     """Each version of the image, oldest first, with what keeps it as far as the image itself knows.
 
-    *resolved*: when consumers have resolved versions last.
+    *resolved*: when consumers have resolved versions last; *shown*: see ``CleanupRequest``.
     """
     rule = policy.retention.rule(shelf.image)
     released = _released(shelf, policy)
@@ -49,6 +54,8 @@ def judge(
             yield version, _DELETED
             continue
         reasons = released.get(version.id, ())
+        for name in sorted(shown.get(VersionRef(shelf.image, version.id), ())) if shown else ():
+            reasons = (*reasons, Reason(Because.SHOWN, name))
         if version.held or version.leased is not None or version.begun:
             reasons = (*reasons, *_claimed(version, now))
         if version.created > young or version.staged > unrested:

@@ -130,9 +130,10 @@ class Seen:
                 f"saw {sight.seen} of {sight.expected} in {sight.location}",
                 f"{sight.location}: {sight.scope}",
                 f"missing {some_of(lost)}",
-                "if the listing is wrong, run it again; if they are gone, `imagectl verify` says "
-                f"so, and `imagectl publish {first} --to {sight.location}` puts {first} there "
-                f"again, after `imagectl rebuild {first}` where the store does not have it",
+                "if the listing is wrong, run it again; `imagectl publish "
+                f"{first} --to {sight.location}` looks for {first} itself and, where it is gone, "
+                f"puts it there again, after `imagectl rebuild {first}` where the store does not "
+                "have it",
             )
 
     def unrecorded(self, same: Sequence[LocationName]) -> Iterator[Doubt]:

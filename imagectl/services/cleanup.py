@@ -31,6 +31,7 @@ from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.published import PublishedTree
 from imagectl.services.ports.stores import ArtifactStore, InputFiles, Receipts
 from imagectl.services.releasing import Releasing
+from imagectl.services.still_shown import still_shown
 
 ATTEMPTS = 3
 """How often everything is read anew where the catalog changed while it was read: what a build has
@@ -115,6 +116,7 @@ def planned(
             # it.
             began = releasing.catalog.snapshot(()).generation
             published = _published(cleaning.trees)
+            shown = still_shown(cleaning.trees.values())
             views = _views(releasing, scope.locations, progress)
             if progress is not None:
                 progress.step("reading the catalog")
@@ -127,7 +129,7 @@ def planned(
                         _given_away(views),
                         published,
                         resolved,
-                        replace(request, before=began),
+                        replace(request, before=began, shown=shown),
                         releasing.clock.now(),
                     )
                 except CannotTell:

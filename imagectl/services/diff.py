@@ -92,6 +92,8 @@ def compare(
 def _why_not(version: Version) -> str:
     if version.origin is not None and version.tree is None:
         return version.origin.cause or "its disk is kept as it was made, and was not looked into"
+    if version.adopted:
+        return "it was adopted, and imagectl has not looked into it"
     return "it was recorded by an imagectl that did not look into versions"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from imagectl.errors import BadUsage, Failed, ImagectlError, NotFound, Refused
+from imagectl.errors import BadUsage, ImagectlError, NotFound, Refused
 from imagectl.model.change import EndIntent, ForgetPlacement, Operation
 from imagectl.model.names import ImageName, LocationName
 from imagectl.model.snapshot import Snapshot
@@ -22,7 +22,7 @@ from imagectl.services.current import check_newest
 from imagectl.services.ledger import SETTLED, write_down
 from imagectl.services.ports.catalog import Catalog
 from imagectl.services.releasing import Releasing
-from imagectl.services.show import PUBLISH, catch_up
+from imagectl.services.show import catch_up, not_seen
 
 SHOWN = 20
 """How many versions a refusal names."""
@@ -65,7 +65,7 @@ def forget_location(
         raise Refused(
             f"{location} is not forgotten: it is still there",
             reasons=[f"imagectl.yaml has it under `locations: {{{location}: ...}}`"],
-            hint="take its section out first, and `required_locations` and whatever else names it",
+            hint="take its section out first, and its name out of `locations` in each image.yaml",
         )
     check_newest(releasing.catalog, releasing.publishers)
 
@@ -105,12 +105,7 @@ def forget_location(
         try:
             catch_up(releasing.catalog, releasing.publishers)
         except ImagectlError as error:
-            raise Failed(
-                f"{location} IS forgotten, but consumers are not shown that yet",
-                where=error.where,
-                why=error.what,
-                hint=PUBLISH,
-            ) from error
+            raise not_seen(f"{location} IS forgotten", error) from error
     placements = [each for one in plans.values() for each in one.placements]
     return Forgotten(
         len(placements),

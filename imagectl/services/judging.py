@@ -7,9 +7,11 @@ any image protects its parent.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from imagectl.errors import NotFound
 from imagectl.model.change import (
     BeginDeletion,
     Change,
@@ -31,6 +33,7 @@ from imagectl.model.version import VersionRef
 from imagectl.policy.cleanup import plan_cleanup
 from imagectl.policy.wording import listed
 from imagectl.services.cleanup import Cleaning
+from imagectl.services.still_shown import still_shown
 
 JUDGED_FOR = timedelta(minutes=1)
 """For how long a judgement holds although the catalog has not changed: what consumers resolve is
@@ -113,8 +116,14 @@ class Judge:
     def _judge(self, now: datetime) -> None:
         catalog = self._cleaning.releasing.catalog
         images = tuple(sorted({ref.image for ref in self._steps}))
+        for tree in self._cleaning.trees.values():
+            with contextlib.suppress(NotFound):
+                tree.catalog()  # which reads it anew
         request = CleanupRequest(
-            Scope(images, ()), self._cleaning.releasing.actor, frozenset(self._steps)
+            Scope(images, ()),
+            self._cleaning.releasing.actor,
+            frozenset(self._steps),
+            shown=still_shown(self._cleaning.trees.values()),
         )
         with catalog.stock() as stock:
             resolved = self._cleaning.receipts.latest()

@@ -125,6 +125,8 @@ class Measurement:
     """The generation that each published tree shows; None where nothing is published."""
     signed: Mapping[str, Reading[Mapping[str, datetime]]] = field(default_factory=dict)
     """Until when the signatures of each tree hold, by role."""
+    lagging: Mapping[str, Reading[Mapping[str, bool]]] = field(default_factory=dict)
+    """Of each tree's roles, whether what they say by now waits for signatures."""
     earlier: ImagectlError | None = None
     """Why it cannot be told how earlier runs ended; ``outcomes`` is empty then."""
 
@@ -172,6 +174,7 @@ def measure(
     earlier = _attempt(outcomes.all)
     published = {each.where: _attempt(partial(_generation, each)) for each in publishers}
     signed = {each.where: _attempt(each.signatures) for each in publishers}
+    lagging = {each.where: _attempt(each.lags) for each in publishers}
     numbers = _attempt(lambda: _newest(catalog(), publishers))
     head = _attempt(lambda: catalog().snapshot(())).value
     credentials = _everywhere({name: each.probe for name, each in locations.items()})
@@ -194,6 +197,7 @@ def measure(
         generation=head.generation if head is not None else None,
         published=published,
         signed=signed,
+        lagging=lagging,
         earlier=earlier.trouble,
     )
     if earlier.trouble is not None:

@@ -33,7 +33,7 @@ from imagectl.policy.wording import listed, span
 from imagectl.services.ledger import Author, write_down
 from imagectl.services.ports.catalog import Catalog
 from imagectl.services.releasing import Releasing
-from imagectl.services.show import PUBLISH, Behind, catch_up, show
+from imagectl.services.show import PUBLISH, Behind, catch_up, not_seen, show
 
 LONGEST_LEASE = timedelta(days=90)
 """A consumer that needs a version for longer needs a person to hold it: nobody remembers what a
@@ -86,7 +86,12 @@ def hold(releasing: Releasing, ref: VersionRef, reason: str) -> tuple[Hold, int]
     try:
         catch_up(releasing.catalog, releasing.publishers)
     except ImagectlError as error:
-        raise _not_shown(ref, "IS held, but its generation is not published yet", error) from error
+        raise Failed(
+            f"{ref} IS held, but its generation is not published yet",
+            where=error.where,
+            why=error.said,
+            hint=PUBLISH,
+        ) from error
     held = releasing.catalog.snapshot((ref.image,)).holds.get(ref, ())
     mine = next((each for each in held if each.by == releasing.actor), None)
     if mine is None:  # another process of the same person was faster than this answer
@@ -298,13 +303,4 @@ def _shown(releasing: Releasing, ref: VersionRef, done: str) -> tuple[Behind, ..
     try:
         return show(releasing, images)
     except ImagectlError as error:
-        raise _not_shown(ref, f"{done}, but consumers do not see it yet", error) from error
-
-
-def _not_shown(ref: VersionRef, what: str, error: ImagectlError) -> Failed:
-    return Failed(
-        f"{ref} {what}",
-        where=error.where,
-        why=f"{error.what}{f': {error.why}' if error.why else ''}",
-        hint=PUBLISH,
-    )
+        raise not_seen(f"{ref} {done}", error) from error

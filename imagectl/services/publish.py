@@ -34,6 +34,7 @@ from imagectl.services.abreast import abreast
 from imagectl.services.credentials import RENEW, expiring
 from imagectl.services.current import check_newest
 from imagectl.services.ledger import SETTLED, Ledger
+from imagectl.services.live import Key
 from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.locations import Location
 from imagectl.services.ports.progress import Progress
@@ -45,7 +46,8 @@ from imagectl.services.show import catch_up
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A version's placements after publishing; ``new`` are those that were not recorded before.
+    """A version's placements after publishing; ``new`` are those that were not recorded before,
+    ``again`` those that were, and were gone.
 
     ``failed`` are the optional locations that it could not be put in, and why.
     """
@@ -53,6 +55,7 @@ class Placed:
     version: VersionRef
     placements: tuple[Placement, ...]
     new: tuple[Placement, ...]
+    again: tuple[Placement, ...]
     failed: Mapping[LocationName, ImagectlError]
 
 
@@ -99,7 +102,8 @@ def place(
     placements = tuple(each for name in done for each in done[name])
     known = {each.key for each in snapshot.placed(ref)}
     new = tuple(each for each in placements if each.key not in known)
-    return Placed(ref, placements, new, failed)
+    again = tuple(each for each in placements if each.key in filling.again)
+    return Placed(ref, placements, new, again, failed)
 
 
 def give_up(
@@ -190,6 +194,8 @@ class _Filling:
         self._progress = progress
         self._ledger = Ledger(releasing, version.ref)
         self._stopped = threading.Event()
+        self.again: set[Key] = set()
+        """What was recorded, and had to be put there once more."""
 
     def fill(
         self, names: Sequence[LocationName]
@@ -264,6 +270,7 @@ class _Filling:
             try:
                 return location.verify(known, releasing.clock.now())
             except NotFound:  # it was there once: put it there again
+                self.again.add(known.key)
                 source = self._store.path(artifact.sha256)
                 self._ledger.begin([(location, artifact)])
         else:

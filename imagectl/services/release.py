@@ -35,7 +35,7 @@ from imagectl.services.current import check_newest
 from imagectl.services.ledger import commit
 from imagectl.services.live import look, still_recorded, takes_of
 from imagectl.services.releasing import Releasing
-from imagectl.services.show import PUBLISH, Behind, show
+from imagectl.services.show import PUBLISH, Behind, not_seen, show
 
 ENTRY_ATTEMPTS = 5
 """How often an arrival is decided anew because another build was recorded meanwhile."""
@@ -273,12 +273,7 @@ def _carry_out(
     try:
         behind = show(releasing, images)
     except ImagectlError as error:
-        raise Failed(
-            f"{has_moved}, but consumers do not see it yet",
-            where=error.where,
-            why=error.said,
-            hint=PUBLISH,
-        ) from error
+        raise not_seen(has_moved, error) from error
     failed = [each for each in behind if each.required and each.image in images]
     if failed:
         raise Failed(

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, ImagectlError
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, ImagectlError, summed_up
 from imagectl.model.channel import Channel
 from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.published import PublishedCatalog
@@ -56,10 +56,11 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
 
     How many trees were behind. Cheap where none is. Every tree is tried before an error is raised:
     CannotTell where one shows a later generation than the catalog has, or another catalog; it is
-    left as it is.
+    left as it is. Where there are several trees it is one error for all (see ``errors.summed_up``)
+    that says how many of them were shown it.
     """
     behind = 0
-    first_error: ImagectlError | None = None
+    failed: dict[str, ImagectlError] = {}
     for publisher in publishers:
         try:
             # In this order: a tree read first cannot be ahead of a catalog read later.
@@ -70,9 +71,16 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
                 _publish(catalog, publisher, shown)
                 behind += 1
         except ImagectlError as error:
-            first_error = first_error or error
-    if first_error is not None:
-        raise first_error
+            failed[publisher.where] = error
+    if failed and len(publishers) == 1:
+        raise failed.popitem()[1]
+    if failed:
+        raise summed_up(
+            f"consumers of {len(failed)} of {len(publishers)} published trees do not see what the "
+            f"catalog has{'; those of the others do' if len(failed) < len(publishers) else ''}",
+            failed,
+            counting=list(failed),
+        )
     return behind
 
 
@@ -183,9 +191,14 @@ def show_consumers(releasing: Releasing, done: str) -> None:
     try:
         catch_up(releasing.catalog, releasing.publishers)
     except ImagectlError as error:
-        raise Failed(
-            f"{done}, but consumers are not shown it yet: {error.what}",
-            where=error.where,
-            why=error.why,
-            hint=PUBLISH,
-        ) from error
+        raise not_seen(done, error) from error
+
+
+def not_seen(done: str, error: ImagectlError) -> Failed:
+    """That something is *done*, and which consumers do not see it: what ``catch_up`` raised."""
+    what, why = "consumers do not see it yet", error.said
+    if error.causes:  # one for each tree that failed
+        what, why = error.what, error.why
+    failed = Failed(f"{done}, but {what}", where=error.where, why=why, hint=PUBLISH)
+    failed.causes = error.causes
+    return failed

@@ -1,8 +1,9 @@
 """Look whether channels still point to what works, and whether one could roll back (P6).
 
 Promises: for every channel, what it points to and its rollback window are read live in every
-location that is required now; a location that does not answer is unknown, neither good nor gone
-(P3, P8). What is there is recorded as verified; nothing is repaired.
+location that is required now, and in no other (those are named); a location that does not answer
+is unknown, neither good nor gone (P3, P8). What is there is recorded as verified; nothing is
+repaired.
 """
 
 from __future__ import annotations
@@ -95,12 +96,14 @@ class ChannelChecked:
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What was found at ``at``. ``renewed`` counts the placements that were recorded as verified;
-    ``generation`` is the catalog's since then."""
+    ``generation`` is the catalog's since then. ``beside`` are locations that were not looked at:
+    some of these versions are there too, and their channels do not require it."""
 
     at: datetime
     channels: tuple[ChannelChecked, ...]
     renewed: int
     generation: int
+    beside: tuple[LocationName, ...]
 
     def having(self, *states: State) -> tuple[Checked, ...]:
         """What is in one of those states, each once."""
@@ -155,7 +158,8 @@ def verify(
         if each.renewed is not None and not _said_already(each.placement, each.renewed, fresh)
     ]
     recorded, generation = _record(releasing, snapshot, renewed)
-    return Verified(releasing.clock.now(), judged, recorded, generation)
+    beside = {name for channel in chosen for name in _beside(snapshot, policy, channel)}
+    return Verified(releasing.clock.now(), judged, recorded, generation, tuple(sorted(beside)))
 
 
 def _places(
@@ -165,6 +169,15 @@ def _places(
     for version in (channel.head.version, *_window(snapshot, policy, channel)):
         for location in required_now(snapshot, channel):
             yield VersionRef(channel.image, version), location
+
+
+def _beside(snapshot: Snapshot, policy: ReleasePolicy, channel: Channel) -> Iterator[LocationName]:
+    """Where these versions are without being required there."""
+    required = required_now(snapshot, channel)
+    for version in (channel.head.version, *_window(snapshot, policy, channel)):
+        for placement in snapshot.placed(VersionRef(channel.image, version)):
+            if placement.location not in required:
+                yield placement.location
 
 
 def _window(snapshot: Snapshot, policy: ReleasePolicy, channel: Channel) -> tuple[VersionId, ...]:

@@ -29,6 +29,7 @@ from imagectl.model.names import ChannelName, ImageName, ImageRef, VersionId
 from imagectl.model.retention import Stage
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
+from imagectl.policy.announced import when_refused
 from imagectl.policy.wording import moment
 
 
@@ -80,10 +81,12 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """``debian-ci stable: 20261120.1 promoted``."""
+        """``debian-ci stable: 20261120.1 promoted``; or ``rolled back to 20261118.1``."""
         if self.told:
             return f"{self.of} {self.told}"
         about = f"{self.image} {self.channel}" if self.channel else f"{self.image}"
+        if self.kind == "rollback":
+            return f"{about}: rolled back to {self.version}"
         return f"{about}: {self.version} {self.done}"
 
     @property
@@ -101,7 +104,6 @@ class Entry:
 _DONE = {
     "entry": "arrived",
     "promote": "promoted",
-    "rollback": "rolled back to",
     "revoke": "REVOKED",
     "restore": "safe after all",
     "active": "taken back from cleanup",
@@ -178,8 +180,7 @@ def _announced(operation: Operation, change: Change, generation: int) -> Entry |
             )
         case AnnounceDeprecation(of, due, successor, brownouts):
             instead = f"; go to {successor}" if successor is not None else ""
-            times = ", ".join(f"{moment(b.begins)} to {moment(b.ends)}" for b in brownouts)
-            refused = f"; refused on purpose {times}" if times else ""
+            refused = f"; {when_refused(brownouts)}" if brownouts else ""
             return Entry(
                 *(change.at, generation, of.image, of.channel, "announce-deprecation"),
                 *(None, of.version, change.actor, change.reason),

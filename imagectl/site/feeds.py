@@ -109,13 +109,13 @@ def _page(entry: Entry) -> str:
 
 
 def _told(entry: Entry) -> str:
-    came = f" from {entry.before}" if entry.before else ""
     where = f"{entry.image}:{entry.channel}" if entry.channel else f"{entry.image}"
     why = f" Reason: {entry.reason}" if entry.reason else ""
     if entry.told:
         return f"{entry.title}.{why}"
     if entry.channel is not None:
-        return f"{where} points to {entry.version} now{came}.{why}"
+        moved = f"went from {entry.before} to" if entry.before else "points to"
+        return f"{where} {moved} {entry.version}.{why}"
     return f"{entry.ref} is {entry.done}.{why}"
 
 

@@ -19,6 +19,7 @@ from imagectl.model.names import ImageName, ImageRef, Sha256
 from imagectl.model.security import Urgency, Vulnerability
 from imagectl.model.version import VersionRef
 from imagectl.policy.announcing import standing_announcements
+from imagectl.policy.resolution import DEFAULT_CHANNEL
 from imagectl.services.scan import Scanned
 from imagectl.site import entries as happenings
 from imagectl.site import paths, search, status
@@ -162,7 +163,7 @@ class _Site:
             entries=_lately(happened),
             versions=image.versions[:NEWEST],
             found=self._found,
-            example=self._example(image),
+            example=_example(image.name, image.channels),
         )
         yield self._page("versions.html", paths.versions(image.name), image=image)
         yield self._page("compare.html", paths.compare(image.name), image=image)
@@ -194,7 +195,7 @@ class _Site:
             moves=moves,
             timeline=self._timeline(view.channel),
             found=self._found.get(view.head.ref) if view.head else None,
-            example=self._example(image, view),
+            example=_example(image.name, [view]),
             unsigned=channel_role(view.name) in self._sources.unsigned,
         )
         page = paths.channel(image.name, view.name)
@@ -300,10 +301,6 @@ class _Site:
             files=_tally([each.kind for each in compared.files]),
         )
 
-    def _example(self, image: ImageView, view: ChannelView | None = None) -> str:
-        channel = view.name if view is not None else image.channels[-1].name
-        return f"imagectl resolve {image.name}:{channel}"
-
     def _feeds(
         self, path: str, title: str, page: str, entries: Sequence[Entry], made: datetime
     ) -> Iterator[Page]:
@@ -313,6 +310,15 @@ class _Site:
 
     def _page(self, template: str, path: str, **facts: object) -> Page:
         return Page(path, self._templates.page(template, path, **facts))
+
+
+def _example(image: ImageName, channels: Sequence[ChannelView]) -> str:
+    """How to get a version by one of them, rather by the usual one; empty where none gives any."""
+    names = [each.name for each in channels if each.head is not None and not each.revoked]
+    if not names:
+        return ""
+    name = DEFAULT_CHANNEL if DEFAULT_CHANNEL in names else names[-1]
+    return f"imagectl resolve {image}:{name}"
 
 
 def _lately(entries: Sequence[Entry]) -> Sequence[Entry]:

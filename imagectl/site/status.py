@@ -249,9 +249,13 @@ def _by_age(age: timedelta, warn: timedelta, alarm: timedelta) -> State:
 
 
 def limits(check: Check) -> str:
-    """At what age a line is another: ``warning after 30 d, alarm after 60 d``."""
+    """At what age a line is another: ``warning after 30 d, alarm after 60 d``. In a narrow column
+    no line begins with a unit."""
     if check.warn is None or check.alarm is None:
         return ""
+    warn, alarm = (
+        span(each).replace(" ", "\N{NO-BREAK SPACE}") for each in (check.warn, check.alarm)
+    )
     if check.until is not None:
-        return f"warning with {span(check.warn)} left, alarm with {span(check.alarm)}"
-    return f"warning after {span(check.warn)}, alarm after {span(check.alarm)}"
+        return f"warning with {warn} left, alarm with {alarm}"
+    return f"warning after {warn}, alarm after {alarm}"

@@ -82,6 +82,9 @@ class MemoryPublisher:
     def signatures(self) -> Mapping[str, datetime]:
         return {}  # nobody has signed it
 
+    def lags(self) -> Mapping[str, bool]:
+        return {} if self.shown() is None else dict.fromkeys(self.roles(), False)
+
     def shown(self) -> PublishedCatalog | None:
         if ENTRY not in self.files:
             return None

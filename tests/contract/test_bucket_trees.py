@@ -87,6 +87,33 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
     return made
 
 
+def test_a_bucket_that_keeps_silent_is_asked_once(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback reads each tree three times, and each time took a minute."""
+    seconds = 0.0
+
+    def asked(request: Request) -> bool:
+        nonlocal seconds
+        seconds += 30  # for so long it is waited for
+        return request.method == "GET"
+
+    monkeypatch.setattr(bucket, "RETRY_SECONDS", 0.2)
+    place = BucketPlace(
+        bucket_at(tree.url), tree.folder / "turns", lambda: NOW + timedelta(seconds=seconds)
+    )
+    assert place.read(TIMESTAMP_PATH) is not None
+    monkeypatch.setattr(bucket, "RETRY_SECONDS", 60.0)
+    with tree.proxy.rule(asked, lose_response), pytest.raises(CannotTell, match="be read"):
+        place.read(TIMESTAMP_PATH)
+    before = tree.proxy.requests
+    with pytest.raises(CannotTell, match="be read"):
+        place.read(TIMESTAMP_PATH)
+    assert tree.proxy.requests == before, "others wait"
+    seconds += 61
+    assert place.read(TIMESTAMP_PATH) is not None
+
+
 class Meeting(BucketPlace):
     """Comes to the timestamp when the others have, too, or have given up."""
 

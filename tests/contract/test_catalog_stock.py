@@ -22,6 +22,7 @@ from support.examples import (
     begin,
     change,
     confirm,
+    end_lease,
     hold,
     intend,
     lease,
@@ -32,6 +33,7 @@ from support.examples import (
     revoke,
     step,
     tombstone,
+    unhold,
     version,
 )
 from support.strategies import histories
@@ -250,7 +252,7 @@ def test_fewer_than_were_recorded_is_not_the_catalog(
         ("UPDATE stages SET stage = 'gone'", f"{PARENT}: 'gone'"),
         ("UPDATE tombstones SET at = 'x'", f"{PARENT}: Invalid isoformat"),
         ("UPDATE placements SET serial = 7", "a row of placements is of a version that is not"),
-        ("UPDATE holds SET image = 'ghost'", "a row of holds is of a version that is not"),
+        ("UPDATE stages SET image = 'ghost'", "a row of stages is of a version that is not"),
         ("UPDATE moves SET image = 'ghost'", "a row of moves is of a version that is not"),
     ],
 )
@@ -262,6 +264,42 @@ def test_what_does_not_fit_together_is_not_guessed(
         list(stock.shelves())
     assert why in caught.value.why
     assert "catalog verify" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("DELETE FROM holds WHERE by = 'bob'", f"in holds, {ONE} by bob is missing"),
+        ("DELETE FROM leases", f"in leases, {ONE} by ci-7 is missing"),
+        ("UPDATE holds SET serial = 2 WHERE by = 'bob'", f"in holds, {ONE} by bob is missing"),
+        ("UPDATE leases SET consumer = 'ci-8'", f"in leases, {ONE} by ci-7 is missing"),
+        (
+            "INSERT INTO holds SELECT image, day, serial, 3, 'eve', at, '' FROM holds LIMIT 1",
+            f"in holds, {ONE} by eve is there, and the events do not record it",
+        ),
+    ],
+)
+def test_what_protects_a_version_is_not_lost_unseen(
+    tmp_path: Path, statement: str, why: str
+) -> None:
+    """P1: nothing else tells that somebody held it."""
+    path = tmp_path / "catalog.sqlite3"
+    with SqlCatalog(f"sqlite:///{path}", new_id=lambda: ID) as catalog:
+        theirs = replace(change("b", 1, hold(ONE), lease(ONE), lease(TWO)), actor="bob")
+        commit(
+            catalog,
+            change("a", 0, record(ONE), record(TWO), hold(ONE)),
+            theirs,
+            change("c", 2, hold(ONE), hold(TWO), lease(ONE, hours=2)),
+            change("d", 3, unhold(TWO), end_lease(TWO)),
+        )
+        assert [len(each.held) for each in shelves(catalog)[0].versions] == [2, 0]
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+            connection.commit()
+        with pytest.raises(CannotTell, match="cannot be read") as caught, catalog.stock():
+            pytest.fail("it was read")
+        assert why in caught.value.why
 
 
 def test_what_looks_like_an_operation_inside_a_text_is_not_counted(tmp_path: Path) -> None:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 from support.buckets import ENVIRONMENT, make_bucket, s3_server
-from support.tuf_trees import NOW, TufTree
+from support.tuf_trees import INDEX, NOW, TufTree, as_bytes, indexed
 
 from imagectl.consumer.signed_tree import SignedFiles, open_files
 from imagectl.errors import CannotTell, NotFound
-
-INDEX = "images/debian-ci/index.json"
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +21,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def tree() -> TufTree:
-    made = TufTree()
-    made.put("images", INDEX, b"the index")
-    made.publish("images")
-    return made
+    return indexed()
 
 
 @pytest.fixture
@@ -53,7 +48,7 @@ def look(url: str, tree: TufTree, cache: Path) -> SignedFiles:
 
 
 def read(files: SignedFiles) -> bytes | None:
-    return files.target(INDEX, lambda data, _: data)
+    return files.target(INDEX, as_bytes)
 
 
 def test_a_tree_in_a_bucket(bucket: str, tree: TufTree, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_what_is_of_another_project_now_is_left_alone(place: OnGoogle, yard: InP
     found = only(place, ResourceKind.MACHINE)
     for other in ({"project": "elsewhere"}, {"bucket": "elsewhere"}):
         place.settings = replace(place.settings, **other)  # type: ignore[arg-type]  # their names
-    moved = place.opened()
+    moved = place.reopened()
     upload = replace(found, kind=ResourceKind.UPLOAD, provider_id=f"gs://{BUCKET}/a#1")
     for each in (found, upload, replace(found, provider_id="nonsense")):
         with pytest.raises(Conflict, match="is not in location"):

@@ -96,7 +96,6 @@ def test_an_upload_that_nobody_knows_any_more_begins_anew(large: Large, tmp_path
 
 def test_a_piece_that_breaks_off_is_sent_again_at_once(large: Large, tmp_path: Path) -> None:
     artifact, source = some_artifact(tmp_path, id(large) + 2, 12 * MIB)
-    large.proxy.broken_at = 0.7
-    placed = large.location.put(VERSION, artifact, source, NOW, ignore)
-    assert large.proxy.broken_at is None
+    with large.proxy.breaking_upload(0.7):
+        placed = large.location.put(VERSION, artifact, source, NOW, ignore)
     assert large.again().verify(placed, NOW) == placed

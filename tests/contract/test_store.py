@@ -321,8 +321,6 @@ except NoSpace as error:
 
 
 def test_a_full_disk_is_named_with_what_is_needed(root: Path, tmp_path: Path) -> None:
-    if subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
-        pytest.skip("this host forbids user namespaces, where a small file system can be mounted")
     root.mkdir()
     source = tmp_path / "disk.raw"
     source.write_bytes(b"x" * (3 << 20))

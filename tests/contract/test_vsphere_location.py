@@ -7,39 +7,29 @@ import gc
 import hashlib
 import http.client
 import json
-import shutil
-import socket
 import ssl
-import subprocess
 import tarfile
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from peers.sshd import SshServer, ssh_server
 from support.deleting import at_once
 from support.examples import NOW, ref
 from support.places import surroundings
-from support.places.place import CATALOG_ID, LOCAL, Fault, artifact_of, ignore
+from support.places.place import CATALOG_ID, LOCAL, artifact_of, ignore
 from support.places.vsphere import DISK, InVcenter, opened
-from support.processes import Killer
-from support.systems import workspace
+from support.vsphere_templates import NAME, VERSION, Made, found, put
 
-from imagectl.adapters.locations import open_location, vsphere_boot, vsphere_import
+from imagectl.adapters.locations import vsphere_import
 from imagectl.adapters.locations.owners import owner_of
-from imagectl.adapters.locations.vsphere import VsphereLocation
 from imagectl.adapters.locations.vsphere_import import _connected
 from imagectl.adapters.locations.vsphere_inventory import PRIVILEGES
-from imagectl.adapters.locations.vsphere_marks import read_marks
+from imagectl.adapters.locations.vsphere_marks import PARTIAL, read_marks
 from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.adapters.locations.vsphere_session import Read, Session
 from imagectl.adapters.locations.vsphere_tags import Tags
-from imagectl.adapters.locations.vsphere_templates import PARTIAL
-from imagectl.adapters.locations.vsphere_turns import LEASE, Turns
 from imagectl.errors import (
     CannotTell,
     Conflict,
@@ -47,18 +37,9 @@ from imagectl.errors import (
     Denial,
     Denied,
     Failed,
-    GuestUnreachable,
     NotFound,
 )
-from imagectl.model.names import Format
-from imagectl.model.version import Artifact, Placement
 from imagectl.services.ports.locations import Mark
-from imagectl.services.ports.workspaces import Workspace
-from imagectl.testing.build import RecordingProgress
-
-VERSION = ref("debian-ci@20261120.1")
-NAME = "debian-ci-20261120.1-amd64"
-Made = tuple[Artifact, Path]
 
 
 @pytest.fixture
@@ -69,14 +50,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> InVcenter:
 @pytest.fixture
 def made(place: InVcenter, tmp_path: Path) -> Made:
     return place.artifact(tmp_path)
-
-
-def put(place: InVcenter, made: Made) -> Placement:
-    return place.location.put(VERSION, *made, NOW, ignore)
-
-
-def found(place: InVcenter, name: str) -> Any:
-    return place.at(f"{place.datacenter}/vm/{place.settings.folder}/{name}")
 
 
 def clone(place: InVcenter, name: str, **spec: Any) -> None:
@@ -114,6 +87,7 @@ def test_a_template_holds_the_disk_of_the_ova_and_says_whose_it_is(
     assert marks.owner == owner_of(CATALOG_ID, VERSION, made[0])
     assert marks.instance == machine.instance_uuid
     assert machine.custom == marks.values()
+    assert "imagectl-claim" not in machine.annotation, "nobody may throw it away"
 
 
 def test_a_template_reserves_nothing(
@@ -506,452 +480,3 @@ def test_sessions_are_ended(place: InVcenter) -> None:
     del location
     gc.collect()
     assert place.peer.counts().get("Logout", 0) == before + 1
-
-
-# Before or after, never between (P7).
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        *("CreateImportSpec", "ImportVApp", "NFC", "HttpNfcLeaseComplete", "ReconfigVM_Task"),
-        *("AddCustomFieldDef", "SetField", "MarkAsTemplate", "Rename_Task"),
-    ],
-)
-@pytest.mark.parametrize("how", ["drop", "drop_response"])
-def test_whatever_call_is_lost_there_is_one_whole_template(
-    place: InVcenter, made: Made, method: str, how: str
-) -> None:
-    with place.peer.wrong({"method": method, "do": how, "times": 1}):
-        placed = put(place, made)
-    assert place.location.verify(placed, NOW) == placed
-    names = [each.name for each in place.location.view(lambda: NOW).found]
-    assert names == [NAME]
-
-
-def reopened(place: InVcenter, folder: Path, patience: float) -> VsphereLocation:
-    around = surroundings(folder, patience=patience)
-    location = open_location(LOCAL, place.settings, around)
-    assert isinstance(location, VsphereLocation)
-    return location
-
-
-BROKEN = {"method": "HttpNfcLeaseComplete", "do": "drop"}
-"""When all bytes have been sent."""
-
-
-def test_an_upload_that_broke_after_longer_than_the_patience_is_tried_again(
-    place: InVcenter, made: Made
-) -> None:
-    slept: list[int] = []
-
-    def slowly(done: int) -> None:
-        if not slept:
-            time.sleep(1.2)
-        slept.append(done)
-
-    location = reopened(place, place.folder, patience=1.0)
-    with place.peer.wrong({**BROKEN, "times": 1}):
-        placed = location.put(VERSION, *made, NOW, slowly)
-    assert location.verify(placed, NOW) == placed
-
-
-def test_an_upload_that_always_breaks_at_the_same_place_is_given_up(
-    place: InVcenter, made: Made
-) -> None:
-    """What is sent again and again is no progress."""
-    location = reopened(place, place.folder, patience=1.0)
-    began = time.monotonic()
-    with place.peer.wrong(BROKEN), pytest.raises(CannotTell):
-        location.put(VERSION, *made, NOW, ignore)
-    assert time.monotonic() - began < 20
-
-
-def test_what_was_left_half_made_shows_as_ours_and_is_made_anew(
-    place: InVcenter, made: Made
-) -> None:
-    cut = {"method": "NFC", "do": "cut", "bytes": DISK // 2}
-    stuck = {"method": "HttpNfcLeaseAbort", "do": "drop"}
-    with place.peer.wrong(cut, stuck), pytest.raises(CannotTell):
-        put(place, made)
-    (left,) = place.location.view(lambda: NOW).found
-    assert (left.name, left.state) == (NAME + PARTIAL, "unfinished")
-    assert left.owner == owner_of(CATALOG_ID, VERSION, made[0])
-    put(place, made)
-    (whole,) = place.location.view(lambda: NOW).found
-    assert (whole.name, whole.state) == (NAME, "template")
-
-
-@pytest.fixture
-def elsewhere(place: InVcenter, tmp_path: Path) -> VsphereLocation:
-    """The same location on another machine, with the same catalog."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    for each in ("user", "password"):
-        shutil.copy(place.folder / each, folder)
-    return reopened(place, folder, patience=3.0)
-
-
-def test_what_another_machine_is_importing_is_left_alone(
-    place: InVcenter, made: Made, elsewhere: VsphereLocation
-) -> None:
-    placed: list[Placement] = []
-    sending, go_on = threading.Event(), threading.Event()
-
-    def slowly(_: int) -> None:
-        sending.set()
-        assert go_on.wait(60)
-
-    def putting() -> None:
-        placed.append(place.location.put(VERSION, *made, NOW, slowly))
-
-    thread = threading.Thread(target=putting)
-    thread.start()
-    try:
-        assert sending.wait(60)
-        with pytest.raises(Conflict) as caught:
-            elsewhere.put(VERSION, *made, NOW, ignore)
-    finally:
-        go_on.set()
-        thread.join()
-    assert socket.gethostname() in caught.value.why
-    (one,) = placed
-    assert elsewhere.put(VERSION, *made, NOW, ignore) == one
-    (machine,) = place.peer.machines(NAME)
-    assert len(machine.uploads or ()) == 1
-    assert "importer" not in machine.annotation
-
-
-def test_what_another_machine_left_is_made_anew_when_it_is_old(
-    place: InVcenter, made: Made, elsewhere: VsphereLocation
-) -> None:
-    cut = {"method": "NFC", "do": "cut", "bytes": DISK // 2}
-    stuck = {"method": "HttpNfcLeaseAbort", "do": "drop"}
-    with place.peer.wrong(cut, stuck), pytest.raises(CannotTell):
-        elsewhere.put(VERSION, *made, NOW, ignore)
-    before = place.peer.machines(NAME + PARTIAL)
-    with (
-        place.set_for_a_while(clock_skew=LEASE.total_seconds() - 600),
-        pytest.raises(Conflict),
-    ):
-        put(place, made)
-    assert place.peer.machines(NAME + PARTIAL) == before
-    with place.set_for_a_while(clock_skew=LEASE.total_seconds() + 600):
-        put(place, made)
-    assert [each.name for each in place.location.view(lambda: NOW).found] == [NAME]
-
-
-def test_a_copy_of_a_project_shares_no_lock(tmp_path: Path) -> None:
-    one = Turns(LOCAL, tmp_path / "one")
-    assert one.id() == Turns(LOCAL, tmp_path / "one").id()
-    shutil.copytree(tmp_path / "one", tmp_path / "two")
-    assert Turns(LOCAL, tmp_path / "two").id() != one.id()
-
-
-def test_killed_at_any_moment_there_is_one_whole_template_or_none(
-    place: InVcenter, made: Made
-) -> None:
-    """20 kills; what has the final name can be verified at any time."""
-
-    def placing() -> None:
-        place.reopened().put(VERSION, *made, NOW, ignore)
-
-    killer = Killer(5, placing)
-    for _ in range(20):
-        if place.peer.machines(NAME):
-            put(place, made)
-            place.peer.change(NAME, destroy=True)
-        killer.kill(placing)
-    assert killer.killed >= 6, "the kills came too late to prove anything"
-    placed = put(place, made)
-    assert place.location.verify(placed, NOW) == placed
-    assert [each.name for each in place.location.view(lambda: NOW).found] == [NAME]
-
-
-# Booting.
-
-
-@pytest.fixture
-def sshd(monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServer]:
-    """What answers in place of the guest."""
-    with ssh_server() as server:
-        monkeypatch.setattr(vsphere_boot, "SSH_PORT", server.port)
-        yield server
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Workspace:
-    return workspace(tmp_path / "work")
-
-
-def boots_of(place: InVcenter) -> list[Any]:
-    return [each for each in place.peer.machines() if each.name.startswith(f"{NAME}.boot-")]
-
-
-def test_a_throw_away_clone_runs_and_goes(
-    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
-) -> None:
-    placed = put(place, made)
-    with place.location.boot(placed, work, RecordingProgress()) as machine:
-        (booted,) = boots_of(place)
-        assert booted.power_state == "poweredOn"
-        assert booted.cpu_reservation == 0
-        assert read_marks(booted.annotation) is None
-        text = base64.b64decode(booted.extra_config["guestinfo.userdata"]).decode()
-        user = json.loads(text.removeprefix("#cloud-config\n"))
-        sshd.authorize(*user["users"][0]["ssh_authorized_keys"])
-        sshd.become(user["ssh_keys"]["ed25519_private"])
-        said = subprocess.run(
-            [
-                *("ssh", "-F", "/dev/null", "-p", str(machine.port), "-i", str(machine.key)),
-                *("-o", f"UserKnownHostsFile={machine.known_hosts}"),
-                *("-o", "StrictHostKeyChecking=yes", f"{machine.user}@{machine.host}", "echo in"),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (said.stdout, said.returncode) == ("in\n", 0), said.stderr
-    assert boots_of(place) == []
-    assert place.location.verify(placed, NOW) == placed
-
-
-def test_the_clone_of_a_template_that_reserves_reserves_nothing(
-    place: InVcenter, sshd: SshServer, work: Workspace, tmp_path: Path
-) -> None:
-    """A builder may have left a reservation in its template."""
-    vim = sdk().vim
-    place.peer.fill(1, "built", folder=place.settings.folder, template=False)
-    machine = found(place, "built")
-    spec = vim.vm.ConfigSpec(cpuAllocation=vim.ResourceAllocationInfo(reservation=500))
-    place.admin.wait("reserving", machine.ReconfigVM_Task(spec=spec))
-    machine.MarkAsTemplate()
-    path = tmp_path / "native.json"
-    place.location.describe("built", path)
-    placed = put(place, (artifact_of(path.read_bytes(), Format.NATIVE), path))
-    assert place.peer.machines("built")[0].cpu_reservation == 500
-    with place.location.boot(placed, work, RecordingProgress()):
-        (booted,) = [each for each in place.peer.machines() if each.name.startswith("built.boot-")]
-        assert booted.cpu_reservation == 0
-
-
-def test_the_clone_goes_whatever_happens(
-    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
-) -> None:
-    placed = put(place, made)
-    seen = []
-
-    def test_that_fails() -> None:
-        with place.location.boot(placed, work, RecordingProgress()):
-            seen.extend(boots_of(place))
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        test_that_fails()
-    assert len(seen) == 1
-    assert boots_of(place) == []
-
-
-def test_a_clone_without_an_address_is_unreachable_and_goes(
-    place: InVcenter, made: Made, work: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    placed = put(place, made)
-    monkeypatch.setattr(vsphere_boot, "BOOT_SECONDS", 0.0)
-    place.peer.settings(guest_ip="")
-    with (
-        pytest.raises(GuestUnreachable) as caught,
-        place.location.boot(placed, work, RecordingProgress()),
-    ):
-        pass
-    place.peer.settings(guest_ip="127.0.0.1")
-    assert "VMware Tools" in caught.value.why
-    assert boots_of(place) == []
-
-
-@pytest.mark.parametrize("method", ["CloneVM_Task", "PowerOnVM_Task", "Destroy_Task"])
-def test_a_lost_answer_leaves_no_second_clone(
-    place: InVcenter, made: Made, sshd: SshServer, work: Workspace, method: str
-) -> None:
-    placed = put(place, made)
-    with (
-        place.peer.wrong({"method": method, "do": "drop_response", "times": 1}),
-        place.location.boot(placed, work, RecordingProgress()),
-    ):
-        assert len(boots_of(place)) == 1
-    assert boots_of(place) == []
-
-
-def test_what_went_wrong_first_is_what_people_hear_of(
-    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
-) -> None:
-    placed = put(place, made)
-    progress = RecordingProgress()
-
-    def test_that_fails() -> None:
-        with place.location.boot(placed, work, progress):
-            raise ZeroDivisionError
-
-    stuck = {"method": "Destroy_Task", "do": "task_fault", "fault": "GenericVmConfigFault"}
-    with place.peer.wrong(stuck), pytest.raises(ZeroDivisionError):
-        test_that_fails()
-    (left,) = boots_of(place)
-    (note,) = progress.notes
-    assert left.name in note
-
-
-def test_a_clone_that_stays_is_an_error(
-    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
-) -> None:
-    placed = put(place, made)
-    stuck = {"method": "Destroy_Task", "do": "task_fault", "fault": "GenericVmConfigFault"}
-    with (
-        place.peer.wrong(stuck),
-        pytest.raises(CannotTell),
-        place.location.boot(placed, work, RecordingProgress()),
-    ):
-        pass
-
-
-def broken_wait(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """While the next task is waited for, *error* comes."""
-    wait = Session.wait
-
-    def broken(self: Session, what: str, task: Any) -> Any:
-        monkeypatch.setattr(Session, "wait", wait)
-        raise error
-
-    monkeypatch.setattr(Session, "wait", broken)
-
-
-SLOW = {"method": "CloneVM_Task", "do": "task_slow", "seconds": 1.0}
-
-
-def test_a_clone_that_is_still_being_made_goes_too(
-    place: InVcenter, made: Made, work: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C while it is cloned: it would come seconds later, and stay."""
-    placed = put(place, made)
-    destroyed = place.peer.counts().get("Destroy_Task", 0)
-    broken_wait(monkeypatch, KeyboardInterrupt())
-    with (
-        place.peer.wrong(SLOW),
-        pytest.raises(KeyboardInterrupt),
-        place.location.boot(placed, work, RecordingProgress()),
-    ):
-        pass
-    assert place.peer.counts()["Destroy_Task"] == destroyed + 1
-    assert boots_of(place) == []
-
-
-def test_a_clone_that_is_still_being_made_is_waited_for_and_not_made_twice(
-    place: InVcenter,
-    made: Made,
-    sshd: SshServer,
-    work: Workspace,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The connection breaks while it is cloned."""
-    placed = put(place, made)
-    before = place.peer.counts().get("CloneVM_Task", 0)
-    broken_wait(monkeypatch, ConnectionResetError())
-    with place.peer.wrong(SLOW), place.location.boot(placed, work, RecordingProgress()):
-        assert len(boots_of(place)) == 1
-    assert place.peer.counts()["CloneVM_Task"] == before + 1
-    assert boots_of(place) == []
-
-
-def test_a_session_that_ends_before_it_is_cloned_is_opened_again(
-    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
-) -> None:
-    placed = put(place, made)
-    booting = place.location.boot(placed, work, RecordingProgress())
-    place.peer.end_sessions()
-    with booting:
-        assert len(boots_of(place)) == 1
-    assert boots_of(place) == []
-
-
-def test_a_clone_that_could_not_be_made_is_made_again(
-    place: InVcenter, made: Made, sshd: SshServer, work: Workspace
-) -> None:
-    placed = put(place, made)
-    told = {"method": "CloneVM_Task", "do": "task_fault", "fault": "ConcurrentAccess", "times": 1}
-    with place.peer.wrong(told), place.location.boot(placed, work, RecordingProgress()):
-        assert len(boots_of(place)) == 1
-    assert boots_of(place) == []
-
-
-# What a builder made here.
-
-
-def built(place: InVcenter, folder: Path, name: str = "built") -> Made:
-    place.foreign(name)
-    path = folder / "native.json"
-    place.location.describe(name, path)
-    return artifact_of(path.read_bytes(), Format.NATIVE), path
-
-
-def test_what_a_builder_made_is_adopted(place: InVcenter, tmp_path: Path) -> None:
-    made = built(place, tmp_path)
-    again = tmp_path / "again.json"
-    placed = put(place, made)
-    assert placed.reference == f"/DC0/vm/{place.settings.folder}/built"
-    assert place.location.verify(placed, NOW) == placed
-    assert put(place, made) == placed
-    place.location.describe("built", again)
-    assert again.read_bytes() == made[1].read_bytes()
-    (shown,) = place.location.view(lambda: NOW).found
-    assert shown.owner == owner_of(CATALOG_ID, VERSION, made[0])
-    assert place.peer.machines("built")[0].annotation.startswith("somebody else's\n")
-    place.location.delete(placed, at_once)
-    assert place.peer.machines("built") == []
-
-
-def test_another_template_of_the_name_is_not_what_was_described(
-    place: InVcenter, tmp_path: Path
-) -> None:
-    made = built(place, tmp_path)
-    place.peer.change("built", destroy=True)
-    state = place.foreign("built")
-    before = state()
-    with pytest.raises(NotFound):
-        put(place, made)
-    assert state() == before
-
-
-def test_what_is_not_in_the_folder_cannot_be_described(place: InVcenter, tmp_path: Path) -> None:
-    with pytest.raises(NotFound):
-        place.location.describe("nothing", tmp_path / "native.json")
-    assert not (tmp_path / "native.json").exists()
-
-
-def test_a_machine_is_no_template(place: InVcenter, tmp_path: Path) -> None:
-    place.peer.fill(1, "machine", folder=place.settings.folder, template=False)
-    with pytest.raises(Failed) as caught:
-        place.location.describe("machine", tmp_path / "native.json")
-    assert "convert_to_template" in caught.value.hint
-
-
-def test_what_one_version_has_adopted_no_other_can(place: InVcenter, tmp_path: Path) -> None:
-    made = built(place, tmp_path)
-    put(place, made)
-    with pytest.raises(Conflict):
-        place.location.put(ref("debian-ci@20261121.1"), *made, NOW, ignore)
-
-
-def test_a_boot_needs_what_is_there(place: InVcenter, made: Made, work: Workspace) -> None:
-    placed = put(place, made)
-    place.lose(placed)
-    with pytest.raises(NotFound):
-        place.location.boot(placed, work, RecordingProgress())
-
-
-def test_a_fault_of_the_vcenter_while_it_is_read_is_no_absence(
-    place: InVcenter, made: Made
-) -> None:
-    placed = put(place, made)
-    for fault in (Fault.UNAVAILABLE_ALWAYS, Fault.CONTAINER_GONE):
-        injected = place.fault(fault)
-        assert not isinstance(injected, str)
-        with injected, pytest.raises(CannotTell):
-            place.location.boot(placed, workspace(place.folder / fault.name), RecordingProgress())

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from peers.sshd import SshServer, ssh_server
 from support.examples import ref
-from support.machines.vsphere import InFolder
+from support.machines.vsphere import InFolder, claim_of, with_ledger
 from support.places import surroundings
 from support.places.place import CATALOG_ID, ignore
 from support.places.vsphere import InVcenter, opened
@@ -21,8 +19,7 @@ from support.systems import workspace
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.leasing import LedgerLeasing
 from imagectl.adapters.locations import open_location, vsphere_boot
-from imagectl.adapters.locations.vsphere import VsphereLocation
-from imagectl.adapters.locations.vsphere_claims import read_claim, show_claim
+from imagectl.adapters.locations.vsphere_claims import show_claim
 from imagectl.adapters.locations.vsphere_inventory import PRIVILEGES
 from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.errors import CannotTell, Conflict, Denied, Failed, ImagectlError, Refused
@@ -336,18 +333,6 @@ def put(place: InVcenter, folder: Path) -> Placement:
     return place.location.put(VERSION, *place.artifact(folder), NOW, ignore)
 
 
-def with_ledger(place: InVcenter, ledger: MemoryResources) -> VsphereLocation:
-    around = surroundings(place.folder, ledger=ledger)
-    location = open_location(place.location.name, place.settings, around)
-    assert isinstance(location, VsphereLocation)
-    return location
-
-
-def claim_of(machine: Any) -> Claim | None:
-    annotation = machine.annotation
-    return read_claim(annotation, "", machine.name, machine.reference)
-
-
 def test_a_boot_s_clone_says_until_when_it_is_needed_and_is_in_the_ledger(
     place: InVcenter, sshd: SshServer, tmp_path: Path
 ) -> None:
@@ -375,15 +360,7 @@ def test_the_clone_s_lease_is_renewed_there_too(
     place: InVcenter, sshd: SshServer, tmp_path: Path
 ) -> None:
     ledger = MemoryResources()
-    leasing = LedgerLeasing(
-        ledger,
-        lambda: CATALOG_ID,
-        "somebody",
-        SystemClock().now,
-        every=timedelta(seconds=0.2),
-    )
-    around = replace(surroundings(place.folder), leasing=lambda: leasing)
-    location = open_location(place.location.name, place.settings, around)
+    location = with_ledger(place, ledger, every=timedelta(seconds=0.2))
     placed = put(place, tmp_path)
     with location.boot(placed, workspace(tmp_path / "work"), RecordingProgress()):
         (entry,) = ledger.all()

@@ -12,13 +12,13 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.installed import IMAGECTL
 from support.projects import new_project
 from support.toolchains import share_toolchain
 
@@ -26,7 +26,6 @@ from imagectl.adapters.namespaces import enter
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
-IMAGECTL = str(Path(sys.executable).parent / "imagectl")
 IMAGE = """
 summary: {name}
 base: {{debian: {{suite: bookworm}}}}

@@ -24,6 +24,7 @@ import pytest
 from support import equipped
 from support.projects import new_project
 from support.supplies import toolchains
+from support.toolchains import share_toolchain
 
 from imagectl.adapters.inputs.store import InputStore
 from imagectl.adapters.mirrors import host_mirror
@@ -152,10 +153,11 @@ def playbook(port: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def root() -> Iterator[Path]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project with the small image alone, on a real disk."""
     root = Path(tempfile.mkdtemp(prefix="imagectl-test-", dir="/var/tmp"))
     new_project(root).close()
+    share_toolchain(tmp_path_factory, root)
     shutil.rmtree(root / "images")
     image = root / "images" / "small" / "image.yaml"
     image.parent.mkdir(parents=True)

@@ -4,10 +4,8 @@ a year later, by somebody else, somewhere else, with no network at all (P9)."""
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,28 +15,15 @@ from typing import Any
 import pytest
 from peers.registry import PASSWORD, USER, docker_registry
 from support.examples import ref
+from support.installed import answered, imagectl
 
 from imagectl.bootstrap.project import open_project
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(5400)]
 
 REPOSITORY = Path(__file__).parents[2]
-IMAGECTL = str(Path(sys.executable).parent / "imagectl")
 STRANGER = 4242
 """The number of a user that no machine has."""
-
-
-def imagectl(root: Path, *arguments: str, before: tuple[str, ...] = ()) -> str:
-    done = subprocess.run(
-        [*before, IMAGECTL, *arguments],
-        cwd=root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +46,7 @@ def root() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def built(root: Path) -> list[dict[str, Any]]:
     imagectl(root, "validate")
-    builds: list[dict[str, Any]] = json.loads(imagectl(root, "build", "--json"))["builds"]
+    builds: list[dict[str, Any]] = answered(root, "build")["builds"]
     return builds
 
 
@@ -78,7 +63,7 @@ def test_both_examples_are_built_from_nothing_and_released(
         assert Path(reference).stat().st_size > 100_000_000
     beta = imagectl(root, "resolve", "--config", "examples/consumer/.imagectl.yaml").strip()
     assert beta == imagectl(root, "resolve", "debian-base:beta").strip()
-    again = json.loads(imagectl(root, "build", "--json"))["builds"]
+    again = answered(root, "build")["builds"]
     assert {each["outcome"] for each in again} == {"unchanged"}
     imagectl(root, "catalog", "verify")
 

@@ -8,14 +8,11 @@ of LVM.
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
+from support.installed import answered
 from support.projects import new_project
 
 from imagectl.adapters.disk.ext4 import Ext4Source
@@ -35,7 +32,6 @@ from imagectl.model.version import Reproducible, Version
 
 pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.timeout(3600)]
 
-IMAGECTL = str(Path(sys.executable).parent / "imagectl")
 
 DATABASE = """\
 summary: a database server without a database in its image
@@ -98,20 +94,6 @@ locations: {{required: [local]}}
 """
 
 
-def imagectl(root: Path, *arguments: str) -> Any:
-    """What the command answers with ``--json``."""
-    done = subprocess.run(
-        [IMAGECTL, *arguments, "--json"],
-        cwd=root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("first-boot") / "images"
@@ -125,7 +107,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built(root: Path, name: str) -> tuple[Version, Path]:
     """The one version of an image, with its raw disk."""
-    imagectl(root, "build", name)
+    answered(root, "build", name)
     project = open_project(root)
     try:
         (version,) = [

@@ -18,6 +18,7 @@ from support.projects import new_project, release
 
 PACKAGING = Path(__file__).parents[2] / "packaging/prometheus"
 RULES = PACKAGING / "imagectl.rules.yml"
+RULES_TESTS = ("imagectl.rules.test.yml", "imagectl.rules.days.test.yml")
 GUIDES = PACKAGING.parent.parent / "docs" / "how-to"
 DASHBOARD = PACKAGING / "imagectl.dashboard.json"
 
@@ -58,7 +59,7 @@ def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedPr
 def test_the_alerts_are_sound_and_fire_when_they_should() -> None:
     checked = promtool("check", "rules", RULES.name)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    tested = promtool("test", "rules", "imagectl.rules.test.yml")
+    tested = promtool("test", "rules", *RULES_TESTS)
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
@@ -67,15 +68,16 @@ def test_the_alerts_tests_see_an_alert_that_is_broken(tmp_path: Path, guard: str
     rules = RULES.read_text()
     assert rules.count(guard) == 1
     (tmp_path / RULES.name).write_text(rules.replace(guard, "vector(0) > 1"))
-    tests = tmp_path / "imagectl.rules.test.yml"
-    tests.write_text((PACKAGING / tests.name).read_text())
-    assert promtool("test", "rules", str(tests)).returncode != 0
+    tests = [tmp_path / name for name in RULES_TESTS]
+    for each in tests:
+        each.write_text((PACKAGING / each.name).read_text())
+    assert promtool("test", "rules", *map(str, tests)).returncode != 0
 
 
 def test_every_alert_is_tested() -> None:
     alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
     assert len(alerts) > 15
-    tests = (PACKAGING / "imagectl.rules.test.yml").read_text()
+    tests = "".join((PACKAGING / name).read_text() for name in RULES_TESTS)
     assert [each for each in alerts if not re.search(rf"\b{each}\b", tests)] == []
 
 

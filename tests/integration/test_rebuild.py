@@ -9,15 +9,13 @@ tests, when they were built.
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from peers.registry import PASSWORD, USER, docker_registry
+from support.installed import answered
 from support.projects import new_project, release
 from support.toolchains import share_toolchain
 
@@ -26,7 +24,6 @@ from imagectl.model.version import Placement, Reproducible, Version
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
-IMAGECTL = str(Path(sys.executable).parent / "imagectl")
 GONE = """
 mirror:
   debian: http://127.0.0.1:9/debian
@@ -50,20 +47,6 @@ PLAYBOOK = """\
         update_cache: true
 """
 SUITE = "def test_has_tree(host):\n    assert host.check_output('tree --version')\n"
-
-
-def imagectl(root: Path, *arguments: str) -> Any:
-    """What the command answers with ``--json``."""
-    done = subprocess.run(
-        [IMAGECTL, *arguments, "--json"],
-        cwd=root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return json.loads(done.stdout)
 
 
 def only_version(root: Path) -> Version:
@@ -113,8 +96,8 @@ def clean_up(root: Path, version: Version) -> None:
         project.close()
     plan = str(root / "plan.json")
     for _ in range(4):
-        imagectl(root, "cleanup", "plan", "--out", plan)
-        imagectl(root, "cleanup", "apply", plan)
+        answered(root, "cleanup", "plan", "--out", plan)
+        answered(root, "cleanup", "apply", plan)
 
 
 def lose_disks(root: Path, version: Version) -> None:
@@ -175,18 +158,18 @@ def registry(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_version_that_was_deleted_is_made_again_offline(
     twice: bool, root: Path, registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    imagectl(root, "build", "small", *(["--twice"] if twice else []))
+    answered(root, "build", "small", *(["--twice"] if twice else []))
     version = only_version(root)
     assert version.tests.ok
     assert version.origin is not None
     assert version.origin.reproducible is (Reproducible.YES if twice else Reproducible.UNPROVEN)
-    imagectl(root, "publish", str(version.ref), "--to", "registry")
+    answered(root, "publish", str(version.ref), "--to", "registry")
     clean_up(root, version)
     if not twice:
         lose_disks(root, version)
     assert_no_disks(root, version)
     make_gone(root)
-    back = imagectl(root, "cleanup", "undelete", str(version.ref))
+    back = answered(root, "cleanup", "undelete", str(version.ref))
     assert back["version"] == str(version.ref)
     for placement in placements(root, version):
         artifact = next(each for each in version.artifacts if each.format is placement.format)
@@ -197,6 +180,6 @@ def test_a_version_that_was_deleted_is_made_again_offline(
                 f"\n  built   {artifact.sha256}\n  rebuilt {found}\n"
             )
         assert found == artifact.sha256
-    shown = imagectl(root, "show", str(version.ref))
+    shown = answered(root, "show", str(version.ref))
     assert shown["keeping"]["stage"]["stage"] == "active"
     assert [path.name for path in (root / ".imagectl/runs").iterdir()] == []

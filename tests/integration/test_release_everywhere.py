@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from peers.registry import PASSWORD, USER, DockerRegistry, docker_registry
 from peers.vsphere import VCenter, vcenter
 from support.buckets import make_bucket, s3_server
 from support.examples import ref
+from support.installed import IMAGECTL
 from support.places.gce import BUCKET, PROJECT, archive
 from support.places.vsphere import small_ova
 from support.projects import new_project, record_version
@@ -31,7 +31,6 @@ from imagectl.services import release
 
 pytestmark = pytest.mark.integration
 
-IMAGECTL = str(Path(sys.executable).parent / "imagectl")
 GOOD, BAD, NEXT = (f"debian-ci@20261120.{serial}" for serial in (1, 2, 3))
 EVERYWHERE = ("bucket", "gce-test", "local", "registry", "vsphere-test")
 TO = ("--to", "gce-test", "--to", "vsphere-test", "--to", "registry", "--to", "bucket")

@@ -173,6 +173,22 @@ def test_axe_finds_nothing_wrong(
     assert found == {}
 
 
+def test_no_table_is_cut_off_on_a_phone(browser: webdriver.Chrome, address: str) -> None:
+    """Digests and references wrap: nobody has to find out that they can be scrolled."""
+    shown(browser, WIDTHS["phone"], "light")
+    cut = {}
+    for name, page in PAGES.items():
+        browser.get(address + page)
+        found = browser.execute_script(
+            "return [...document.querySelectorAll('.scroll')]"
+            ".filter((each) => each.scrollWidth > each.clientWidth)"
+            ".map((each) => `${each.ariaLabel}: ${each.scrollWidth} in ${each.clientWidth}`)"
+        )
+        if found:
+            cut[name] = found
+    assert cut == {}
+
+
 @pytest.mark.parametrize("width", ["tablet", "desktop"])
 def test_the_tables_of_the_status_page_have_the_same_columns(
     browser: webdriver.Chrome, address: str, width: str

@@ -78,7 +78,7 @@ class FaultProxy:
         self.upstream = upstream
         self.requests = 0
         self.broken_at: float | None = None
-        """Where the next large upload breaks: after that share of its bytes."""
+        """See ``breaking_upload``."""
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         proxy = self
@@ -96,6 +96,13 @@ class FaultProxy:
     @property
     def endpoint(self) -> str:
         return f"http://{self.address}"
+
+    @contextlib.contextmanager
+    def breaking_upload(self, share: float) -> Iterator[None]:
+        """The next large upload breaks, after that share of its bytes; there must be one."""
+        self.broken_at = share
+        yield
+        assert self.broken_at is None, "nothing large was uploaded"
 
     @contextlib.contextmanager
     def running(self) -> Iterator[FaultProxy]:

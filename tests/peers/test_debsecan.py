@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.examples import NOW, digest
@@ -21,8 +19,6 @@ from imagectl.model.contents import Contents
 from imagectl.model.names import Architecture, ImageName
 from imagectl.model.security import SecurityData
 from imagectl.services.scan import scan
-
-pytestmark = pytest.mark.skipif(shutil.which("debsecan") is None, reason="debsecan is missing")
 
 Found = set[tuple[str, str]]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
+
+import pytest
 
 from imagectl.adapters import process
 from imagectl.adapters.disk.partitions import (
@@ -18,6 +21,7 @@ from imagectl.adapters.disk.partitions import (
     encode_table,
     layout,
 )
+from imagectl.errors import Failed
 
 SIZE = ROOT_START + 24 * MIB + TAIL
 IDS = [UUID(int=number << 64 | 0x4000 << 48 | number) for number in range(1, 5)]
@@ -28,6 +32,13 @@ STATE = 0x3A
 FREE_INODES = 0x10
 INODE_SIZE = 0x58
 LOG_CLUSTER_SIZE = 0x1C
+
+NAME = "its_name"
+NO_NAMES = (b"../../up", b"a/../../", b"a\0middle")
+"""What no file can be called. As long as NAME."""
+
+CAP_SYS_ADMIN = 21
+"""capabilities(7): who has it may mount."""
 
 
 def make_disk(
@@ -66,6 +77,41 @@ def make_disk(
 
 def run(program: str, *arguments: str) -> None:
     subprocess.run([process.find(program), *arguments], check=True, capture_output=True)
+
+
+def mount_xfs(disk: Path, at: Path, options: str = "loop") -> None:
+    """Mount it by the kernel; skips the test where that is not allowed or not known here. All else
+    that goes wrong is an error."""
+    try:
+        process.run(["mount", "-t", "xfs", "-o", options, str(disk), str(at)])
+    except Failed:
+        if (reason := _why_no_xfs()) is None:
+            raise
+        pytest.skip(reason)
+
+
+def _why_no_xfs() -> str | None:
+    """What this process or machine lacks. Asked after the kernel was told to mount some: it loads
+    what it needs for that only then."""
+    status = Path("/proc/self/status").read_text()
+    may = int(status.split("CapEff:")[1].split()[0], 16)
+    if not may >> CAP_SYS_ADMIN & 1:
+        return "only root mounts XFS, and not in every container"
+    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]:
+        return "a user namespace mounts no XFS"
+    if "xfs" not in Path("/proc/filesystems").read_text().split():
+        return "this machine's kernel does not know XFS"
+    free = subprocess.run(["losetup", "--find"], capture_output=True, text=True, check=False)
+    if free.returncode:
+        return f"this machine gives no loop device: {free.stderr.strip()}"
+    return None
+
+
+def rename(disk: Path, name: bytes) -> None:
+    """Give the file NAME another one, as no program would."""
+    with disk.open("r+b") as file:
+        file.seek(file.read().index(os.fsencode(NAME)))
+        file.write(name)
 
 
 def peek(disk: Path, field: int, form: str) -> int:

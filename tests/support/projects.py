@@ -27,6 +27,9 @@ from imagectl.services.publish import place
 from support.examples import digest, ref
 from support.locks import keep_inputs, lock_of
 
+OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
+CI = "debian-ci@20261119.1"
+
 BUILT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -148,3 +151,10 @@ def release(
         reason=f"built {text}",
     )
     return named
+
+
+def three_in_beta(project: Project) -> Project:
+    """That project, with two versions of debian-base and one of debian-ci in beta."""
+    for each in (OLD, NEW, CI):
+        release(project, each)
+    return project

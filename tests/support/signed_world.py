@@ -8,13 +8,12 @@ from pathlib import Path
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, Targets
 
-from imagectl.adapters.published.directory import DirectoryPublisher
 from imagectl.adapters.signing_keys import OFFLINE
 from imagectl.formats.tuf_roles import TARGETS
 from imagectl.model.names import VersionId
 from support.examples import CI, NOW, STABLE
 from support.releases import Book
-from support.signed_trees import directory_publisher, directory_tree, trusted
+from support.signed_trees import DirectoryPublisher, directory_publisher, directory_tree, trusted
 
 ONE, TWO = "debian-ci@20261120.1", "debian-ci@20261120.2"
 FIRST, SECOND = (VersionId("20261120", serial) for serial in (1, 2))
@@ -73,6 +72,14 @@ class World:
     def delegate(self, role: str, threshold: int) -> list[CryptoSigner]:
         """Have that role signed by people, two of them; their keys."""
         return delegate(self.root, self.signing, role, threshold)
+
+    def hand_over(self, role: str, threshold: int) -> list[CryptoSigner]:
+        """The same, and what the role says is signed by as many of them; their keys."""
+        people = self.delegate(role, threshold)
+        self.publish()
+        self.sign_pending(role, *people[:threshold])
+        self.publish()
+        return people
 
     def pending(self, role: str) -> Path:
         return self.signing / "pending" / f"{role}.json"

@@ -46,10 +46,13 @@ class JudgedCatalog(MemoryCatalog):
         self.policy = policy
 
     def fork(self) -> JudgedCatalog:
-        """Another one that has come as far as this one."""
+        """Another one that has come as far as this one, and has its events verified."""
+        if len(self._verified) < len(self._events):
+            assert self.verify() == ()
         other = JudgedCatalog(self.policy)
         other._events = list(self._events)
         other._now = self._now
+        other._verified = self._verified
         return other
 
     def commit(self, change: Change) -> Committed:

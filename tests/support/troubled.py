@@ -37,8 +37,13 @@ class FullDisk(MemoryPublisher):
     """A publisher that fails while it is ``full``."""
 
     full = False
+    place = "/srv/public"
+
+    @property
+    def where(self) -> str:
+        return self.place
 
     def publish(self, told: Snapshot | Excerpt) -> None:
         if self.full:
-            raise Failed("publishing the catalog: no space left", where="/srv/public")
+            raise Failed("publishing the catalog: no space left", where=self.place)
         super().publish(told)

@@ -40,6 +40,9 @@ OURS: Mapping[str, tuple[str, ...]] = {
 }
 """The roles of a catalog's tree, and what they sign."""
 
+INDEX = "images/debian-ci/index.json"
+"""A file of such a tree, signed by the role ``images``."""
+
 
 class TufTree:
     """A tree, as files by their path below it. Every key is made anew and known to it.
@@ -227,3 +230,16 @@ class TufTree:
         if not self.hashes:
             return MetaFile(version)
         return MetaFile.from_data(version, data, ["sha256"])
+
+
+def indexed() -> TufTree:
+    """A tree in which the index of an image is published."""
+    made = TufTree()
+    made.put("images", INDEX, b"the index")
+    made.publish("images")
+    return made
+
+
+def as_bytes(data: bytes, where: str) -> bytes:
+    """How to read a target: as it is."""
+    return data

@@ -259,7 +259,16 @@ def _without_the_last(shelf: Shelf) -> Shelf:
 class Life:
     """One history. ``count`` says what has happened in it, ``log`` what was done, in order."""
 
-    def __init__(self, catalog: Catalog, folder: Path, seed: int, *, calm: bool = False) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        folder: Path,
+        inputs: InputStore,
+        seed: int,
+        *,
+        calm: bool = False,
+    ) -> None:
+        """*inputs* may be those of other lives, too: none takes anything from them."""
         self.seed = seed
         self.chance = random.Random(seed)
         self.id = catalog.snapshot(()).catalog_id
@@ -286,7 +295,7 @@ class Life:
         names = (LOCAL, DC1) if seed % 3 == 0 else (LOCAL,)
         self.places = {name: Watched(name, self) for name in names}
         self.store = MemoryStore(folder)
-        self.inputs = InputStore(folder / "made from" / "inputs")
+        self.inputs = inputs
         self._locks = {each: self._lock(each) for each in (BASE, CI)}
         self._cleanings = {name: self._cleaning(name) for name in ("alice", "bob")}
         self._begin()

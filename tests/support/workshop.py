@@ -58,6 +58,8 @@ IMAGE = Image(
     required_locations=(LOCAL,),
 )
 CHILD = replace(IMAGE, name=ImageName("child"), base=ParentBase(parse_image_ref("debian:beta")))
+OTHER_ROLE = replace(IMAGE, provision=Provision(roles=("baseline", "docker")))
+SAME_INPUTS = replace(IMAGE, provision=Provision(roles=("baseline",), variables={"a": 1}))
 OPAQUE = replace(IMAGE, name=ImageName("vendor"), base=DiskBase("vendor.img", Sha256("a" * 64)))
 POLICY = ReleasePolicy((ChannelRule(BETA, entry=True), ChannelRule(STABLE, source=BETA)))
 REQUEST = BuildRequest(actor="alice", tool="0.1.0")

@@ -1,10 +1,10 @@
-"""Builds: what is recorded of them, under which lock they run, and what is said about it."""
+"""Builds: what is recorded and released of them, whether they give the same bytes, and failures."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 from support.workshop import (
@@ -15,6 +15,7 @@ from support.workshop import (
     NAME,
     OPAQUE,
     REQUEST,
+    SAME_INPUTS,
     STABLE,
     Workshop,
     open_workshop,
@@ -22,29 +23,22 @@ from support.workshop import (
     tree_of,
 )
 
-from imagectl.errors import BadInput, BuildFailed, Conflict, Corrupt, NotFound, Refused, TestsFailed
-from imagectl.model.image import DebianBase, DiskBase, Image, ParentBase, Provision
-from imagectl.model.lock import Access, LockedParentBase
+from imagectl.errors import BuildFailed, Conflict, Refused, TestsFailed
+from imagectl.model.image import ParentBase
+from imagectl.model.lock import Access
 from imagectl.model.names import (
-    Architecture,
     Format,
     ImageName,
     LocationName,
-    Sha256,
     VersionId,
     parse_image_ref,
 )
-from imagectl.model.retention import Lease
-from imagectl.model.version import Reproducible, VersionRef
-from imagectl.services.build import PARENT_LEASE, build
+from imagectl.model.version import Reproducible
+from imagectl.services.build import build
 from imagectl.services.keep import next_version_id
-from imagectl.services.protect import revoke
 from imagectl.testing.build import RecordingProgress
 from imagectl.testing.clock import FixedClock
 from imagectl.testing.locations import MemoryLocation
-
-OTHER_ROLE = replace(IMAGE, provision=Provision(roles=("baseline", "docker")))
-SAME_INPUTS = replace(IMAGE, provision=Provision(roles=("baseline",), variables={"a": 1}))
 
 
 @pytest.fixture
@@ -93,175 +87,6 @@ def test_a_version_holds_everything_of_its_build(shop: Workshop) -> None:
         "prove",
         "keep",
     ]
-
-
-# --- the lock ----------------------------------------------------------------------------------
-
-
-def test_the_first_build_makes_the_lock_and_says_so(shop: Workshop) -> None:
-    built = shop.build()
-    assert built.lock is not None
-    assert built.lock.name == "image.lock"
-    lock = shop.locked()
-    assert [each.url.rpartition("/")[2] for each in lock.inputs.downloads] == [
-        "baseline",
-        "bookworm",
-    ]
-    assert lock.definition == shop.definitions.digests(IMAGE)
-    assert {each.format: each.sha256 for each in built.version.artifacts} == lock.expected.formats
-    assert any("commit it" in note for note in shop.progress.notes)
-    assert shop.equipper.used[0].access is Access.RECORD
-    assert origin(built.version).reproducible is Reproducible.UNPROVEN
-
-
-def test_nothing_new_builds_nothing_and_needs_no_upstream(shop: Workshop) -> None:
-    first = shop.build()
-    shop.clock.advance(timedelta(days=90))
-    shop.equipper.upstream.gone = True
-    shop.equipper.kept.clear()
-    again = shop.build()
-    assert not again.fresh
-    assert again.version == first.version
-    assert shop.equipper.runs == 1
-
-
-def test_a_lock_keeps_a_build_as_it_was_whatever_upstream_has_by_now(shop: Workshop) -> None:
-    first = shop.build()
-    shop.clock.advance(timedelta(days=90))
-    shop.equipper.upstream.edition = "two"
-    before = shop.locked()
-    again = shop.build(force=True)
-    assert again.fresh
-    assert again.lock is None
-    assert again.version.artifacts == first.version.artifacts
-    assert again.version.tree == first.version.tree
-    assert shop.locked() == before
-    assert shop.equipper.used[-1].access is Access.LOCKED
-    assert origin(again.version).reproducible is Reproducible.YES
-    assert again.version.fingerprint == first.version.fingerprint
-
-
-@pytest.mark.parametrize("what", ["definition", "playbooks", "tool", "force", "lock"])
-def test_whatever_changes_builds_again(shop: Workshop, what: str) -> None:
-    shop.build()
-    shop.clock.advance(timedelta(hours=1))
-    match what:
-        case "definition":
-            again = shop.build(SAME_INPUTS)
-        case "playbooks":
-            shop.definitions.playbooks = "two"
-            again = shop.build()
-        case "tool":
-            again = shop.build(tool="0.2.0")
-        case "lock":
-            shop.lock(update=True)
-            again = shop.build()
-        case _:
-            again = shop.build(force=True)
-    assert again.fresh
-    assert str(again.version.ref) == "debian@20261120.2"
-    assert not shop.build(
-        SAME_INPUTS if what == "definition" else IMAGE, tool=again.version.tool
-    ).fresh
-
-
-def test_a_changed_definition_is_built_from_the_inputs_that_are_locked(shop: Workshop) -> None:
-    shop.build()
-    before = shop.locked()
-    shop.equipper.upstream.edition = "two"
-    again = shop.build(SAME_INPUTS)
-    after = shop.locked()
-    assert (after.inputs, after.epoch, after.base) == (before.inputs, before.epoch, before.base)
-    assert after.definition == shop.definitions.digests(SAME_INPUTS)
-    assert after.expected != before.expected
-    assert again.lock is not None
-    assert origin(again.version).reproducible is Reproducible.UNPROVEN
-    notes = "\n".join(shop.progress.notes)
-    assert "definition of debian changed since its lock was made" in notes
-    assert "with the inputs of before and another result: commit it" in notes
-    assert shop.build(SAME_INPUTS, force=True).version.artifacts == again.version.artifacts
-
-
-def test_other_tests_of_the_same_bytes_are_proof_too(shop: Workshop) -> None:
-    first = shop.build().version
-    suites = replace(IMAGE, suites=(PurePosixPath("tests/images/test_y.py"),))
-    version = shop.build(suites).version
-    assert version.artifacts == first.artifacts
-    assert origin(version).reproducible is Reproducible.YES
-    assert shop.locked().definition == shop.definitions.digests(suites)
-    assert "with the inputs of before and the same result" in shop.progress.notes[-1]
-
-
-def test_what_is_not_locked_is_not_fetched(shop: Workshop) -> None:
-    """A build never changes its inputs: not even where a playbook asks for more of them."""
-    shop.build()
-    before = shop.locked()
-    with pytest.raises(BuildFailed, match="docker is not locked") as caught:
-        shop.build(OTHER_ROLE)
-    assert caught.value.hint == "imagectl lock debian"
-    assert shop.locked() == before
-    shop.lock(OTHER_ROLE)
-    assert shop.build(OTHER_ROLE).fresh
-
-
-def test_an_upstream_that_serves_something_else_fails_the_build(shop: Workshop) -> None:
-    shop.build()
-    shop.equipper.kept.clear()
-    shop.equipper.upstream.edition = "two"
-    with pytest.raises(BuildFailed, match="is not what was locked"):
-        shop.build(force=True)
-
-
-@pytest.mark.parametrize(
-    ("image", "said"),
-    [
-        (replace(IMAGE, base=DebianBase("trixie")), "Debian bookworm, and the image on trixie"),
-        (replace(IMAGE, base=DiskBase("x", Sha256("b" * 64))), "another kind of base"),
-        (replace(IMAGE, architecture=Architecture.ARM64), "for amd64, and the image for arm64"),
-    ],
-)
-def test_a_lock_of_something_else_is_told_before_anything_is_built(
-    shop: Workshop, image: Image, said: str
-) -> None:
-    shop.build()
-    with pytest.raises(BadInput) as caught:
-        shop.build(image)
-    (problem,) = caught.value.problems
-    assert said in problem.what
-    assert problem.file == "images/debian/image.lock"
-    assert problem.hint == "imagectl lock debian --update"
-    assert shop.equipper.runs == 1
-
-
-def test_a_lock_that_was_copied_from_another_image_is_told(shop: Workshop) -> None:
-    shop.build()
-    other = replace(IMAGE, name=ImageName("other"))
-    folder = shop.definitions.project / "images"
-    (folder / "other").mkdir()
-    (folder / "other/image.lock").write_bytes((folder / "debian/image.lock").read_bytes())
-    with pytest.raises(BadInput) as caught:
-        shop.build(other)
-    assert "it is the lock of debian" in caught.value.problems[0].what
-
-
-# --- offline -----------------------------------------------------------------------------------
-
-
-def test_offline_needs_a_lock(shop: Workshop) -> None:
-    with pytest.raises(NotFound, match="debian has no lock") as caught:
-        shop.build(offline=True)
-    assert caught.value.hint == "imagectl lock debian"
-
-
-def test_offline_needs_no_upstream(shop: Workshop) -> None:
-    first = shop.build()
-    shop.equipper.upstream.gone = True
-    again = shop.build(offline=True, force=True)
-    assert again.version.artifacts == first.version.artifacts
-    assert shop.equipper.used[-1].access is Access.OFFLINE
-    del shop.equipper.kept[shop.locked().inputs.downloads[0].sha256]
-    with pytest.raises(NotFound, match=r"the input store lacks .*baseline"):
-        shop.build(offline=True, force=True)
 
 
 # --- the same bytes? ---------------------------------------------------------------------------
@@ -464,108 +289,6 @@ def test_killed_at_any_stage_the_next_build_ends_in_the_same_bytes(
     version = shop.build().version
     assert origin(version).reproducible is (Reproducible.YES if locked else Reproducible.UNPROVEN)
     assert shop.catalog.verify() == ()
-
-
-# --- parents -----------------------------------------------------------------------------------
-
-
-def test_a_child_is_built_on_its_parents_channel(shop: Workshop) -> None:
-    with pytest.raises(NotFound, match="debian:beta does not exist yet") as caught:
-        shop.build(CHILD)
-    assert caught.value.hint == "imagectl build debian && imagectl promote beta debian"
-    parent = shop.deliver().built.version
-    child = shop.build(CHILD).version
-    assert child.parent == parent.ref
-    assert parent.tree is not None
-    assert shop.locked(CHILD).base == LockedParentBase(parent.ref, parent.tree.sha256)
-    assert not shop.build(CHILD).fresh
-
-
-def test_a_newer_parent_is_told_and_not_taken(shop: Workshop) -> None:
-    parent = shop.deliver().built.version
-    shop.build(CHILD)
-    newer = shop.deliver(SAME_INPUTS).built.version
-    shop.progress.notes.clear()
-    assert not shop.build(CHILD).fresh
-    (note,) = shop.progress.notes
-    assert note == (
-        f"debian:beta is {newer.id} by now, and the lock has {parent.id}: "
-        "`imagectl lock child --update` takes it"
-    )
-    assert shop.build(CHILD, force=True).version.parent == parent.ref
-    shop.lock(CHILD, update=True)
-    assert shop.build(CHILD).version.parent == newer.ref
-
-
-def test_an_unknown_parent_version_is_told(shop: Workshop) -> None:
-    image = replace(CHILD, base=ParentBase(parse_image_ref("debian@20200101.1")))
-    with pytest.raises(NotFound, match=r"debian@20200101\.1 does not exist"):
-        shop.build(image)
-
-
-def test_a_parent_whose_tree_is_gone_is_told_before_anything_is_built(shop: Workshop) -> None:
-    parent = shop.deliver().built.version
-    shop.lose(tree_of(parent))
-    with pytest.raises(NotFound, match=r"the file tree of debian@20261120\.1 is not in") as caught:
-        shop.build(CHILD)
-    assert caught.value.hint == "imagectl rebuild debian@20261120.1"
-
-
-def test_a_lock_that_names_another_catalogs_parent_is_told(shop: Workshop) -> None:
-    shop.deliver()
-    shop.build(CHILD)
-    lock = shop.locked(CHILD)
-    assert isinstance(lock.base, LockedParentBase)
-    shop.definitions.write_lock(replace(lock, base=replace(lock.base, tree=Sha256("f" * 64))))
-    with pytest.raises(Corrupt, match="is not the parent that child was locked with"):
-        shop.build(CHILD)
-
-
-class Watching(RecordingProgress):
-    """Looks at each stage who has leased the parent."""
-
-    def __init__(self, shop: Workshop, parent: VersionRef) -> None:
-        super().__init__()
-        self._shop = shop
-        self._parent = parent
-        self.seen: dict[str, tuple[Lease, ...]] = {}
-
-    def stage(self, name: str, expected_seconds: float | None = None) -> None:
-        super().stage(name, expected_seconds)
-        self.seen[name] = self._shop.catalog.snapshot().leases.get(self._parent, ())
-
-
-def test_a_parent_is_leased_while_it_is_built_on(shop: Workshop) -> None:
-    """P1: until the child is recorded, nothing else keeps a cleanup away from its parent."""
-    parent = shop.deliver().built.version
-    watching = Watching(shop, parent.ref)
-    shop.progress = watching
-    shop.build(CHILD)
-    for name in ("check", "provision", "prove", "keep"):
-        (lease,) = watching.seen[name]
-        assert lease.consumer.endswith(" of child")
-        assert lease.until == shop.clock.now() + PARENT_LEASE
-    assert shop.catalog.snapshot().leases == {}
-
-
-def test_a_parent_is_free_again_also_when_the_build_fails(shop: Workshop) -> None:
-    parent = shop.deliver().built.version
-    shop.progress = watching = Watching(shop, parent.ref)
-    shop.prover.failing.add("test_up")
-    with pytest.raises(TestsFailed):
-        shop.build(CHILD)
-    assert watching.seen["prove"]
-    assert shop.catalog.snapshot().leases == {}
-
-
-def test_nothing_is_built_on_what_was_revoked(shop: Workshop) -> None:
-    parent = shop.deliver().built.version
-    shop.build(CHILD)
-    revoke(shop.releasing, parent.ref, "a hole", even_if_released=True)
-    with pytest.raises(Refused, match="child cannot be built on debian@") as caught:
-        shop.build(CHILD, force=True)
-    assert "was revoked on 2026-11-20 09:00 UTC by alice: a hole" in caught.value.reasons[0]
-    assert "imagectl lock child --update" in caught.value.hint
 
 
 # --- releasing and recording -------------------------------------------------------------------

@@ -15,10 +15,9 @@ from support.cli import Run
 from support.examples import NOW, ref, version
 from support.lost import NEW, OLD, WHO, Lost, about_to_be_lost, hold_and_unhold
 from support.projects import new_project, release
-from support.signed_trees import directory_publisher, directory_tree, signing
+from support.signed_trees import DirectoryPublisher, directory_publisher, directory_tree, signing
 
 from imagectl.adapters.catalog_sql import SqlCatalog
-from imagectl.adapters.published.directory import DirectoryPublisher
 from imagectl.bootstrap.project import open_project
 from imagectl.errors import CannotTell, Corrupt, Failed, Refused
 from imagectl.formats.events import as_written, event_text, make_event, parse_event, text_hash

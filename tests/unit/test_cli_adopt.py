@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,12 @@ def test_what_is_adopted_is_no_ones_to_promote_or_to_get(world: GoogleAdopter) -
     shown = world.run("show", "ci@20170301.1")
     assert shown.exit_code == 0
     assert "adopted from gce-prod" in shown.output
+    assert ", not by imagectl" in shown.output
+    assert "none: no channel can point to it" in shown.output
+    for claim in ("0 passed", "built ", "as Packer left it"):
+        assert claim not in shown.output
+    said = json.loads(world.run("show", "ci@20170301.1", "--json").stdout)
+    assert said["adopted"] is True
 
 
 def test_again_there_is_nothing_to_do(world: GoogleAdopter) -> None:

@@ -195,6 +195,37 @@ def test_consumers_who_ask_are_told_on_standard_error(
     assert "goes to 20261120.1" in " ".join(imagectl("resolve").stderr.split())
 
 
+def test_whoever_pulls_or_has_locked_is_told_too(
+    ready: Project, imagectl: Run, tmp_path: Path
+) -> None:
+    reason = ("--reason", "nobody uses it")
+    assert imagectl("announce", "deprecate", "debian-base", "--in", "30d", *reason).exit_code == 0
+    assert imagectl("resolve", "debian-base", "--lock", "locked.json").exit_code == 0
+    for asked in (("debian-base",), ("--locked", "locked.json")):
+        for verb in (("resolve",), ("pull", "--to", str(tmp_path / "disk"))):
+            quiet, told = (imagectl(*verb, *asked, *more) for more in ((), ("--notices",)))
+            assert told.exit_code == quiet.exit_code == 0, told.stderr
+            assert "nobody uses it" in " ".join(told.stderr.split())
+            assert "nobody uses it" not in quiet.stderr
+
+
+def test_a_brownout_of_what_is_locked_can_be_passed(ready: Project, imagectl: Run) -> None:
+    now = ready.clock.now()
+    assert imagectl("resolve", "debian-base", "--lock", "locked.json").exit_code == 0
+    window = Brownout(now - timedelta(minutes=1), now + timedelta(hours=1))
+    operation = AnnounceDeprecation(
+        ImageRef(BASE), now + timedelta(days=9), ImageRef(BASE, ChannelName("beta")), (window,)
+    )
+    generation = ready.catalog.snapshot(()).generation
+    ready.catalog.commit(
+        Change("told", generation, "ana", "announce", "one is enough", now, (operation,))
+    )
+    assert imagectl("catalog", "publish").exit_code == 0
+    assert imagectl("resolve", "--locked", "locked.json").exit_code == 3
+    passed = imagectl("resolve", "--locked", "locked.json", "--despite-brownout")
+    assert passed.exit_code == 0, passed.stderr
+
+
 def test_a_brownout_is_refused_and_can_be_passed(
     ready: Project, imagectl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

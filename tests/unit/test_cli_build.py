@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from click.testing import Result
 from support.cli import answer
-from support.projects import new_project, record_version
-from support.workbenches import Tools, child_of, tools_in_memory
+from support.projects import record_version
+from support.workbenches import Tools, child_of
 
 from imagectl.bootstrap.project import Project
 from imagectl.cli.build import Built
@@ -19,19 +18,6 @@ from imagectl.errors import BuildFailed
 from imagectl.model.names import Format
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    made = new_project(tmp_path / "images")
-    monkeypatch.chdir(made.root)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def tools(project: Project, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    return tools_in_memory(project, monkeypatch)
 
 
 def test_build_ends_in_the_entry_channel(project: Project, tools: Tools, imagectl: Run) -> None:

@@ -157,3 +157,37 @@ def test_no_password_of_an_address_is_printed(elsewhere: Elsewhere, imagectl: Ru
     assert written.exit_code == 2
     assert "has a user or a password in it" in written.stderr
     assert "s3cret" not in typed.stderr + written.stderr + written.stdout
+
+
+def test_a_build_config_names_a_location_and_a_format(elsewhere: Elsewhere, imagectl: Run) -> None:
+    """A version that is in a second place from now on: whoever has said which one goes on."""
+    settings = elsewhere.project / "imagectl.yaml"
+    settings.write_text(settings.read_text() + "  dc2: {type: directory, path: dc2}\n")
+    here = ("-C", str(elsewhere.project))
+    assert imagectl(*here, "publish", VERSION, "--to", "dc2").exit_code == 0
+    config = elsewhere.home / ".imagectl.yaml"
+    text = f"image: debian-base\nchannel: beta\ncatalog: {elsewhere.public}\nroot: root.json\n"
+
+    def resolve(more: str, *options: str) -> tuple[int, str, str]:
+        config.write_text(text + more)
+        done = imagectl("resolve", *options)
+        return done.exit_code, done.stdout, done.stderr
+
+    code, _, said = resolve("")
+    assert code == 2
+    assert "say which" in said
+    code, disk, said = resolve("location: dc2\nformat: qcow2\n")
+    assert (code, said) == (0, "")
+    assert "/dc2/sha256/" in disk
+    code, _, said = resolve("location: dc2\n", "--root", "root.json")
+    assert (code, said) == (0, ""), "the same root is no other root"
+    code, other, said = resolve("location: dc2\n", "--location", "local")
+    assert "/locations/local/" in other
+    assert "the location is local, and not dc2 as the build config has" in said
+    assert resolve("location: dc2\n", "--lock", "locked.json")[0] == 0
+    assert resolve("location: dc2\n", "--locked", "locked.json")[0] == 0
+    code, _, said = resolve("location: local\n", "--locked", "locked.json")
+    assert code == 3
+    assert "location dc2 was locked, and now it is local" in said
+    assert resolve("location: elsewhere\n")[0] == 6
+    assert resolve("format: floppy\n")[0] == 2

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -247,18 +249,31 @@ def test_what_was_on_a_host_that_is_no_more_can_be_forgotten(
     assert imagectl("janitor", "forget", gone).exit_code == 6
 
 
+@contextmanager
+def kept_from_removal(path: Path) -> Iterator[None]:
+    """Not even its owner removes it; root only where the file system knows of such files."""
+    if os.geteuid():
+        path.parent.chmod(0o500)
+        yield
+        path.parent.chmod(0o700)
+        return
+    done = subprocess.run(["chattr", "+i", str(path)], check=False, capture_output=True, text=True)
+    if "not supported" in done.stderr or "not permitted" in done.stderr:
+        pytest.skip(f"root is kept from removing no file here: {done.stderr.strip()}")
+    done.check_returncode()
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", str(path)], check=True)
+
+
 def test_what_could_not_be_removed_three_times_is_reported(project: Project, imagectl: Run) -> None:
     folder = leak(project, "over", SystemClock().now() - 3 * HOUR)
     other = leak(project, "other", SystemClock().now() - 2 * HOUR)
-    change = ["chattr", "+i", str(folder / "overlay")]
-    if subprocess.run(change, check=False, capture_output=True).returncode:
-        pytest.skip("needs a file that its owner cannot remove: chattr +i, by root, on ext4")
-    try:
+    with kept_from_removal(folder / "overlay"):
         ends = [imagectl("janitor", "apply", "--rate", "6000/min") for _ in range(3)]
         assert not other.exists(), "what fails holds up nothing else"
         shown = imagectl("janitor", "plan")
-    finally:
-        subprocess.run(["chattr", "-i", str(folder / "overlay")], check=True)
     assert [each.exit_code for each in ends] == [0, 0, 1]
     (noted,) = project.outcomes.all().values()
     assert (noted.successes, noted.failures) == (2, 1)

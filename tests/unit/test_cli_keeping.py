@@ -215,7 +215,7 @@ def test_a_shared_folder_of_receipts_has_to_be_there(project: Project, imagectl:
     settings = project.root / "imagectl.yaml"
     settings.write_text(settings.read_text() + "\nreceipts: shared\n")
     result = imagectl("resolve", OLD, "--consumer", "job-1")
-    assert "shared is not the folder of receipts" in result.stderr
+    assert "shared is not the folder of receipts: its file RECEIPTS is not there" in result.stderr
     (project.root / "shared").mkdir()
     (project.root / "shared" / MARKER).touch()
     assert imagectl("resolve", OLD, "--consumer", "job-1").stderr == ""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from support.cli import answer
-from support.projects import new_project, record_version
-from support.workbenches import Tools, child_of, tools_in_memory
+from support.projects import record_version
+from support.workbenches import Tools, child_of
 
 from imagectl.bootstrap.project import Project
 from imagectl.cli.build import Built
@@ -22,19 +22,6 @@ Run = Callable[..., Result]
 
 LOCK = Path("images/debian-base/image.lock")
 DEFINITION = Path("images/debian-base/image.yaml")
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    made = new_project(tmp_path / "images")
-    monkeypatch.chdir(made.root)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def tools(project: Project, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    return tools_in_memory(project, monkeypatch)
 
 
 def add_package(name: str) -> None:

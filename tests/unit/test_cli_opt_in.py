@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from support.cli import Run, answer
-from support.projects import new_project, release
+from support.projects import CI, NEW, OLD, new_project, release, three_in_beta
 
 from imagectl.bootstrap.project import Project
 from imagectl.cli.documents import schema
 from imagectl.cli.history import History
 from imagectl.cli.output import Failure
-from imagectl.cli.plain import Plain, plain
 from imagectl.cli.resolved import Matrix, Resolved, ResolvedImages
-from imagectl.errors import Corrupt
-from imagectl.model.names import (
-    Architecture,
-    Format,
-    ImageName,
-    LocationName,
-    Sha256,
-    parse_version_id,
-)
-from imagectl.model.version import VersionRef
-from imagectl.policy.resolution import Resolution
 
-OLD, NEW = "debian-base@20261118.1", "debian-base@20261120.1"
-CI = "debian-ci@20261119.1"
 LOCKED = "locked.json"
 TWO = "images:\n  debian-base: {channel: beta}\n  debian-ci: {channel: beta}\n"
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    """Two versions of debian-base and one of debian-ci, all in beta; the current folder."""
-    made = new_project(tmp_path / "images")
-    for each in (OLD, NEW, CI):
-        release(made, each)
-    monkeypatch.chdir(made.root)
-    yield made
-    made.close()
+def project(project: Project) -> Project:
+    """See ``support.projects.three_in_beta``."""
+    return three_in_beta(project)
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +194,21 @@ def test_a_matrix_without_the_consumers_own_channel_is_an_error(
     assert ".imagectl.yaml:2:10" in result.stderr
 
 
+def test_what_cannot_be_read_leaves_nothing_out_of_a_matrix(
+    project: Project, imagectl: Run
+) -> None:
+    """Else a broken mirror would look like a channel that is not there, and all would pass."""
+    imagectl("promote", "stable", OLD)
+    write("image: debian-base")
+    newest = answer(imagectl("resolve", NEW, "--json"), Resolved)["sha256"]
+    for each in (project.root / "catalog" / "public" / "versions").rglob("*.json"):
+        if newest in each.read_text():
+            each.unlink()
+    result = imagectl("resolve", "--matrix", "github")
+    assert (result.exit_code, result.stdout) == (1, ""), result.stderr
+    assert "versions/sha256/" in result.stderr
+
+
 def test_what_a_channel_pointed_to_at_some_time(project: Project, imagectl: Run) -> None:
     moves = answer(imagectl("history", "beta", "--image", "debian-base", "--json"), History)
     first, last = moves["moves"][-1], moves["moves"][0]
@@ -240,6 +234,21 @@ def test_a_tree_alone_does_not_know_the_past(
     result = imagectl("resolve", "debian-base:beta", "--at", "2026-11-20", "--catalog", str(public))
     assert (result.exit_code, result.stdout) == (5, "")
     assert "history" in result.stderr
+
+
+def test_another_catalog_does_not_know_the_past(
+    project: Project, imagectl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions of two catalogs may have the same names."""
+    another = new_project(tmp_path / "another")
+    release(another, OLD)
+    another.close()
+    monkeypatch.setenv("IMAGECTL_ROOT", str(another.root / "catalog" / "root.json"))
+    public = str(another.root / "catalog" / "public")
+    assert imagectl("resolve", "debian-base:beta", "--catalog", public).exit_code == 0
+    result = imagectl("resolve", "debian-base:beta", "--at", "2026-11-20", "--catalog", public)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "that published catalog is not the project's" in result.stderr
 
 
 def test_one_workflow_never_mixes_versions(project: Project, imagectl: Run) -> None:
@@ -403,26 +412,6 @@ def test_the_variables_have_the_address_of_a_download(project: Project, imagectl
     assert line(whole["url"]) in imagectl("resolve", "debian-base:beta", "--as", "env").stdout
     strings = json.loads(imagectl("resolve", "debian-base:beta", "--as", "strings").stdout)
     assert strings["url"] == whole["url"]
-
-
-def test_a_line_break_in_a_reference_sets_no_variable() -> None:
-    """Else a catalog could set LD_PRELOAD in the jobs of its consumers."""
-    found = Resolution(
-        VersionRef(ImageName("a"), parse_version_id("20261120.1")),
-        None,
-        "/x\nLD_PRELOAD=/evil.so",
-        LocationName("local"),
-        Format.RAW,
-        Architecture.AMD64,
-        Sha256("0" * 64),
-        1,
-        datetime(2026, 11, 20, tzinfo=UTC),
-        timedelta(),
-        (),
-    )
-    for form in Plain:
-        with pytest.raises(Corrupt, match="is not one line"):
-            plain([found], form, several=False)
 
 
 def test_the_answers_are_documented() -> None:

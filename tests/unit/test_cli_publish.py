@@ -65,6 +65,22 @@ def test_it_is_put_in_all_locations_at_once(project: Project, imagectl: Run) -> 
     assert [each["unproven"] for each in said["placements"]] == [[], []]
 
 
+def test_what_was_gone_is_said_to_be_put_there_again(project: Project, imagectl: Run) -> None:
+    (placed,) = answer(imagectl("publish", NEW, "--json"), Published)["placements"]
+    Path(placed["reference"]).unlink()
+    lines = imagectl("publish", NEW).stdout.splitlines()
+    assert lines[0].endswith(": was gone; put there again and verified")
+    assert imagectl("publish", NEW).stdout.splitlines()[0].endswith(": is there, verified")
+
+
+def test_verify_names_where_it_does_not_look(project: Project, imagectl: Run) -> None:
+    release(project, OTHER)
+    assert "not looked at" not in imagectl("verify").stdout
+    assert imagectl("publish", OTHER, "--to", "dc1").exit_code == 0
+    last = imagectl("verify").stdout.splitlines()[-1]
+    assert last == "not looked at, since no channel requires it there: dc1"
+
+
 def test_who_publishes_in_one_more_place_is_told_what_that_means_for_consumers(
     project: Project, imagectl: Run
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import web
-from support.tuf_trees import NOW, TufTree
+from support.tuf_trees import INDEX, NOW, TufTree, as_bytes, indexed
 from support.web import Site
 
 from imagectl.consumer.fetching import tree_url
@@ -15,19 +15,10 @@ from imagectl.consumer.signed_tree import SignedFiles, open_files
 from imagectl.consumer.sources import WebSource
 from imagectl.errors import BadUsage, CannotTell
 
-INDEX = "images/debian-ci/index.json"
-
-
-def as_bytes(data: bytes, where: str) -> bytes:
-    return data
-
 
 @pytest.fixture
 def tree() -> TufTree:
-    made = TufTree()
-    made.put("images", INDEX, b"the index")
-    made.publish("images")
-    return made
+    return indexed()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support import web
-from support.tuf_trees import NOW, TufTree
+from support.tuf_trees import INDEX, NOW, TufTree, as_bytes, indexed
 from support.web import Page, Site
 
 from imagectl.consumer import cache as cache_module
@@ -22,21 +22,13 @@ from imagectl.consumer.fetching import TreeFetcher
 from imagectl.consumer.signed_tree import SignedFiles, open_files
 from imagectl.errors import CannotTell, Failed
 
-INDEX = "images/debian-ci/index.json"
 TIMESTAMP = "/metadata/timestamp.json"
 DAY = timedelta(days=1)
 
 
-def as_bytes(data: bytes, where: str) -> bytes:
-    return data
-
-
 @pytest.fixture
 def tree() -> TufTree:
-    made = TufTree()
-    made.put("images", INDEX, b"the index")
-    made.publish("images")
-    return made
+    return indexed()
 
 
 @pytest.fixture
@@ -244,6 +236,16 @@ def test_documents_that_nobody_needs_go(client: Client) -> None:
     os.utime(kept, (old, old))
     assert client.read() == b"the index"
     assert kept.stat().st_mtime > old
+
+
+def test_a_document_stays_as_long_as_it_is_read(client: Client) -> None:
+    client.read()
+    [kept] = (client.cache / "documents").glob("??/*")
+    there, old = kept.stat().st_ino, (NOW - 80 * DAY).timestamp()
+    os.utime(kept, (old, old))
+    assert client.read() == b"the index"
+    assert kept.stat().st_mtime > old
+    assert kept.stat().st_ino == there, "nor was it written again"
 
 
 def test_many_at_once_share_a_cache(client: Client) -> None:

@@ -10,18 +10,13 @@ from pathlib import Path
 
 import pytest
 from support import web
-from support.tuf_trees import NOW, TufTree
+from support.tuf_trees import INDEX, NOW, TufTree, as_bytes
 from support.web import Handler, Page, Site
 
 from imagectl.consumer.signed_tree import open_files
 
-INDEX = "images/debian-ci/index.json"
 TIMESTAMP = "/metadata/timestamp.json"
 DAY = timedelta(days=1)
-
-
-def as_bytes(data: bytes, where: str) -> bytes:
-    return data
 
 
 @pytest.fixture

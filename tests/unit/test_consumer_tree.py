@@ -12,6 +12,7 @@ from support import web
 from support.examples import BASE, BETA, CI, NOW, STABLE
 from support.releases import Book
 from support.signed_trees import directory_publisher, trusted
+from support.tuf_trees import TufTree
 from support.web import Page, Site
 
 import imagectl.consumer as consumer
@@ -199,6 +200,17 @@ def test_documents_of_somebody_else_are_not_mixed_in(shop: Shop) -> None:
     tree.__class__ = Mixed
     with pytest.raises(Corrupt, match="beta of debian-ci for stable of debian-ci"):
         resolve(tree, ResolutionRequest(CI), NOW)
+
+
+def test_an_image_that_its_signer_may_not_sign_is_not_there(tmp_path: Path) -> None:
+    tree = TufTree({"images": ("images/debian-base/index.json",)})
+    for image in (BASE, CI):
+        tree.put("images", f"images/{image}/index.json", b"{}")
+    tree.publish("images")
+    tree.write(tmp_path / "public")
+    root = tree.files["metadata/1.root.json"]
+    found = open_catalog(str(tmp_path / "public"), root=root, cache=tmp_path / "cache", now=NOW)
+    assert found.images() == {BASE}
 
 
 def test_the_cache_has_a_place_of_its_own_for_each_catalog() -> None:

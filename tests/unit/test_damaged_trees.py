@@ -9,19 +9,23 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from securesystemslib.signer import CryptoSigner, Key
 from support.cli import command_line
 from support.examples import CI, NOW, STABLE
 from support.releases import Book
 from support.signed_trees import directory_publisher, directory_tree, trusted
-from support.teams import Team
+from support.teams import IMAGE, Team
+from support.teams import ONE as TEAMS_ONE
 from tuf.api.metadata import Metadata, Root, Snapshot, Timestamp
 
 from imagectl.adapters.published.directory import DirectoryPlace
 from imagectl.adapters.published.recovering import recover
 from imagectl.adapters.published.verified import trusted_root
-from imagectl.errors import CannotTell, Conflict, Refused
+from imagectl.errors import CannotTell, Conflict, Corrupt, Refused
 from imagectl.formats.tuf_roles import METADATA, ROOT, TIMESTAMP_PATH
+from imagectl.model.names import VersionId
+from imagectl.model.published import Warned
 
 Damage = Callable[[Path], bytes]
 ONE, TWO = "debian-ci@20261120.1", "debian-ci@20261120.2"
@@ -60,6 +64,25 @@ def cut_off(path: Path) -> bytes:
 
 def empty(path: Path) -> bytes:
     return b""
+
+
+def test_of_several_trees_each_is_refreshed_or_named(team: Team) -> None:
+    settings = team.root / "imagectl.yaml"
+    content = yaml.safe_load(settings.read_text())
+    content.setdefault("catalog", {})["publish"] = ["catalog/public", "catalog/second"]
+    settings.write_text(yaml.safe_dump(content))
+    team.done("catalog", "publish")
+    broken = [team.root / "catalog" / tree / TIMESTAMP_PATH for tree in ("public", "second")]
+    broken[0].write_bytes(b"")
+    said = " ".join(team.refused("catalog", "refresh", code=1).split())
+    assert "1 of 2 published trees cannot be refreshed; the others are refreshed" in said
+    assert "catalog/second" not in said
+    broken[1].write_bytes(b"")
+    said = " ".join(team.refused("catalog", "refresh", code=1).split())
+    assert "2 of 2 published trees cannot be refreshed" in said
+    assert "the others" not in said
+    assert "catalog/public: " in said
+    assert "catalog/second: " in said
 
 
 @pytest.mark.parametrize("damage", [strangers, cut_off, empty])
@@ -171,3 +194,83 @@ def test_another_root_that_consumers_believe_is_left(public: Path, version: int)
 def key_of(path: Path) -> Key:
     root = Metadata[Root].from_bytes(path.read_bytes()).signed
     return root.get_key(root.roles[ROOT].keyids[0])
+
+
+def newest(team: Team, role: str) -> Path:
+    found = (team.root / "catalog" / "public" / METADATA).glob(f"*.{role}.json")
+    return max(found, key=lambda each: int(each.name.partition(".")[0]))
+
+
+@pytest.mark.parametrize("damage", [cut_off, empty])
+@pytest.mark.parametrize("role", ["channel-stable", "snapshot"])
+def test_what_people_have_signed_is_mended_without_them(
+    team: Team, role: str, damage: Damage
+) -> None:
+    team.two_people()
+    path = newest(team, role)
+    good = path.read_bytes()
+    path.write_bytes(damage(path))
+    team.done("catalog", "publish")
+    assert team.stable() == "20261120.1"
+    assert not team.pending("channel-stable").exists()
+    if role != "snapshot":
+        assert path.read_bytes() == good
+    assert "waits" not in team.done("catalog", "publish")
+
+
+def test_it_is_mended_while_something_else_waits_for_them(team: Team) -> None:
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    team.sign("channel-stable", "alice")
+    path = newest(team, "channel-stable")
+    path.write_bytes(b"")
+    assert "waits for 1 more signature of bob" in team.done("catalog", "publish")
+    assert team.stable() == "20261120.1"
+    team.sign("channel-stable", "bob")
+    assert team.stable() == "20261120.2"
+
+
+def signed_again(team: Team, *, keep: bool) -> None:
+    """Stable shows TWO, which both have signed; here is nothing of it, or what they signed before
+    where that is to be kept."""
+    team.two_people()
+    kept = team.root / ".imagectl" / "signed" / "channel-stable.json"
+    former = kept.read_bytes()
+    team.next_version()
+    team.done("promote", "stable")
+    for name in ("alice", "bob"):
+        team.sign("channel-stable", name)
+    assert team.stable() == "20261120.2"
+    kept.unlink()
+    if keep:
+        kept.write_bytes(former)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_they_have_to_sign_again_holds_up_nothing_else(team: Team, keep: bool) -> None:
+    signed_again(team, keep=keep)
+    newest(team, "channel-stable").write_bytes(b"")
+    team.done("revoke", TEAMS_ONE, "--reason", "a hole", "--even-if-released")
+    tree = team.consumer("another")
+    assert tree.warnings(IMAGE)[VersionId("20261120", 1)].warned is Warned.REVOKED
+    with pytest.raises(Corrupt):
+        tree.head(IMAGE, STABLE)
+    said = " ".join(team.done("catalog", "publish").split())
+    assert "channel-stable is damaged, and its signers are needed" in said
+    for name in ("alice", "bob"):
+        team.sign("channel-stable", name)
+    assert team.stable() == "20261120.2"
+    assert "damaged" not in team.done("catalog", "publish")
+
+
+def test_nobody_has_an_older_list_published_by_removing_the_newest(team: Team) -> None:
+    """What people have signed before is signed, too."""
+    signed_again(team, keep=True)
+    newest(team, "channel-stable").unlink()
+    newest(team, "snapshot").write_bytes(b"")
+    said = team.refused("catalog", "publish", code=1)
+    assert "`imagectl sign channel-stable`: once enough have signed" in " ".join(said.split())
+    for name in ("alice", "bob"):
+        team.sign("channel-stable", name)
+    assert team.stable() == "20261120.2"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -15,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import NOW, digest, version
 from support.insides import described, lose, record
-from support.projects import new_project
 from support.systems import DPKG, GROUP, OS_RELEASE, PASSWD, links, stanza, system
 from support.trees import file
 
@@ -45,12 +43,9 @@ NEW_DPKG = "\n".join(
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    made = new_project(tmp_path / "images")
-    monkeypatch.chdir(made.root)
+def project(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("COLUMNS", "100")
-    yield made
-    made.close()
+    return project
 
 
 @pytest.fixture

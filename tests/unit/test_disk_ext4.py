@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -297,3 +298,25 @@ def test_device_numbers() -> None:
 def test_acls_that_cannot_be(stored: bytes) -> None:
     with pytest.raises(Corrupt):
         acl_value(stored)
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_with_two_paths_is_damage(tmp_path: Path) -> None:
+    """Below itself, it would never end."""
+    tree = make(tmp_path)
+    (tree / "a" / "b").mkdir(parents=True)
+    disk = disks.make_disk(tmp_path / "disk", tree, commands=["link a a/b/c"])
+    with open_ext4(disk) as source, pytest.raises(Corrupt) as caught:
+        list(islice(source.entries(), 100))
+    assert caught.value.why == "/a/b/c is a folder that has another path too"
+    assert caught.value.where == str(disk)
+
+
+@pytest.mark.parametrize("name", disks.NO_NAMES)
+def test_a_name_that_no_file_can_have_is_damage(tmp_path: Path, name: bytes) -> None:
+    """It could lead out of its folder."""
+    disk = disks.make_disk(tmp_path / "disk", make(tmp_path, **{disks.NAME: b""}))
+    disks.rename(disk, name)
+    with pytest.raises(Corrupt, match="damaged") as caught:
+        read(disk)
+    assert caught.value.why.endswith("is no name that a file can have")

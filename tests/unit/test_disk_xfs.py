@@ -9,7 +9,6 @@ import re
 import socket
 import stat
 import struct
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
@@ -279,6 +278,16 @@ def test_any_damage_is_an_error_and_not_a_crash(disk: Path) -> None:
         assert list(source.entries()) == entries
 
 
+@pytest.mark.parametrize("name", disks.NO_NAMES)
+def test_a_name_that_no_file_can_have_is_damage(tmp_path: Path, name: bytes) -> None:
+    """It could lead out of its folder."""
+    disk = make(tmp_path, [f"{disks.NAME} p--600 0 0"])
+    disks.rename(disk, name)
+    with pytest.raises(Corrupt, match="damaged") as caught:
+        read(disk)
+    assert caught.value.why.endswith("is no name that a file can have")
+
+
 def source_id(disk: Path) -> bytes:
     """What each inode repeats of the superblock."""
     with disk.open("rb") as file:
@@ -405,18 +414,12 @@ def test_the_kernel_reads_the_same(tmp_path: Path) -> None:
     disk = make(tmp_path)
     mounted = tmp_path / "mounted"
     mounted.mkdir()
-
-    def mount(options: str) -> bool:
-        command = ["mount", "-t", "xfs", "-o", options, str(disk), str(mounted)]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-    if not mount("loop"):
-        pytest.skip("this machine does not mount XFS for this user")
+    disks.mount_xfs(disk, mounted)
     try:
         fill(os.fsencode(mounted))
     finally:
         disks.run("umount", str(mounted))
-    assert mount("loop,ro")
+    disks.mount_xfs(disk, mounted, "loop,ro")
     try:
         wanted = of_the_kernel(os.fsencode(mounted))
         with open_xfs(disk) as source:

@@ -81,7 +81,7 @@ def commands(page: Path) -> list[str]:
     found = []
     for language, block in _FENCE.findall(page.read_text()):
         if language in ("sh", "console", "bash"):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", "").splitlines():
                 typed = line.removeprefix("$ ")
                 if language == "console" and typed == line:
                     continue  # what was printed

@@ -133,6 +133,7 @@ def test_a_location_that_is_still_there_is_not_forgotten(project: Project, image
     result = imagectl(*FORGET)
     assert result.exit_code == 3
     assert "imagectl.yaml has it" in result.stderr
+    assert "its name out of `locations` in each image.yaml" in " ".join(result.stderr.split())
     assert where(project, OLD) == ["dc1", "local"]
 
 

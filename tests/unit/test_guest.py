@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -81,15 +83,17 @@ def test_more_than_a_guest_reads_is_an_error_here(tmp_path: Path) -> None:
     assert "of which a guest reads 4096" in caught.value.why
 
 
-def server(answer: bytes) -> tuple[socket.socket, int]:
+def server(answer: bytes, seconds: float = 0) -> tuple[socket.socket, int]:
+    """One that greets each client so many *seconds* after it has called, one after the other."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         try:
             while True:
                 link, _ = listener.accept()
-                link.sendall(answer)
-                link.close()
+                time.sleep(seconds)
+                with link, contextlib.suppress(OSError):
+                    link.sendall(answer)
         except OSError:
             return
 
@@ -101,6 +105,17 @@ def test_a_greeting_is_enough(tmp_path: Path) -> None:
     listener, port = server(b"SSH-2.0-x\r\n")
     with listener:
         guest.wait_for_ssh(port, tmp_path / "console", 5, lambda: True)
+
+
+def test_a_guest_that_greets_slowly_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who hangs up and calls again, each time after as short a while, is never greeted."""
+    monkeypatch.setattr(guest, "GREETING_SECONDS", 0.1)
+    monkeypatch.setattr(guest, "GREETING_SHARE", 1 / 2)
+    listener, port = server(b"SSH-2.0-x\r\n", 0.5)
+    with listener:
+        guest.wait_for_ssh(port, tmp_path / "console", 20, lambda: True)
 
 
 def test_a_port_that_only_accepts_is_not_a_guest(tmp_path: Path) -> None:

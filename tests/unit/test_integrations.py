@@ -225,7 +225,6 @@ println(image.version)
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(shutil.which("groovy") is None, reason="needs Debian's groovy")
 def test_the_jenkins_step_gives_a_map(checkout: Checkout) -> None:
     """The steps of Jenkins that it uses are played by Groovy's own means."""
     script = checkout.folder.parent / "jenkins.groovy"
@@ -276,7 +275,7 @@ def test_terraform_is_told_what_is_wrong(checkout: Checkout, image: str) -> None
     assert done.stderr
 
 
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform")
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="Debian has no terraform")
 def test_terraform_reads_the_example() -> None:
     done = subprocess.run(
         ["terraform", "fmt", "-check", "-diff", str(INTEGRATIONS / "terraform")],
@@ -287,7 +286,6 @@ def test_terraform_reads_the_example() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(shutil.which("packer") is None, reason="needs packer")
 def test_packer_takes_the_values(checkout: Checkout) -> None:
     (script,) = blocks("Packer", "sh")
     shutil.copy(INTEGRATIONS / "packer/child.pkr.hcl", checkout.folder)
@@ -321,7 +319,6 @@ def test_all_followed_images_are_of_one_user() -> None:
     assert unit_of["CacheDirectory"] == unit_of["StateDirectory"] == ["imagectl"]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_takes_the_units(checkout: Checkout, tmp_path: Path) -> None:
     for each in (INTEGRATIONS / "systemd").iterdir():
         instance = each.name.replace("@.", "@debian-ci.")
@@ -393,7 +390,10 @@ def test_the_user_data_sets_what_the_service_reads(checkout: Checkout) -> None:
     assert found["IMAGE_VERSION"] == VERSIONS["stable"]
 
 
-@pytest.mark.skipif(shutil.which("cloud-init") is None, reason="needs cloud-init")
+@pytest.mark.skipif(
+    shutil.which("cloud-init") is None,
+    reason="cloud-init, once installed, would set up this machine when it boots",
+)
 def test_cloud_init_takes_the_user_data() -> None:
     done = subprocess.run(
         ["cloud-init", "schema", "--config-file", str(INTEGRATIONS / "cloud-init/user-data.yaml")],

@@ -19,6 +19,7 @@ from imagectl.services.janitor import (
     Pace,
     Tried,
     apply,
+    forget,
     plan,
     rounds,
 )
@@ -263,6 +264,15 @@ def test_what_is_elsewhere_is_told(world: World) -> None:
     world.leak("a", away)
     assert [each.name for each in world.plan().elsewhere] == ["a"]
     assert world.apply().ended == ()
+
+
+def test_what_is_over_is_forgotten_and_of_that_place_alone(world: World) -> None:
+    """People say that a place is no more; a lease that is not over says that something is there."""
+    world.leak("a")
+    world.leak("b", world.dc2)
+    world.leak("just now", age=0)
+    assert [each.name for each in forget(world.ledger, "dc1", NOW)] == ["a"]
+    assert world.entries() == {"id-b", "id-just now"}
 
 
 def test_rounds_begin_at_their_time(world: World) -> None:

@@ -28,12 +28,13 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
 
 
 def test_two_people_sign_what_stable_is(team: Team) -> None:
-    team.two_people()
+    said = team.two_people()
+    assert "nothing changes for consumers: what channel-stable says until now is signed" in said
     assert team.stable() == "20261120.1"
     team.next_version()
     said = team.done("promote", "stable")
     assert "channel-stable waits for 2 more signatures of alice" in said
-    assert "or bob" in said
+    assert "and bob" in said, "both have to"
     assert "consumers get, once it is signed, qcow2" in said
     assert "now get" not in said
     assert "channel-stable waits for 2 more signatures" in team.done("list")
@@ -232,10 +233,11 @@ def test_nobody_is_locked_out(team: Team) -> None:
 
 
 def test_a_new_root_is_signed_by_those_before_and_those_after(team: Team) -> None:
-    team.done(
+    said = team.done(
         *("catalog", "rotate-keys", "root", "--add", team.public("alice")),
         *("--remove", "root", "--reason", "alice keeps it"),
     )
+    assert "\nthis counts once enough have signed: `imagectl sign root`\n" in said
     assert team.trusted().version == 1, "alice has not signed"
     assert team.pending("root").exists()
     said = team.sign("root", "alice")
@@ -248,6 +250,16 @@ def test_a_new_root_is_signed_by_those_before_and_those_after(team: Team) -> Non
     assert not team.pending("root").exists()
     team.consumer()
     assert (team.root / "catalog" / "public" / "metadata" / "2.root.json").exists()
+
+
+def test_one_change_of_keys_at_a_time_waits(team: Team) -> None:
+    """Else the later one would take its signatures away from the one before, unsaid."""
+    role = ("catalog", "rotate-keys", "root")
+    team.done(*role, "--add", team.public("alice"), "--remove", "root", "--reason", "alice")
+    before = team.pending("root").read_bytes()
+    said = team.refused(*role, "--add", team.public("bob"), "--reason", "bob, too", code=4)
+    assert "another change of root waits for signatures" in said
+    assert team.pending("root").read_bytes() == before
 
 
 def test_an_old_root_is_not_enough_for_a_new_one(team: Team) -> None:
@@ -303,10 +315,32 @@ def test_what_a_new_key_waits_for_is_said(team: Team) -> None:
     assert team.trusted().version == 1
 
 
+def test_what_is_signed_already_is_asked_of_nobody(team: Team) -> None:
+    """New keys of targets, which is signed by them; root waits for the one that is in the safe."""
+    team.private("root").rename(team.folder / "root.pem")
+    said = team.done(
+        *("catalog", "rotate-keys", "targets", "--new", "--remove", "targets", "--reason", "lost")
+    )
+    assert "targets is signed, and waits for root" in said
+    assert "bring the keys of root" in said
+    assert "bring the keys of targets" not in said
+    assert "\nthis counts once enough have signed: `imagectl sign root`\n" in said
+
+
+def test_whoever_publishes_is_told_who_has_to_sign(team: Team) -> None:
+    """Consumers of stable are not told of the place before."""
+    team.two_people()
+    settings = team.root / "imagectl.yaml"
+    settings.write_text(settings.read_text() + "  dc2: {type: directory, path: dc2}\n")
+    said = team.done("publish", ONE, "--to", "dc2")
+    assert "channel-stable waits for 2 more signatures" in said
+
+
 def test_a_new_key_of_root_belongs_offline(team: Team) -> None:
     said = team.done("catalog", "rotate-keys", "root", "--new", "--reason", "a second keeper")
     assert f"a key of root was made, {team.private('root-2')}: keep it offline" in said
     assert "nothing has changed yet" not in said
+    assert "this counts once" not in said
 
 
 def test_a_revoked_key_is_not_believed(team: Team) -> None:

@@ -146,6 +146,7 @@ def test_an_older_catalog_has_no_numbers(site: Site) -> None:
     good = site.numbers()
     assert good["published_generation", labels(tree="memory")] == newest
     assert good["catalog_generation", ()] == newest
+    assert good["published_behind", labels(tree="memory", role="channel-beta")] == 0
     assert good["source_ok", labels(source="published", place="memory")] == 1
     site.world.releasing = replace(site.world.releasing, catalog=MemoryCatalog())
     numbers = site.numbers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,22 @@ def test_a_folder_that_apt_cannot_work_in_is_told(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="double quote") as caught:
         make_root(RECIPE, MIRROR, work, work / "out")
     assert caught.value.where == str(work)
+
+
+def test_dpkg_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 20,000 files took milliseconds, in a root that is removed as soon as it is packed."""
+    program = tmp_path / "bin" / "mmdebstrap"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        "dpkg --force-help > /dev/null || exit 1  # it knows all that it is told\n"
+        'for each; do case $each in *.unfinished) echo "$DPKG_FORCE" > "$each";; esac; done\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    out = tmp_path / "root.tar"
+    make_root(RECIPE, MIRROR, tmp_path, out)
+    assert "unsafe-io" in out.read_text().strip().split(",")
 
 
 def route(access: Access) -> Route:

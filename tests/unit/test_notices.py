@@ -15,6 +15,7 @@ from support.examples import (
     STABLE,
     announce,
     change,
+    deprecate,
     move,
     place,
     record,
@@ -125,6 +126,18 @@ def test_what_is_told_and_what_is_not() -> None:
     ]
     office.tell()
     assert len(office.sender.sent) == 4
+
+
+def test_who_is_told_that_support_ends_knows_when_it_is_refused() -> None:
+    ends = deprecate("debian-ci:beta", successor="debian-ci:stable", brownouts=((2, 2.5), (5, 6)))
+    office = released()
+    office.happens(ends)
+    (notice,) = notices_of("id", office.catalog.events(), ACTOR)
+    assert in_words(notice).splitlines()[0] == (
+        "debian-ci:beta is not supported from 2026-12-20 12:00 UTC on; go to debian-ci:stable; "
+        "refused on purpose from 2026-11-22 12:00 UTC to 2026-11-23 00:00 UTC "
+        "and from 2026-11-25 12:00 UTC to 2026-11-26 12:00 UTC"
+    )
 
 
 def test_what_others_did_their_machines_tell() -> None:

@@ -19,9 +19,9 @@ from click.testing import Result
 from support.examples import BETA, CI, NOW, ref
 from support.projects import new_project, release
 from support.releases import LOCAL
+from support.signed_trees import DirectoryPublisher
 from support.world import World
 
-from imagectl.adapters.published.directory import DirectoryPublisher
 from imagectl.bootstrap.project import open_project
 from imagectl.errors import CannotTell
 from imagectl.formats.tuf_roles import TIMESTAMP_PATH

@@ -35,6 +35,7 @@ def test_the_template_says_what_it_was_given() -> None:
     assert builder["memory"] == 1024
     assert builder["ssh_timeout"] == "300s"
     assert builder["accelerator"] == "tcg"
+    assert builder["disk_cache"] == "unsafe", "the disk of a build VM is kept by nobody"
     assert builder["qemuargs"][0][1].endswith("{{ .SSHHostPort }}-:22")
     assert template["provisioners"][0]["command"] == "/p/command"
 

@@ -215,7 +215,7 @@ def test_a_version_is_no_successor(book: Book) -> None:
 
 
 def test_notices_are_in_words(book: Book) -> None:
-    said = deprecate("debian-ci", successor="debian-base", brownouts=((2, 2.5),))
+    said = deprecate("debian-ci", successor="debian-base", brownouts=((2, 2.5), (5, 6)))
     snapshot = told(book.snapshot, announce(TWO), said)
     now, later = day(0), day(40)
     lines = [notice_of(each, now) for each in standing_announcements(snapshot)]
@@ -224,11 +224,18 @@ def test_notices_are_in_words(book: Book) -> None:
     )
     assert "debian-ci is not supported from 2026-12-20 12:00 UTC on, in 30 d" in lines[1]
     assert "go to debian-base" in lines[1]
-    assert lines[1].endswith("(brownout from 2026-11-22 12:00 UTC to 2026-11-23 00:00 UTC)")
+    assert lines[1].endswith(
+        " (refused on purpose from 2026-11-22 12:00 UTC to 2026-11-23 00:00 UTC"
+        " and from 2026-11-25 12:00 UTC to 2026-11-26 12:00 UTC)"
+    )
+    between = [notice_of(each, day(3)) for each in standing_announcements(snapshot)]
+    assert between[1].endswith(
+        " (refused on purpose from 2026-11-25 12:00 UTC to 2026-11-26 12:00 UTC)"
+    )
     over = [notice_of(each, later) for each in standing_announcements(snapshot)]
     assert "any time now" in over[0]
     assert "since 2026-12-20" in over[1]
-    assert "brownout" not in over[1]
+    assert "refused" not in over[1]
     assert standing_announcements(snapshot, [BASE]) == ()
 
 

@@ -167,6 +167,7 @@ def test_a_placement_that_is_gone_is_put_back_or_made_again_first() -> None:
     catalog = many(3)
     hint = doubt(catalog, views(catalog, without=[a_ref(1)])).hint
     assert f"`imagectl publish {a_ref(1)} --to gce-prod`" in hint
+    assert "imagectl verify" not in hint, "it looks at what channels require, and only there"
     assert f"after `imagectl rebuild {a_ref(1)}` where the store does not have it" in hint
 
 

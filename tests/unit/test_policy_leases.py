@@ -77,7 +77,11 @@ def test_what_has_a_lease_is_needed_in_whatever_state_it_is(state: str) -> None:
 
 
 def test_a_later_lease_in_the_ledger_counts() -> None:
-    assert due(sort(view(thing("a")), entry("a", RUNNING))) == []
+    seen = sort(view(thing("a")), entry("a", RUNNING))
+    assert due(seen) == []
+    (needed,) = seen.needed
+    assert needed.claim is not None
+    assert needed.claim.until == RUNNING, "people are told why it is not collected"
 
 
 def test_a_later_lease_in_the_claim_counts() -> None:

@@ -69,6 +69,11 @@ def test_heads_windows_and_the_last_that_stand_are_kept_with_every_reason() -> N
     }
 
 
+def test_what_a_channel_is_announced_to_point_to_is_kept() -> None:
+    shelved = replace(shelf(old(1), old(2)), announced={STABLE: old(1).id})
+    assert kept(shelved) == {1: ["announced: stable"], 2: []}
+
+
 def test_what_was_rolled_back_from_is_in_no_window() -> None:
     shelved = shelf(*map(old, range(1, 6)), channels=[channel(STABLE, 1, 2, 3, 4, back=[2])])
     assert kept(shelved) == {

@@ -98,6 +98,14 @@ build: {accelerator: tcg, boot_timeout: 10m}
     )
 
 
+@pytest.mark.parametrize("none", ["0s", "0m", "00h"])
+def test_a_guest_that_is_given_no_time_to_boot_is_refused(none: str) -> None:
+    """It was accepted, and each build failed at its guest."""
+    said = f"build.boot_timeout: {none} is no time at all (write 1s or more, as 10m)"
+    assert said_of(f"build:\n  boot_timeout: {none}\n") == [f"imagectl.yaml:2:17: {said}"]
+    assert read("build: {boot_timeout: 1s}").build.boot_timeout == timedelta(seconds=1)
+
+
 def test_security_data_has_an_address_or_none() -> None:
     assert read("").security_data is None
     url = "https://mirror.example/security/release/1"

@@ -123,7 +123,6 @@ def test_what_is_no_signed_statement_is_refused(keys: Path, envelope: bytes) -> 
     assert caught.value.where == "here"
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is missing")
 def test_the_documented_check_works_without_imagectl(
     keys: Path, envelope: bytes, tmp_path: Path
 ) -> None:

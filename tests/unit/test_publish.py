@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.examples import NOW, ref
+from support.examples import NOW
+from support.putting import ONE, S3, Busy, Place, intents, placed
 from support.releases import DC1, LOCAL
 from support.world import World
 
@@ -24,92 +23,17 @@ from imagectl.errors import (
     Failed,
     ImagectlError,
     NotFound,
-    Refused,
 )
-from imagectl.model.change import Change, EndIntent, RecordIntent, RecordPlacement
+from imagectl.model.change import EndIntent, RecordIntent, RecordPlacement
 from imagectl.model.names import Format, LocationName
-from imagectl.model.place import DirectoryLocation
-from imagectl.model.version import Artifact, Intent, Placement, VersionRef
-from imagectl.model.view import View
+from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.services import publish
-from imagectl.services.abreast import abreast
-from imagectl.services.ports.catalog import Committed
 from imagectl.services.ports.locations import Credential, Moved
 from imagectl.testing.build import RecordingProgress
-from imagectl.testing.catalog import MemoryCatalog
-from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
 from imagectl.testing.store import MemoryStore
 
-ONE = "debian-ci@20261120.1"
-S3 = LocationName("s3")
 GCE = LocationName("gce-prod")
-
-
-class Busy(MemoryCatalog):
-    """A catalog that others change before each of the next ``meanwhile`` commits."""
-
-    meanwhile: int = 0
-    change: Callable[[], object] | None = None
-
-    def commit(self, change: Change) -> Committed:
-        if self.meanwhile and self.change is not None:
-            self.meanwhile -= 1
-            other, self.change = self.change, None
-            other()
-            self.change = other
-        return super().commit(change)
-
-
-class Place(MemoryLocation):
-    """A location that looks at the catalog, and does ``first``, when something is put there.
-
-    ``error`` is raised before anything is made, ``after`` once it was. ``gaps`` are its views'.
-    """
-
-    def __init__(
-        self,
-        name: LocationName,
-        catalog: MemoryCatalog,
-        takes: frozenset[Format] = DirectoryLocation.takes,
-    ) -> None:
-        super().__init__(name, takes, catalog.snapshot().catalog_id)
-        self.catalog = catalog
-        self.puts = 0
-        self.first: Callable[[], object] = lambda: None
-        self.error: BaseException | None = None
-        self.after: BaseException | None = None
-        self.gaps: tuple[str, ...] = ()
-        self.denial: Denied | None = None
-        self.expires: datetime | None = None
-        self.probes = 0
-        self.prefix = ""
-        self.seen: list[tuple[Intent, ...]] = []
-
-    def probe(self) -> Credential:
-        self.probes += 1
-        if self.denial is not None:
-            raise self.denial
-        return Credential("alice", self.expires)
-
-    def named(self, version: VersionRef, artifact: Artifact) -> str:
-        return f"{self.prefix}{super().named(version, artifact)}"
-
-    def put(
-        self, version: VersionRef, artifact: Artifact, source: Path, now: datetime, moved: Moved
-    ) -> Placement:
-        self.puts += 1
-        self.seen.append(self.catalog.snapshot().intended(version))
-        self.first()
-        if self.error is not None:
-            raise self.error
-        done = super().put(version, artifact, source, now, moved)
-        if self.after is not None:
-            raise self.after
-        return done
-
-    def view(self, now: Callable[[], datetime]) -> View:
-        return replace(super().view(now), gaps=self.gaps)
 
 
 @pytest.fixture
@@ -127,14 +51,6 @@ def world(tmp_path: Path, catalog: Busy, places: dict[LocationName, Place]) -> W
     (tmp_path / "store").mkdir()
     store = MemoryStore(tmp_path / "store")
     return World(catalog, list(places.values()), [MemoryPublisher()], store, tmp_path)
-
-
-def intents(world: World) -> list[tuple[LocationName, str]]:
-    return [(each.location, each.named) for each in world.catalog.snapshot().intended(ref(ONE))]
-
-
-def placed(world: World) -> set[LocationName]:
-    return {each.location for each in world.catalog.snapshot().placed(ref(ONE))}
 
 
 def test_each_location_s_intents_are_written_before_anything_is_made_there(
@@ -512,138 +428,6 @@ def test_a_mistake_of_ours_in_one_location_leaves_the_others_alone(
     with pytest.raises(ZeroDivisionError):
         world.place(made.ref)
     assert placed(world) == {LOCAL}
-
-
-# --- giving up ---
-
-
-@pytest.fixture
-def broken_off(world: World, places: dict[LocationName, Place]) -> VersionRef:
-    """A version that was put in dc1 and s3 without an end; in s3 something of it is there."""
-    made = world.recorded(ONE, needs=(DC1, S3))
-    places[DC1].error = CannotTell("no answer")
-    places[S3].after = CannotTell("no answer")
-    with pytest.raises(CannotTell):
-        world.place(made.ref)
-    world.clock.advance(timedelta(hours=1))
-    return made.ref
-
-
-def test_what_was_never_made_is_given_up(world: World, broken_off: VersionRef) -> None:
-    (ended,) = publish.give_up(world.releasing, broken_off, [DC1])
-    assert ended.location == DC1
-    assert [name for name, _ in intents(world)] == [S3]
-    *_, last = world.catalog.events()
-    assert (last.change.action, last.change.reason) == ("give up publishing", f"{ONE} to dc1")
-
-
-def test_what_may_be_under_way_is_not_given_up(
-    world: World, places: dict[LocationName, Place]
-) -> None:
-    """P7: the one that is running now would go on without a note."""
-    made = world.recorded(ONE, needs=(DC1,))
-    refused: list[Refused] = []
-
-    def give_up() -> None:
-        world.clock.advance(timedelta(minutes=59, seconds=59))
-        with pytest.raises(Refused) as caught:
-            publish.give_up(world.releasing, made.ref)
-        refused.append(caught.value)
-        assert intents(world)
-
-    places[DC1].first = give_up
-    world.place(made.ref)
-    (reason,) = refused[0].reasons
-    since = f"{NOW:%Y-%m-%d %H:%M} UTC"
-    assert reason.endswith(f"in dc1: begun by alice at {since}, less than 1 h ago")
-    assert f"`imagectl publish {ONE}`" in refused[0].hint
-
-
-def test_what_is_gone_on_with_is_not_given_up(
-    world: World, broken_off: VersionRef, places: dict[LocationName, Place]
-) -> None:
-    """P7: it was begun long ago, and is under way again."""
-    refused: list[Refused] = []
-
-    def give_up() -> None:
-        with pytest.raises(Refused) as caught:
-            publish.give_up(world.releasing, broken_off, [DC1])
-        refused.append(caught.value)
-
-    places[DC1].first, places[DC1].error = give_up, None
-    publish.place(world.releasing, world.store, broken_off, [DC1], only=True)
-    assert "less than 1 h ago" in refused[0].why
-    assert DC1 in placed(world)
-    assert [name for name, _ in intents(world)] == [S3]
-
-
-def test_what_is_there_is_not_given_up(world: World, broken_off: VersionRef) -> None:
-    """P2: it would be ours, and nobody would know of it."""
-    before = world.catalog.snapshot()
-    with pytest.raises(Refused) as caught:
-        publish.give_up(world.releasing, broken_off)
-    (reason,) = caught.value.reasons
-    assert reason.endswith(f"is in s3: `imagectl publish {ONE} --to s3` records it")
-    assert world.catalog.snapshot() == before
-
-
-def test_nothing_is_given_up_that_could_not_be_seen_whole(
-    world: World, broken_off: VersionRef, places: dict[LocationName, Place]
-) -> None:
-    """P3."""
-    places[DC1].gaps = ("page 2 of 3 did not come",)
-    before = world.catalog.snapshot()
-    with pytest.raises(CannotTell, match="not all of dc1 could be seen"):
-        publish.give_up(world.releasing, broken_off, [DC1])
-    assert world.catalog.snapshot() == before
-
-
-def test_giving_up_what_was_never_begun_is_not_found(world: World) -> None:
-    made = world.built(ONE)
-    with pytest.raises(NotFound, match="is unfinished in dc1"):
-        publish.give_up(world.releasing, made.ref, [DC1])
-    with pytest.raises(NotFound):
-        publish.give_up(world.releasing, ref("debian-ci@20261120.9"))
-
-
-# --- several tasks at the same time ---
-
-
-def test_tasks_are_asked_to_stop_when_nobody_waits_for_them_any_more() -> None:
-    stopped = threading.Event()
-    ended: list[str] = []
-
-    def task(name: str) -> Callable[[], None]:
-        def run() -> None:
-            assert stopped.wait(30)
-            ended.append(name)
-
-        return run
-
-    def stop_waiting() -> None:
-        with abreast({"a": task("a"), "b": task("b")}, stopped):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stop_waiting()
-    assert sorted(ended) == ["a", "b"]
-
-
-def test_tasks_that_hang_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagectl.services.abreast.GRACE", 0.3)
-    over = threading.Event()
-
-    def stop_waiting() -> None:
-        with abreast({each: lambda: over.wait(60) for each in range(20)}, threading.Event()):
-            raise KeyboardInterrupt
-
-    began = time.monotonic()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            stop_waiting()
-        assert time.monotonic() - began < 20 * 0.3
-    finally:
-        over.set()
 
 
 def test_an_interrupted_publish_stops_its_uploads_and_keeps_the_ledger(

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.examples import BASE, CI, NOW, STABLE
 from support.releases import LOCAL, Book
-from support.signed_trees import directory_tree, signing
+from support.signed_trees import DirectoryPublisher, directory_tree, signing
 from support.signed_world import FIRST, ONE, SECOND, World, sign_targets
 from support.strategies import histories
 from tuf.api.metadata import DelegatedRole, Metadata, Targets
 
-from imagectl.adapters.published.directory import DirectoryPublisher, DirectoryTree
+from imagectl.adapters.published.directory import DirectoryTree
 from imagectl.errors import Conflict, Refused
 from imagectl.formats.published_v1.writing import rendering
 from imagectl.formats.tuf_roles import (
@@ -143,10 +143,7 @@ def test_a_promotion_makes_nothing_but_its_documents_anew(world: World, tmp_path
 
 def test_while_people_have_not_signed_changes_are_said_alone(world: World, tmp_path: Path) -> None:
     """Whatever else happens, and however often, nothing is lost of what waits."""
-    alice, bob = world.delegate("channel-stable", 2)
-    world.publish()
-    world.sign_pending("channel-stable", alice, bob)
-    world.publish()
+    alice, bob = world.hand_over("channel-stable", 2)
     world.promote()
     world.publish_changes()
     assert world.stable() == FIRST
@@ -169,10 +166,7 @@ def test_while_people_have_not_signed_changes_are_said_alone(world: World, tmp_p
 
 
 def test_what_has_been_signed_for_another_state_does_not_count(world: World) -> None:
-    alice, bob = world.delegate("channel-stable", 2)
-    world.publish()
-    world.sign_pending("channel-stable", alice, bob)
-    world.publish()
+    alice, bob = world.hand_over("channel-stable", 2)
     world.promote()
     world.publish_changes()
     world.sign_pending("channel-stable", alice, bob)
@@ -186,10 +180,7 @@ def test_what_has_been_signed_for_another_state_does_not_count(world: World) -> 
 
 
 def test_where_what_waits_was_lost_or_altered_all_is_said_anew(world: World) -> None:
-    alice, bob = world.delegate("channel-stable", 2)
-    world.publish()
-    world.sign_pending("channel-stable", alice, bob)
-    world.publish()
+    alice, bob = world.hand_over("channel-stable", 2)
     world.promote()
     world.publish_changes()
     waiting = world.pending("channel-stable").read_bytes()
@@ -213,10 +204,7 @@ def test_where_what_waits_was_lost_or_altered_all_is_said_anew(world: World) -> 
 def test_what_was_deleted_is_told_change_by_change_while_the_index_waits(
     world: World, tmp_path: Path
 ) -> None:
-    carol, _ = world.delegate(IMAGES_ROLE, 1)
-    world.publish()
-    world.sign_pending(IMAGES_ROLE, carol)
-    world.publish()
+    carol, _ = world.hand_over(IMAGES_ROLE, 1)
     world.promote()
     world.publish_changes()
     for _ in range(4):

@@ -324,8 +324,10 @@ def test_a_failed_publication_says_that_the_channel_has_moved(
     with pytest.raises(Failed, match="stable HAS moved") as caught:
         world.promote("stable")
     assert caught.value.what == (
-        "stable HAS moved (debian-ci to 20261120.1), but consumers do not see it yet"
+        "stable HAS moved (debian-ci to 20261120.1), but consumers of 1 of 2 published trees do "
+        "not see what the catalog has; those of the others do"
     )
+    assert list(caught.value.causes) == [public.where]
     assert caught.value.hint == "put that right, then `imagectl catalog publish`"
     assert got(mirror).ref == ref(ONE), "the other tree is shown all the same"
     public.full = False
@@ -917,7 +919,7 @@ def test_locations_are_told_also_where_a_tree_cannot_be_written(
     made = world.recorded(ONE)
     world.place(made.ref)
     public.full = True
-    with pytest.raises(Failed, match="consumers do not see it yet"):
+    with pytest.raises(Failed, match="consumers of 1 of 2 published trees do not see"):
         world.enter(made.ref)
     assert local.pointers[CI][BETA].version == ref(ONE)
 

@@ -17,7 +17,6 @@ import pytest
 from click.testing import Result
 from support.examples import digest, version
 from support.insides import described, record
-from support.projects import new_project
 from support.security import CVES, DATA, document, packed, snapshot
 from support.systems import OS_RELEASE, system
 from support.trees import file
@@ -39,15 +38,12 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    made = new_project(tmp_path / "images")
-    monkeypatch.chdir(made.root)
+def project(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("COLUMNS", "140")
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    described(made, REF, system())
-    yield made
-    made.close()
+    described(project, REF, system())
+    return project
 
 
 def taken(days: float = 0) -> datetime:

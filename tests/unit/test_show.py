@@ -7,15 +7,16 @@ from collections.abc import Collection
 import pytest
 from support.examples import BASE, BETA, CI, NOW, placement, ref, version
 from support.releases import LOCAL
+from support.troubled import FullDisk
 
-from imagectl.errors import Conflict
+from imagectl.errors import Conflict, Failed
 from imagectl.model.change import Change, MoveChannel, RecordPlacement, RecordVersion
 from imagectl.model.channel import MoveKind
 from imagectl.model.excerpt import Excerpt
 from imagectl.model.names import ImageName, VersionId
 from imagectl.model.snapshot import Snapshot
 from imagectl.services import show
-from imagectl.services.show import catch_up
+from imagectl.services.show import catch_up, not_seen
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.published import MemoryPublisher
 
@@ -94,3 +95,32 @@ def test_where_that_is_not_enough_everything_is_read(
     catch_up(catalog, [public])
     assert catalog.wholes == 1
     assert beta(public, CI) == ref("debian-ci@20261120.2").version
+
+
+def test_each_tree_that_is_not_shown_it_is_named(catalog: Shared, public: Strict) -> None:
+    trees: list[MemoryPublisher] = [FullDisk(), public, FullDisk()]
+    catch_up(catalog, trees)
+    for number, tree in ((0, "/srv/one"), (2, "/srv/two")):
+        full = trees[number]
+        assert isinstance(full, FullDisk)
+        full.full, full.place = True, tree
+    enter(catalog, "debian-ci@20261120.2")
+    with pytest.raises(Failed) as caught:
+        catch_up(catalog, trees)
+    assert beta(public, CI) == ref("debian-ci@20261120.2").version
+    assert list(caught.value.causes) == ["/srv/one", "/srv/two"]
+    said = not_seen("it IS revoked", caught.value)
+    assert said.what == (
+        "it IS revoked, but consumers of 2 of 3 published trees do not see what the catalog has; "
+        "those of the others do"
+    )
+    assert said.why == "\n".join(
+        f"{tree}: publishing the catalog: no space left" for tree in ("/srv/one", "/srv/two")
+    )
+    with pytest.raises(Failed) as caught:
+        catch_up(catalog, [trees[0], trees[2]])
+    assert caught.value.what.endswith("of 2 of 2 published trees do not see what the catalog has")
+    with pytest.raises(Failed) as caught:
+        catch_up(catalog, trees[:1])
+    said = not_seen("it IS revoked", caught.value)
+    assert said.what == "it IS revoked, but consumers do not see it yet"

@@ -212,7 +212,7 @@ def test_each_announcement_is_one_entry(site: Mapping[str, bytes]) -> None:
     found = items(site, "feed.json")
     assert sorted(found) == [
         "debian-base is not supported from 2027-01-19 12:00 UTC on; go to debian-ci:stable; "
-        "refused on purpose 2027-01-17 12:00 UTC to 2027-01-17 14:24 UTC",
+        "refused on purpose from 2027-01-17 12:00 UTC to 2027-01-17 14:24 UTC",
         "debian-ci:beta is not supported from 2026-12-20 12:00 UTC on",
         "debian-ci:beta stays supported",
         "debian-ci:stable goes to 20261117.1 on 2026-11-27 12:00 UTC",

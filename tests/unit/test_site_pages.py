@@ -278,6 +278,20 @@ def test_hostile_words_survive_in_feeds(site: Mapping[str, bytes]) -> None:
     assert any("\\x1b[31m" in each for each in contents)
 
 
+def test_feeds_tell_a_rollback_in_words(site: Mapping[str, bytes]) -> None:
+    feed = ET.fromstring(site["images/debian-ci/channels/stable.atom"])
+    (told,) = [
+        (each.findtext(f"{ATOM}title"), each.findtext(f"{ATOM}content"))
+        for each in feed.findall(f"{ATOM}entry")
+        if each.find(f"{ATOM}category[@term='rollback']") is not None
+    ]
+    assert told == (
+        "debian-ci stable: rolled back to 20261010.1",
+        "debian-ci:stable went from 20261019.1 to 20261010.1. Reason: git clone fails behind our"
+        " proxy",
+    )
+
+
 def test_json_feeds_are_valid(site: Mapping[str, bytes]) -> None:
     found = feeds(site, ".json")
     assert len(found) == 1 + 2 + 4
@@ -482,7 +496,10 @@ def test_a_failed_build_is_a_warning(sources: Sources) -> None:
 def test_limits_are_told(sources: Sources) -> None:
     checks = judge(sources, Looking(sources)).checks
     told = {each.what: limits(each) for each in checks}
-    assert told["debian-ci:stable"] == "warning after 30 d, alarm after 60 d"
+    assert (
+        told["debian-ci:stable"]
+        == "warning after 30\N{NO-BREAK SPACE}d, alarm after 60\N{NO-BREAK SPACE}d"
+    )
 
 
 # Search

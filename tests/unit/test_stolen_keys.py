@@ -67,6 +67,19 @@ def test_a_tree_that_comes_back_with_what_a_thief_signed_keeps_nobody_from_anyth
     assert [str(each) for each in team.consumer().warnings(IMAGE)] == ["20261120.1"]
 
 
+def test_what_former_keys_have_signed_is_not_signed_again_unseen(team: Team) -> None:
+    """A tree that comes back may hold whatever a thief has signed."""
+    public = team.root / "catalog" / "public"
+    shutil.copytree(public, team.folder / "mirror")
+    team.done(*NEW_KEY)
+    shutil.rmtree(public)
+    shutil.copytree(team.folder / "mirror", public)
+    said = team.refused("catalog", "refresh", code=1)
+    assert "is signed by the former ones yet" in " ".join(said.split())
+    team.done("catalog", "publish")
+    team.done("catalog", "refresh")
+
+
 def test_a_catalog_that_is_lost_is_not_begun_anew_where_keys_were_replaced(team: Team) -> None:
     """What former keys have signed is not believed, and still shows that there was a catalog."""
     public = team.root / "catalog" / "public"

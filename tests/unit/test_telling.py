@@ -244,6 +244,24 @@ def another_one_before(pending: Pending) -> None:
     pending.head(pending.before, "20261118.1")
 
 
+def behind(pending: Pending) -> None:
+    pending.signed.version = 1
+
+
+def further_ahead(pending: Pending) -> None:
+    pending.signed.version = 3
+
+
+@pytest.mark.parametrize("role", [ROOT, TARGETS, STABLE])
+def test_nothing_is_signed_that_is_behind(role: str) -> None:
+    refused(role, behind, "a later one is published")
+
+
+def test_no_root_is_signed_that_leaves_one_out() -> None:
+    """Consumers follow them one by one."""
+    refused(ROOT, further_ahead, "it does not come right after the root that it names")
+
+
 @pytest.mark.parametrize(
     ("alter", "why"),
     [

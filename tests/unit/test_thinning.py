@@ -14,6 +14,7 @@ from support.signed_trees import directory_publisher, directory_tree
 
 from imagectl.adapters.published.directory import DirectoryPlace, DirectoryTree
 from imagectl.adapters.published.publisher import KEPT_STATES
+from imagectl.adapters.published.thinning import thin_out
 from imagectl.errors import Corrupt
 from imagectl.formats.tuf_roles import METADATA
 
@@ -41,6 +42,11 @@ class FullTree:
     def publish(self) -> None:
         self.now += timedelta(days=8)
         directory_publisher(self.root, lambda: self.now).publish(self.book.snapshot)
+
+    def last(self) -> int:
+        """The number of the newest state."""
+        snapshots = (self.root / METADATA).glob("*.snapshot.json")
+        return max(int(each.name.split(".")[0]) for each in snapshots)
 
     def tree(self) -> DirectoryTree:
         return directory_tree(self.root, self.now)
@@ -92,6 +98,10 @@ def test_an_old_list_that_somebody_planted_takes_nothing_else_away(full: FullTre
     outside.write_bytes(planted())
     named = (f"{folder}/json", "../index.json", "images/../../index.json", "/index.json")
     targets: dict[str, object] = {each: {"hashes": {"sha256": digest}} for each in named}
+    letters = full.root / "versions" / "sha256" / "ab" / f"{'ab' * 32}.json"
+    letters.parent.mkdir(exist_ok=True)
+    letters.write_bytes(b"{}")  # whose folder could be the name of a document's
+    targets["versions/sha256/ab/json"] = {"hashes": {"sha256": "ab" * 32}}
     targets |= {"images/a/index.json": {"hashes": 5}, "images/b/index.json": 5}
     (full.root / METADATA / "1.images.json").write_bytes(planted(targets=targets))
     lists = {"images.json": {"version": 1}}
@@ -99,8 +109,52 @@ def test_an_old_list_that_somebody_planted_takes_nothing_else_away(full: FullTre
     full.promote()
     full.publish()
     assert version.exists()
+    assert letters.exists()
     assert outside.exists()
     assert not (full.root / METADATA / "1.images.json").exists()
+    full.read_all()
+
+
+def test_states_that_somebody_made_up_do_not_take_the_place_of_what_is_read(
+    full: FullTree,
+) -> None:
+    """With numbers that ours would have had, and more than are kept."""
+    metadata = full.root / METADATA
+    last = full.last()
+    slow = full.tree()
+    assert slow.catalog().generation == full.book.snapshot.generation
+    for more in range(1, KEPT_STATES + 5):
+        (metadata / f"{last + more}.snapshot.json").write_bytes(planted(meta={}))
+    full.promote()
+    full.publish()
+    assert (metadata / f"{last}.snapshot.json").exists()
+    head = slow.head(CI, STABLE)
+    assert head is not None
+    assert f"{CI}@{head.version}" == ONE, "whoever has begun to read it can go on"
+    full.read_all()
+
+
+def test_another_name_of_the_newest_state_does_not_make_it_an_old_one(full: FullTree) -> None:
+    """Planted while it is being published."""
+    last = full.last()
+    for more in range(1, KEPT_STATES + 5):
+        (full.root / METADATA / f"{'0' * more}{last}.snapshot.json").write_bytes(planted(meta={}))
+    thin_out(DirectoryPlace(full.root), KEPT_STATES, last)
+    full.read_all()
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800", "x" * 300, "a/../b", "A", "."])
+def test_a_name_that_no_file_can_have_keeps_nobody_from_publishing(
+    full: FullTree, bad: str
+) -> None:
+    lists = {f"image-{bad}.json": {"version": 1}, "images.json": {"version": 1}}
+    lists |= {f"channel-{version}.json": {"version": version} for version in (-1, 10**999)}
+    (full.root / METADATA / "1.snapshot.json").write_bytes(planted(meta=lists))
+    targets = {f"images/{bad}/index.json": {"hashes": {"sha256": "a" * 64}}}
+    (full.root / METADATA / "1.images.json").write_bytes(planted(targets=targets))
+    full.promote()
+    full.publish()
+    assert not (full.root / METADATA / "1.images.json").exists(), "it is an old list of ours"
     full.read_all()
 
 

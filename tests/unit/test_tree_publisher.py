@@ -11,13 +11,20 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner
 from support.examples import BASE, BETA, CI, NOW, STABLE
-from support.signed_trees import directory_publisher, directory_tree, signing, trusted
+from support.signed_trees import (
+    DirectoryPublisher,
+    directory_publisher,
+    directory_tree,
+    signing,
+    trusted,
+)
 from support.signed_world import FIRST, ONE, SECOND, TWO, World
 from tuf.api.metadata import Metadata, Targets
 
-from imagectl.adapters.published.directory import DirectoryPlace, DirectoryPublisher
+from imagectl.adapters.published.directory import DirectoryPlace
 from imagectl.adapters.published.publisher import TreePublisher
 from imagectl.adapters.published.signing import Signing
+from imagectl.adapters.signing_keys import SigningKeys
 from imagectl.errors import CannotTell, Corrupt, Failed, NoSpace
 from imagectl.formats.tuf_roles import (
     CATALOG_ROLE,
@@ -165,10 +172,7 @@ def test_without_the_online_key_nothing_changes(world: World) -> None:
 
 def test_a_state_that_nobody_has_signed_is_not_shown(world: World) -> None:
     """The timestamp's key is here, and that of what the catalog is at is not."""
-    carol, _ = world.delegate(CATALOG_ROLE, 1)
-    world.publish()
-    world.sign_pending(CATALOG_ROLE, carol)
-    world.publish()
+    world.hand_over(CATALOG_ROLE, 1)
     assert not world.pending(CATALOG_ROLE).exists()
     before = contents(world.root)
     world.promote()
@@ -218,10 +222,7 @@ def test_nobody_is_told_of_new_signers_before_they_have_signed(world: World) -> 
 
 
 def test_a_move_waits_until_enough_have_signed(world: World) -> None:
-    alice, bob = world.delegate("channel-stable", 2)
-    world.publisher.publish(world.book.snapshot)
-    world.sign_pending("channel-stable", alice, bob)
-    world.publish()
+    alice, bob = world.hand_over("channel-stable", 2)
     assert world.stable() == FIRST
     world.promote()
     world.book.revoked(ONE, reason="a hole")
@@ -278,10 +279,7 @@ def test_a_file_that_was_damaged_while_there_was_no_timestamp_is_mended(world: W
 
 
 def test_what_was_deleted_is_told_although_the_index_waits(world: World) -> None:
-    carol, _ = world.delegate(IMAGES_ROLE, 1)
-    world.publish()
-    world.sign_pending(IMAGES_ROLE, carol)
-    world.publish()
+    carol, _ = world.hand_over(IMAGES_ROLE, 1)
     world.book.built(TWO)
     world.book.moved(STABLE, TWO)
     for _ in range(4):
@@ -379,3 +377,34 @@ def test_two_trees_share_what_is_trusted(world: World, tmp_path: Path) -> None:
 
 def test_beta_of_nothing_is_nothing(world: World) -> None:
     assert directory_tree(world.root, NOW).head(BASE, BETA) is None
+
+
+def with_a_token(world: World) -> DirectoryPublisher:
+    """Its settings name a hardware key, which is not plugged in."""
+    beside = world.signing
+    keys = SigningKeys(("hsm:2",), beside / "keys", beside)
+    kept = Signing(keys, beside / "trust", beside / "pending", lambda: (BETA, STABLE))
+    return DirectoryPublisher(world.root, kept, world.clock)
+
+
+def test_a_key_elsewhere_that_does_not_answer_holds_up_nothing_that_can_wait(world: World) -> None:
+    """Root and targets are due to be signed again, and hold for half a year more."""
+    world.go_offline()
+    world.clock.now = NOW + 183 * DAY
+    world.publish()
+    world.clock.now = NOW + 191 * DAY
+    assert with_a_token(world).refresh()
+    world.book.revoked(ONE, reason="a hole")
+    with_a_token(world).publish(world.book.snapshot)
+    tree = directory_tree(world.root, world.clock.now)
+    assert FIRST in tree.warnings(CI)
+
+
+def test_what_has_to_be_signed_now_is_not_called_somebody_elses(world: World) -> None:
+    """The online key may be the one that does not answer: it is worth another try."""
+    (world.signing / "keys" / "online.pem").unlink()
+    world.promote()
+    publisher = with_a_token(world)
+    for _ in range(2):
+        with pytest.raises(CannotTell, match="the signing key hsm:2 does not answer"):
+            publisher.publish(world.book.snapshot)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.tuf_trees import NOW, TufTree
+from support.tuf_trees import INDEX, NOW, TufTree, as_bytes
 from tuf.api.metadata import Metadata, TargetFile
 
 from imagectl.consumer import signed_tree
@@ -21,7 +21,6 @@ from imagectl.errors import CannotTell, Corrupt, ImagectlError, NotFound
 from imagectl.model.names import Sha256
 
 STABLE = "images/debian-ci/channels/stable.json"
-INDEX = "images/debian-ci/index.json"
 YESTERDAY = NOW - timedelta(days=1)
 
 
@@ -61,10 +60,6 @@ class Client:
         found = data["signed"]["version"]
         assert isinstance(found, int)
         return found
-
-
-def as_bytes(data: bytes, where: str) -> bytes:
-    return data
 
 
 @pytest.fixture

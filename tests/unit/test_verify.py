@@ -24,7 +24,7 @@ from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
 from imagectl.testing.store import MemoryStore
 
-ONE, TWO, THREE = (f"debian-ci@20261120.{serial}" for serial in (1, 2, 3))
+ONE, TWO, THREE, FOUR = (f"debian-ci@20261120.{serial}" for serial in (1, 2, 3, 4))
 LABELS = ("image", "channel", "location")
 LATER = NOW + timedelta(hours=1)
 
@@ -113,6 +113,20 @@ def test_what_is_gone_or_changed_is_told_with_what_to_type(
     assert "`imagectl publish debian-ci@20261120.1 --to dc1`" in gone.reasons[0]
     assert gone.verified is None
     assert placed(world, ONE, DC1).verified == NOW, "what was not seen is not renewed"
+
+
+def test_what_is_in_a_place_that_nobody_requires_is_named_and_not_called_good(
+    world: World, dc1: MemoryLocation
+) -> None:
+    """P8: nobody has looked."""
+    assert verified(world).beside == ()
+    world.built(FOUR, needs=(LOCAL,))
+    world.promote("stable")
+    dc1.lose(placed(world, THREE, DC1))
+    found = verified(world)
+    assert found.beside == (DC1,)
+    assert {each.location for each in stable(found).checked} == {LOCAL}
+    assert not found.having(State.MISSING)
 
 
 def test_a_location_that_does_not_answer_is_unknown_and_asked_no_further(

@@ -57,6 +57,30 @@ def test_what_was_altered_is_refused(team: Team, *, signed: bool) -> None:
     assert team.stable() == "20261120.1"
 
 
+def test_a_signature_that_is_none_is_not_counted(team: Team) -> None:
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    team.sign("channel-stable", "alice")
+    path = team.pending("channel-stable")
+    content = json.loads(path.read_bytes())
+    (signature,) = content["signatures"]
+    signature["sig"] = "00" * 64
+    path.write_text(json.dumps(content))
+    said = team.refused("sign", "channel-stable", "--key", str(team.key["bob"]), "--yes")
+    assert "it is not what alice" in " ".join(said.split())
+    assert path.read_text() == json.dumps(content)
+
+
+def test_what_waits_for_one_role_is_not_signed_for_another(team: Team) -> None:
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    shutil.copy(team.pending("channel-stable"), team.pending("channel-beta"))
+    said = team.refused("sign", "channel-beta", "--key", str(team.private("online")), "--yes")
+    assert "it says that it is of channel-stable" in " ".join(said.split())
+
+
 def test_what_is_not_what_the_catalog_says_is_refused(team: Team) -> None:
     """A file that is whole, and says what stable was once to be."""
     team.two_people()

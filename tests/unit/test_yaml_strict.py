@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.yaml_texts import BOMB, TEXTS
 
 from imagectl.errors import BadInput, Problem
 from imagectl.formats.yaml_strict import (
     MAX_BYTES,
     MAX_DEPTH,
-    MAX_FOREIGN_DEPTH,
     MAX_PROBLEMS,
     Broken,
     ListNode,
-    MappingNode,
-    Node,
     Scalar,
     load,
-    load_part,
 )
 
 
@@ -33,16 +29,6 @@ def problems(data: bytes | str) -> list[str]:
     except BadInput as error:
         found = error.problems
     return [str(problem) for problem in found]
-
-
-def plain(node: Node) -> object:
-    """The texts of a node, without their places."""
-    if isinstance(node, MappingNode):
-        return {key.text: plain(value) for key, value in node.entries}
-    if isinstance(node, ListNode):
-        return [plain(item) for item in node.items]
-    assert isinstance(node, Scalar)
-    return node.text
 
 
 @pytest.mark.parametrize(
@@ -196,12 +182,6 @@ def test_what_was_refused_leaves_a_mark_and_no_value() -> None:
     assert load(b"a: *x\n", "f").root.get("a") == Broken(1, 4)
 
 
-BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [*{before}, *{before}, *{before}, *{before}, *{before}, *{before}]\n"
-    for before, name in zip("abcdefghij", "bcdefghijk", strict=True)
-)
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -237,93 +217,8 @@ def test_hostile_files_are_dealt_with_quickly(data: bytes) -> None:
 @example(b"%TAG ! tag:x,2000:\n---\n!a b: c")
 def test_arbitrary_bytes_raise_nothing_but_bad_input(data: bytes) -> None:
     assert all(said.isprintable() for said in problems(data))
-    with contextlib.suppress(BadInput):
-        load_part(data, "f", "a")
 
 
-YAML_ALPHABET = st.sampled_from(
-    [
-        *("a", "b", " ", "  ", "\n", "\n  ", "- ", ": ", "? ", ", ", "[", "]", "{", "}", "'", '"'),
-        *("&a", "*a", "!", "!!int ", "|", ">", "%", "@", "<<", "---", "...", "#", "\\", "\t", "é"),
-    ]
-)
-
-
-@given(st.lists(YAML_ALPHABET, max_size=60).map("".join))
+@given(TEXTS)
 def test_arbitrary_yaml_raises_nothing_but_bad_input(text: str) -> None:
     assert all(said.isprintable() for said in problems(text))
-    with contextlib.suppress(BadInput):
-        load_part(text.encode(), "f", "a")
-
-
-FOREIGN = """\
-stages: &stages [build, test]
-.defaults: &defaults
-  tags: !reference [.x, tags]
-build:
-  <<: *defaults
-  stage: build
-  stage: again
-imagectl:
-  image: debian-ci
-  channel: beta
-"""
-
-
-def test_a_part_of_a_foreign_file_is_read_and_the_rest_is_let_be() -> None:
-    part = load_part(FOREIGN.encode(), "ci.yml", "imagectl")
-    assert part is not None
-    assert part.problems == ()
-    assert plain(part.root) == {"image": "debian-ci", "channel": "beta"}
-    assert (part.root.line, part.root.column) == (9, 3)
-
-
-def test_a_json_file_with_tabs_is_a_foreign_file_too() -> None:
-    part = load_part(b'{\n\t"x": [1],\n\t"imagectl": {"image": "a"}\n}', "x.json", "imagectl")
-    assert part is not None
-    assert plain(part.root) == {"image": "a"}
-
-
-def test_the_key_may_be_in_any_document_of_a_foreign_file_but_only_at_its_top() -> None:
-    part = load_part(b"spec: 1\n---\nimagectl: {image: a}\n", "f", "imagectl")
-    assert part is not None
-    assert load_part(b"- imagectl: {image: a}\n", "f", "imagectl") is None
-    assert load_part(b"job: {imagectl: {image: a}}\n", "f", "imagectl") is None
-    assert load_part(b"", "f", "imagectl") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("x: &d {image: a}\nimagectl: *d\n", "f:2:11: an alias (*d) (write the value itself)"),
-        ("imagectl: {<<: {image: a}}\n", "f:1:12: a merge key ('<<') (write the keys themselves)"),
-        ("imagectl: {image: a, image: b}\n", "f:1:22: 'image' a second time (first on line 1)"),
-        (
-            "imagectl: {image: a}\nx: 1\nimagectl: {image: b}\n",
-            "f:3:1: 'imagectl' a second time (first on line 1)",
-        ),
-    ],
-)
-def test_our_part_of_a_foreign_file_is_held_to_our_rules(text: str, said: str) -> None:
-    try:
-        part = load_part(text.encode(), "f", "imagectl")
-        assert part is not None
-        found = part.problems
-    except BadInput as error:
-        found = error.problems
-    assert [str(problem) for problem in found] == [said]
-
-
-def test_a_bomb_in_a_foreign_file_is_never_expanded() -> None:
-    part = load_part((BOMB + "imagectl: {image: a}\n").encode(), "f", "imagectl")
-    assert part is not None
-
-
-def test_what_is_passed_over_may_be_deep_but_not_without_end() -> None:
-    def nested(depth: int) -> bytes:
-        return b"x: " + b"[" * depth + b"]" * depth + b"\nimagectl: {image: a}\n"
-
-    assert load_part(nested(MAX_FOREIGN_DEPTH), "f", "imagectl") is not None
-    with pytest.raises(BadInput) as caught:
-        load_part(nested(MAX_FOREIGN_DEPTH + 1), "f", "imagectl")
-    assert str(caught.value.problems[0]) == "f:1:204: nested more than 200 deep; not read"

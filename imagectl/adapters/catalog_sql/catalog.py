@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 
 from imagectl.adapters.catalog_sql import rows, schema, stock, tables
 from imagectl.adapters.catalog_sql.audit import audit
@@ -42,6 +42,13 @@ PAGE = 500
 """How many events are read at once."""
 
 VERIFY = "`imagectl catalog verify` names everything that is wrong"
+
+# Making a statement takes longer than running it, so those of every commit are made once.
+_HEAD = select(tables.head).where(tables.head.c.id == 1)
+_LOCK_HEAD = _HEAD.with_for_update()
+_MOVE_HEAD = update(tables.head).where(tables.head.c.id == 1)
+_MADE = select(tables.events.c.generation).where(tables.events.c.key == bindparam("made_by"))
+_RECORD = insert(tables.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +117,7 @@ class SqlCatalog:
         with explained(self.where), self._database.writing.begin() as connection:
             make_durable(connection, self._database.patience)
             head = self._head(connection, lock=True)
-            made = connection.scalar(
-                select(tables.events.c.generation).where(tables.events.c.key == change.key)
-            )
+            made = connection.scalar(_MADE, {"made_by": change.key})
             if made is not None:
                 return Committed(made, replayed=True)
             if change.based_on != head.generation:
@@ -121,16 +126,9 @@ class SqlCatalog:
             after = apply_change(before, change)
             text = event_text(after.generation, change, head.hash)
             rows.write(connection, before, after)
-            connection.execute(
-                insert(tables.events).values(
-                    generation=after.generation, key=change.key, hash=text_hash(text), text=text
-                )
-            )
-            connection.execute(
-                update(tables.head)
-                .where(tables.head.c.id == 1)
-                .values(generation=after.generation, hash=text_hash(text))
-            )
+            moved = {"generation": after.generation, "hash": text_hash(text)}
+            connection.execute(_RECORD, {**moved, "key": change.key, "text": text})
+            connection.execute(_MOVE_HEAD, moved)
         return Committed(after.generation, replayed=False)
 
     def restore(self, events: Sequence[Event]) -> None:
@@ -158,7 +156,7 @@ class SqlCatalog:
         rows.write(connection, Snapshot(head.catalog, 0), made)
         for begin in range(0, len(events), PAGE):
             connection.execute(
-                insert(tables.events),
+                _RECORD,
                 [
                     {
                         "generation": each.generation,
@@ -169,11 +167,7 @@ class SqlCatalog:
                     for each in events[begin : begin + PAGE]
                 ],
             )
-        connection.execute(
-            update(tables.head)
-            .where(tables.head.c.id == 1)
-            .values(generation=made.generation, hash=events[-1].hash)
-        )
+        connection.execute(_MOVE_HEAD, {"generation": made.generation, "hash": events[-1].hash})
         if wrong := audit(connection, self.where):
             raise Failed(
                 "that history does not make a sound catalog; nothing was kept",
@@ -249,8 +243,7 @@ class SqlCatalog:
 
     def _head(self, connection: Connection, *, lock: bool = False) -> Head:
         """The head row; with *lock*, nobody else commits until this transaction ends."""
-        statement = select(tables.head).where(tables.head.c.id == 1)
-        row = connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+        row = connection.execute(_LOCK_HEAD if lock else _HEAD).one_or_none()
         # A newer imagectl may have migrated the tables since this process opened them.
         schema.check(connection, self.where)
         if row is None:

@@ -3,7 +3,7 @@ ValueError and TypeError say that it is not what imagectl writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -58,7 +58,7 @@ def ref(row: Row[Any]) -> VersionRef:
 
 
 def version(
-    ref: VersionRef, row: Row[Any], artifacts: list[Row[Any]], locations: list[Row[Any]]
+    ref: VersionRef, row: Row[Any], artifacts: Sequence[Row[Any]], locations: Sequence[Row[Any]]
 ) -> Version:
     parent = (
         None

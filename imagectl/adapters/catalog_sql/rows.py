@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import count, groupby
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
+    Delete,
     Row,
     Select,
     Table,
@@ -40,6 +41,10 @@ from imagectl.model.version import VersionRef
 AT_ONCE = 100
 """How many keys one statement asks for: databases limit its parameters and its depth."""
 
+KNOWN = 4096
+"""How many rows of a table are known by what they say. Most of what is read again has not changed,
+and to make values of a row takes ten times as long as to fetch it."""
+
 T = TypeVar("T")
 
 
@@ -59,14 +64,24 @@ class _Part:
         return found if self.several else {ref: (one,) for ref, one in found.items()}
 
 
+_known = lru_cache(KNOWN)
+_version = _known(values.version)
+_move = _known(values.move)
+
 _PARTS = (
-    _Part("placements", tables.placements, values.placement, values.placement_row),
-    _Part("intents", tables.intents, values.intent, values.intent_row),
-    _Part("stages", tables.stages, values.staged, values.staged_row, several=False),
-    _Part("holds", tables.holds, values.hold, values.hold_row),
-    _Part("leases", tables.leases, values.lease, values.lease_row),
-    _Part("revoked", tables.revocations, values.revocation, values.revocation_row, several=False),
-    _Part("tombstones", tables.tombstones, values.tombstone, values.tombstone_row),
+    _Part("placements", tables.placements, _known(values.placement), values.placement_row),
+    _Part("intents", tables.intents, _known(values.intent), values.intent_row),
+    _Part("stages", tables.stages, _known(values.staged), values.staged_row, several=False),
+    _Part("holds", tables.holds, _known(values.hold), values.hold_row),
+    _Part("leases", tables.leases, _known(values.lease), values.lease_row),
+    _Part(
+        "revoked",
+        tables.revocations,
+        _known(values.revocation),
+        values.revocation_row,
+        several=False,
+    ),
+    _Part("tombstones", tables.tombstones, _known(values.tombstone), values.tombstone_row),
 )
 
 _OF_VERSIONS = (tables.artifacts, tables.required_locations, *(part.table for part in _PARTS))
@@ -140,8 +155,8 @@ def read(
     versions = {}
     for row in _rows(connection, tables.versions, scope):
         ref = values.ref(row)
-        recorded_with = (artifacts.pop(ref, []), locations.pop(ref, []))
-        versions[ref] = readable(f"version {ref}", values.version, ref, row, *recorded_with)
+        recorded_with = (tuple(artifacts.pop(ref, ())), tuple(locations.pop(ref, ())))
+        versions[ref] = readable(f"version {ref}", _version, ref, row, *recorded_with)
     parts = {part.field: _read_part(connection, part, scope) for part in _PARTS}
     strays = {ref for found in parts.values() for ref in found} - versions.keys()
     for ref in sorted({*artifacts, *locations, *strays}):
@@ -202,7 +217,7 @@ def _channels(
     histories: dict[tuple[ImageName, ChannelName], list[Move]] = defaultdict(list)
     for row in _rows(connection, tables.moves, scope):
         history = histories[ImageName(row.image), ChannelName(row.channel)]
-        history.append(readable(f"channel {row.image}:{row.channel}", values.move, row))
+        history.append(readable(f"channel {row.image}:{row.channel}", _move, row))
         if row.position != len(history):
             raise Unreadable(f"channel {row.image}:{row.channel}: move {len(history)} is missing")
     return {
@@ -228,10 +243,11 @@ def _grouped(
 ) -> dict[VersionRef, list[Row[Any]]]:
     """The table's rows for each version."""
     found: dict[VersionRef, list[Row[Any]]] = defaultdict(list)
+    numbered = "position" in table.c
     for row in _rows(connection, table, scope):
         ref = values.ref(row)
         found[ref].append(row)
-        if "position" in table.c and row.position != len(found[ref]):
+        if numbered and row.position != len(found[ref]):
             raise Unreadable(f"version {ref}: row {len(found[ref])} of {table.name} is missing")
     return found
 
@@ -255,6 +271,16 @@ def _rows(connection: Connection, table: Table, scope: Scope | None) -> Iterator
             statement = _selecting(table, names, len(some) // len(names))
             parameters = {f"p{number}": value for number, value in enumerate(some)}
             yield from connection.execute(statement, parameters)
+
+
+@cache
+def _deleting(part: _Part) -> Delete:
+    """What a version has of it, from the one after ``kept`` on."""
+    table = part.table
+    which = [table.c[name] == bindparam(name) for name in ("image", "day", "serial")]
+    if part.several:
+        which.append(table.c.position > bindparam("kept"))
+    return delete(table).where(*which)
 
 
 @lru_cache(maxsize=4096)
@@ -337,17 +363,16 @@ def _rewrite(
     same = 0
     while same < min(len(before), len(after)) and before[same] == after[same]:
         same += 1
+    key = values.ref_row(ref)
     if same < len(before):
-        key = [part.table.c[name] == value for name, value in values.ref_row(ref).items()]
-        if part.several:
-            key.append(part.table.c.position > same)
-        connection.execute(delete(part.table).where(and_(*key)))
+        kept = {"kept": same} if part.several else {}
+        connection.execute(_deleting(part), {**key, **kept})
     _insert(
         connection,
         part.table,
         [
             {
-                **values.ref_row(ref),
+                **key,
                 **({"position": position} if part.several else {}),
                 **part.row(one),
             }

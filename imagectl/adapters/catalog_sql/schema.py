@@ -27,6 +27,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 NEWER = "install the newer imagectl; a catalog never goes back"
 
 _revision = table(tables.REVISION_TABLE, column("version_num"))
+_NOTED = select(_revision.c.version_num)
 
 _ADVISORY_LOCK = 0x696D616765  # "image": whoever makes or migrates tables on PostgreSQL holds it
 
@@ -105,7 +106,7 @@ def _current(connection: Connection, where: str, revision: str) -> str | None:
 
 
 def _noted(connection: Connection, where: str, revision: str) -> str:
-    found = connection.scalar(select(_revision.c.version_num))
+    found = connection.scalar(_NOTED)
     if not isinstance(found, str):
         raise CannotTell(
             "the catalog does not say which release its tables are of", where=where, hint=RESTORE

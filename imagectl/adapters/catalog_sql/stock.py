@@ -2,7 +2,8 @@
 
 Each table is read once from end to end in the order of its keys, side by side with the others, and
 no more than one image is in memory. Whatever does not fit together is Unreadable, and so is a
-catalog whose tables hold other numbers of versions and moves than its events record (P3).
+catalog whose tables hold other numbers of versions and moves than its events record, or other holds
+and leases (P3).
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Table,
     collate,
     func,
@@ -25,6 +28,7 @@ from sqlalchemy import (
 
 from imagectl.adapters.catalog_sql import row_values as values
 from imagectl.adapters.catalog_sql import tables
+from imagectl.adapters.catalog_sql.protected import check_protections
 from imagectl.adapters.catalog_sql.rows import Unreadable, readable
 from imagectl.model.announcement import AnnouncedMove
 from imagectl.model.channel import Channel, Move, MoveKind
@@ -48,13 +52,14 @@ _KINDS = {kind.value: kind for kind in MoveKind}
 def counted(connection: Connection, generation: int) -> Counted:
     """How many there are of each, counted by the database. Raises Unreadable where the events,
     counted apart, have recorded others."""
-    events = connection.scalar(select(func.count()).select_from(tables.events)) or 0
+    events = _count(connection, tables.events)
     if events != generation:
         raise Unreadable(f"there are {events} events, and the last one is {generation}")
     for table, operation in ((tables.versions, "record-version"), (tables.moves, "move-channel")):
         there, recorded = _count(connection, table), _operations(connection, operation)
         if there != recorded:
             raise Unreadable(f"there are {there} {table.name}, and the events record {recorded}")
+    check_protections(connection)
     return Counted(
         versions=_count(connection, tables.versions),
         placements=_count(connection, tables.placements),
@@ -64,17 +69,43 @@ def counted(connection: Connection, generation: int) -> Counted:
 
 
 def _count(connection: Connection, table: Table) -> int:
-    return connection.scalar(select(func.count()).select_from(table)) or 0
+    return connection.scalar(_counting(table)) or 0
 
 
 def _operations(connection: Connection, name: str) -> int:
-    """How many operations of that name the events have. In canonical JSON no text can look like
-    this: its quotes are escaped."""
+    """How many operations of that name the events have."""
+    return int(connection.scalar(_counting_operations(name)) or 0)
+
+
+# Making a statement takes longer than running it on a small catalog, so each is made once.
+
+
+@cache
+def _counting(table: Table) -> Select[Any]:
+    return select(func.count()).select_from(table)
+
+
+@cache
+def _counting_operations(name: str) -> Select[Any]:
+    """In canonical JSON no text can look like this: its quotes are escaped."""
     needle = f'"op":"{name}"'
     text = tables.events.c.text
     without = func.replace(text, literal(needle), literal(""))
-    found = func.sum((func.length(text) - func.length(without)) / len(needle))
-    return int(connection.scalar(select(found)) or 0)
+    return select(func.sum((func.length(text) - func.length(without)) / len(needle)))
+
+
+@cache
+def _streaming(table: Table, names: tuple[str, ...], collation: str) -> Select[Any]:
+    """All rows: the columns of the key but ``position``, then those of *names*."""
+    key = [each for each in table.primary_key.columns if each.name != "position"]
+    image: ColumnElement[Any] = table.c.image
+    if collation:
+        image = collate(image, collation)
+    return (
+        select(*key, *(table.c[name] for name in names))
+        .order_by(image, *list(table.primary_key.columns)[1:])
+        .execution_options(yield_per=PAGE)
+    )
 
 
 def shelves(connection: Connection) -> Iterator[Shelf]:
@@ -82,7 +113,7 @@ def shelves(connection: Connection) -> Iterator[Shelf]:
     with contextlib.ExitStack() as opened:
 
         def stream(table: Table, names: str) -> _Stream:
-            return opened.enter_context(_Stream(connection, table, names.split()))
+            return opened.enter_context(_Stream(connection, table, tuple(names.split())))
 
         versions = stream(tables.versions, "created parent_image parent_day parent_serial")
         others = _Others(
@@ -116,16 +147,11 @@ class _Stream:
     """The rows of one table in the order of their keys: image, day and serial (of moves: image and
     channel), then the columns asked for. They are taken as their keys come up."""
 
-    def __init__(self, connection: Connection, table: Table, names: list[str]) -> None:
-        key = [each for each in table.primary_key.columns if each.name != "position"]
-        statement = select(*key, *(table.c[name] for name in names))
+    def __init__(self, connection: Connection, table: Table, names: tuple[str, ...]) -> None:
         # By the letters' numbers, as Python sorts, whatever language the database is in.
-        image: ColumnElement[Any] = table.c.image
-        if connection.dialect.name == "postgresql":
-            image = collate(image, "C")
-        statement = statement.order_by(image, *list(table.primary_key.columns)[1:])
+        collation = "C" if connection.dialect.name == "postgresql" else ""
         self._name = table.name
-        self._result = connection.execute(statement.execution_options(yield_per=PAGE))
+        self._result = connection.execute(_streaming(table, names, collation))
         self._rows = iter(self._result)
         self._next: _Row | None = next(self._rows, None)
 

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.schema import SchemaItem
 
 REVISION = "0005"
 """The newest migration's name. Names sort by age."""
@@ -55,6 +56,25 @@ def _text(name: str) -> Column[str]:
 
 def _whole(name: str) -> Column[int]:
     return Column(name, WHOLE, nullable=False)
+
+
+def _version() -> tuple[SchemaItem, ...]:
+    """What names the version that a row is about, or of."""
+    return _key("image"), _key("day"), _number("serial")
+
+
+def _placement() -> tuple[SchemaItem, ...]:
+    return (
+        _number("position"),
+        _text("format"),
+        _text("architecture"),
+        _text("location"),
+        _text("provider_id"),
+        _text("reference"),
+        _text("sha256"),
+        _whole("size"),
+        _text("verified"),
+    )
 
 
 def _to_version() -> ForeignKeyConstraint:
@@ -86,9 +106,7 @@ events = Table(
 versions = Table(
     "versions",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
+    *_version(),
     _text("created"),
     _text("created_by"),
     _text("summary"),
@@ -117,9 +135,7 @@ versions = Table(
 artifacts = Table(
     "artifacts",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
+    *_version(),
     _number("position"),
     _text("format"),
     _text("architecture"),
@@ -131,9 +147,7 @@ artifacts = Table(
 required_locations = Table(
     "required_locations",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
+    *_version(),
     _number("position"),
     _text("location"),
     _to_version(),
@@ -142,18 +156,8 @@ required_locations = Table(
 placements = Table(
     "placements",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
-    _number("position"),
-    _text("format"),
-    _text("architecture"),
-    _text("location"),
-    _text("provider_id"),
-    _text("reference"),
-    _text("sha256"),
-    _whole("size"),
-    _text("verified"),
+    *_version(),
+    *_placement(),
     UniqueConstraint(
         *("image", "day", "serial", "format", "architecture", "location"),
         name="placements_once_for_each_location",
@@ -164,9 +168,7 @@ placements = Table(
 intents = Table(
     "intents",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
+    *_version(),
     _number("position"),
     _text("format"),
     _text("architecture"),
@@ -200,9 +202,7 @@ moves = Table(
 stages = Table(
     "stages",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
+    *_version(),
     _text("stage"),
     _text("at"),
     _text("by"),
@@ -213,9 +213,7 @@ stages = Table(
 holds = Table(
     "holds",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
+    *_version(),
     _number("position"),
     _text("by"),
     _text("at"),
@@ -227,9 +225,7 @@ holds = Table(
 leases = Table(
     "leases",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
+    *_version(),
     _number("position"),
     _text("consumer"),
     _text("since"),
@@ -241,9 +237,7 @@ leases = Table(
 revocations = Table(
     "revocations",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
+    *_version(),
     _text("by"),
     _text("at"),
     _text("reason"),
@@ -253,18 +247,8 @@ revocations = Table(
 tombstones = Table(
     "tombstones",
     metadata,
-    _key("image"),
-    _key("day"),
-    _number("serial"),
-    _number("position"),
-    _text("format"),
-    _text("architecture"),
-    _text("location"),
-    _text("provider_id"),
-    _text("reference"),
-    _text("sha256"),
-    _whole("size"),
-    _text("verified"),
+    *_version(),
+    *_placement(),
     _text("at"),
     _text("by"),
     _text("reason"),

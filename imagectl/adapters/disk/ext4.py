@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +22,18 @@ from dissect.extfs import ExtFS
 from dissect.extfs.exceptions import Error as ExtError
 from dissect.util.stream import RangeStream
 
+from imagectl.adapters.disk.filesystem import (
+    damaged,
+    kind_of,
+    not_known,
+    not_unmounted,
+    placed,
+    walk,
+)
 from imagectl.adapters.disk.inodes import SIZE, Inode, InodeTable, Runs, decode_tables
 from imagectl.adapters.disk.partitions import Partition
 from imagectl.adapters.disk.tree import CHUNK, Entry, Kind, NotUnderstood, display, zeros
-from imagectl.errors import Corrupt, Failed
+from imagectl.errors import Corrupt
 
 ROOT_INODE = 2
 RESERVED_INODES = 10
@@ -45,14 +52,6 @@ _HAS_64BIT = 0x80
 _COMPAT_ORPHAN_FILE = 0x1000
 _STATE_CLEAN, _STATE_ERRORS = 1, 2
 
-_KINDS = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
-    stat.S_IFCHR: Kind.CHARACTER,
-    stat.S_IFBLK: Kind.BLOCK,
-    stat.S_IFIFO: Kind.FIFO,
-}
 _FOLDER_ENTRY = struct.Struct("<IHBB")
 _NO_ID = 0xFFFFFFFF
 
@@ -82,29 +81,14 @@ class Ext4Source:
         self._file.close()
 
     def entries(self) -> Iterator[Entry]:
-        seen = bytearray(self._table.count // 8 + 1)
-        folders = [(b"", ROOT_INODE)]
+        seen = _Seen(self._table.count)
         try:
-            root = self._entry(b"", ROOT_INODE)
-            assert root is not None
-            yield root
-            while folders:
-                folder, number = folders.pop()
-                for name, child in self._names(number):
-                    path = folder + b"/" + name if folder else name
-                    entry = self._entry(path, child)
-                    seen[child >> 3] |= 1 << (child & 7)
-                    if entry is None:
-                        continue
-                    if entry.kind is Kind.DIRECTORY:
-                        folders.append((path, child))
-                    yield entry
+            yield from walk(ROOT_INODE, self._entry, self._names, seen)
         except (ExtError, EOFError, struct.error) as error:
             raise self._corrupt(str(error) or type(error).__name__) from error
         except Corrupt as error:
-            raise error if error.where else self._corrupt(error.what) from error
-        seen[0] |= 1 << ROOT_INODE
-        self._check_complete(int.from_bytes(seen).bit_count())
+            raise placed(error, self._raw) from error
+        self._check_complete(len(seen))
 
     def content(self, entry: Entry) -> Iterator[bytes]:
         inode = self._table.read(entry.inode)
@@ -136,13 +120,7 @@ class Ext4Source:
         superblock = filesystem.sb
         clean = superblock.s_state & _STATE_CLEAN
         if superblock.s_feature_incompat & _NEEDS_RECOVERY or not clean:
-            raise Failed(
-                "the disk's file system was not unmounted",
-                where=str(self._raw),
-                why="its journal holds changes that are not in their place yet",
-                hint="the machine must be shut down (`systemctl poweroff`), not just stopped; of a "
-                "disk that came so: e2fsck -fy on that partition",
-            )
+            raise not_unmounted(self._raw, "journal", ": e2fsck -fy on that partition")
         if superblock.s_state & _STATE_ERRORS:
             raise self._corrupt("the kernel has found errors in it and marked it")
         unknown = superblock.s_feature_incompat & ~sum(_KNOWN_FEATURES)
@@ -172,15 +150,11 @@ class Ext4Source:
         )
 
     def _unreadable(self, why: str) -> NotUnderstood:
-        return NotUnderstood(
-            "the disk's file system is of a kind that cannot be read",
-            where=str(self._raw),
-            why=why,
-            hint=f"known features are {', '.join(_KNOWN_FEATURES.values())}",
-        )
+        known = ", ".join(_KNOWN_FEATURES.values())
+        return not_known(self._raw, why, f"known features are {known}")
 
     def _corrupt(self, why: str) -> Corrupt:
-        return Corrupt("the disk's file system is damaged", where=str(self._raw), why=why)
+        return damaged(self._raw, why)
 
     def _check_complete(self, seen: int) -> None:
         """P3: what was read is all there is, or it is an error."""
@@ -210,11 +184,9 @@ class Ext4Source:
 
     def _entry(self, path: bytes, number: int) -> Entry | None:
         inode = self._table.read(number)
-        kind = _KINDS.get(stat.S_IFMT(inode.mode))
+        kind = kind_of(inode.mode, number)
         if kind is None:
-            if stat.S_ISSOCK(inode.mode):
-                return None
-            raise self._corrupt(f"inode {number} is of no known kind ({inode.mode:#o})")
+            return None
         return Entry(
             path=path,
             kind=kind,
@@ -269,6 +241,22 @@ class Ext4Source:
                 start += len(chunk)
                 length -= len(chunk)
         yield from zeros(left)
+
+
+class _Seen:
+    """Implements ``filesystem.Numbers``, with a bit for each of *count* inodes."""
+
+    def __init__(self, count: int) -> None:
+        self._bits = bytearray(count // 8 + 1)
+
+    def add(self, number: int, /) -> None:
+        self._bits[number >> 3] |= 1 << (number & 7)
+
+    def __contains__(self, number: int, /) -> bool:
+        return bool(self._bits[number >> 3] >> (number & 7) & 1)
+
+    def __len__(self) -> int:
+        return int.from_bytes(self._bits).bit_count()
 
 
 def seconds(low: int, extra: int) -> int:

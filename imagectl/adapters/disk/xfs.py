@@ -11,26 +11,25 @@ Sockets are left out: they mean nothing without the process that made them.
 
 from __future__ import annotations
 
-import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from imagectl.adapters.disk.filesystem import (
+    damaged,
+    kind_of,
+    not_known,
+    not_unmounted,
+    placed,
+    walk,
+)
 from imagectl.adapters.disk.partitions import Partition
-from imagectl.adapters.disk.tree import CHUNK, Entry, Kind, NotUnderstood, display, zeros
+from imagectl.adapters.disk.tree import CHUNK, Entry, Kind, zeros
 from imagectl.adapters.disk.xfs_attributes import read_attributes
 from imagectl.adapters.disk.xfs_inodes import LOCAL, Inode, Volume, device_number
 from imagectl.adapters.disk.xfs_log import was_unmounted
 from imagectl.errors import Corrupt, Failed
 
-_KINDS = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
-    stat.S_IFCHR: Kind.CHARACTER,
-    stat.S_IFBLK: Kind.BLOCK,
-    stat.S_IFIFO: Kind.FIFO,
-}
 _FOLDER_END = 32 << 30
 """From here on a folder holds its own index, no names."""
 _BLOCK_HEADER = 64
@@ -63,77 +62,46 @@ class XfsSource:
         self._file.close()
 
     def entries(self) -> Iterator[Entry]:
-        root = self._volume.superblock.root
-        seen = {root}
-        folders = [(b"", root)]
+        seen: set[int] = set()
         try:
-            top = self._entry(b"", root)
-            if top is None or top.kind is not Kind.DIRECTORY:
-                raise Corrupt("its root is no folder")
-            yield top
-            while folders:
-                folder, number = folders.pop()
-                for name, child in self._names(number):
-                    path = folder + b"/" + name if folder else name
-                    entry = self._entry(path, child)
-                    if entry is not None and entry.kind is Kind.DIRECTORY:
-                        if child in seen:
-                            raise Corrupt(f"{display(path)} is a folder that has another path too")
-                        folders.append((path, child))
-                    seen.add(child)
-                    if entry is not None:
-                        yield entry
+            yield from walk(self._volume.superblock.root, self._entry, self._names, seen)
         except (struct.error, IndexError) as error:
-            raise self._corrupt(str(error)) from error
+            raise damaged(self._raw, str(error)) from error
         except Corrupt as error:
-            raise error if error.where else self._corrupt(error.what) from error
+            raise placed(error, self._raw) from error
         self._check_complete(seen)
 
     def content(self, entry: Entry) -> Iterator[bytes]:
         try:
             yield from self._read(self._volume.inode(entry.inode))
         except Corrupt as error:
-            raise error if error.where else self._corrupt(error.what) from error
+            raise placed(error, self._raw) from error
 
     def _open(self, partition: Partition) -> Volume:
         try:
             volume = Volume(self._file.fileno(), partition.offset)
             clean = was_unmounted(volume)
         except Corrupt as error:
-            raise self._corrupt(error.what) from None
+            raise damaged(self._raw, error.what) from None
         except Failed as error:
-            raise NotUnderstood(
-                "the disk's file system is of a kind that cannot be read",
-                where=str(self._raw),
-                why=error.what,
-            ) from None
+            raise not_known(self._raw, error.what) from None
         if not clean:
-            raise Failed(
-                "the disk's file system was not unmounted",
-                where=str(self._raw),
-                why="its log holds changes that are not in their place yet",
-                hint="the machine must be shut down (`systemctl poweroff`), not just stopped; "
-                "of a disk that came so, mount it once where XFS is known, and unmount it",
-            )
+            otherwise = ", mount it once where XFS is known, and unmount it"
+            raise not_unmounted(self._raw, "log", otherwise)
         return volume
-
-    def _corrupt(self, why: str) -> Corrupt:
-        return Corrupt("the disk's file system is damaged", where=str(self._raw), why=why)
 
     def _check_complete(self, seen: set[int]) -> None:
         """P3: what was read is all there is, or it is an error."""
         sb = self._volume.superblock
         used = sb.inodes - sb.free_inodes - len(sb.own_inodes)
         if len(seen) != used:
-            raise self._corrupt(f"{used} inodes are in use, but {len(seen)} have a name")
+            raise damaged(self._raw, f"{used} inodes are in use, but {len(seen)} have a name")
 
     def _entry(self, path: bytes, number: int) -> Entry | None:
         inode = self._volume.inode(number)
-        kind = _KINDS.get(stat.S_IFMT(inode.mode))
+        kind = kind_of(inode.mode, number)
         if kind is None:
-            if stat.S_ISSOCK(inode.mode):
-                return None
-            raise Corrupt(f"inode {number} is of no known kind ({inode.mode:#o})")
+            return None
         is_device = kind in (Kind.CHARACTER, Kind.BLOCK)
         return Entry(
             path=path,
@@ -263,6 +231,6 @@ def _in_block(block: bytes, owner: int, kinds: bool) -> Iterator[tuple[bytes, in
 
 
 def _checked(name: bytes, length: int) -> bytes:
-    if not length or len(name) != length or b"/" in name or b"\0" in name:
-        raise Corrupt(f"{display(name)} is no name that a file can have")
+    if len(name) != length:
+        raise Corrupt("a name of a folder ends early")
     return name

@@ -24,19 +24,14 @@ from imagectl.adapters.durable import naming_failures, write
 from imagectl.adapters.locations.owners import owner_of, placed_by
 from imagectl.adapters.locations.vsphere_attributes import set_attributes
 from imagectl.adapters.locations.vsphere_boot import Lender, booted
+from imagectl.adapters.locations.vsphere_claims import ImportClaim
 from imagectl.adapters.locations.vsphere_import import Furthest, Ova, import_ova, open_ova
 from imagectl.adapters.locations.vsphere_inventory import Inventory
 from imagectl.adapters.locations.vsphere_machines import VsphereMachines
-from imagectl.adapters.locations.vsphere_marks import Importer, Marks, write_marks
+from imagectl.adapters.locations.vsphere_marks import PARTIAL, Importer, Marks, write_marks
 from imagectl.adapters.locations.vsphere_session import Session
 from imagectl.adapters.locations.vsphere_tags import Tags
-from imagectl.adapters.locations.vsphere_templates import (
-    PARTIAL,
-    Elsewhere,
-    Template,
-    Templates,
-    whole,
-)
+from imagectl.adapters.locations.vsphere_templates import Elsewhere, Template, Templates, whole
 from imagectl.adapters.locations.vsphere_turns import LEASE, Turns
 from imagectl.errors import (
     CannotTell,
@@ -52,9 +47,10 @@ from imagectl.formats.native_v1 import parse_native, write_native
 from imagectl.model.names import ChannelName, Format, ImageName, LocationName
 from imagectl.model.native import Native
 from imagectl.model.place import VsphereLocation as Settings
-from imagectl.model.resource import FoundResource, ResourceView
+from imagectl.model.resource import FoundResource, ResourceKind, ResourceView
 from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.model.view import Ownership, View
+from imagectl.services.ports.janitor import Leased
 from imagectl.services.ports.locations import Begin, Booted, Credential, Mark, Moved
 from imagectl.services.ports.progress import Progress
 from imagectl.services.ports.workspaces import Workspace
@@ -106,12 +102,8 @@ class VsphereLocation:
         name = self.named(version, artifact)
         session = self._session
         with self._turns.alone(name):
-            far = Furthest(moved)
-            session.persist(
-                f"importing {name}",
-                lambda: self._bring(name, owner, ova, far),
-                progressed=far.when,
-            )
+            if not session.persist(f"looking for {name}", lambda: self._whole(name, owner)):
+                self._import(name, owner, ova, Furthest(moved))
             template = session.persist(f"naming {name}", lambda: self._finish(name, owner))
         where = self._inventory.path(template.name)
         placement = self._placement(self._templates.id_of(template), where, owner, artifact, now)
@@ -232,22 +224,42 @@ class VsphereLocation:
 
     # Putting.
 
-    def _bring(self, name: str, owner: Ownership, ova: Ova, moved: Moved) -> None:
-        """See to it that the template, or all of it but its name, is there."""
+    def _whole(self, name: str, owner: Ownership) -> bool:
+        """Whether the template, or all of it but its name, is there."""
         folder = self._inventory.folder()
         if self._templates.named(folder, name, owner) is not None:
-            return
+            return True
         partial = self._templates.named(folder, name + PARTIAL, owner)
-        if partial is not None and whole(partial, owner):
+        return partial is not None and whole(partial, owner)
+
+    def _import(self, name: str, owner: Ownership, ova: Ova, moved: Furthest) -> None:
+        """See to it that it is. What is half made is in the ledger as well, and says of itself
+        until when it is needed: what is left of a kill is the janitor's (P7)."""
+        half, what = name + PARTIAL, f"placing {owner.version}"
+        with self._around.leasing().lease(ResourceKind.UPLOAD, self._name, half, what) as leased:
+            self._session.persist(
+                f"importing {name}",
+                lambda: self._bring(name, owner, ova, leased, moved),
+                progressed=moved.when,
+            )
+            leased.gone()
+
+    def _bring(self, name: str, owner: Ownership, ova: Ova, leased: Leased, moved: Moved) -> None:
+        if self._whole(name, owner):
             return
+        half = name + PARTIAL
+        partial = self._templates.named(self._inventory.folder(), half, owner)
         if partial is not None:
             self._check_over(partial, name)
             self._destroy(partial)
         importer = Importer(self._turns.id(), socket.gethostname(), self._session.now())
         marks, target = Marks(owner, 0, importer=importer), self._inventory.target()
-        machine = import_ova(self._session, ova, name + PARTIAL, write_marks(marks), target, moved)
+        claim = ImportClaim(self._session, leased, half)
+        note = f"{write_marks(marks)}\n{claim.line}"
+        machine = import_ova(self._session, ova, half, note, target, moved, claim.renew)
         template = self._templates.read(machine)
-        # From here on its disks are known to be whole.
+        # From here on its disks are known to be whole, and it has no claim: it is nobody's to
+        # throw away (P1).
         self._templates.write(
             template,
             replace(marks, disk=template.disk, instance=template.instance, importer=None),
@@ -266,8 +278,8 @@ class VsphereLocation:
             f"{name} is being imported from somewhere else",
             where=self._inventory.where,
             why=why,
-            hint=f"wait for it; where it has died, delete {partial.name} in vSphere (after "
-            f"{LEASE.total_seconds() / 3600:.0f} hours, it is taken for dead)",
+            hint="wait for it; where it has died, `imagectl janitor apply` removes what is left of "
+            "it, 20 minutes later",
         )
 
     def _finish(self, name: str, owner: Ownership) -> Template:

@@ -6,6 +6,9 @@ ever without; and, as soon as the machine is there, a custom attribute of the sa
 keeps that one itself: of a machine that is inaccessible, invalid or orphaned it has no
 configuration to show, and so no annotation (VirtualMachineConnectionState in the API reference).
 
+A template carries the line while it is being imported, and no attribute: the same change of its
+annotation that says that it is whole takes the line away, and nothing else can be left of it.
+
 A clone takes both with it. Hence each names the machine that it was written on, and says nothing of
 any other: by its reference in the vCenter's inventory where that is known, which no other machine
 ever gets; before that, by its name.
@@ -20,7 +23,9 @@ from typing import Any
 from imagectl.adapters.locations.vsphere_attributes import set_attributes
 from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.adapters.locations.vsphere_session import Session
+from imagectl.errors import ImagectlError
 from imagectl.model.resource import Claim
+from imagectl.services.ports.janitor import Leased
 
 NAME = "imagectl-claim"
 """Of the attribute, and what the line in the annotation begins with."""
@@ -48,6 +53,42 @@ def read_claim(annotation: str, attribute: str, name: str, reference: str) -> Cl
 
 def show_claim(session: Session, machine: Any, claim: Claim) -> None:
     """Write the claim on a machine that is there; what people have noted beside it stays."""
+    _note(session, machine, claim)
+    set_attributes(session, machine, {NAME: _text(claim, f"id={machine._moId}")})
+
+
+class ImportClaim:
+    """The claim of a template that is being imported, written anew by whoever sends its disks.
+
+    That is the one who says at the end that it is whole: no renewal can come later than that, and
+    make a half import of it again.
+    """
+
+    def __init__(self, session: Session, leased: Leased, name: str) -> None:
+        self._session = session
+        self._leased = leased
+        self._shown = leased.claim
+        self._refused = False
+        self.line = first_claim(self._shown, name)
+
+    def renew(self, machine: Any) -> None:
+        """Write it on the machine, where the lease was renewed.
+
+        A vCenter may refuse that as long as it holds its own lease on the import. Until then it
+        refuses to delete the machine, too (HttpNfcLease in the API reference).
+        """
+        claim = self._leased.claim
+        if claim == self._shown or self._refused:
+            return
+        try:
+            _note(self._session, machine, claim)
+        except (ImagectlError, sdk().vmodl.MethodFault):
+            self._refused = True  # each refusal is shown to people among the vCenter's tasks
+        self._shown = claim
+
+
+def _note(session: Session, machine: Any, claim: Claim) -> None:
+    """Write the claim into the annotation."""
     name = "noting until when a machine is needed"
     text = _text(claim, f"id={machine._moId}")
     values = session.read_one(machine, ("config.annotation",)).values
@@ -55,7 +96,6 @@ def show_claim(session: Session, machine: Any, claim: Claim) -> None:
     kept = [line for line in notes if not line.startswith(_LINE)]
     spec = sdk().vim.vm.ConfigSpec(annotation="\n".join([*kept, _LINE + text]))
     session.wait(name, session.ask(name, machine.ReconfigVM_Task, spec=spec))
-    set_attributes(session, machine, {NAME: text})
 
 
 def attribute_of(values: Mapping[str, Any], keys: Mapping[str, int]) -> str:

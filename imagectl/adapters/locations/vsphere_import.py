@@ -14,7 +14,7 @@ import ssl
 import tarfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,16 @@ def open_ova(path: Path, sha256: Sha256) -> Ova:
 
 
 def import_ova(
-    session: Session, ova: Ova, name: str, annotation: str, target: Target, moved: Moved
+    session: Session,
+    ova: Ova,
+    name: str,
+    annotation: str,
+    target: Target,
+    moved: Moved,
+    renew: Callable[[Any], None],
 ) -> Any:
-    """Make the machine *name* of an OVA, and return it, with its disks whole.
+    """Make the machine *name* of an OVA, and return it, with its disks whole. *renew* is given the
+    machine every ``KEEP_ALIVE`` while they are sent.
 
     Where it fails, the lease is given up, and nothing stays that its vCenter can clean up.
     """
@@ -132,7 +139,12 @@ def import_ova(
                 raise Failed(
                     f"{name} cannot be imported", where=session.where, why=f"{item.path} has no use"
                 )
-            _send(session, ova, part, addresses[item.deviceId], lease, moved)
+
+            def alive(percent: int) -> None:
+                session.ask("telling how far it is", lease.Progress, percent)
+                renew(machine)
+
+            _send(session, ova, part, addresses[item.deviceId], alive, moved)
         session.ask(f"completing the import of {name}", lease.Complete)
         done = True
         return machine
@@ -209,8 +221,18 @@ def _ready(session: Session, lease: Any, name: str) -> Any:
         pause = min(pause * 1.5, 2.0)
 
 
-def _send(session: Session, ova: Ova, part: Part, device: Any, lease: Any, moved: Moved) -> None:
-    """Send a disk. Raises OSError and HTTPException where that breaks."""
+def _send(
+    session: Session,
+    ova: Ova,
+    part: Part,
+    device: Any,
+    alive: Callable[[int], None],
+    moved: Moved,
+) -> None:
+    """Send a disk; *alive* is told now and then how much of it, in percent.
+
+    Raises OSError and HTTPException where that breaks.
+    """
     url = urlsplit(device.url)
     host, port = url.hostname or "", url.port or 443
     if host == "*":  # the one that we are talking to (HttpNfcLeaseDeviceUrl in the API reference)
@@ -220,7 +242,7 @@ def _send(session: Session, ova: Ova, part: Part, device: Any, lease: Any, moved
         connection.putheader("Content-Type", "application/x-vnd.vmware-streamVmdk")
         connection.putheader("Content-Length", str(part.size))
         connection.endheaders()
-        _send_bytes(session, ova, part, connection, lease, moved)
+        _send_bytes(ova, part, connection, alive, moved)
         response = connection.getresponse()
         said = response.read(1000).decode("utf-8", "replace").strip()
         if response.status >= 500:
@@ -235,11 +257,10 @@ def _send(session: Session, ova: Ova, part: Part, device: Any, lease: Any, moved
 
 
 def _send_bytes(
-    session: Session,
     ova: Ova,
     part: Part,
     connection: http.client.HTTPSConnection,
-    lease: Any,
+    alive: Callable[[int], None],
     moved: Moved,
 ) -> None:
     clock = SystemClock()
@@ -259,8 +280,7 @@ def _send_bytes(
             moved(part.at + sent)
             if clock.monotonic() - sign > KEEP_ALIVE:
                 sign = clock.monotonic()
-                percent = 100 * sent // part.size
-                session.ask("telling how far it is", lease.Progress, percent)
+                alive(100 * sent // part.size)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 What is removed says live, on itself, that this catalog made it and that nobody needs it any more
 (``vsphere_claims.py``). Nothing is decided by a state: machines that never started, are suspended,
 or that the vCenter has lost sight of are all listed and all removed. A template is never touched,
-and nothing that carries marks of a version (``vsphere_marks.py``).
+and nothing that carries marks of a version (``vsphere_marks.py``) whose disk is whole (P1).
 
 Listing takes one request for each page of machines and a few more; removing one takes one to read
 it, and then what the removal itself takes.
@@ -19,7 +19,7 @@ from typing import Any
 from imagectl.adapters.locations.vsphere_attributes import keys_of
 from imagectl.adapters.locations.vsphere_claims import attribute_of, read_claim
 from imagectl.adapters.locations.vsphere_inventory import Inventory
-from imagectl.adapters.locations.vsphere_marks import read_marks
+from imagectl.adapters.locations.vsphere_marks import read_marks, unfinished
 from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.adapters.locations.vsphere_session import Read, Session
 from imagectl.errors import CannotTell, Conflict, Failed
@@ -89,9 +89,12 @@ class VsphereMachines:
         if values.get("config.template", values.get("summary.config.template")):
             return None
         annotation, reference = values.get("config.annotation") or "", read.ref._moId
-        claim = None
-        if read_marks(annotation) is None:
+        claim, kind = None, ResourceKind.MACHINE
+        marks = read_marks(annotation)
+        if marks is None:
             claim = read_claim(annotation, attribute_of(values, keys), name, reference)
+        elif unfinished(marks, name):
+            claim, kind = read_claim(annotation, "", name, reference), ResourceKind.UPLOAD
         unknown = claim is None and "config.template" not in values
         if unknown and connection == "connected" and not read.missing:
             # What it says of itself comes with its configuration, a moment later.
@@ -102,7 +105,7 @@ class VsphereMachines:
         created = values.get("config.createDate")
         return FoundResource(
             f"{self._inventory.vcenter}/{reference}",
-            ResourceKind.MACHINE,
+            kind,
             name,
             claim,
             power if connection == "connected" else connection,

@@ -25,6 +25,9 @@ from imagectl.services.ports.locations import Mark
 
 PREFIX = "imagectl-"
 
+PARTIAL = ".partial"
+"""What the name of a template ends in until it is whole (P7)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Importer:
@@ -72,8 +75,13 @@ class Marks:
         return {f"{PREFIX}{key}": value for key, value in said.items()}
 
 
+def unfinished(marks: Marks, name: str) -> bool:
+    """Whether the disk of what has these marks and that name is not known to be whole."""
+    return not marks.instance and name.endswith(PARTIAL)
+
+
 def write_marks(marks: Marks, annotation: str = "") -> str:
-    """The annotation with these marks in place of those that it has."""
+    """The annotation with these marks in place of those that it has, and of a claim."""
     notes = [line for line in annotation.splitlines() if not line.startswith(PREFIX)]
     lines = [f"{key}: {value}" for key, value in marks.values().items()]
     return "\n".join([*notes, *lines])

@@ -15,16 +15,19 @@ from typing import Any
 from imagectl.adapters.locations.vsphere_attributes import keys_of
 from imagectl.adapters.locations.vsphere_claims import attribute_of, read_claim
 from imagectl.adapters.locations.vsphere_inventory import Inventory
-from imagectl.adapters.locations.vsphere_marks import Marks, read_marks, write_marks
+from imagectl.adapters.locations.vsphere_marks import (
+    PARTIAL,
+    Marks,
+    read_marks,
+    unfinished,
+    write_marks,
+)
 from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.adapters.locations.vsphere_session import Read, Session
 from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
 from imagectl.model.names import LocationName
 from imagectl.model.version import Placement
 from imagectl.model.view import Found, Ownership
-
-PARTIAL = ".partial"
-"""What the name of a template ends in until it is whole (P7)."""
 
 _TEMPLATE = (
     *("name", "parent", "config.template", "config.annotation", "config.instanceUuid"),
@@ -218,7 +221,7 @@ class Templates:
             return f"{name}: {'; '.join(read.missing) or state}"
         marks = read_marks(values.get("config.annotation") or "")
         is_template = bool(values.get("config.template"))
-        if marks is not None and not marks.instance and name.endswith(PARTIAL):
+        if marks is not None and unfinished(marks, name):
             state = "unfinished"
         elif marks is not None and marks.instance != instance:
             marks = None  # a clone's

@@ -77,7 +77,8 @@ def renewed_root(root: Signed[Root], keys: SigningKeys, now: datetime) -> Signed
     after.signed.version += 1
     after.signed.expires = now + lifetime(ROOT)
     after.signed.unrecognized_fields.pop(SHOWN, None)  # why the one before was made
-    return Signed(after, after.to_bytes()) if sign(ROOT, after, root.signed, keys) else root
+    signed = sign_or_wait(ROOT, after, root.signed, keys)
+    return Signed(after, after.to_bytes()) if signed else root
 
 
 def first_targets(
@@ -132,7 +133,7 @@ def next_targets(
     online = list(after.signed.delegations.roles[CATALOG_ROLE].keyids)
     for channel in new:
         _delegate(after.signed, channel_role(channel), online)
-    if waiting is None and sign(TARGETS, after, root, keys):
+    if waiting is None and sign_or_wait(TARGETS, after, root, keys):
         return Signed(after, after.to_bytes()), None
     return known, after.to_bytes()
 
@@ -193,6 +194,19 @@ def sign(role: str, metadata: Metadata[_Any], delegator: Root | Targets, keys: S
     if not complete and trouble is not None:
         raise trouble
     return complete
+
+
+def sign_or_wait(
+    role: str, metadata: Metadata[_Any], delegator: Root | Targets, keys: SigningKeys
+) -> bool:
+    """As ``sign``, for what may wait for signatures: a key elsewhere that does not answer counts as
+    one that is not here, and holds nothing else up. Why is in ``SigningKeys.silent``."""
+    try:
+        return sign(role, metadata, delegator, keys)
+    except ImagectlError as error:
+        if error not in keys.silent:
+            keys.silent.append(error)
+        return False
 
 
 def no_key(role: str, delegator: Root | Targets, keys: SigningKeys) -> Failed:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagectl.adapters.published.place import side_by_side
-from imagectl.errors import CannotTell, Conflict, Denial, Denied, ImagectlError, ToolMissing
+from imagectl.errors import CannotTell, Conflict, Denial, Denied, ImagectlError
 from imagectl.formats.tuf_roles import METADATA, TIMESTAMP_PATH
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ MANY = 200
 
 RETRY_SECONDS = 60.0
 """For how long a bucket that does not answer is asked again: it is given 30 s for an answer."""
+SILENT = timedelta(seconds=20)
+"""What has taken that long and failed is not asked again for another RETRY_SECONDS: a rollback asks
+three times, and those whose trees answer wait for it."""
 TURN_SECONDS = 120.0
 """How long to wait for another process of this machine that is publishing."""
 
@@ -69,6 +72,8 @@ class BucketPlace:
         self._opened: ObjectStore | None = None
         self._seen: tuple[bytes, UpdateVersion] | None = None
         self._until: datetime | None = None
+        self._silent: tuple[datetime, CannotTell] | None = None
+        """When it last kept silent, and how that was told."""
 
     @property
     def where(self) -> str:
@@ -294,15 +299,12 @@ class BucketPlace:
     @contextlib.contextmanager
     def _naming(self, path: str, done: str) -> Iterator[None]:
         """Turn what the bucket says into an error that names it."""
-        try:
-            from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-        except ModuleNotFoundError as error:
-            raise ToolMissing(
-                "trees in buckets need the package obstore",
-                where=self.where,
-                hint="pip install obstore",
-            ) from error
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
         where = f"{self.where}/{path}" if path else self.where
+        began = self._clock()
+        if self._silent is not None and began - self._silent[0] < timedelta(seconds=RETRY_SECONDS):
+            raise self._silent[1]
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError) as error:
@@ -316,13 +318,16 @@ class BucketPlace:
                 "lists what they must be allowed",
             ) from error
         except (BaseError, OSError) as error:
-            raise CannotTell(
+            trouble = CannotTell(
                 f"the published catalog in {self.where} cannot be {done}",
                 where=where,
                 why=_said(error),
                 hint="check the network, the bucket's name and region, and the credentials in the "
                 "environment",
-            ) from error
+            )
+            if (now := self._clock()) - began >= SILENT:
+                self._silent = now, trouble
+            raise trouble from error
 
 
 def _version(facts: Any) -> UpdateVersion:

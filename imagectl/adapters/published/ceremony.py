@@ -6,9 +6,8 @@ as it will be; what waits and is not about what counts now is refused.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tuf.api.metadata import Metadata, Root, Targets
 
 from imagectl.adapters.published.authority import is_signed, sign
-from imagectl.adapters.published.rotating import Edit, Rotation, plan_rotation
+from imagectl.adapters.published.rotating import WITH_TARGETS, Edit, Rotation, plan_rotation
 from imagectl.adapters.published.telling import altered
 from imagectl.adapters.published.trust import (
     ROOT_FILE,
@@ -29,7 +28,7 @@ from imagectl.adapters.published.trust import (
     read_root,
     read_targets,
 )
-from imagectl.adapters.published.verified import Signed, parse_metadata
+from imagectl.adapters.published.verified import SHOWN, Signed, parse_metadata
 from imagectl.adapters.published.waiting import Waiting, behind, parse_waiting
 from imagectl.errors import Conflict, Corrupt, ImagectlError, NotFound, Refused
 from imagectl.formats.tuf_roles import CATALOG_ROLE, ROOT, TARGETS, TIMESTAMP
@@ -92,9 +91,11 @@ class Ceremony:
         planned = plan_rotation(root, targets, edit, self._now)
         if not edit.changes:
             return planned
-        with self._alone():
+        with self._signing.alone():
+            self._drop_what_counts(root.signed, targets.signed)
+            self._drop_half(targets.signed)
             for role, known in ((ROOT, root), (TARGETS, targets)):
-                self._insist_nothing_waits(role, known.signed.version)
+                self._insist_nothing_waits(role, known.signed)
             if dry_run:
                 return planned
             signers = root
@@ -150,7 +151,7 @@ class Ceremony:
     def sign(self, role: str, signers: Sequence[Signer], shown: Waiting) -> Waiting:
         """Add signatures to what waits of a role, which is what was *shown*. Raises as
         ``Waiting.add`` does, and Conflict where it is another one by now."""
-        with self._alone():
+        with self._signing.alone():
             path = self._path(role)
             data = read(path)
             waiting = None if data is None else parse_waiting(data, str(path), self._now)
@@ -167,66 +168,99 @@ class Ceremony:
 
     def take(self, carried: Waiting, snapshot: Snapshot | None) -> Waiting:
         """Take over the signatures of a file that was carried here."""
-        (mine,) = self.waiting([carried.role], snapshot)
-        if mine.metadata.signed_bytes != carried.metadata.signed_bytes:
-            raise Refused(
-                f"{carried.where} is not what waits for signatures of {carried.role} now",
-                reasons=("the catalog or its keys have changed since it was carried away",),
-                where=carried.where,
-                hint=f"carry {mine.where} to whoever signs, once more",
-            )
-        with self._alone():
+        with self._signing.alone():
+            (mine,) = self.waiting([carried.role], snapshot)
+            if mine.metadata.signed_bytes != carried.metadata.signed_bytes:
+                raise Refused(
+                    f"{carried.where} is not what waits for signatures of {carried.role} now",
+                    reasons=("the catalog or its keys have changed since it was carried away",),
+                    where=carried.where,
+                    hint=f"carry {mine.where} to whoever signs, once more",
+                )
             mine.metadata.signatures.update(carried.metadata.signatures)
             self._put(mine.role, mine.metadata.to_bytes())
         return mine
 
     def settle(self) -> tuple[str, ...]:
         """Have root and targets count that enough have signed. Which of them, in that order."""
-        done: list[str] = []
-        with self._alone():
-            trust = self._signing.trust
+        trust = self._signing.trust
+        with self._signing.alone():
             root = read_root(trust)
             data = read(trust / TARGETS_FILE)
             if data is None:
                 return ()
             # Not by root: a process may have been killed between the two.
             targets = parse_metadata(Targets, data, str(trust / TARGETS_FILE))
-            next_root: Signed[Root] | None = self._next(ROOT, Root, root.signed.version)
-            if next_root is not None and not hands_over(root.signed, next_root):
-                next_root = None
-            next_targets: Signed[Targets] | None
-            next_targets = self._next(TARGETS, Targets, targets.signed.version)
-            roots = [each for each in (next_root, root) if each is not None]
-            lists = [each for each in (next_targets, targets) if each is not None]
-            for by in roots:
-                # A root counts from when the list of signers is signed by it, too.
-                for each in lists:
-                    if not is_signed(TARGETS, each.metadata, by.signed):
-                        continue
-                    if by is next_root:
-                        keep_root(trust, by)
-                        done.append(ROOT)
-                    if each is next_targets:
-                        put(trust / TARGETS_FILE, each.data)
-                        done.append(TARGETS)
-                    for role in done:
-                        self._path(role).unlink(missing_ok=True)
-                    return tuple(done)
+            self._drop_what_counts(root.signed, targets.signed)
+            self._drop_half(targets.signed)
+            return self._count(root, targets)
+
+    def _count(self, root: Signed[Root], targets: Signed[Targets]) -> tuple[str, ...]:
+        trust = self._signing.trust
+        done: list[str] = []
+        next_root: Signed[Root] | None = self._next(ROOT, Root, root.signed)
+        if next_root is not None and not hands_over(root.signed, next_root):
+            next_root = None
+        next_targets: Signed[Targets] | None = self._next(TARGETS, Targets, targets.signed)
+        for by in filter(None, (next_root, root)):
+            # A root counts from when the list of signers is signed by it, too.
+            for each in filter(None, (next_targets, targets)):
+                if not is_signed(TARGETS, each.metadata, by.signed):
+                    continue
+                if by is next_root:
+                    keep_root(trust, by)
+                    done.append(ROOT)
+                if each is next_targets:
+                    put(trust / TARGETS_FILE, each.data)
+                    done.append(TARGETS)
+                for role in done:
+                    self._path(role).unlink(missing_ok=True)
+                return tuple(done)
         return ()
+
+    def _drop_what_counts(self, *known: Root | Targets) -> None:
+        """Remove what waits and counts already: a process was killed before it had done so."""
+        for each in known:
+            path = self._path(each.type)
+            data = read(path)
+            if data is None:
+                continue
+            try:
+                waits: Signed[Any] = parse_metadata(type(each), data, str(path))
+            except Corrupt:
+                continue  # whoever signs it is told
+            if waits.signed.version <= each.version:
+                path.unlink(missing_ok=True)
+
+    def _drop_half(self, targets: Targets) -> None:
+        """Remove a root that waits without the list of signers that it was made with: a process was
+        killed between the two. Counted alone, keys that it replaces would go on to count there."""
+        path = self._path(ROOT)
+        data = read(path)
+        try:
+            half = None if data is None else parse_metadata(Root, data, str(path)).signed
+            waits = self._next(TARGETS, Targets, targets)
+        except Corrupt:
+            return  # whoever signs it is told
+        why = None if half is None else half.unrecognized_fields.get(SHOWN)
+        number = why.get(WITH_TARGETS) if isinstance(why, dict) else None
+        there = targets.version if waits is None else waits.signed.version
+        if isinstance(number, int) and there < number:
+            path.unlink(missing_ok=True)
 
     def told(self) -> bool:
         """Whether every tree says who may sign by now. Else roles wait for their new signers."""
         known = read(self._signing.trust / TARGETS_FILE)
         return all(tree.published(TARGETS) == known for tree in self._trees)
 
-    def _next(self, role: str, kind: type[Any], version: int) -> Signed[Any] | None:
-        """What waits to come after that version, without what was enclosed for people."""
+    def _next(self, role: str, kind: type[Any], known: Root | Targets) -> Signed[Any] | None:
+        """What waits to come after that one, without what was enclosed for people."""
         path = self._path(role)
         data = read(path)
         if data is None:
             return None
         found = parse_metadata(kind, data, str(path))
-        if found.signed.version != version + 1:
+        if found.signed.version != known.version + 1:
             return None
         found.metadata.unrecognized_fields.clear()
         return Signed(found.metadata, found.metadata.to_bytes())
@@ -244,7 +278,7 @@ class Ceremony:
             if waiting.published != known.signed:
                 raise behind(where, f"it does not come after the {role} that counts now")
             by = [root.signed]
-            if role == TARGETS and (next_root := self._next(ROOT, Root, root.signed.version)):
+            if role == TARGETS and (next_root := self._next(ROOT, Root, root.signed)):
                 by.append(next_root.signed)
             if signers not in by:
                 raise behind(where, "others may sign by now")
@@ -256,7 +290,7 @@ class Ceremony:
                 reasons=(f"nobody looks at each change: {listed(may_sign)} signs",),
                 where=where,
                 hint="bring that key here, and type `imagectl catalog publish`; where it is lost: "
-                "`imagectl catalog rotate-keys online --new --remove KEYID`",
+                "`imagectl catalog rotate-keys online --new --remove KEYID --reason lost`",
             )
         if signers != read_targets(trust, root.signed).signed:
             raise behind(where, "others may sign by now")
@@ -280,9 +314,9 @@ class Ceremony:
         if published and waiting.published not in published:
             raise behind(where, "another state is published by now")
 
-    def _insist_nothing_waits(self, role: str, version: int) -> None:
+    def _insist_nothing_waits(self, role: str, known: Root | Targets) -> None:
         try:
-            waits = self._next(role, Root if role == ROOT else Targets, version) is not None
+            waits = self._next(role, type(known), known) is not None
         except Corrupt:
             waits = True
         if waits:
@@ -303,15 +337,6 @@ class Ceremony:
 
     def _put(self, role: str, data: bytes) -> None:
         put(self._path(role), data)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One ceremony at a time on this machine."""
-        from filelock import FileLock
-
-        self._signing.pending.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._signing.pending / ".lock", timeout=60):
-            yield
 
 
 def _root_version(tree: Tree) -> int:

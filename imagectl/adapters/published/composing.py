@@ -10,10 +10,10 @@ roots and of ``targets``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tuf.api.metadata import (
     Metadata,
@@ -25,10 +25,18 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from imagectl.adapters.published.authority import delegated_roles, is_signed, no_key, sign
+from imagectl.adapters.published.authority import (
+    delegated_roles,
+    is_signed,
+    no_key,
+    sign,
+    sign_or_wait,
+)
 from imagectl.adapters.published.desiring import Desired
+from imagectl.adapters.published.enclosing import shown_to_signers
+from imagectl.adapters.published.recovering import intact, meta_file, parse_copy
 from imagectl.adapters.published.said import digest_of
-from imagectl.adapters.published.verified import SHOWN, Signed, VerifiedTree, parse_metadata
+from imagectl.adapters.published.verified import SHOWN, Signed, VerifiedTree
 from imagectl.adapters.signing_keys import SigningKeys
 from imagectl.errors import Conflict, Corrupt
 from imagectl.formats.tuf_roles import (
@@ -61,19 +69,22 @@ _Top = TypeVar("_Top", Snapshot, Timestamp)
 class Publication:
     """What is to be written, in this order: ``documents`` and ``metadata``, whose names are their
     own, then ``timestamp``, where anything is new. ``waiting`` is what lacks signatures, by role;
-    ``done`` are roles that need wait no more."""
+    ``done`` are roles that need wait no more; ``damaged`` those whose list is damaged, and stays so
+    until their signers have signed."""
 
     documents: dict[str, bytes] = field(default_factory=dict)
     metadata: dict[str, bytes] = field(default_factory=dict)
     timestamp: bytes | None = None
     waiting: dict[str, bytes] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
 
 
 class Composer:
     """Makes what comes next. ``tree`` is what is there, None where nothing is; ``pending`` gives
-    what waits for signatures of a role; ``targets`` is the newest list of who may sign what, also
-    where the tree does not have it yet.
+    what waits for signatures of a role, and ``elsewhere`` what enough have signed of it that the
+    tree may lack; ``targets`` is the newest list of who may sign what, also where the tree does not
+    have it yet.
 
     ``repairing``: what of the tree is not as it was signed counts as not there. *numbers* are
     the highest versions that there are files of, by role. *frozen* are roles that say on what is
@@ -89,6 +100,7 @@ class Composer:
         now: datetime,
         *,
         pending: Callable[[str], bytes | None],
+        elsewhere: Callable[[str], Iterable[bytes]],
         numbers: Mapping[str, int],
         repairing: bool,
         frozen: Collection[str] = (),
@@ -99,6 +111,7 @@ class Composer:
         self._keys = keys
         self._now = now
         self._pending = pending
+        self._elsewhere = elsewhere
         self._numbers = numbers
         self._above = max((numbers[each] for each in numbers.keys() - {ROOT, TARGETS}), default=0)
         self._repairing = repairing
@@ -107,6 +120,7 @@ class Composer:
         self.blocked: set[str] = set()
         """Roles whose new keys have not signed what they are to say: whoever may sign has changed,
         and cannot be told yet."""
+        self.waiting = self._made.waiting
         self._behind: dict[str, str] = {}
         self._metas: dict[str, MetaFile] = {}
         self._listed: dict[str, Mapping[str, TargetFile]] = {}
@@ -156,7 +170,7 @@ class Composer:
     def _compose_role(
         self, role: str, documents: Mapping[str, bytes], desired: Desired | None
     ) -> None:
-        before, damage = self._before(role)
+        before, damage = self._before(role, documents)
         wanted: dict[str, TargetFile] = {}
         if desired is None:
             wanted |= {} if before is None else before.signed.targets
@@ -168,7 +182,9 @@ class Composer:
             waiting = {each: data for each, data in waiting.items() if each not in absent}
             documents = {**waiting, **documents}
         wanted |= {target: _target_file(target, data) for target, data in documents.items()}
-        if role in self._frozen and before is not None:
+        frozen = before is not None and role in self._frozen
+        if frozen and before is not None and before.signed.targets != wanted:
+            self._behind[role] = digest_of(wanted)  # consumers are told that it lags
             wanted = dict(before.signed.targets)
         stands = before is not None and is_signed(role, before.metadata, self._targets.signed)
         if desired is not None and desired.said is not None and before is not None and not stands:
@@ -190,19 +206,37 @@ class Composer:
             self._behind[role] = digest_of(wanted)
         made = self._signed(role, wanted, before, documents, stands=stands)
         if made is not None:
-            self._behind.pop(role, None)
+            if not frozen:
+                self._behind.pop(role, None)
             self._take(role, made, wanted, documents)
             self._made.done.add(role)
-        elif before is not None and not stands:
+        elif (before is not None and not stands) or self._is_taken_over(role, wanted):
             self.blocked.add(role)
         elif role == CATALOG_ROLE and desired is not None:
             raise no_key(role, self._targets.signed, self._keys)
         elif before is not None:
             self._take(role, before, before.signed.targets, documents)
         elif damage is not None:
-            raise damage
+            self._leave(role, damage)
 
-    def _before(self, role: str) -> tuple[Signed[Targets] | None, Corrupt | None]:
+    def _is_taken_over(self, role: str, wanted: Collection[str]) -> bool:
+        """Whether another role has published some of that, and this one is to do so from now on:
+        told of it before it has signed, consumers would find them nowhere."""
+        if self._tree is None:
+            return False
+        try:
+            if role in self._tree.roles():
+                return False
+        except Corrupt:  # nothing tells who has signed what until now
+            return False
+        try:
+            return any(self._tree.target(each) is not None for each in wanted)
+        except Corrupt:  # its list is damaged, and written again by whom consumers know
+            return True
+
+    def _before(
+        self, role: str, documents: Mapping[str, bytes]
+    ) -> tuple[Signed[Targets] | None, Corrupt | None]:
         """What the tree has of a role, and why that is not to be had."""
         if self._tree is None:
             return None, None
@@ -211,7 +245,24 @@ class Composer:
         except Corrupt as damage:
             if not self._repairing:
                 raise
-            return None, damage
+            wanted = {target: _target_file(target, data) for target, data in documents.items()}
+            number = self._numbers.get(role, 0)
+            found = intact(
+                self._tree, role, wanted, number, self._targets.signed, self._elsewhere(role)
+            )
+            return found, damage
+
+    def _leave(self, role: str, damage: Corrupt) -> None:
+        """Have all else go on while a damaged list waits for its signers: until then, consumers get
+        nothing of it. Raises Corrupt where even that is not possible."""
+        assert self._tree is not None
+        try:
+            named = self._tree.snapshot.signed.meta[f"{role}.json"]
+        except (Corrupt, KeyError):
+            hint = f"`imagectl sign {role}`: once enough have signed, it is written again"
+            raise Corrupt(damage.what, where=damage.where, why=damage.why, hint=hint) from damage
+        self._metas[f"{role}.json"] = named
+        self._made.damaged.add(role)
 
     def _signed(
         self,
@@ -235,59 +286,48 @@ class Composer:
                     targets=wanted,
                 )
             )
-        metadata.unrecognized_fields.clear()  # what was shown to those who sign is not published
-        if not sign(role, metadata, self._targets.signed, self._keys):
-            metadata.unrecognized_fields[SHOWN] = self._enclosed(role, wanted, before, documents)
+        signing = sign if role == CATALOG_ROLE else sign_or_wait
+        if not signing(role, metadata, self._targets.signed, self._keys):
+            if before is None and (copy := self._signed_elsewhere(role, wanted, last)) is not None:
+                return copy
+            metadata.unrecognized_fields[SHOWN] = shown_to_signers(
+                role, wanted, before, documents, self._targets, self._tree
+            )
             self._made.waiting[role] = metadata.to_bytes()
             return None
         return Signed(metadata, metadata.to_bytes())
 
-    def _enclosed(
-        self,
-        role: str,
-        wanted: Mapping[str, TargetFile],
-        before: Signed[Targets] | None,
-        documents: Mapping[str, bytes],
-    ) -> dict[str, Any]:
-        """What whoever signs has to be shown, also on a machine that has nothing else: what is
-        published, who may sign, and the documents that differ, before and after."""
-        published = {} if before is None else before.signed.targets
-        changed = [
-            target
-            for target in sorted({*wanted, *published})
-            if wanted.get(target) != published.get(target)
-        ]
-        former: dict[str, str] = {}
-        for target in changed:
-            if self._tree is not None and target in published:
-                try:
-                    found = self._tree.find(target)
-                except Corrupt:
-                    continue
-                if found is not None:
-                    former[target] = found[0].decode()
-        return {
-            "role": role,
-            "documents": {each: documents[each].decode() for each in changed if each in documents},
-            "before": former,
-            "published": None if before is None else before.data.decode(),
-            "signers": self._targets.data.decode(),
-        }
+    def _signed_elsewhere(
+        self, role: str, wanted: Mapping[str, TargetFile], last: int
+    ) -> Signed[Targets] | None:
+        """That it says this, as enough have signed it for another tree of the same project."""
+        for data in self._elsewhere(role):
+            copy = parse_copy(data, role)
+            if (
+                copy is not None
+                and copy.signed.targets == wanted
+                and copy.signed.version >= last
+                and not is_due(role, copy.signed.expires, self._now)
+                and is_signed(role, copy.metadata, self._targets.signed)
+            ):
+                return copy
+        return None
 
     def _waiting(
         self, role: str, wanted: Mapping[str, TargetFile], last: int
     ) -> Metadata[Targets] | None:
         """What waits already, with the signatures that it has; None where it says another thing."""
         data = self._pending(role)
-        if data is None:
-            return None
-        try:
-            found = parse_metadata(Targets, data, f"pending {role}")
-        except Corrupt:
+        found = None if data is None else parse_copy(data, role)
+        if found is None:
             return None  # it is written again
         said = found.signed
         if said.targets != wanted or said.version <= last:
             return None
+        # Somebody may have signed who does not count any more: nobody would sign beside a stranger.
+        counts = self._targets.signed.get_delegated_role(role).keyids
+        for keyid in found.metadata.signatures.keys() - counts:
+            del found.metadata.signatures[keyid]
         return None if is_due(role, said.expires, self._now) else found.metadata
 
     def _take(
@@ -308,7 +348,7 @@ class Composer:
     def _keep(self, role: str, chosen: Signed[Targets]) -> None:
         version = chosen.signed.version
         self._made.metadata[metadata_path(role, version)] = chosen.data
-        self._metas[f"{role}.json"] = _meta_file(version, chosen.data)
+        self._metas[f"{role}.json"] = meta_file(version, chosen.data)
 
     def _finish(
         self, shown: PublishedCatalog, rendering: str | None, behind: Mapping[str, str]
@@ -332,7 +372,7 @@ class Composer:
             snapshot = self._signed_here(SNAPSHOT, new)
         path = metadata_path(SNAPSHOT, snapshot.signed.version)
         self._made.metadata[path] = snapshot.data
-        meta = _meta_file(snapshot.signed.version, snapshot.data)
+        meta = meta_file(snapshot.signed.version, snapshot.data)
         if timestamp is not None and timestamp.signed.snapshot_meta == meta:
             due = is_due(TIMESTAMP, timestamp.signed.expires, self._now)
             stands = is_signed(TIMESTAMP, timestamp.metadata, self._root.signed)
@@ -382,10 +422,6 @@ def _by_role(desired: Desired, roles: Collection[str]) -> dict[str, dict[str, by
 
 def _target_file(target: str, data: bytes) -> TargetFile:
     return TargetFile(len(data), {"sha256": hashlib.sha256(data).hexdigest()}, target)
-
-
-def _meta_file(version: int, data: bytes) -> MetaFile:
-    return MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
 
 
 def _shown(

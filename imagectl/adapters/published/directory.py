@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from imagectl.adapters.published.place_tree import PlaceTree
-from imagectl.adapters.published.publisher import TreePublisher
-from imagectl.adapters.published.signing import Signing
 from imagectl.errors import CannotTell, Conflict, Corrupt
-
-if TYPE_CHECKING:
-    from imagectl.model.event import Event
-    from imagectl.model.names import LocationName
 
 LOCK_SECONDS = 60.0
 """How long to wait for another process that is publishing. That takes seconds at most."""
@@ -117,20 +109,6 @@ class DirectoryPlace:
                     where=str(self._root / ".lock"),
                     hint="`imagectl catalog publish` once it has ended",
                 ) from None
-
-
-class DirectoryPublisher(TreePublisher):
-    """``services.ports.Publisher`` on a directory."""
-
-    def __init__(
-        self,
-        root: Path,
-        signing: Signing,
-        clock: Callable[[], datetime],
-        public_urls: Mapping[LocationName, str] = MappingProxyType({}),
-        events: Callable[[int], Iterable[Event]] | None = None,
-    ) -> None:
-        super().__init__(DirectoryPlace(root), signing, clock, public_urls, events)
 
 
 class DirectoryTree(PlaceTree):

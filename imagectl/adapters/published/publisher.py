@@ -7,8 +7,9 @@ over to another catalog; what was published lately can still be followed by whoe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -17,11 +18,10 @@ from typing import TYPE_CHECKING
 
 from imagectl.adapters.published.past import known_past, with_past
 from imagectl.adapters.published.place import side_by_side
-from imagectl.adapters.published.signing import ROOT_FILE, TARGETS_FILE
+from imagectl.adapters.published.signing import ROOT_FILE
 from imagectl.adapters.published.whose_keys import trusted_here, whose_keys
-from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, Refused
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, ImagectlError, Refused
 from imagectl.formats.tuf_roles import (
-    CATALOG_ROLE,
     METADATA,
     ROOT,
     TARGETS,
@@ -34,9 +34,8 @@ from imagectl.model.published import PublishedCatalog
 from imagectl.policy.newest import BRING_BACK
 
 if TYPE_CHECKING:
-    from tuf.api.metadata import Root, Targets
+    from tuf.api.metadata import Root
 
-    from imagectl.adapters.published.composing import Publication
     from imagectl.adapters.published.desiring import Desired
     from imagectl.adapters.published.place import Place
     from imagectl.adapters.published.signing import Signing
@@ -53,7 +52,8 @@ still find what that one names."""
 class TreePublisher:
     """``services.ports.Publisher`` on a place. *clock* says what time it is; *public_urls* below
     which address there are plain downloads of what is in a location; *events* gives those of the
-    catalog after a generation, where the tree is to carry its history."""
+    catalog after a generation, where the tree is to carry its history; *others* gives the trees of
+    the same project, this one or not."""
 
     def __init__(
         self,
@@ -62,16 +62,18 @@ class TreePublisher:
         clock: Callable[[], datetime],
         public_urls: Mapping[LocationName, str] = MappingProxyType({}),
         events: Callable[[int], Iterable[Event]] | None = None,
+        others: Callable[[], Iterable[TreePublisher]] = tuple,
     ) -> None:
         self._place = place
         self._signing = signing
         self._clock = clock
         self._public_urls = public_urls
         self._events = events
+        self._others = others
         self._timestamp: bytes | None = None
         """As it was when the tree was read last, whoever has signed it."""
         self.mended: list[str] = []
-        """What was found damaged and was written again, for people."""
+        """What was found damaged, for people: it was written again, or waits for its signers."""
 
     @property
     def where(self) -> str:
@@ -176,6 +178,10 @@ class TreePublisher:
         tree = self._tree()
         return {} if tree is None else tree.signatures()
 
+    def lags(self) -> Mapping[str, bool]:
+        tree = self._tree()
+        return {} if tree is None else tree.lags()
+
     def _tree(self, *, repairing: bool = False) -> VerifiedTree | None:
         """What is there now; only its timestamp is read yet. *repairing*: what nobody has signed
         who counts is as good as not there."""
@@ -190,12 +196,12 @@ class TreePublisher:
                 why="that file is missing, and there is a published tree",
                 hint="bring it back from git; to begin anew, remove the tree's content",
             )
-        from imagectl.adapters.published.recovering import last_root, recover
+        from imagectl.adapters.published.recovering import later_roots, recover
         from imagectl.adapters.published.trust import earlier_roots
         from imagectl.adapters.published.verified import VerifiedTree, trusted_root
 
         if repairing:
-            root = last_root(self._place, root)
+            root = (root, *later_roots(self._place, root))[-1]
         read = partial(VerifiedTree, self.where, self._place.read)
         # Keys may have been replaced, and this tree not have been signed by the new ones yet. What
         # is taken from one of before is said anew: see ``_may_show``.
@@ -239,21 +245,43 @@ class TreePublisher:
 
     def expected(self, role: str, snapshot: Snapshot) -> Mapping[str, bytes]:
         """The documents that a role would have to sign for the catalog as it is in *snapshot*."""
+        from imagectl.adapters.published.authority import delegated_roles
+        from imagectl.adapters.published.trust import read_targets
         from imagectl.formats.published_v1.writing import render
         from imagectl.formats.tuf_roles import role_of
 
         tree = self._tree()
-        roles = () if tree is None else (*tree.roles(), role)
+        roles: Collection[str]
+        try:
+            roles = () if tree is None else (*tree.roles(), role)
+        except Corrupt:  # it is mended by what is to be signed: by those who count here
+            root = trusted_here(self._signing.trust)
+            assert root is not None  # or the tree had not been read
+            roles = delegated_roles(read_targets(self._signing.trust, root.signed).signed)
         found = render(snapshot, self._clock(), self._public_urls).targets
         return {target: data for target, data in found.items() if role_of(target, roles) == role}
 
     def published(self, role: str) -> bytes | None:
-        """The metadata of a role that may sign documents, or of targets, as the tree has it."""
+        """The metadata of a role that may sign documents, or of targets, as the tree has it; None
+        where it has none, or that of the role is damaged."""
         tree = self._tree()
         if tree is not None and role == TARGETS:
             return tree.targets.data
-        found = None if tree is None else tree.role(role)
+        try:
+            found = None if tree is None else tree.role(role)
+        except Corrupt:  # whoever signs what is to come next mends it
+            return None
         return None if found is None else found.data
+
+    def _elsewhere(self, role: str) -> Iterator[bytes]:
+        """What enough have signed of a role and this tree may lack, or have only damaged."""
+        if (signed := self._signing.signed(role)) is not None:
+            yield signed
+        for other in self._others():
+            with contextlib.suppress(ImagectlError):  # whoever writes that one will be told
+                found = None if other.where == self.where else other.published(role)
+                if found is not None:
+                    yield found
 
     def root_version(self) -> int:
         """The number of the newest root that the tree has; 0 where nothing is published."""
@@ -267,42 +295,17 @@ class TreePublisher:
         channels: Collection[ChannelName],
         now: datetime,
     ) -> bool:
-        from imagectl.adapters.published.authority import is_signed
-        from imagectl.adapters.published.composing import Composer
+        from imagectl.adapters.published.new_signers import compose
         from imagectl.adapters.published.trust import enclose
 
         repairing = desired is not None and desired.said is None
         channels = {*channels, *self._signing.channels()}
-        root, targets, waiting = whose_keys(self._signing, tree, channels, now, repairing=repairing)
-        numbers = self._numbers()
-
-        def composed(
-            signers: Signed[Targets], frozen: Collection[str] = ()
-        ) -> tuple[Publication, set[str]]:
-            composer = Composer(
-                tree,
-                root,
-                signers,
-                self._signing.keys,
-                now,
-                pending=self._signing.found,
-                numbers=numbers,
-                repairing=repairing,
-                frozen=frozen,
-            )
-            return composer.compose(desired), composer.blocked
-
-        made, blocked = composed(targets)
-        if blocked:
-            # Nobody is told of new signers before they have signed what is theirs. Those of before
-            # move nothing meanwhile; what the catalog is at says so itself, and goes with the rest.
-            if tree is None or not is_signed(TARGETS, tree.targets.metadata, root.signed):
-                raise _nobody(blocked, self._signing)
-            first, (made, still) = made, composed(tree.targets, blocked - {CATALOG_ROLE})
-            if still:
-                raise _nobody(still, self._signing)
-            made.waiting |= {role: first.waiting[role] for role in blocked & first.waiting.keys()}
-            made.done -= set(blocked)
+        root, targets, waiting = whose_keys(
+            self._signing, self._place, tree, channels, now, repairing=repairing
+        )
+        made = compose(
+            tree, root, targets, self._signing, self._elsewhere, now, desired, self._numbers()
+        )
         if waiting is not None:
             made.waiting[TARGETS] = enclose(TARGETS, waiting, targets.data, root.data)
         elif self._signing.found(TARGETS) is not None:
@@ -320,16 +323,20 @@ class TreePublisher:
         self._claim(lists, named, believed=not repairing)
         self._write_all(versions, made.documents, tree, thoroughly=thoroughly)
         self._signing.remember(made.waiting)
+        for role in sorted(made.damaged):
+            self.mended.append(
+                f"what {self.where} has of {role} is damaged, and its signers are needed to write "
+                f"it again: consumers get nothing of it until then; `imagectl sign {role}`"
+            )
         if made.timestamp is not None:
             self._place.replace(TIMESTAMP_PATH, made.timestamp, self._timestamp)
             if damaged:
                 self._mend(TIMESTAMP_PATH)
         # Not before: what others have signed cannot be had again without them.
-        for role in made.done - made.waiting.keys():
-            self._signing.forget(role)
+        self._signing.forget(made.done - made.waiting.keys())
         if made.timestamp is None:
             return False
-        self._thin_out(made.metadata)
+        self._thin_out(made.metadata, named)
         return True
 
     def _claim(
@@ -379,6 +386,7 @@ class TreePublisher:
         keys at once. *repairing*: what they cannot follow is removed."""
         from imagectl.adapters.published.recovering import (
             insist_is_no_root,
+            insist_on_those_between,
             remove_what_is_no_root,
         )
         from imagectl.adapters.published.trust import earlier_roots
@@ -390,6 +398,8 @@ class TreePublisher:
             path = metadata_path(ROOT, version)
             there = self._place.read(path)
             ours = trusted_root(data, path).signed
+            if before is not None:
+                insist_on_those_between(self._place, before.version, version)
             if there is None:
                 self._place.claim(path, data)
             elif there != data:
@@ -416,11 +426,12 @@ class TreePublisher:
                 found[role] = max(found.get(role, 0), int(number))
         return found
 
-    def _thin_out(self, metadata: Mapping[str, bytes]) -> None:
-        """Remove what only states name that are no longer kept."""
+    def _thin_out(self, metadata: Collection[str], named: Collection[str]) -> None:
+        """Remove what only states name that are no longer kept; *named* was shown until now."""
         from imagectl.adapters.published.thinning import snapshot_number, thin_out
 
-        thin_out(self._place, KEPT_STATES, max(map(snapshot_number, metadata)))
+        newest = max(map(snapshot_number, metadata))
+        thin_out(self._place, KEPT_STATES, newest, {*map(snapshot_number, named)})
 
 
 def _is_recovered(tree: VerifiedTree | None) -> bool:
@@ -432,12 +443,3 @@ def _is_recovered(tree: VerifiedTree | None) -> bool:
 def _state(tree: VerifiedTree | None) -> tuple[bytes, bytes] | None:
     """What all else in a tree follows from."""
     return None if tree is None else (tree.root.data, tree.timestamp.data)
-
-
-def _nobody(roles: Collection[str], signing: Signing) -> Failed:
-    return Failed(
-        "what consumers read is not signed by those whose keys count",
-        where=str(signing.trust / TARGETS_FILE),
-        why=f"the signers of {', '.join(sorted(roles))} have not signed it",
-        hint="`imagectl catalog publish` where their keys are",
-    )

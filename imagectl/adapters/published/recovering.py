@@ -7,11 +7,13 @@ written again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from imagectl.adapters.published.authority import is_signed
 from imagectl.adapters.published.thinning import snapshot_number
@@ -48,8 +50,7 @@ class RecoveredTree(VerifiedTree):
         self._delegated = {}
         self.root = root
         version = snapshot.signed.version
-        digest = {"sha256": hashlib.sha256(snapshot.data).hexdigest()}
-        meta = MetaFile(version, len(snapshot.data), digest)
+        meta = meta_file(version, snapshot.data)
         # Unsigned, and so never published: only what comes after it is.
         timestamp = Timestamp(version, SPEC_VERSION, snapshot.signed.expires, meta)
         self.timestamp = Signed(Metadata(timestamp), data)
@@ -76,14 +77,79 @@ def recover(place: Place, roots: Sequence[Signed[Root]], timestamp: bytes) -> Re
     return None
 
 
-def last_root(place: Place, root: Signed[Root]) -> Signed[Root]:
-    """The last of the roots that each was handed over to by the one before."""
+def intact(
+    tree: VerifiedTree,
+    role: str,
+    wanted: Mapping[str, TargetFile],
+    number: int,
+    signers: Targets,
+    copies: Iterable[bytes],
+) -> Signed[Targets] | None:
+    """The list of a role that a damaged tree is to have, where there is one: those who have signed
+    it need not do so again. *number* is that of the newest there is a file of; *copies* are from
+    elsewhere."""
+    named: MetaFile | None = None
+    there: list[bytes] = []
+    try:
+        named = tree.snapshot.signed.meta.get(f"{role}.json")
+    except Corrupt:
+        with contextlib.suppress(Corrupt):
+            there.append(tree.fetch(metadata_path(role, number)))
+    for data in itertools.chain(there, copies):
+        copy = parse_copy(data, role)
+        if copy is None:
+            continue
+        if named is None:
+            # Nothing tells which list counts. An older one is not taken for it: somebody may have
+            # removed the newest.
+            good = copy.signed.version >= number and copy.signed.targets == wanted
+            good = good and is_signed(role, copy.metadata, signers)
+        else:
+            good = meta_file(copy.signed.version, copy.data) == named
+        if good:
+            return copy
+    return None
+
+
+def parse_copy(data: bytes, role: str) -> Signed[Targets] | None:
+    """What was signed of a role, as it is published: without what was shown to those who signed.
+    None where it is damaged."""
+    try:
+        found = parse_metadata(Targets, data, role)
+    except Corrupt:
+        return None
+    found.metadata.unrecognized_fields.clear()
+    return Signed(found.metadata, found.metadata.to_bytes())
+
+
+def meta_file(version: int, data: bytes) -> MetaFile:
+    """How a snapshot or a timestamp names a list."""
+    return MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+
+
+def later_roots(place: Place, root: Signed[Root]) -> Sequence[Signed[Root]]:
+    """The roots after that one, each of which was handed over to by the one before."""
+    found: list[Signed[Root]] = []
     while True:
-        data = place.read(metadata_path(ROOT, root.signed.version + 1))
+        last = found[-1] if found else root
+        data = place.read(metadata_path(ROOT, last.signed.version + 1))
         after = None if data is None else _root(data)
-        if after is None or not hands_over(root.signed, after):
-            return root
-        root = after
+        if after is None or not hands_over(last.signed, after):
+            return found
+        found.append(after)
+
+
+def insist_on_those_between(place: Place, before: int, after: int) -> None:
+    """Raise Conflict where neither the project nor the tree has the roots between these two:
+    consumers follow them one by one, and would stop at the first that is missing."""
+    for version in range(before + 1, after):
+        if place.read(metadata_path(ROOT, version)) is None:
+            raise Conflict(
+                f"root {version} is missing here, and consumers of {place.where} need it",
+                where=f"{place.where}/{metadata_path(ROOT, version)}",
+                why=f"they follow each root to the next, up to root {after}, which counts now",
+                hint=f"bring catalog/roots/{version}.root.json of whoever replaced keys from git",
+            )
 
 
 def insist_is_no_root(place: Place, data: bytes, before: Root | None, ours: Root) -> None:

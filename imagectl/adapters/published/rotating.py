@@ -7,7 +7,7 @@ that is signed: so it stays readable in git for as long as the catalog is there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,6 +38,10 @@ _Any = TypeVar("_Any", Root, Targets)
 ONLINE = "online"
 """What signs by itself day and night: timestamp, snapshot, catalog, and every role of targets that
 was not given keys of its own."""
+
+
+WITH_TARGETS = "targets"
+"""Under which a root says the number of the list of signers that it was made with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,11 @@ def plan_rotation(
     if not edit.changes:
         return Rotation(roles, before, before)
     removed = [each.keyid for each in chosen(edit.remove, before)]
+    mixed: tuple[str, ...] = ()
+    if edit.role == ONLINE:
+        # Where people were added beside it, the new key takes its place just so.
+        mixed = tuple(_signed_by(targets.signed, removed).difference(of_targets))
+        roles = (*roles, *mixed)
     next_root = _next(root, now) if of_root else None
     # New signers of targets sign the same list again.
     next_targets = _next(targets, now) if of_targets or TARGETS in of_root else None
@@ -88,6 +97,9 @@ def plan_rotation(
     for metadata in (next_root, next_targets):
         if metadata is not None:
             metadata.signed.unrecognized_fields[SHOWN] = why
+    if next_root is not None and next_targets is not None:
+        with_targets = {**why, WITH_TARGETS: next_targets.signed.version}
+        next_root.signed.unrecognized_fields[SHOWN] = with_targets
     if next_targets is not None and before.threshold == 0:
         _delegate_new(edit.role, next_targets.signed)
     delegator: Root | Targets = root.signed
@@ -95,6 +107,8 @@ def plan_rotation(
         delegator = next_targets.signed
         for role in of_targets:
             _change(next_targets.signed, role, edit, removed)
+        for role in mixed:
+            _change(next_targets.signed, role, replace(edit, threshold=None), removed)
     if next_root is not None:
         delegator = next_root.signed
         for role in of_root:
@@ -102,6 +116,10 @@ def plan_rotation(
     found = signers_of(roles[0], delegator)
     after = Signers(edit.role, found.who, found.threshold)
     _insist(before, after)
+    for role in (*of_targets, *mixed):
+        assert next_targets is not None
+        found = signers_of(role, next_targets.signed)
+        _insist_on_enough(Signers(role, found.who, found.threshold))
     return Rotation(roles, before, after, next_root, next_targets)
 
 
@@ -133,7 +151,10 @@ def _before(role: str, root: Root, targets: Targets) -> Signers:
         return signers_of(role, root)
     if role == ONLINE:
         online = signers_of(TIMESTAMP, root)
-        return Signers(ONLINE, online.who, online.threshold)
+        # The two are changed at once; where one of the changes was lost, a key counts for less.
+        halves = signers_of(CATALOG_ROLE, targets).who
+        who = (*online.who, *(each for each in halves if each not in online.who))
+        return Signers(ONLINE, who, online.threshold)
     if role not in delegated_roles(targets):
         return Signers(role, (), 0)
     return signers_of(role, targets)
@@ -169,6 +190,15 @@ def _change(delegator: Root | Targets, role: str, edit: Edit, removed: Sequence[
         delegator.get_delegated_role(role).threshold = edit.threshold
 
 
+def _signed_by(targets: Targets, keys: Sequence[str]) -> set[str]:
+    """The roles that one of these keys may sign."""
+    return {
+        role
+        for role in delegated_roles(targets)
+        if not {*keys}.isdisjoint(targets.get_delegated_role(role).keyids)
+    }
+
+
 def _known(targets: Targets) -> dict[str, Key]:
     assert targets.delegations is not None
     return targets.delegations.keys
@@ -180,8 +210,12 @@ def _insist(before: Signers, after: Signers) -> None:
             "one online key signs alone",
             why="it signs day and night by itself; two on one machine are no safer than one",
             hint="give the channel keys of people: `imagectl catalog rotate-keys channel-stable "
-            "--add alice.pub --add bob.pub --threshold 2`",
+            "--add alice.pub --add bob.pub --threshold 2 --reason TEXT`",
         )
+    _insist_on_enough(after)
+
+
+def _insist_on_enough(after: Signers) -> None:
     if len(after.who) < after.threshold or not after.who:
         raise Refused(
             f"nobody could sign {after.role} any more",

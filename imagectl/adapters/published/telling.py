@@ -135,7 +135,7 @@ def _documents(
         former = None if published is None else _checked(target, published, before, where)
         yield _change(target, former, after, where)
     if not changed:
-        yield f"{role} says what it says already"
+        yield f"nothing changes for consumers: what {role} says until now is signed anew"
 
 
 def _checked(

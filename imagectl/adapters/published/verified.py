@@ -141,6 +141,12 @@ class VerifiedTree:
         found = self._said(BEHIND)
         return found if isinstance(found, dict) else {}
 
+    def lags(self) -> Mapping[str, bool]:
+        """Whether each role waits, by its name; empty where nobody has said so of any."""
+        if not isinstance(self._said(BEHIND), dict):
+            return {}
+        return {role: self.waits(role) for role in self.roles()}
+
     def waits(self, role: str) -> bool:
         return waits(self.timestamp.signed.unrecognized_fields.get(SHOWN), role)
 

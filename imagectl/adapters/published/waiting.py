@@ -44,7 +44,9 @@ class Missing:
     of: tuple[Who, ...]
 
     def __str__(self) -> str:
-        return f"{counted(self.count, 'more signature')} of {' or '.join(map(str, self.of))}"
+        all_of_them = self.count >= len(self.of)
+        who = (" and " if all_of_them else " or ").join(map(str, self.of))
+        return f"{counted(self.count, 'more signature')} of {who}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,14 @@ class Waiting:
         return tuple(found)
 
     def add(self, signer: Signer) -> Who:
-        """Sign it. Raises Refused where that key does not count, or has signed already, and
-        CannotTell where it does not sign."""
+        """Sign it. Raises as ``check`` does, and CannotTell where the key does not sign."""
+        who = self.check(signer)
+        add_signature(self.metadata, signer, self.role)
+        return who
+
+    def check(self, signer: Signer) -> Who:
+        """Who would sign with that key. Raises Refused where it does not count, or has signed
+        already."""
         keyid = signer.public_key.keyid
         may = {each.keyid: each for each in self.may_sign}
         who = may.get(keyid)
@@ -128,7 +136,6 @@ class Waiting:
                 where=self.where,
                 hint="let somebody else sign" if left else "`imagectl catalog publish`",
             )
-        add_signature(self.metadata, signer, self.role)
         return who
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.published.signing import ROOT_FILE, TARGETS_FILE
-from imagectl.errors import Corrupt
+from imagectl.errors import Conflict, Corrupt
 from imagectl.formats.tuf_roles import TARGETS
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Root, Targets
 
+    from imagectl.adapters.published.place import Place
     from imagectl.adapters.published.signing import Signing
     from imagectl.adapters.published.verified import Signed, VerifiedTree
     from imagectl.model.names import ChannelName
@@ -32,24 +33,32 @@ def trusted_here(trust: Path) -> Signed[Root] | None:
 
 def whose_keys(
     signing: Signing,
+    place: Place,
     tree: VerifiedTree | None,
     channels: Collection[ChannelName],
     now: datetime,
     *,
     repairing: bool,
 ) -> tuple[Signed[Root], Signed[Targets], bytes | None]:
-    """Whose keys count, who may sign what, and what of that waits for its signers."""
+    """Whose keys count, who may sign what, and what of that waits for its signers. *tree* is what
+    is in *place*.
+
+    Raises Conflict where keys were replaced elsewhere, and this project lacks what came of it.
+    """
     from imagectl.adapters.published.authority import (
         first_root,
         first_targets,
         next_targets,
         renewed_root,
     )
+    from imagectl.adapters.published.recovering import later_roots
     from imagectl.adapters.published.trust import keep_root, put, read
 
     keys = signing.keys
     root = trusted_here(signing.trust)
-    if tree is not None and (root is None or tree.root.signed.version > root.signed.version):
+    if root is not None and tree is not None and tree.root.signed.version > root.signed.version:
+        for each in later_roots(place, root):
+            keep_root(signing.trust, each)  # each of them: consumers of other trees need them all
         root = tree.root
     root = first_root(keys, now) if root is None else renewed_root(root, keys, now)
     keep_root(signing.trust, root)
@@ -76,8 +85,8 @@ def _known_targets(
     from tuf.api.metadata import Targets
 
     from imagectl.adapters.published.authority import is_signed
-    from imagectl.adapters.published.trust import read
-    from imagectl.adapters.published.verified import check_signed, parse_metadata
+    from imagectl.adapters.published.trust import earlier_roots, read
+    from imagectl.adapters.published.verified import check_signed, parse_metadata, trusted_root
 
     found: list[Signed[Targets]] = []
     if tree is not None:
@@ -91,6 +100,20 @@ def _known_targets(
     data = read(path)
     if data is not None:
         kept = parse_metadata(Targets, data, str(path))
-        check_signed(root.signed, TARGETS, kept, str(path))
-        found.append(kept)
+        former = (
+            trusted_root(each, str(signing.trust)).signed
+            for each in earlier_roots(signing.trust).values()
+        )
+        if is_signed(TARGETS, kept.metadata, root.signed):
+            found.append(kept)
+        elif not any(is_signed(TARGETS, kept.metadata, each) for each in former):
+            check_signed(root.signed, TARGETS, kept, str(path))
+        elif not found:
+            raise Conflict(
+                "keys were replaced, and who may sign what since then is not known here",
+                where=str(path),
+                why="it is signed by former keys, and no tree has the one after it",
+                hint="`imagectl sign targets` where that waits for signatures; else bring catalog/ "
+                "of whoever replaced keys from git",
+            )
     return max(found, key=lambda each: each.signed.version, default=None)

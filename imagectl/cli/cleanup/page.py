@@ -43,6 +43,8 @@ MEANINGS: Mapping[Because, str] = {
     Because.CHANNEL: "a channel points to it",
     Because.WINDOW: "a channel may be rolled back to it",
     Because.KEPT_LAST: "it is among the last of a channel",
+    Because.SHOWN: "consumers of a channel still get it: what it points to by now waits for "
+    "signatures, which `imagectl sign` shows",
     Because.ANNOUNCED: "consumers were told that a channel will point to it",
     Because.HELD: "somebody holds it",
     Because.LEASED: "a consumer works with it",
@@ -273,7 +275,8 @@ class Page:
         if len(unknown) > shown:
             yield f"  ... and {len(unknown) - shown} more (-v shows all)"
         where = sorted({each.location for each in unknown})
-        yield f"  `imagectl adopt {where[0]} NAME` would make one known, held from the start"
+        says = f"`imagectl adopt {where[0]} --dry-run` says"
+        yield f"  {says} which could be made known, held from the start"
 
     def _undoing(self) -> Iterator[str]:
         if not self.steps:

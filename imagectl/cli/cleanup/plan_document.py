@@ -15,6 +15,7 @@ BecauseName = Literal[
     "channel",
     "window",
     "keep-last",
+    "shown",
     "announced",
     "held",
     "leased",

@@ -59,6 +59,12 @@ class Publisher(Protocol):
         ``shown`` does."""
         ...
 
+    def lags(self) -> Mapping[str, bool]:
+        """Of each role that signs documents, whether it has something else to say by now, and waits
+        for signatures; empty where nothing is published, or that is not told. Raises as ``shown``
+        does."""
+        ...
+
 
 class PublishedTree(Protocol):
     """What a publisher has written, as a consumer reads it.

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imagectl.adapters.clock import SystemClock
+from imagectl.adapters.leasing import EVERY, LedgerLeasing
+from imagectl.adapters.locations import open_location
 from imagectl.adapters.locations.vsphere import VsphereLocation
-from imagectl.adapters.locations.vsphere_claims import show_claim
+from imagectl.adapters.locations.vsphere_claims import read_claim, show_claim
 from imagectl.model.resource import Claim
-from support.places import vsphere
+from imagectl.testing.resources import MemoryResources
+from support.places import surroundings, vsphere
+from support.places.place import CATALOG_ID
 from support.places.vsphere import InVcenter
 
 
@@ -59,6 +67,23 @@ class InFolder:
     def down(self) -> Iterator[None]:
         with self.place.unreadable():
             yield
+
+
+def with_ledger(
+    place: InVcenter, ledger: MemoryResources, every: timedelta = EVERY
+) -> VsphereLocation:
+    """The same location, with that ledger, whose leases are renewed so often."""
+    leasing = LedgerLeasing(ledger, lambda: CATALOG_ID, "somebody", SystemClock().now, every=every)
+    around = replace(surroundings(place.folder), leasing=lambda: leasing)
+    location = open_location(place.location.name, place.settings, around)
+    assert isinstance(location, VsphereLocation)
+    return location
+
+
+def claim_of(machine: Any) -> Claim | None:
+    """What a machine's notes say."""
+    annotation = machine.annotation
+    return read_claim(annotation, "", machine.name, machine.reference)
 
 
 def opened(request: pytest.FixtureRequest, folder: Path) -> InFolder:

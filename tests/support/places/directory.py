@@ -74,7 +74,7 @@ class OnDisk:
             case Fault.CREDENTIAL_NARROW:
                 return closed(self.root, 0o555)
             case _:
-                return "a file system has no such thing; what it has, tests of its own cause"
+                return "no server is behind a folder; full disks and lost mounts have own tests"
 
     @contextmanager
     def _gone(self) -> Iterator[None]:

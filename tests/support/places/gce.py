@@ -32,7 +32,7 @@ from imagectl.model.place import GceLocation as Settings
 from imagectl.model.version import Artifact, Placement
 from support.examples import digest
 from support.places import LOCAL, surroundings
-from support.places.google import DOWN, LIMIT, Faulty
+from support.places.google import Faulty
 from support.places.place import Fault, artifact_of, filling
 
 PROJECT = "acme-images"
@@ -42,17 +42,14 @@ DATA = 1_500_000
 """Bytes of a test's disk that are not empty. They do not compress."""
 
 
-class OnGoogle(Faulty):
+class OnGoogle(Faulty[GceLocation]):
     """Implements ``support.places.Place``."""
 
     def __init__(self, peer: Google, folder: Path, **more: object) -> None:
-        super().__init__(peer)
-        self.folder = folder
-        self.key = peer.accounts.add(folder)
         self.settings = settings(peer, **more)
-        self.location = self.opened()
+        super().__init__(peer, folder)
 
-    def opened(self) -> GceLocation:
+    def reopened(self) -> GceLocation:
         """A location as a new process has it."""
         location = open_location(LOCAL, self.settings, surroundings(self.folder, patience=2.0))
         assert isinstance(location, GceLocation)
@@ -82,14 +79,8 @@ class OnGoogle(Faulty):
 
     def fault(self, fault: Fault) -> AbstractContextManager[None] | str:
         match fault:
-            case Fault.QUOTA:
-                return self.during((LIMIT, ("*",), None))
             case Fault.UNAVAILABLE_PAGE_2:
                 return self.page_2_down("compute.images.list")
-            case Fault.UNAVAILABLE_ONCE:
-                return self.during((DOWN, ("*",), 1))
-            case Fault.UNAVAILABLE_ALWAYS:
-                return self.unreadable()
             case Fault.PRECONDITION:
                 changed = Refuse(412, "conditionNotMet", "Precondition Failed")
                 writes = ("storage.objects.insert/start", "compute.images.insert")
@@ -101,8 +92,6 @@ class OnGoogle(Faulty):
                 return self.during((Stale(), ("*.get",), 3))
             case Fault.FAILED_OPERATION:
                 return self.during((FailOperation(), ("compute.images.insert",), None))
-            case Fault.SESSION_ENDED:
-                return self.session_ended()
             case Fault.BROKEN_UPLOAD:
                 return self.during((Cut(0.7), ("storage.objects.insert/bytes",), 1))
             case Fault.WRONG_DIGEST:
@@ -113,16 +102,8 @@ class OnGoogle(Faulty):
                 return self._container_gone()
             case Fault.CLOCK_SKEW:
                 return "Google lets nobody in whose clock is wrong (test_gce_location.py)"
-            case Fault.CREDENTIAL_MISSING:
-                return self._other_key(None)
-            case Fault.CREDENTIAL_WRONG:
-                key = self.peer.accounts.add(self.folder, "forgotten")
-                self.peer.accounts.forget("forgotten")
-                return self._other_key(key.read_text())
-            case Fault.CREDENTIAL_EXPIRED:
-                return self.expired()
-            case Fault.CREDENTIAL_NARROW:
-                return self.peer.accounts.only("*.get", "*.list")
+            case _:
+                return super().fault(fault)
 
     @contextmanager
     def _container_gone(self) -> Iterator[None]:
@@ -131,17 +112,6 @@ class OnGoogle(Faulty):
         yield
         self.peer.compute.add_project(PROJECT)
         self.peer.storage.add_bucket(BUCKET)
-
-    @contextmanager
-    def _other_key(self, text: str | None) -> Iterator[None]:
-        before = self.key.read_text()
-        if text is None:
-            self.key.unlink()
-        else:
-            self.key.write_text(text)
-        yield
-        self.key.write_text(before)
-        self.location = self.opened()
 
 
 def settings(peer: Google, **more: object) -> Settings:

@@ -24,7 +24,7 @@ from imagectl.model.place import GcsLocation as Settings
 from imagectl.model.version import Artifact, Placement
 from support.examples import digest
 from support.places import surroundings
-from support.places.google import DOWN, LIMIT, Faulty
+from support.places.google import Faulty
 from support.places.place import LOCAL, Fault, filling, some_artifact
 
 BUCKET = "acme-images"
@@ -32,19 +32,16 @@ START = "storage.objects.insert/start"
 BYTES = "storage.objects.insert/bytes"
 
 
-class InGoogleBucket(Faulty):
+class InGoogleBucket(Faulty[GcsLocation]):
     """Implements ``support.places.Place``."""
 
     def __init__(self, peer: Google, folder: Path) -> None:
-        super().__init__(peer)
-        self.folder = folder
-        self.key = peer.accounts.add(folder)
         self.settings = Settings(
             Bucket("gs", BUCKET, "disks"),
             endpoint=peer.url,
             credentials=SecretRef(SecretKind.FILE, "imagectl.json"),
         )
-        self.location = self.reopened()
+        super().__init__(peer, folder)
 
     def reopened(self) -> GcsLocation:
         return GcsLocation(LOCAL, self.settings, surroundings(self.folder, patience=2.0))
@@ -73,14 +70,8 @@ class InGoogleBucket(Faulty):
 
     def fault(self, fault: Fault) -> AbstractContextManager[None] | str:
         match fault:
-            case Fault.QUOTA:
-                return self.during((LIMIT, ("*",), None))
             case Fault.UNAVAILABLE_PAGE_2:
                 return self.page_2_down("storage.objects.list")
-            case Fault.UNAVAILABLE_ONCE:
-                return self.during((DOWN, ("*",), 1))
-            case Fault.UNAVAILABLE_ALWAYS:
-                return self.unreadable()
             case Fault.PRECONDITION:
                 changed = Refuse(412, "conditionNotMet", "Precondition Failed")
                 return self.during((changed, (START,), 1))
@@ -88,46 +79,24 @@ class InGoogleBucket(Faulty):
                 return self.during((LoseAnswer(), (BYTES,), 1))
             case Fault.STALE_READ:
                 return self.during((Stale(), ("*.get",), 1))
-            case Fault.SESSION_ENDED:
-                return self.session_ended()
             case Fault.BROKEN_UPLOAD:
                 return self.during((Cut(0.7), (BYTES,), 1))
             case Fault.WRONG_DIGEST:
                 return self.during((OtherBytes(), (BYTES,), None))
             case Fault.CONTAINER_GONE:
                 return self._gone()
-            case Fault.CREDENTIAL_MISSING:
-                return self._other_key(None)
-            case Fault.CREDENTIAL_WRONG:
-                key = self.peer.accounts.add(self.folder, "forgotten")
-                self.peer.accounts.forget("forgotten")
-                return self._other_key(key.read_text())
-            case Fault.CREDENTIAL_EXPIRED:
-                return self.expired()
-            case Fault.CREDENTIAL_NARROW:
-                return self.peer.accounts.only("*.get", "*.list")
             case Fault.CLOCK_SKEW:
                 return "Google lets nobody in whose clock is wrong, as the tests of gce have it"
             case Fault.FAILED_OPERATION | Fault.PART_UNREACHABLE:
                 return "Cloud Storage has no operations and no parts"
+            case _:
+                return super().fault(fault)
 
     @contextmanager
     def _gone(self) -> Iterator[None]:
         self.peer.storage.remove_bucket(BUCKET)
         yield
         self.peer.storage.add_bucket(BUCKET)
-
-    @contextmanager
-    def _other_key(self, text: str | None) -> Iterator[None]:
-        before, whole = self.location, self.key.read_text()
-        if text is None:
-            self.key.unlink()
-        else:
-            self.key.write_text(text)
-        self.location = self.reopened()
-        yield
-        self.key.write_text(whole)
-        self.location = before
 
 
 def _name(url: str) -> str:

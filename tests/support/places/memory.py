@@ -43,8 +43,10 @@ class InMemory:
             sha256 = Sha256(hashlib.sha256(data).hexdigest())
             self.location.keep(f"memory-{sha256}", data, filling(number, sha256))
 
-    def fault(self, fault: Fault) -> str:
-        return "memory has no other end"
+    def fault(self, fault: Fault) -> AbstractContextManager[None] | str:
+        if fault is Fault.UNAVAILABLE_ALWAYS:
+            return self.unreadable()
+        return "nothing is between the tests and the memory of this process: no server can fail"
 
     def requests(self) -> int:
         return 0

@@ -198,7 +198,7 @@ class InRegistry:
             case Fault.STALE_READ:
                 return self._stale()
             case Fault.BROKEN_UPLOAD:
-                return self._broken()
+                return self.proxy.breaking_upload(0.7)
             case Fault.WRONG_DIGEST:
                 return rule(
                     lambda r: r.method == "PATCH", change_body(lambda data: data[:-1] + b"?")
@@ -240,12 +240,6 @@ class InRegistry:
 
         with self.proxy.rule(matches, said(404, "MANIFEST_UNKNOWN"), times=1):
             yield
-
-    @contextmanager
-    def _broken(self) -> Iterator[None]:
-        self.proxy.broken_at = 0.7
-        yield
-        assert self.proxy.broken_at is None, "nothing large was uploaded"
 
     @contextmanager
     def _login(self, password: SecretRef | None) -> Iterator[None]:

@@ -170,7 +170,7 @@ class InBucket:
                     change_response(lambda r: changed(r, body=empty.sub(b"", r.body)))
                 )
             case Fault.BROKEN_UPLOAD:
-                return self._broken()
+                return self.proxy.breaking_upload(0.7)
             case Fault.WRONG_DIGEST:
                 return rule(self._uploads, change_body(lambda data: data[:-1] + b"?"))
             case Fault.CONTAINER_GONE:
@@ -206,12 +206,6 @@ class InBucket:
 
         with self.proxy.rule(matches, action, times=1):
             yield
-
-    @contextmanager
-    def _broken(self) -> Iterator[None]:
-        self.proxy.broken_at = 0.7
-        yield
-        assert self.proxy.broken_at is None, "nothing large was uploaded"
 
     @contextmanager
     def _without_key(self) -> Iterator[None]:

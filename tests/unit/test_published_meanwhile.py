@@ -1,0 +1,137 @@
+"""What somebody else does while a tree is written, or before one hears of it, is not lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+from support.examples import NOW
+from support.signed_trees import DirectoryPublisher, directory_tree, signing
+from support.signed_world import World
+from tuf.api.metadata import Metadata, Targets
+
+from imagectl.adapters.published.ceremony import Ceremony
+from imagectl.adapters.published.directory import DirectoryPlace
+from imagectl.adapters.published.publisher import TreePublisher
+from imagectl.adapters.published.rotating import Edit
+from imagectl.adapters.published.waiting import parse_waiting
+from imagectl.consumer import open_catalog
+from imagectl.errors import Conflict
+
+
+class Meanwhile(DirectoryPlace):
+    """A folder; when the first list is written to it, that is done."""
+
+    def __init__(self, root: Path, done: Callable[[], object]) -> None:
+        super().__init__(root)
+        self._done: Callable[[], object] | None = done
+
+    def claim(self, path: str, data: bytes) -> None:
+        if self._done is not None:
+            done, self._done = self._done, None
+            done()
+        super().claim(path, data)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def sign(world: World, key: CryptoSigner) -> None:
+    """As `imagectl sign` does it."""
+    path = world.pending("channel-stable")
+    shown = parse_waiting(path.read_bytes(), str(path), NOW)
+    Ceremony(signing(world.signing), (world.publisher,), NOW).sign("channel-stable", [key], shown)
+
+
+def test_a_signature_stays_that_is_given_while_something_else_is_published(world: World) -> None:
+    alice, bob = world.delegate("channel-stable", 2)
+    world.publish()
+    world.sign_pending("channel-stable", alice, bob)
+    world.publish()
+    world.promote()
+    world.publish_changes()
+    world.book.built("debian-ci@20261120.3")
+    place = Meanwhile(world.root, lambda: sign(world, alice))
+    shown = world.publisher.shown()
+    assert shown is not None
+    publisher = TreePublisher(place, signing(world.signing), world.clock)
+    publisher.publish(world.book.excerpt(shown.generation))
+    waits = Metadata[Targets].from_bytes(world.pending("channel-stable").read_bytes())
+    assert list(waits.signatures) == [alice.public_key.keyid]
+
+
+def replace_key(world: World, role: str, former: str) -> None:
+    """Have a new key sign *role* in place of that one."""
+    kept = signing(world.signing)
+    ceremony = Ceremony(kept, (world.publisher,), NOW)
+    new, _ = kept.keys.another(role)
+    kept.keys.keep(new)
+    ceremony.rotate(Edit(role, (new,), (former,), None, "stolen", "alice"), dry_run=False)
+    assert ceremony.settle()
+
+
+def former_checkout(world: World) -> Path:
+    """A colleague's, who has not pulled since."""
+    folder = world.signing.with_name("colleague.signing")
+    shutil.copytree(world.signing, folder)
+    return folder
+
+
+def test_consumers_of_every_tree_are_led_over_each_root(world: World, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    DirectoryPublisher(second, signing(world.signing), world.clock).publish(world.book.snapshot)
+    pinned = (world.signing / "trust" / "root.json").read_bytes()
+    colleague = former_checkout(world)
+    for former in ("online", "online-2"):
+        replace_key(world, "online", former)
+        world.publish()  # the second tree cannot be reached just then
+    shutil.copytree(world.signing / "keys", colleague / "keys", dirs_exist_ok=True)
+    for folder in (world.root, second):
+        DirectoryPublisher(folder, signing(colleague), world.clock).publish(world.book.snapshot)
+        cache = tmp_path / f"cache.{folder.name}"
+        tree = open_catalog(str(folder), root=pinned, cache=cache, now=NOW)
+        assert tree.catalog().generation == world.book.snapshot.generation
+
+
+def test_nothing_is_signed_by_a_root_that_consumers_cannot_get_to(
+    world: World, tmp_path: Path
+) -> None:
+    for former in ("online", "online-2"):
+        replace_key(world, "online", former)
+    (world.signing / "trust" / "roots" / "2.root.json").unlink()
+    before = (world.root / "metadata" / "timestamp.json").read_bytes()
+    with pytest.raises(Conflict) as caught:
+        world.publish()
+    assert "root 2 is missing here" in caught.value.what
+    assert "catalog/roots/2.root.json" in caught.value.hint
+    assert (world.root / "metadata" / "timestamp.json").read_bytes() == before
+
+
+def test_a_checkout_of_before_a_change_of_keys_publishes_by_what_the_tree_has(world: World) -> None:
+    colleague = former_checkout(world)
+    replace_key(world, "targets", "targets")
+    world.publish()
+    world.promote()
+    publisher = DirectoryPublisher(world.root, signing(colleague), world.clock)
+    publisher.publish(world.book.snapshot)
+    shown = directory_tree(world.root, NOW).catalog()
+    assert shown.generation == world.book.snapshot.generation
+    kept = (colleague / "trust" / "targets.json").read_bytes()
+    assert kept == (world.signing / "trust" / "targets.json").read_bytes()
+
+
+def test_where_no_tree_has_it_either_it_is_said_where_it_is(world: World) -> None:
+    colleague = former_checkout(world)
+    replace_key(world, "targets", "targets")
+    for name in ("root.json", "roots/1.root.json"):  # pulled by halves
+        path = colleague / "trust" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes((world.signing / "trust" / name).read_bytes())
+    publisher = DirectoryPublisher(world.root, signing(colleague), world.clock)
+    with pytest.raises(Conflict, match="who may sign what since then is not known here"):
+        publisher.publish(world.book.snapshot)
