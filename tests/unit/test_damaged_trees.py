@@ -121,6 +121,25 @@ def test_a_damaged_tree_is_not_made_to_show_an_older_catalog(public: Path) -> No
     assert (public / TIMESTAMP_PATH).read_bytes() == b""
 
 
+def test_an_old_state_is_not_taken_for_the_newest_under_another_number(public: Path) -> None:
+    """P2. Whoever may write there can name what was once signed as they like: an older catalog
+    would be published over what consumers were shown."""
+    (old,) = (public / METADATA).glob("*.snapshot.json")
+    later = NOW + timedelta(seconds=1)
+    directory_publisher(public, lambda: later).publish(book(ONE, TWO).snapshot)
+    assert old.exists(), "it is kept for whoever reads slowly"
+    number = int(old.name.partition(".")[0])
+    shutil.copy(old, old.with_name(f"{number + 100}.snapshot.json"))
+    (public / TIMESTAMP_PATH).write_bytes(b"")
+    with pytest.raises(CannotTell, match="a later state than this catalog"):
+        directory_publisher(public, lambda: later).publish(book(ONE).snapshot)
+    assert (public / TIMESTAMP_PATH).read_bytes() == b""
+    directory_publisher(public, lambda: later).publish(book(ONE, TWO).snapshot)
+    head = directory_tree(public, later).head(CI, STABLE)
+    assert head is not None
+    assert head.version == VersionId("20261120", 2)
+
+
 def test_nothing_is_recovered_that_nobody_has_signed(public: Path) -> None:
     """Whoever may write there could have the newest state be an older one."""
     (path,) = (public / METADATA).glob("*.snapshot.json")

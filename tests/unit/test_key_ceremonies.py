@@ -14,7 +14,7 @@ from support.cli import command_line
 from support.examples import BETA, STABLE
 from support.projects import release
 from support.teams import IMAGE, ONE, Team
-from tuf.api.metadata import Metadata, Snapshot, Timestamp
+from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
 from imagectl.bootstrap.project import open_project
 from imagectl.cli.rotate_keys import command as rotate_keys
@@ -376,6 +376,23 @@ def test_keys_are_not_replaced_by_a_project_that_is_behind(team: Team) -> None:
     assert "has a later root than this project" in said
     assert {name: (trust / name).read_bytes() for name in old} == old
     assert not team.pending("root").exists()
+
+
+def test_a_list_of_signers_that_was_altered_is_not_signed_with_the_next_change(team: Team) -> None:
+    """Else whoever gets a line into catalog/targets.json may sign from then on."""
+    path = team.root / "catalog" / "targets.json"
+    metadata = Metadata[Targets].from_bytes(path.read_bytes())
+    metadata.signed.add_key(signer(team.key["stranger"]).public_key, "channel-beta")
+    path.write_bytes(metadata.to_bytes())
+    before = path.read_bytes()
+    said = team.refused(
+        *("catalog", "rotate-keys", "channel-stable", "--add", team.public("alice")),
+        *("--reason", "alice, too"),
+        code=1,
+    )
+    assert f"{path} was changed after it was signed" in " ".join(said.split())
+    assert path.read_bytes() == before
+    assert not team.pending("targets").exists()
 
 
 def test_consumers_recover_from_numbers_that_were_driven_up(team: Team, tmp_path: Path) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from support.examples import NOW
+from support.examples import CI, NOW, STABLE
 from support.signed_trees import DirectoryPublisher, directory_tree, signing
-from support.signed_world import World
+from support.signed_world import FIRST, ONE, SECOND, World, sign_pending, sign_targets
 from tuf.api.metadata import Metadata, Targets
 
 from imagectl.adapters.published.ceremony import Ceremony
@@ -19,6 +20,7 @@ from imagectl.adapters.published.publisher import TreePublisher
 from imagectl.adapters.published.rotating import Edit
 from imagectl.adapters.published.waiting import parse_waiting
 from imagectl.consumer import open_catalog
+from imagectl.consumer.tree import SignedTree
 from imagectl.errors import Conflict
 
 
@@ -34,6 +36,18 @@ class Meanwhile(DirectoryPlace):
             done, self._done = self._done, None
             done()
         super().claim(path, data)
+
+
+class Contested(DirectoryPlace):
+    """A folder; while somebody waits for its lock, that is done."""
+
+    def __init__(self, root: Path, done: Callable[[], object]) -> None:
+        super().__init__(root)
+        self._done = done
+
+    def locked(self, needed: int) -> contextlib.AbstractContextManager[None]:
+        self._done()
+        return super().locked(needed)
 
 
 @pytest.fixture
@@ -63,6 +77,56 @@ def test_a_signature_stays_that_is_given_while_something_else_is_published(world
     publisher.publish(world.book.excerpt(shown.generation))
     waits = Metadata[Targets].from_bytes(world.pending("channel-stable").read_bytes())
     assert list(waits.signatures) == [alice.public_key.keyid]
+
+
+def test_a_tree_does_not_go_back_to_what_waited_for_its_lock(world: World) -> None:
+    """A version is revoked while another process waits to publish what was before."""
+    world.promote()
+    before = world.book.snapshot
+
+    def revoke() -> None:
+        world.book.revoked(ONE, reason="a hole")
+        world.publish()
+
+    place = Contested(world.root, revoke)
+    TreePublisher(place, signing(world.signing), world.clock).publish(before)
+    tree = directory_tree(world.root, NOW)
+    assert tree.catalog().generation == world.book.snapshot.generation
+    assert FIRST in tree.warnings(CI)
+
+
+def test_what_people_sign_elsewhere_stays_while_a_change_waits_for_the_lock(
+    world: World, tmp_path: Path
+) -> None:
+    """Consumers who had got it would take nothing from a tree that goes back."""
+    alice, bob = world.hand_over("channel-stable", 2)
+    world.promote()
+    world.publish()
+    pinned = (world.signing / "trust" / "root.json").read_bytes()
+    colleague = former_checkout(world)
+    shown = world.publisher.shown()
+    assert shown is not None
+    published = world.book.snapshot
+    world.book.revoked(ONE, reason="a hole")
+
+    def consumer() -> SignedTree:
+        return open_catalog(str(world.root), root=pinned, cache=tmp_path / "cache", now=NOW)
+
+    def sign_there() -> None:
+        sign_pending(colleague / "pending" / "channel-stable.json", alice, bob)
+        DirectoryPublisher(world.root, signing(colleague), world.clock).publish(published)
+        head = consumer().head(CI, STABLE)
+        assert head is not None
+        assert head.version == SECOND
+
+    place = Contested(world.root, sign_there)
+    publisher = TreePublisher(place, signing(world.signing), world.clock)
+    publisher.publish(world.book.excerpt(shown.generation))
+    tree = consumer()
+    assert FIRST in tree.warnings(CI)
+    head = tree.head(CI, STABLE)
+    assert head is not None
+    assert head.version == SECOND
 
 
 def replace_key(world: World, role: str, former: str) -> None:
@@ -123,6 +187,41 @@ def test_a_checkout_of_before_a_change_of_keys_publishes_by_what_the_tree_has(wo
     assert shown.generation == world.book.snapshot.generation
     kept = (colleague / "trust" / "targets.json").read_bytes()
     assert kept == (world.signing / "trust" / "targets.json").read_bytes()
+
+
+def test_a_checkout_of_before_does_not_take_away_who_has_to_sign(world: World) -> None:
+    colleague = former_checkout(world)
+    world.hand_over("channel-stable", 2)
+    world.promote()
+    DirectoryPublisher(world.root, signing(colleague), world.clock).publish(world.book.snapshot)
+    assert world.stable() == FIRST
+    assert signing(colleague).waiting() == ("channel-stable",)
+    kept = (colleague / "trust" / "targets.json").read_bytes()
+    assert kept == (world.signing / "trust" / "targets.json").read_bytes()
+
+
+def test_a_list_that_a_replaced_key_has_signed_does_not_count_however_new(
+    world: World, tmp_path: Path
+) -> None:
+    """Whoever has got the key of targets may have written to the tree, too."""
+    mirror, thief = tmp_path / "mirror", tmp_path / "mirror.signing"
+    shutil.copytree(world.root, mirror)
+    shutil.copytree(world.signing, thief)
+    metadata = Metadata[Targets].from_bytes((thief / "trust" / "targets.json").read_bytes())
+    metadata.signed.version += 100
+    key = CryptoSigner.generate_ed25519()
+    metadata.signed.add_key(key.public_key, "channel-stable")
+    sign_targets(mirror, thief, metadata)
+    DirectoryPublisher(mirror, signing(thief), world.clock).publish(world.book.snapshot)
+    pinned = (world.signing / "trust" / "root.json").read_bytes()
+    replace_key(world, "targets", "targets")
+    shutil.rmtree(world.root)
+    shutil.copytree(mirror, world.root)
+    world.publish()
+    tree = open_catalog(str(world.root), root=pinned, cache=tmp_path / "cache", now=NOW)
+    assert tree.head(CI, STABLE) is not None
+    kept = (world.signing / "trust" / "targets.json").read_bytes()
+    assert key.public_key.keyid.encode() not in kept
 
 
 def test_where_no_tree_has_it_either_it_is_said_where_it_is(world: World) -> None:

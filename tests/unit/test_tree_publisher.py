@@ -203,6 +203,40 @@ def test_a_tree_without_the_root_that_is_trusted_is_not_written_over(world: Worl
     assert contents(world.root) == before
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_nothing_is_published_by_a_list_of_signers_that_was_altered(
+    world: World, lost: bool
+) -> None:
+    """Neither by what somebody got into it, nor by one that is begun anew in its place."""
+    world.hand_over("channel-stable", 2)
+    path = world.signing / "trust" / "targets.json"
+    metadata = Metadata[Targets].from_bytes(path.read_bytes())
+    metadata.signed.add_key(CryptoSigner.generate_ed25519().public_key, "channel-stable")
+    altered = metadata.to_bytes()
+    path.write_bytes(altered)
+    if lost:
+        shutil.rmtree(world.root)
+    before = contents(world.root)
+    world.promote()
+    with pytest.raises(Corrupt, match=r"targets\.json was changed after it was signed"):
+        world.publish()
+    assert contents(world.root) == before
+    assert path.read_bytes() == altered
+
+
+def test_an_old_tree_that_comes_back_does_not_take_away_who_has_to_sign(
+    world: World, tmp_path: Path
+) -> None:
+    shutil.copytree(world.root, tmp_path / "mirror")
+    world.hand_over("channel-stable", 2)
+    shutil.rmtree(world.root)
+    shutil.copytree(tmp_path / "mirror", world.root)
+    world.promote()
+    world.publish()
+    assert world.stable() == FIRST
+    assert world.pending("channel-stable").exists()
+
+
 def test_nobody_is_told_of_new_signers_before_they_have_signed(world: World) -> None:
     alice, bob = world.delegate("channel-stable", 2)
     world.promote()

@@ -94,6 +94,75 @@ def test_what_is_not_what_the_catalog_says_is_refused(team: Team) -> None:
     assert "the catalog says another thing" in said
 
 
+def let_wait(team: Team, role: str) -> Path:
+    """Have something of *role* wait for alice, or for the key in the safe; its file."""
+    if role == "channel-stable":
+        team.two_people()
+        team.next_version()
+        team.done("promote", "stable")
+    else:
+        team.private(role).rename(team.folder / f"{role}.pem")
+        changed = "root" if role == "root" else "channel-stable"
+        team.done(
+            *("catalog", "rotate-keys", changed, "--add", team.public("stranger")),
+            *("--reason", "mine"),
+        )
+    return team.pending(role)
+
+
+def alter(path: Path, what: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change something that is enclosed for people, which nobody has signed here."""
+    content = json.loads(path.read_bytes())
+    enclosed = json.loads(content["imagectl"][what])
+    change(enclosed["signed"])
+    content["imagectl"][what] = json.dumps(enclosed)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "channel-stable"])
+def test_nobody_is_told_in_a_project_that_less_changes_than_does(team: Team, role: str) -> None:
+    """The file says that what it would change is published already."""
+    path = let_wait(team, role)
+    signed = json.loads(path.read_bytes())["signed"]
+
+    def all_of_it(published: dict[str, Any]) -> None:
+        published.update({**signed, "version": published["version"]})
+
+    alter(path, "published", all_of_it)
+    before = path.read_bytes()
+
+    key = team.key["alice"] if role == "channel-stable" else team.folder / f"{role}.pem"
+    said = team.refused("sign", role, "--key", str(key), "--yes")
+
+    assert "it is behind, or was altered" in " ".join(said.split())
+    assert "would" not in said
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "channel-stable"])
+def test_no_stranger_signs_in_a_project_because_the_file_says_so(team: Team, role: str) -> None:
+    """Beside a signature that does not count, nobody else could sign."""
+    path = let_wait(team, role)
+    stranger = read_private_key(str(team.key["stranger"])).public_key
+
+    def strangers(signers: dict[str, Any]) -> None:
+        if role == "channel-stable":
+            signers = signers["delegations"]
+            (known,) = (each for each in signers["roles"] if each["name"] == role)
+        else:
+            known = signers["roles"][role]
+        known["keyids"].append(stranger.keyid)
+        signers["keys"][stranger.keyid] = stranger.to_dict()
+
+    alter(path, "signers", strangers)
+    before = path.read_bytes()
+
+    said = team.refused("sign", role, "--key", str(team.key["stranger"]), "--yes")
+
+    assert "others may sign by now" in said
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("carried", [False, True])
 def test_nobody_signs_that_one_key_counts_twice(team: Team, *, carried: bool) -> None:
     """Whoever writes a list of keys chooses their ids: alice could be two people by it."""
@@ -222,14 +291,6 @@ class Away:
             *("--key", str(key or self.team.key["alice"])),
         )
 
-    def enclose(self, what: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change something that is enclosed for people, which nobody has signed here."""
-        content = json.loads(self.file.read_bytes())
-        enclosed = json.loads(content["imagectl"][what])
-        change(enclosed["signed"])
-        content["imagectl"][what] = json.dumps(enclosed)
-        self.file.write_text(json.dumps(content))
-
 
 @pytest.fixture
 def away(team: Team, monkeypatch: pytest.MonkeyPatch) -> Away:
@@ -256,7 +317,7 @@ def test_a_file_that_leaves_out_what_would_be_signed_is_refused(away: Away) -> N
     hidden = "images/other-image/channels/stable.json"
     content["signed"]["targets"][hidden] = target
     away.file.write_text(json.dumps(content))
-    away.enclose("published", lambda published: published["targets"].update({hidden: target}))
+    alter(away.file, "published", lambda published: published["targets"].update({hidden: target}))
     before = away.file.read_bytes()
 
     result = away.sign()
@@ -279,7 +340,7 @@ def test_a_file_is_compared_with_what_consumers_see(away: Away) -> None:
 def test_a_file_that_hides_what_it_changes_is_refused(away: Away) -> None:
     """It says that stable is there already: whoever believes it sees nothing change."""
     signed = json.loads(away.file.read_bytes())["signed"]["targets"]
-    away.enclose("published", lambda published: published.update(targets=signed))
+    alter(away.file, "published", lambda published: published.update(targets=signed))
     before = away.file.read_bytes()
 
     result = away.sign(*away.compared)
@@ -295,7 +356,7 @@ def test_a_file_by_which_others_may_sign_is_refused(away: Away) -> None:
         for role in targets["delegations"]["roles"]:
             role["threshold"] = 1
 
-    away.enclose("signers", one_is_enough)
+    alter(away.file, "signers", one_is_enough)
     before = away.file.read_bytes()
 
     result = away.sign(*away.compared)
