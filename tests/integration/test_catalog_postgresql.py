@@ -190,18 +190,18 @@ def test_a_commit_is_durable_whatever_the_server_is_set_to(url: str, role: str) 
 def test_a_snapshot_is_of_one_moment(url: str) -> None:
     """Writers go on while it is read; it never mixes two generations."""
 
-    child = Child(partial(compete, url, "writer", 1.5))
-    seen = set()
+    child = Child(partial(compete, url, "writer", 60))
+    seen: set[int] = set()
     with SqlCatalog(url) as catalog:
-        deadline = time.monotonic() + 1.5
-        while time.monotonic() < deadline:
+        enough, deadline = time.monotonic() + 1.5, time.monotonic() + 50
+        while time.monotonic() < enough or (len(seen) <= 5 and time.monotonic() < deadline):
             snapshot = catalog.snapshot()
             check_together(snapshot)
             for channel in snapshot.channels.values():
                 assert channel.head.generation == snapshot.generation
             seen.add(snapshot.generation)
-    assert len(child.end()) > 5
-    assert len(seen) > 5
+    said = child.kill()
+    assert len(seen) > 5, said
 
 
 # --- races and kills ---
@@ -286,7 +286,7 @@ def test_a_connection_that_breaks_within_a_commit(url: str, tmp_path: Path) -> N
         other.execute(text("SELECT * FROM head FOR UPDATE"))
         locked.touch()
         waiting = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not other.execute(waiting).all():
             assert time.monotonic() < deadline
             time.sleep(0.01)

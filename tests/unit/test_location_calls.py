@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from imagectl.adapters.locations.calls import LONGEST_LINE, Again, Calls, Line, boot_id, pause_before
+from imagectl.adapters.locations.calls import (
+    LONGEST_LINE,
+    Again,
+    Calls,
+    Line,
+    boot_id,
+    pause_before,
+)
 from imagectl.errors import CannotTell, Throttled
 from imagectl.model.names import LocationName
 

@@ -125,7 +125,7 @@ def test_a_process_that_is_starting_a_program_is_ended_too(tmp_path: Path) -> No
             time.sleep(0.005)
         try:
             # Killed it is by now; to be gone may take the kernel a moment.
-            assert restless.wait(5) == -signal.SIGKILL
+            assert restless.wait(60) == -signal.SIGKILL
         finally:
             restless.kill()
             restless.wait()

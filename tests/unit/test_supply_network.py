@@ -149,7 +149,7 @@ def test_leaving_ends_what_is_being_fetched(shop: Shop) -> None:
 
     def stall(handler: object, page: Page) -> Page:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(60)
         return page
 
     url = shop.web.put("/slow", b"data")
@@ -157,8 +157,8 @@ def test_leaving_ends_what_is_being_fetched(shop: Shop) -> None:
     with ThreadPoolExecutor(1) as pool:
         with shop.open() as supply:
             asking = pool.submit(get, url, supply.port)
-            assert begun.wait(20)
+            assert begun.wait(60)
             before = threading.active_count()
-        assert asking.exception(timeout=10) is not None or asking.result().status == 502
+        assert asking.exception(timeout=60) is not None or asking.result().status == 502
         go_on.set()
     assert threading.active_count() < before
