@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,9 +45,11 @@ class Contested(DirectoryPlace):
         super().__init__(root)
         self._done = done
 
-    def locked(self, needed: int) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def locked(self, needed: int) -> Iterator[None]:
         self._done()
-        return super().locked(needed)
+        with super().locked(needed):
+            yield
 
 
 @pytest.fixture
