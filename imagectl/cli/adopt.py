@@ -58,7 +58,11 @@ class AdoptedDocument(TypedDict):
     adopted: Annotated[list[AdoptedThing], "what is in the catalog now"]
     known: Annotated[int, "how many were recorded already"]
     left: Annotated[list[LeftThing], "what was left as it is"]
-    failed: Annotated[list[FailedThing], "what could not be taken; typed again, it is tried again"]
+    failed: Annotated[
+        list[FailedThing],
+        "what could not be taken; typed again, it is tried again. With "
+        "`--dry-run`, what cannot be, as far as the listing shows it",
+    ]
 
 
 @click.command(
@@ -67,7 +71,7 @@ class AdoptedDocument(TypedDict):
     answers=AdoptedDocument,
     exits={
         0: "all that could be adopted is; what was left as it is is listed",
-        1: "something could not be taken; all the rest is recorded",
+        1: "something could not be taken; all the rest is recorded (with `--dry-run`: nothing is)",
         4: "conflict: the catalog kept changing",
         5: "cannot tell: not all of the location could be seen, or the catalog not be read; "
         "nothing was done",
@@ -201,7 +205,7 @@ def _lines(adoption: Adoption, dry_run: bool) -> Iterator[str]:
         yield f"left as it is: {left.name}: {left.why}{f' ({left.hint})' if left.hint else ''}"
     for found, error in adoption.failed:
         hint = f" ({error.hint})" if error.hint else ""
-        yield f"NOT ADOPTED: {found.name}: {error.said}{hint}"
+        yield f"{'CANNOT BE' if dry_run else 'NOT'} ADOPTED: {found.name}: {error.said}{hint}"
     total = [counted(len(adoption.taken), "thing") + (" to adopt" if dry_run else " adopted")]
     total.append(f"{adoption.known} known before")
     total.append(f"{len(adoption.left)} left as they are")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from imagectl.errors import ImagectlError
 from imagectl.model.names import Architecture, Format, LocationName, Sha256
 from imagectl.model.version import VersionRef
 
@@ -34,6 +35,7 @@ class Found:
 
     ``size`` in bytes, ``created`` aware and in UTC, ``architecture`` that of the machines that can
     run it; None where the provider does not tell. ``state`` is the provider's own word.
+    ``unusable``: what ``describe`` and ``put`` would raise, where the listing shows that already.
     """
 
     provider_id: str
@@ -43,6 +45,7 @@ class Found:
     created: datetime | None = None
     state: str = ""
     architecture: Architecture | None = None
+    unusable: ImagectlError | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

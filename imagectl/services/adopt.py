@@ -64,12 +64,13 @@ def adopt(
     writing = replace(releasing, publishers=())
     adopting = Adopting(writing, store, location, request, progress, snapshot, sort)
     if request.dry_run:
-        taken = (*would_take_described(adopting), *would_take_copies(adopting))
+        would_take_copies(adopting)
+        would_take_described(adopting)
     else:
         take_copies(adopting)
         take_described(adopting)
-        taken = tuple(adopting.taken)
-    return Adoption(view.scope, taken, sort.known, sort.left, tuple(adopting.failed))
+    taken, failed = tuple(adopting.taken), tuple(adopting.failed)
+    return Adoption(view.scope, taken, sort.known, sort.left, failed)
 
 
 def _find(releasing: Releasing, name: LocationName) -> Location:

@@ -6,7 +6,7 @@ knows any more is recorded once, with all that any location says is of it, and h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from imagectl.errors import Corrupt, ImagectlError, NotFound, Unsupported
@@ -20,17 +20,21 @@ from imagectl.services.ledger import Ledger, write_down
 from imagectl.services.ports.locations import Location
 
 
-def would_take_copies(run: Adopting) -> Iterator[Taken]:
-    """What ``take_copies`` would begin with, as far as can be told without reading each thing."""
-    for ref, those in run.sort.lost.items():
-        yield from (
-            Taken(found, ref, True, True)
-            for found, owner in those
-            if owner.format is not Format.NATIVE
-        )
-    for each in run.sort.unrecorded:
-        if each.artifact.format is not Format.NATIVE:
-            yield Taken(each.found, each.version, True, False)
+def would_take_copies(run: Adopting) -> None:
+    """What ``take_copies`` would take, and what would fail, as far as can be told without reading
+    each thing."""
+    would = [
+        Taken(found, ref, True, True)
+        for ref, those in run.sort.lost.items()
+        for found, owner in those
+        if owner.format is not Format.NATIVE
+    ]
+    would += (
+        Taken(each.found, each.version, True, False)
+        for each in run.sort.unrecorded
+        if each.artifact.format is not Format.NATIVE
+    )
+    run.taken += (each for each in would if not run.would_fail(each.found))
 
 
 def take_copies(run: Adopting) -> None:

@@ -7,7 +7,7 @@ neither copied nor made again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -47,12 +47,15 @@ class _Item:
     """What its marks say that its description has."""
 
 
-def would_take_described(run: Adopting) -> Iterator[Taken]:
-    """What ``take_described`` would begin with, as far as can be told without describing it."""
+def would_take_described(run: Adopting) -> None:
+    """What ``take_described`` would take, and what would fail, as far as can be told without
+    describing each: what fails gets no number."""
     numbers = _Numbers(run.spoken_for)
     for item in _items(run):
+        if run.would_fail(item.found):
+            continue
         ref = item.said or numbers.next(run.snapshot, item)
-        yield Taken(item.found, ref, item.said is not None, run.is_new(ref))
+        run.taken.append(Taken(item.found, ref, item.said is not None, run.is_new(ref)))
 
 
 def take_described(run: Adopting) -> None:

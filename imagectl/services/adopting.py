@@ -84,6 +84,13 @@ class Adopting:
         said = {ref.version for ref in self.sort.lost if ref.image == image}
         return said | set(self.request.reserved(image))
 
+    def would_fail(self, found: Found) -> bool:
+        """Whether the listing itself says that it cannot be taken. Then why is in ``failed``."""
+        if found.unusable is None:
+            return False
+        self.failed.append((found, found.unusable))
+        return True
+
     def is_new(self, ref: VersionRef) -> bool:
         return ref not in self.snapshot.versions
 

@@ -122,8 +122,10 @@ def test_a_dry_run_changes_nothing_and_says_the_same(world: World) -> None:
 def test_what_is_no_template_or_elsewhere_is_left(world: World) -> None:
     world.made("ci-runs", OLD, template=False)
     world.made("ci-other", OLD, folder="images")
+    would = world.adopt("dc1", "--dry-run", status=1)
     said = world.adopt("dc1", status=1)
-    assert versions(said) == VERSIONS
+    assert versions(said) == versions(would) == VERSIONS
+    assert said["failed"] == would["failed"]
     (failed,) = said["failed"]
     assert (failed["name"], failed["what"]) == ("ci-runs", "ci-runs is no template")
     assert world.machine("ci-runs").annotation == world.machine("ci-other").annotation == NOTES

@@ -148,6 +148,29 @@ def test_other_catalogs_things_and_unusable_ones_are_listed_and_left(world: Goog
     assert [str(each) for each in world.snapshot().versions] == ["ci-1@20170301.1"]
 
 
+def test_a_dry_run_promises_nothing_that_is_refused_then(world: GoogleAdopter) -> None:
+    """What cannot be used gets no number either: of one day, the others are counted without it."""
+    world.made("ci-20170301")
+    world.made("ci-20170302", deprecated={"state": "OBSOLETE"})
+    world.made("ci-20170303", deprecated={"state": "DELETED"})
+    world.made("ci-20170304", deprecated={"state": "DEPRECATED"})
+    world.made("ci-20170305", status="FAILED")
+    world.made("ci-20170306", status="FAILED", deprecated={"state": "DEPRECATED"})
+    would = world.adopt("gce-prod", "--dry-run", status=1)
+    assert versions(would) == {"ci-20170301": "ci@20170301.1", "ci-20170304": "ci@20170301.2"}
+    told = world.run("adopt", "gce-prod", "--dry-run").stdout
+    assert "CANNOT BE ADOPTED: ci-20170302: image ci-20170302 cannot be used" in told
+    assert world.snapshot().generation == 0
+    done = world.adopt("gce-prod", status=1)
+    assert done["adopted"] == would["adopted"]
+    assert len(done["failed"]) == 4
+    assert by_name(done["failed"]) == by_name(would["failed"])
+
+
+def by_name(things: list[dict[str, str]]) -> list[dict[str, str]]:
+    return sorted(things, key=lambda each: each["name"])
+
+
 def test_a_listing_in_part_adopts_nothing(world: GoogleAdopter) -> None:
     """P3."""
     world.made("ci-20170301")

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from peers.google.calls import Warn
-from support.adopting import IMAGES, GoogleAdopter, google_adopter
+from support.adopting import IMAGES, GoogleAdopter, google_adopter, versions
+from support.places.gce import archive
 from support.projects import record_version, release
 
+from imagectl.adapters.locations.gce_labels import MARK
 from imagectl.bootstrap.project import open_project
 from imagectl.model.names import Format, LocationName
+from imagectl.services.ports.locations import Mark
 from imagectl.services.publish import place
 
 
@@ -91,6 +94,35 @@ def test_what_is_another_one_than_its_labels_say_is_not_recorded(world: GoogleAd
 
 def void(_: object) -> None:
     """For lambdas that are called for what they do."""
+
+
+def test_a_dry_run_says_which_of_ours_cannot_be_used_any_more(world: GoogleAdopter) -> None:
+    """What imagectl itself has marked can be: its label says so."""
+    world.made("ci-20170301", "ci-20170302")
+    begun = open_project(world.root)
+    record_version(begun, "debian-base@20261101.1")
+    begun.close()
+
+    def build() -> None:
+        world.adopt("gce-prod")
+        project = open_project(world.root)
+        release(project, "debian-ci@20261119.1")
+        disk = world.root / "disk.tar.gz"
+        disk.write_bytes(archive(1))
+        ref = record_version(project, "debian-ci@20261120.1", disks={Format.GCE: disk})
+        place(project.releasing, project.store, ref, [LocationName("gce-prod")], only=True)
+        project.close()
+
+    forget(world, build)
+    ours = "debian-ci-20261120-1-amd64"
+    for name in ("ci-20170301", "ci-20170302", ours):
+        world.cloud.compute.resources[f"{IMAGES}/{name}"]["deprecated"] = {"state": "OBSOLETE"}
+    world.labels("ci-20170301")[MARK] = Mark.OBSOLETE.value
+    would = world.adopt("gce-prod", "--dry-run", status=1)
+    assert {each["name"] for each in would["failed"]} == {"ci-20170302", ours}
+    done = world.adopt("gce-prod", status=1)
+    assert versions(done) == versions(would)
+    assert done["failed"] == would["failed"]
 
 
 def test_where_two_locations_have_two_of_one_version_none_is_recorded(world: GoogleAdopter) -> None:

@@ -39,6 +39,7 @@ from imagectl.adapters.locations.gce_checks import (
     marked,
     named_by,
     read,
+    unusable,
 )
 from imagectl.adapters.locations.gce_import import ARCHITECTURES, Importer
 from imagectl.adapters.locations.gce_janitor import Janitor
@@ -217,14 +218,18 @@ class GceLocation:
         )
 
     def _shown(self, image: Image) -> Found:
+        owner = from_labels(image.labels)
+        # Where the import of one did not end, ``put`` waits for it, or makes it anew.
+        ending = owner is None or owner.format is Format.NATIVE or image.status == "READY"
         return Found(
             self._project.provider_id(image),
             image.name,
-            from_labels(image.labels),
+            owner,
             size=image.archive_size_bytes or None,
             created=moment(image.creation_timestamp),
             state=image.deprecated.state or image.status,
             architecture=_READ.get(image.architecture),
+            unusable=unusable(image, self._project) if ending else None,
         )
 
     def probe(self) -> Credential:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from imagectl.adapters.locations.gce_labels import MARK, from_labels
 from imagectl.adapters.locations.gce_project import Project
-from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
+from imagectl.errors import CannotTell, Conflict, Corrupt, ImagectlError, NotFound
 from imagectl.model.version import Placement
 from imagectl.model.view import Ownership
 from imagectl.services.ports.locations import Mark
@@ -145,22 +145,32 @@ def check_usable(image: Image, owner: Ownership, project: Project) -> None:
 
 def check_state(image: Image, project: Project) -> None:
     """Whether a machine can be made of the image. Raises Corrupt, NotFound, CannotTell."""
-    where = project.where(image)
-    if image.status == "DELETING":
-        raise NotFound(f"image {image.name} is being deleted", where=where)
-    if image.status == "FAILED":
-        raise Corrupt(f"image {image.name} could not be made", where=where)
-    if image.status != "READY":
-        raise CannotTell(f"image {image.name} is not ready", where=where, why=image.status)
+    error = unusable(image, project)
+    if error is not None:
+        raise error
+
+
+def unusable(image: Image, project: Project) -> ImagectlError | None:
+    """Why no machine can be made of the image; None where one can."""
+    status = image.status
+    if status == "DELETING":
+        return NotFound(f"image {image.name} is being deleted", where=project.where(image))
+    if status == "FAILED":
+        return Corrupt(f"image {image.name} could not be made", where=project.where(image))
+    if status != "READY":
+        return CannotTell(
+            f"image {image.name} is not ready", where=project.where(image), why=status
+        )
     state = image.deprecated.state or "ACTIVE"
     if state in _UNUSABLE and _STRENGTH[state] > _STRENGTH[STATES[marked(image)]]:
-        raise Corrupt(
+        return Corrupt(
             f"image {image.name} cannot be used: somebody has marked it {state}",
-            where=where,
+            where=project.where(image),
             why="that was not imagectl",
             hint=f"gcloud compute images deprecate {image.name} --state ACTIVE "
             f"--project {project.id}",
         )
+    return None
 
 
 def marked(image: Image) -> Mark:

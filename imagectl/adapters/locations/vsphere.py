@@ -39,7 +39,6 @@ from imagectl.errors import (
     Corrupt,
     Denial,
     Denied,
-    Failed,
     NotFound,
     Unsupported,
 )
@@ -361,11 +360,7 @@ class VsphereLocation:
             )
         template = self._templates.read(ref)
         if not template.template:
-            raise Failed(
-                f"{built} is no template",
-                where=self._inventory.where,
-                hint='write "convert_to_template": true in the Packer template',
-            )
+            raise self._templates.no_template(built)
         return self._native(template)
 
     def _native(self, template: Template) -> Native:

@@ -24,8 +24,8 @@ from imagectl.adapters.locations.vsphere_marks import (
 )
 from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.adapters.locations.vsphere_session import Read, Session
-from imagectl.errors import CannotTell, Conflict, Corrupt, NotFound
-from imagectl.model.names import LocationName
+from imagectl.errors import CannotTell, Conflict, Corrupt, Failed, NotFound
+from imagectl.model.names import Format, LocationName
 from imagectl.model.version import Placement
 from imagectl.model.view import Found, Ownership
 
@@ -39,6 +39,9 @@ _LISTED = (
     *("config.createDate", "runtime.connectionState", "summary.storage.committed"),
     "customValue",
 )
+
+
+_STARTED = "it has been made a machine: it may have been started, and written to its disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +183,27 @@ class Templates:
         elif not marks.instance:
             why = "its notes say that its import never ended"
         elif not template.template:
-            why = "it has been made a machine: it may have been started, and written to its disk"
+            why = _STARTED
         elif marks.disk != template.disk:
             why = f"its disk has {template.disk} bytes, and {marks.disk} were imported"
         if why:
-            raise Corrupt(
-                f"{template.name} is not what was placed there",
-                where=self._inventory.where,
-                why=why,
-                hint="see who changed it; then delete it there, and publish the version again",
-            )
+            raise self._changed(template.name, why)
+
+    def _changed(self, name: str, why: str) -> Corrupt:
+        return Corrupt(
+            f"{name} is not what was placed there",
+            where=self._inventory.where,
+            why=why,
+            hint="see who changed it; then delete it there, and publish the version again",
+        )
+
+    def no_template(self, name: str) -> Failed:
+        """That what a builder made is a machine."""
+        return Failed(
+            f"{name} is no template",
+            where=self._inventory.where,
+            hint='write "convert_to_template": true in the Packer template',
+        )
 
     def write(self, template: Template, marks: Marks) -> None:
         """Put these marks in place of those that it has."""
@@ -225,8 +239,12 @@ class Templates:
             state = "unfinished"
         elif marks is not None and marks.instance != instance:
             marks = None  # a clone's
+        unusable: Failed | None = None
         if state == "connected":
             state = "template" if is_template else "machine"
+            if not is_template:
+                imported = marks is not None and marks.owner.format is not Format.NATIVE
+                unusable = self._changed(name, _STARTED) if imported else self.no_template(name)
         created = values.get("config.createDate")
         return Found(
             self._provider_id(instance),
@@ -235,6 +253,7 @@ class Templates:
             values.get("summary.storage.committed"),
             created.astimezone(UTC) if created is not None else None,
             state,
+            unusable=unusable,
         )
 
     def _provider_id(self, instance: str) -> str:
