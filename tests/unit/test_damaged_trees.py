@@ -283,6 +283,18 @@ def test_what_they_have_to_sign_again_holds_up_nothing_else(team: Team, keep: bo
     assert "damaged" not in team.done("catalog", "publish")
 
 
+@pytest.mark.parametrize("name", ["targets.json", "root.json"])
+@pytest.mark.parametrize("verb", ["publish", "refresh"])
+def test_what_the_project_keeps_itself_is_brought_back_from_git(
+    team: Team, verb: str, name: str
+) -> None:
+    path = team.root / "catalog" / name
+    path.write_bytes(cut_off(path))
+    said = " ".join(team.refused("catalog", verb, code=1).split())
+    assert str(path) in said.replace(" ", "")
+    assert f"hint: bring catalog/{name} back from git" in said
+
+
 def test_nobody_has_an_older_list_published_by_removing_the_newest(team: Team) -> None:
     """What people have signed before is signed, too."""
     signed_again(team, keep=True)
