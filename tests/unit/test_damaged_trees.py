@@ -283,6 +283,15 @@ def test_what_they_have_to_sign_again_holds_up_nothing_else(team: Team, keep: bo
     assert "damaged" not in team.done("catalog", "publish")
 
 
+@pytest.mark.parametrize("role", ["targets", "snapshot"])
+def test_a_list_is_whole_although_what_leads_to_it_is_not(team: Team, role: str) -> None:
+    signed_again(team, keep=False)
+    newest(team, role).write_bytes(b"")
+    assert "damaged" not in team.done("catalog", "publish")
+    assert team.stable() == "20261120.2"
+    assert not team.pending("channel-stable").exists()
+
+
 @pytest.mark.parametrize("name", ["targets.json", "root.json"])
 @pytest.mark.parametrize("verb", ["publish", "refresh"])
 def test_what_the_project_keeps_itself_is_brought_back_from_git(

@@ -90,11 +90,10 @@ def intact(
     elsewhere."""
     named: MetaFile | None = None
     there: list[bytes] = []
-    try:
+    with contextlib.suppress(Corrupt):
         named = tree.snapshot.signed.meta.get(f"{role}.json")
-    except Corrupt:
-        with contextlib.suppress(Corrupt):
-            there.append(tree.fetch(metadata_path(role, number)))
+    with contextlib.suppress(Corrupt):  # it is whole where only what leads to it is damaged
+        there.append(tree.fetch(metadata_path(role, number if named is None else named.version)))
     for data in itertools.chain(there, copies):
         copy = parse_copy(data, role)
         if copy is None:
