@@ -10,7 +10,7 @@ import click
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
-from imagectl.cli.waiting import tell_waiting
+from imagectl.cli.waiting import tell_damaged, tell_waiting
 from imagectl.errors import ImagectlError, summed_up
 
 
@@ -20,6 +20,9 @@ class RefreshedTree(TypedDict):
     tree: Annotated[str, "where it is"]
     signed: Annotated[bool, "whether anything was signed again"]
     expires: Annotated[dict[str, str], "until when the signatures hold, by role"]
+    damaged: Annotated[
+        list[str], "roles whose list is damaged, and waits for its signers; not in `expires`"
+    ]
 
 
 class Refreshed(TypedDict):
@@ -34,7 +37,7 @@ class Refreshed(TypedDict):
     cls=Verb,
     answers=Refreshed,
     exits={
-        1: "a key that has to sign is not here; what is published stays as it is",
+        1: "a key that has to sign is not here, or a tree is damaged: it stays as it is",
         4: "conflict: another process keeps publishing",
         5: "cannot tell: a tree cannot be read",
         6: "there is no project here",
@@ -48,6 +51,9 @@ def command(invocation: Invocation) -> None:
     Consumers believe a published catalog for 14 days, so that nobody can show them an old one for
     ever. Every publish renews that; where nothing is published for days, this does. What is due and
     cannot be signed here waits for whoever can.
+
+    What is damaged is written again by `imagectl catalog publish`. Where that takes signatures of
+    others, all else goes on being signed here until they have signed.
     """
     project = invocation.open_project()
     trees: list[RefreshedTree] = []
@@ -55,13 +61,21 @@ def command(invocation: Invocation) -> None:
     for publisher in project.publishers:
         try:
             signed = publisher.refresh()
-            expires = publisher.signatures()
+            expires = publisher.signatures(publisher.damaged)
         except ImagectlError as error:
             failed[publisher.where] = error
             continue
         if expires:
             until = {role: stamp(expires[role]) for role in sorted(expires)}
-            trees.append(RefreshedTree(tree=publisher.where, signed=signed, expires=until))
+            trees.append(
+                RefreshedTree(
+                    tree=publisher.where,
+                    signed=signed,
+                    expires=until,
+                    damaged=sorted(publisher.damaged),
+                )
+            )
+    tell_damaged(invocation.out, project)
     if failed and len(project.publishers) == 1:
         raise failed.popitem()[1]
     if failed:

@@ -67,9 +67,14 @@ def publish_anew(out: Output, project: Project) -> int:
     try:
         return publish_catalog(project.catalog, project.publishers)
     finally:
-        for tree in project.publishers:
-            for word in tree.mended:
-                out.warn(word)
+        tell_damaged(out, project)
+
+
+def tell_damaged(out: Output, project: Project) -> None:
+    """Warn of what was damaged in a tree."""
+    for tree in project.publishers:
+        for word in tree.mended:
+            out.warn(word)
 
 
 def waiting_document(waiting: Waiting) -> WaitingDocument:

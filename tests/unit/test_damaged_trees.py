@@ -3,9 +3,10 @@ one."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ from support.teams import IMAGE, Team
 from support.teams import ONE as TEAMS_ONE
 from tuf.api.metadata import Metadata, Root, Snapshot, Timestamp
 
+from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.published.directory import DirectoryPlace
 from imagectl.adapters.published.recovering import recover
 from imagectl.adapters.published.verified import trusted_root
+from imagectl.bootstrap.project import open_project
 from imagectl.errors import CannotTell, Conflict, Corrupt, Refused
 from imagectl.formats.tuf_roles import METADATA, ROOT, TIMESTAMP_PATH
 from imagectl.model.names import VersionId
@@ -281,6 +284,50 @@ def test_what_they_have_to_sign_again_holds_up_nothing_else(team: Team, keep: bo
         team.sign("channel-stable", name)
     assert team.stable() == "20261120.2"
     assert "damaged" not in team.done("catalog", "publish")
+
+
+class TenDaysLater(SystemClock):
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=10)
+
+
+def test_a_list_that_waits_for_its_signers_holds_up_no_refresh(team: Team) -> None:
+    """Else consumers would be given nothing at all any more, once what is renewed daily is over."""
+    signed_again(team, keep=False)
+    newest(team, "channel-stable").write_bytes(b"")
+    assert "`imagectl catalog publish` writes it" in team.refused("catalog", "refresh", code=1)
+    team.done("catalog", "publish")
+    said = " ".join(team.done("catalog", "refresh").split())
+    assert "channel-stable is damaged, and its signers are needed" in said
+    assert "`imagectl sign channel-stable`" in said
+    (tree,) = json.loads(
+        team.imagectl("-C", str(team.root), "catalog", "refresh", "--json").stdout
+    )["trees"]
+    assert tree["damaged"] == ["channel-stable"]
+    assert {"timestamp", "targets", "catalog"} <= tree["expires"].keys()
+    project = open_project(team.root)
+    project.clock = TenDaysLater()
+    (publisher,) = project.publishers
+    assert publisher.refresh()
+    until = publisher.signatures(publisher.damaged)["timestamp"]
+    assert until > project.clock.now() + timedelta(days=13)
+    project.close()
+    for name in ("alice", "bob"):
+        team.sign("channel-stable", name)
+    assert team.stable() == "20261120.2"
+    assert "damaged" not in team.done("catalog", "refresh")
+
+
+def test_what_a_publish_can_mend_is_left_to_it(team: Team) -> None:
+    """Although something else waits for the signers of the list."""
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    newest(team, "channel-stable").write_bytes(b"")
+    assert "`imagectl catalog publish` writes it" in team.refused("catalog", "refresh", code=1)
+    team.done("catalog", "publish")
+    assert "damaged" not in team.done("catalog", "refresh")
+    assert team.stable() == "20261120.1"
 
 
 @pytest.mark.parametrize("role", ["targets", "snapshot"])

@@ -170,7 +170,10 @@ class Composer:
     def _compose_role(
         self, role: str, documents: Mapping[str, bytes], desired: Desired | None
     ) -> None:
-        before, damage = self._before(role, documents)
+        before, damage = self._before(role, documents, refreshing=desired is None)
+        if desired is None and damage is not None:
+            self._leave(role, damage)
+            return
         wanted: dict[str, TargetFile] = {}
         if desired is None:
             wanted |= {} if before is None else before.signed.targets
@@ -235,21 +238,26 @@ class Composer:
             return True
 
     def _before(
-        self, role: str, documents: Mapping[str, bytes]
+        self, role: str, documents: Mapping[str, bytes], *, refreshing: bool
     ) -> tuple[Signed[Targets] | None, Corrupt | None]:
-        """What the tree has of a role, and why that is not to be had."""
+        """What the tree has of a role, and why that is not to be had. Raises Corrupt where it has
+        to be published to be mended; *refreshing*: and not where that has been, and it waits for
+        its signers."""
         if self._tree is None:
             return None, None
         try:
             return self._tree.role(role), None
         except Corrupt as damage:
-            if not self._repairing:
+            waits = refreshing and self._pending(role) is not None
+            if not (self._repairing or waits):
                 raise
             wanted = {target: _target_file(target, data) for target, data in documents.items()}
             number = self._numbers.get(role, 0)
             found = intact(
                 self._tree, role, wanted, number, self._targets.signed, self._elsewhere(role)
             )
+            if refreshing and found is not None:
+                raise
             return found, damage
 
     def _leave(self, role: str, damage: Corrupt) -> None:

@@ -74,6 +74,9 @@ class TreePublisher:
         """As it was when the tree was read last, whoever has signed it."""
         self.mended: list[str] = []
         """What was found damaged, for people: it was written again, or waits for its signers."""
+        self.damaged: frozenset[str] = frozenset()
+        """The roles whose list is damaged, and stays so until their signers have signed it again,
+        as far as the last ``publish`` or ``refresh`` has seen."""
 
     @property
     def where(self) -> str:
@@ -158,7 +161,9 @@ class TreePublisher:
     def refresh(self) -> bool:
         """Sign again what has less than half of its time left. Whether anything was.
 
-        Nothing is done where nothing is published. Raises as ``publish`` does.
+        Nothing is done where nothing is published. What is damaged is mended by ``publish`` alone:
+        it is an error here, but for lists that wait for their signers since. They are in
+        ``damaged``, and hold up nothing else. Raises as ``publish`` does.
         """
         with self._place.locked(0):
             tree = self._tree()
@@ -173,10 +178,11 @@ class TreePublisher:
                 )
             return self._write(tree, None, (), self._clock())
 
-    def signatures(self) -> Mapping[str, datetime]:
-        """Until when the signatures of each role hold; empty where nothing is published."""
+    def signatures(self, without: Collection[str] = ()) -> Mapping[str, datetime]:
+        """Until when the signatures of each role hold, but those *without* which; empty where
+        nothing is published."""
         tree = self._tree()
-        return {} if tree is None else tree.signatures()
+        return {} if tree is None else tree.signatures(without)
 
     def lags(self) -> Mapping[str, bool]:
         tree = self._tree()
@@ -323,6 +329,7 @@ class TreePublisher:
         self._claim(lists, named, believed=not repairing)
         self._write_all(versions, made.documents, tree, thoroughly=thoroughly)
         self._signing.remember(made.waiting)
+        self.damaged = frozenset(made.damaged)
         for role in sorted(made.damaged):
             self.mended.append(
                 f"what {self.where} has of {role} is damaged, and its signers are needed to write "
