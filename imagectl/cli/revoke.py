@@ -12,6 +12,7 @@ from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import BehindDocument, behind_document, tell_behind, watched
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
+from imagectl.errors import CannotTell
 
 if TYPE_CHECKING:
     from imagectl.model.version import VersionRef
@@ -29,7 +30,10 @@ class RevokedDocument(TypedDict):
         int | None, "the catalog generation made; null where it was revoked already"
     ]
     pointing: Annotated[list[str], "channels that point to it: an error until they are moved"]
-    children: Annotated[list[str], "versions that were built on it, and are not revoked"]
+    children: Annotated[
+        list[str] | None,
+        "versions that were built on it, and are not revoked; null where that cannot be told",
+    ]
     behind: Annotated[list[BehindDocument], "whose own pointers (families) may not show it yet"]
 
 
@@ -72,6 +76,9 @@ def command(invocation: Invocation, ref: VersionRef, reason: str, even_if_releas
     revoked = revoke(releasing, ref, reason, even_if_released=even_if_released)
     document = _document(revoked)
     invocation.out.answer(document, _lines(document))
+    if isinstance(revoked.children, CannotTell):
+        invocation.out.warn(f"{ref} IS revoked; what was built on it cannot be told:")
+        invocation.out.tell_error(revoked.children)
     tell_behind(invocation.out, revoked.behind)
 
 
@@ -83,7 +90,9 @@ def _document(revoked: Revoked) -> RevokedDocument:
         reason=revoked.revocation.reason,
         generation=revoked.generation,
         pointing=list(revoked.pointing),
-        children=[str(each) for each in revoked.children],
+        children=None
+        if isinstance(revoked.children, CannotTell)
+        else [str(each) for each in revoked.children],
         behind=behind_document(revoked.behind),
     )
 

@@ -172,14 +172,17 @@ def command(invocation: Invocation, ref: ImageRef) -> None:
 
 def _next(project: Project, ref: VersionRef, now: datetime) -> NextDocument:
     """What cannot be told is said, and keeps nobody from seeing all the rest."""
+    from imagectl.bootstrap.trees import published
     from imagectl.policy.outlook import look_ahead
+    from imagectl.services.still_shown import still_shown
 
     try:
         project.receipts_at()
+        shown = still_shown(published(project).values())
         resolved = project.receipts.latest()
         with project.catalog.stock() as stock:
             found = look_ahead(
-                stock, ref, project.policy, resolved, project.settings.locations, now
+                stock, ref, project.policy, resolved, project.settings.locations, shown, now
             )
     except ImagectlError as error:
         return NextDocument(to=None, earliest=None, reasons=[], trouble=error.what)

@@ -20,7 +20,7 @@ from imagectl.policy.wording import counted, listed
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from imagectl.model.names import ChannelName, ImageName
+    from imagectl.model.names import ChannelName, ImageName, LocationName
     from imagectl.services.show import Behind
     from imagectl.services.verify import ChannelChecked, Verified
 
@@ -58,7 +58,9 @@ class VerifiedDocument(TypedDict):
     generation: Annotated[int, "the catalog generation that records it"]
     channels: Annotated[list[ChannelDocument], "each channel of each image"]
     beside: Annotated[
-        list[str], "locations not looked at, where versions of these are without being required"
+        list[str],
+        "locations where versions of these are that were not looked at, since no channel requires "
+        "them there",
     ]
     behind: Annotated[
         list[BehindDocument], "whose own pointers (families) may not show what channels have"
@@ -200,7 +202,7 @@ def _document(verified: Verified, behind: Sequence[Behind], *, ok: bool) -> Veri
             )
             for channel in verified.channels
         ],
-        beside=list(verified.beside),
+        beside=sorted({location for _, location in verified.beside}),
         behind=behind_document(behind),
     )
 
@@ -231,7 +233,19 @@ def _lines(verified: Verified) -> Iterator[str]:
     for reason in dict.fromkeys(reasons):
         yield f"    - {reason}"
     if verified.beside:
-        yield f"not looked at, since no channel requires it there: {listed(verified.beside)}"
+        yield f"not looked at, since no channel requires it there: {_beside(verified)}"
+
+
+def _beside(verified: Verified) -> str:
+    """Locations, and which versions in them where others there were looked at."""
+    looked = {each.location for channel in verified.channels for each in channel.checked}
+    versions: dict[LocationName, list[str]] = {}
+    for ref, location in verified.beside:
+        versions.setdefault(location, []).append(str(ref))
+    return listed(
+        f"{location} ({', '.join(refs)})" if location in looked else location
+        for location, refs in sorted(versions.items())
+    )
 
 
 def _rollback(channel: ChannelChecked) -> str:

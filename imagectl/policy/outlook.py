@@ -12,7 +12,7 @@ from datetime import datetime
 
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import Because, CleanupRequest, Reason, Scope
-from imagectl.model.names import LocationName
+from imagectl.model.names import ChannelName, LocationName
 from imagectl.model.retention import Stage
 from imagectl.model.stock import Stock
 from imagectl.model.version import VersionRef
@@ -39,14 +39,16 @@ def look_ahead(
     policy: ReleasePolicy,
     resolved: Mapping[VersionRef, datetime],
     locations: Collection[LocationName],
+    shown: Mapping[VersionRef, Collection[ChannelName]],
     now: datetime,
 ) -> Outlook:
     """What may become of *ref*, which is in *stock*, all of the catalog. *resolved*: when consumers
-    have resolved versions last; *locations*: those that a cleanup would look at.
+    have resolved versions last; *locations*: those that a cleanup would look at; *shown*: as in
+    ``CleanupRequest``.
 
     Raises CannotTell where the catalog does not fit together.
     """
-    request = CleanupRequest(Scope((ref.image,), ()), "", frozenset({ref}))
+    request = CleanupRequest(Scope((ref.image,), ()), "", frozenset({ref}), shown=shown)
     plan = plan_cleanup(stock, policy, (), {}, resolved, request, now)
     entry = next(each for each in plan.entries if each.version == ref)
     # The plan looks at no location, so all of them are elsewhere to it.

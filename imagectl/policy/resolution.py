@@ -120,19 +120,16 @@ def no_image(image: ImageName, images: Collection[ImageName]) -> NotFound:
 
 def no_head(choice: Choice, channels: Collection[ChannelName], *, waits: bool = False) -> NotFound:
     """That the image has nothing in the chosen channel, where *channels* are those it is in.
-    *waits*: what that channel points to waits for signatures."""
-    if waits:
-        return NotFound(
-            f"{choice.image} has nothing in channel {choice.channel} that enough have signed",
-            why=f"{choice.reason}; it is in {listed(sorted(channels))}",
-            hint=f"whoever releases {choice.image} types `imagectl sign`, which shows what waits",
-        )
-    return NotFound(
-        f"{choice.image} has nothing in channel {choice.channel}",
-        why=f"{choice.reason}; it is in {listed(sorted(channels))}",
-        hint=nearest(choice.channel or "", channels)
-        or "; ".join(f"`imagectl resolve {choice.image}:{each}`" for each in sorted(channels)),
+    *waits*: something of that channel waits for signatures; it may be of another image."""
+    why = f"{choice.reason}; it is in {listed(sorted(channels))}"
+    hint = nearest(choice.channel or "", channels) or "; ".join(
+        f"`imagectl resolve {choice.image}:{each}`" for each in sorted(channels)
     )
+    if waits:
+        why += "; a move of that channel waits for signatures, maybe of this image"
+        sign = f"whoever releases {choice.image} types `imagectl sign`, which shows what waits"
+        hint = f"{hint}; or {sign}" if hint else sign
+    return NotFound(f"{choice.image} has nothing in channel {choice.channel}", why=why, hint=hint)
 
 
 def check_head(

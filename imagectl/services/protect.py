@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from imagectl.errors import BadUsage, Failed, ImagectlError, NotFound, Refused
+from imagectl.errors import BadUsage, CannotTell, Failed, ImagectlError, NotFound, Refused
 from imagectl.model.change import (
     EndLease,
     HoldVersion,
@@ -45,13 +45,14 @@ class Revoked:
     """What was revoked. ``generation`` is the one that it made; None where it was revoked already.
 
     ``pointing`` are the channels that point to it, whose consumers get an error until they are
-    moved; ``children`` the versions that were built on it, directly or not, and are not revoked.
+    moved; ``children`` the versions that were built on it, directly or not, and are not revoked;
+    or why these cannot be told.
     """
 
     revocation: Revocation
     generation: int | None
     pointing: tuple[ChannelName, ...]
-    children: tuple[VersionRef, ...]
+    children: tuple[VersionRef, ...] | CannotTell
     behind: tuple[Behind, ...]
 
 
@@ -274,8 +275,18 @@ def _pointing(snapshot: Snapshot, ref: VersionRef) -> tuple[ChannelName, ...]:
     )
 
 
-def _children(catalog: Catalog, ref: VersionRef) -> tuple[VersionRef, ...]:
-    """What was built on *ref*, and on that, and so on, without what is revoked or deleted."""
+def _children(catalog: Catalog, ref: VersionRef) -> tuple[VersionRef, ...] | CannotTell:
+    """What was built on *ref*, and on that, and so on, without what is revoked or deleted.
+
+    It is asked once *ref* is revoked, so what cannot be read is no reason to call that undone.
+    """
+    try:
+        return _descendants(catalog, ref)
+    except CannotTell as error:
+        return error
+
+
+def _descendants(catalog: Catalog, ref: VersionRef) -> tuple[VersionRef, ...]:
     born: dict[VersionRef, list[VersionRef]] = {}
     gone: set[VersionRef] = set()
     with catalog.stock() as stock:

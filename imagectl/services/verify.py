@@ -96,14 +96,14 @@ class ChannelChecked:
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What was found at ``at``. ``renewed`` counts the placements that were recorded as verified;
-    ``generation`` is the catalog's since then. ``beside`` are locations that were not looked at:
-    some of these versions are there too, and their channels do not require it."""
+    ``generation`` is the catalog's since then. ``beside`` is what was not looked at: where some of
+    these versions are too, and no channel requires them there."""
 
     at: datetime
     channels: tuple[ChannelChecked, ...]
     renewed: int
     generation: int
-    beside: tuple[LocationName, ...]
+    beside: tuple[tuple[VersionRef, LocationName], ...]
 
     def having(self, *states: State) -> tuple[Checked, ...]:
         """What is in one of those states, each once."""
@@ -158,7 +158,8 @@ def verify(
         if each.renewed is not None and not _said_already(each.placement, each.renewed, fresh)
     ]
     recorded, generation = _record(releasing, snapshot, renewed)
-    beside = {name for channel in chosen for name in _beside(snapshot, policy, channel)}
+    beside = {each for channel in chosen for each in _places_of_all(snapshot, policy, channel)}
+    beside -= {each for channel in chosen for each in _places(snapshot, policy, channel)}
     return Verified(releasing.clock.now(), judged, recorded, generation, tuple(sorted(beside)))
 
 
@@ -171,13 +172,14 @@ def _places(
             yield VersionRef(channel.image, version), location
 
 
-def _beside(snapshot: Snapshot, policy: ReleasePolicy, channel: Channel) -> Iterator[LocationName]:
-    """Where these versions are without being required there."""
-    required = required_now(snapshot, channel)
+def _places_of_all(
+    snapshot: Snapshot, policy: ReleasePolicy, channel: Channel
+) -> Iterator[tuple[VersionRef, LocationName]]:
+    """Where these versions are, required there or not."""
     for version in (channel.head.version, *_window(snapshot, policy, channel)):
-        for placement in snapshot.placed(VersionRef(channel.image, version)):
-            if placement.location not in required:
-                yield placement.location
+        ref = VersionRef(channel.image, version)
+        for placement in snapshot.placed(ref):
+            yield ref, placement.location
 
 
 def _window(snapshot: Snapshot, policy: ReleasePolicy, channel: Channel) -> tuple[VersionId, ...]:

@@ -14,7 +14,7 @@ from support.places.place import CATALOG_ID, ignore
 from support.places.vsphere import DISK, InVcenter, opened
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.adapters.locations import vsphere_import
+from imagectl.adapters.locations import vsphere_claims, vsphere_import
 from imagectl.adapters.locations.vsphere_claims import show_claim
 from imagectl.adapters.locations.vsphere_marks import PARTIAL
 from imagectl.errors import CannotTell, Conflict, Failed
@@ -107,6 +107,23 @@ def test_an_import_goes_on_where_its_claim_may_not_be_renewed(
         artifact = place.artifact(tmp_path)
         placed = location.put(VERSION, *artifact, NOW, lambda _: time.sleep(0.1))
     assert place.peer.counts()["ReconfigVM_Task"] - before == 2, "refused once, and whole"
+    assert location.verify(placed, NOW) == placed
+
+
+def test_an_import_does_not_wait_for_a_renewal_that_is_not_done(
+    place: InVcenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vCenter may do it only when the import has ended, whose own lease ends without bytes."""
+    monkeypatch.setattr(vsphere_import, "KEEP_ALIVE", 0.0)
+    monkeypatch.setattr(vsphere_import, "CHUNK", DISK // 8)
+    monkeypatch.setattr(vsphere_claims, "RENEWAL_SECONDS", 0.1)
+    location = with_ledger(place, MemoryResources(), every=timedelta(seconds=0.05))
+    before = place.peer.counts().get("CancelTask", 0)
+    slow = {"method": "ReconfigVM_Task", "do": "task_slow", "seconds": 600.0, "times": 1}
+    with place.peer.wrong(slow):
+        artifact = place.artifact(tmp_path)
+        placed = location.put(VERSION, *artifact, NOW, lambda _: time.sleep(0.1))
+    assert place.peer.counts()["CancelTask"] - before == 1, "done later, it would be in the way"
     assert location.verify(placed, NOW) == placed
 
 

@@ -63,6 +63,7 @@ def test_what_consumers_still_get_is_protected(team: Team) -> None:
     plan = team.root / "plan.json"
     page = team.done("cleanup", "plan", "-v", "--out", str(plan))
     assert "consumers of a channel still get it" in page
+    assert "next      stays active (shown: stable" in team.done("show", FIRST)
     team.done("cleanup", "apply", str(plan))
     assert stage(team, FIRST) is Stage.ACTIVE
     assert stage(team, "debian-base@20261120.2") is Stage.DEPRECATED, "nobody ever got that one"

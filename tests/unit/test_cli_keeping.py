@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -312,6 +314,25 @@ def test_show_tells_when_a_version_may_go_next(project: Project, imagectl: Run) 
     said = answer(imagectl("show", FREE, "--json"), Shown)["next"]
     assert (said["to"], said["earliest"]) == ("obsolete", None)
     assert "next      stays active (window: beta; " in imagectl("show", OLD).stdout
+
+
+def test_what_cannot_be_told_of_children_makes_no_revocation_undone(
+    project: Project, imagectl: Run
+) -> None:
+    """Nobody reads on, on the worst night, where it says that nothing was done."""
+    imagectl("hold", OLD, "--reason", "audit")
+    project.close()
+    with closing(sqlite3.connect(project.root / ".imagectl/catalog.sqlite3")) as database:
+        database.execute("DELETE FROM holds")
+        database.commit()
+    revoked = imagectl("revoke", NEW, "--reason", "a hole", "--even-if-released")
+    assert revoked.exit_code == 0, revoked.stderr
+    assert f"{NEW} is revoked" in revoked.stdout
+    assert f"{NEW} IS revoked; what was built on it cannot be told:" in revoked.stderr
+    assert f"in holds, {OLD} by tester@unit is missing" in revoked.stderr
+    assert "`imagectl catalog verify`" in revoked.stderr
+    again = imagectl("revoke", NEW, "--reason", "a hole", "--even-if-released", "--json")
+    assert answer(again, RevokedDocument)["children"] is None
 
 
 def test_show_shows_the_rest_where_that_cannot_be_told(project: Project, imagectl: Run) -> None:

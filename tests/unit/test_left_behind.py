@@ -165,6 +165,9 @@ def test_a_channel_that_nobody_has_signed_yet_is_said_to_wait(world: World, tmp_
     tree = open_catalog(str(mirror), root=root, cache=tmp_path / "cache", now=NOW)
     assert tree.images() == {CI}
     assert tree.channels(CI) == {BETA}
-    with pytest.raises(NotFound, match="in channel stable that enough have signed"):
+    with pytest.raises(NotFound, match="in channel stable") as caught:
         resolve(tree, ResolutionRequest(CI), NOW)
+    assert "waits for signatures" in caught.value.why
+    assert "`imagectl resolve debian-ci:beta`; or " in caught.value.hint
+    assert "`imagectl sign`" in caught.value.hint
     assert resolve(tree, ResolutionRequest(CI, channel=BETA), NOW).ref.version == SECOND

@@ -39,7 +39,7 @@ def ahead(
     resolved: Mapping[VersionRef, datetime] | None = None,
     locations: tuple[LocationName, ...] = EVERYWHERE.locations,
 ) -> Outlook:
-    return look_ahead(catalog, ONE, POLICY, resolved or {}, locations, NOW)
+    return look_ahead(catalog, ONE, POLICY, resolved or {}, locations, {}, NOW)
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ def test_children_of_what_is_revoked_are_told(world: World) -> None:
         generation = world.catalog.snapshot(()).generation
         world.catalog.commit(change(text, generation, replace(record(text), version=made)))
     revoked = revoke(world.releasing, ONE, "a hole")
-    assert list(map(str, revoked.children)) == ["app@20261120.1", "app-ci@20261120.1"]
+    assert revoked.children == (ref("app@20261120.1"), ref("app-ci@20261120.1"))
     assert revoke(world.releasing, ref("app@20261120.1"), "its base").children == (
         ref("app-ci@20261120.1"),
     )

@@ -207,6 +207,17 @@ def _urls(documents: Documents) -> set[str]:
     return {each.url for found in versions for each in found.placements if each.url is not None}
 
 
+def test_names_of_no_image_are_nothing_to_ask_for() -> None:
+    """Whoever may sign indexes could sign them, and a cleanup reads all that are there."""
+
+    class Odd(Files):
+        def names(self, role: str) -> Collection[str]:
+            return {*super().names(role), "x", "images/UPPER CASE/index.json", "images/debian-ci/x"}
+
+    documents = render(released().snapshot)
+    assert TreeReader("tree", Odd(documents)).images() == {CI}
+
+
 def test_what_was_recorded_before_locks_is_published_as_ever() -> None:
     """Byte for byte as the releases wrote it that knew of no locks: immutables do not change."""
     document, version = published(released().snapshot, ONE)

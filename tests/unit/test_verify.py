@@ -24,7 +24,7 @@ from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
 from imagectl.testing.store import MemoryStore
 
-ONE, TWO, THREE, FOUR = (f"debian-ci@20261120.{serial}" for serial in (1, 2, 3, 4))
+ONE, TWO, THREE, FOUR, FIVE = (f"debian-ci@20261120.{serial}" for serial in range(1, 6))
 LABELS = ("image", "channel", "location")
 LATER = NOW + timedelta(hours=1)
 
@@ -124,9 +124,27 @@ def test_what_is_in_a_place_that_nobody_requires_is_named_and_not_called_good(
     world.promote("stable")
     dc1.lose(placed(world, THREE, DC1))
     found = verified(world)
-    assert found.beside == (DC1,)
+    assert found.beside == tuple((ref(each), DC1) for each in (ONE, TWO, THREE))
     assert {each.location for each in stable(found).checked} == {LOCAL}
     assert not found.having(State.MISSING)
+
+
+def test_what_one_channel_requires_is_looked_at_for_another_too(
+    world: World, dc1: MemoryLocation
+) -> None:
+    """Beta's head is in both places; the way back of both channels is the same."""
+    world.built(FOUR, needs=(LOCAL,))
+    world.promote("stable")
+    world.built(FIVE, needs=(LOCAL, DC1))
+    found = verified(world)
+    in_dc1 = {
+        each.version
+        for channel in found.channels
+        for each in channel.checked
+        if each.location == DC1
+    }
+    assert ref(FIVE) in in_dc1
+    assert {each for each, _ in found.beside} & in_dc1 == set()
 
 
 def test_a_location_that_does_not_answer_is_unknown_and_asked_no_further(

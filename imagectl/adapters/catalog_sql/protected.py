@@ -46,8 +46,7 @@ def _there(connection: Connection, table: Table, whose: str) -> Iterator[_Protec
 def _recorded(connection: Connection) -> set[_Protection]:
     """Those that nobody has taken back."""
     found: set[_Protection] = set()
-    # In canonical JSON no text can look like this: its quotes are escaped. The first
-    # finds what is no longer held, too.
+    # The first finds what is no longer held, too. A reason that ends like one of them costs a look.
     text = tables.events.c.text
     about = or_(*(text.like(f'%{end}"%') for end in ("hold-version", "lease-version", "end-lease")))
     statement = select(tables.events.c.generation, text).where(about)

@@ -1,9 +1,9 @@
 """The catalog as cleanups look at it (``model.stock``), for a million versions as for ten.
 
 Each table is read once from end to end in the order of its keys, side by side with the others, and
-no more than one image is in memory. Whatever does not fit together is Unreadable, and so is a
-catalog whose tables hold other numbers of versions and moves than its events record, or other holds
-and leases (P3).
+no more than one image is in memory, and who holds and leases what. Whatever does not fit together
+is Unreadable, and so is a catalog whose tables hold other numbers of versions and moves than its
+events record, or other holds and leases (P3).
 """
 
 from __future__ import annotations

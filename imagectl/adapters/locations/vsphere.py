@@ -278,7 +278,8 @@ class VsphereLocation:
             where=self._inventory.where,
             why=why,
             hint="wait for it; where it has died, `imagectl janitor apply` removes what is left of "
-            "it, 20 minutes later",
+            f"it, 20 minutes later; what an earlier release left is made anew "
+            f"{LEASE.total_seconds() / 3600:.0f} h after it was begun",
         )
 
     def _finish(self, name: str, owner: Ownership) -> Template:

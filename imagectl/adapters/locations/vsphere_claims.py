@@ -17,13 +17,14 @@ ever gets; before that, by its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from imagectl.adapters.locations.vsphere_attributes import set_attributes
 from imagectl.adapters.locations.vsphere_sdk import sdk
-from imagectl.adapters.locations.vsphere_session import Session
-from imagectl.errors import ImagectlError
+from imagectl.adapters.locations.vsphere_session import TASK_SECONDS, Session
+from imagectl.errors import CannotTell, ImagectlError
 from imagectl.model.resource import Claim
 from imagectl.services.ports.janitor import Leased
 
@@ -31,6 +32,9 @@ NAME = "imagectl-claim"
 """Of the attribute, and what the line in the annotation begins with."""
 
 _LINE = f"{NAME}: "
+
+RENEWAL_SECONDS = 20.0
+"""How long a renewal may keep an import waiting, whose lease at the vCenter ends without bytes."""
 
 
 def first_claim(claim: Claim, name: str) -> str:
@@ -53,7 +57,7 @@ def read_claim(annotation: str, attribute: str, name: str, reference: str) -> Cl
 
 def show_claim(session: Session, machine: Any, claim: Claim) -> None:
     """Write the claim on a machine that is there; what people have noted beside it stays."""
-    _note(session, machine, claim)
+    _note(session, machine, claim, TASK_SECONDS)
     set_attributes(session, machine, {NAME: _text(claim, f"id={machine._moId}")})
 
 
@@ -74,28 +78,36 @@ class ImportClaim:
     def renew(self, machine: Any) -> None:
         """Write it on the machine, where the lease was renewed.
 
-        A vCenter may refuse that as long as it holds its own lease on the import. Until then it
-        refuses to delete the machine, too (HttpNfcLease in the API reference).
+        A vCenter may refuse that as long as it holds its own lease on the import, or do it only
+        when that has ended. Until then it refuses to delete the machine, too (HttpNfcLease in the
+        API reference). No bytes are sent meanwhile, so it is not waited for long.
         """
         claim = self._leased.claim
         if claim == self._shown or self._refused:
             return
         try:
-            _note(self._session, machine, claim)
+            _note(self._session, machine, claim, RENEWAL_SECONDS)
         except (ImagectlError, sdk().vmodl.MethodFault):
             self._refused = True  # each refusal is shown to people among the vCenter's tasks
         self._shown = claim
 
 
-def _note(session: Session, machine: Any, claim: Claim) -> None:
-    """Write the claim into the annotation."""
+def _note(session: Session, machine: Any, claim: Claim, within: float) -> None:
+    """Write the claim into the annotation. What is not done *within* so many seconds is given up:
+    done later, it would write over what the notes say by then."""
     name = "noting until when a machine is needed"
     text = _text(claim, f"id={machine._moId}")
     values = session.read_one(machine, ("config.annotation",)).values
     notes = (values.get("config.annotation") or "").splitlines()
     kept = [line for line in notes if not line.startswith(_LINE)]
     spec = sdk().vim.vm.ConfigSpec(annotation="\n".join([*kept, _LINE + text]))
-    session.wait(name, session.ask(name, machine.ReconfigVM_Task, spec=spec))
+    task = session.ask(name, machine.ReconfigVM_Task, spec=spec)
+    try:
+        session.wait(name, task, within)
+    except CannotTell:
+        with suppress(ImagectlError, sdk().vmodl.MethodFault):
+            session.ask("giving that up", task.CancelTask)
+        raise
 
 
 def attribute_of(values: Mapping[str, Any], keys: Mapping[str, int]) -> str:

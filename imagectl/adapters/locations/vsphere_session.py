@@ -259,9 +259,10 @@ class Session:
                 token=token,
             )
 
-    def wait(self, what: str, task: Any) -> Any:
-        """The task's result. Raises the fault that it ended in."""
-        until = self._clock.monotonic() + TASK_SECONDS
+    def wait(self, what: str, task: Any, within: float = TASK_SECONDS) -> Any:
+        """The task's result. Raises the fault that it ended in, and CannotTell where it has not
+        ended *within* so many seconds."""
+        until = self._clock.monotonic() + within
         pause = 0.05
         while True:
             values = self.read_one(task, ("info.state", "info.error", "info.result")).values
@@ -274,7 +275,7 @@ class Session:
                 raise CannotTell(
                     f"{what} takes too long",
                     where=self.where,
-                    why=f"its task has not ended in {TASK_SECONDS / 60:.0f} min",
+                    why=f"its task has not ended in {within / 60:.0f} min",
                     hint="look at it in vSphere's list of tasks",
                 )
             time.sleep(pause)

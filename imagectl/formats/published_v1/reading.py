@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, TypeVar
@@ -24,6 +25,7 @@ from imagectl.model.announcement import Announcement
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import (
     Architecture,
+    BadName,
     ChannelName,
     Format,
     ImageName,
@@ -105,12 +107,15 @@ class TreeReader:
         return parse_catalog(*found)
 
     def images(self) -> Collection[ImageName]:
-        roles = [role for role in self._targets.roles() if _signs_indexes(role)]
-        return {
-            parse_image_name(target.split("/")[1])
-            for role in roles
-            for target in self._targets.names(role)
-        }
+        found = set()
+        for role in filter(_signs_indexes, self._targets.roles()):
+            for target in self._targets.names(role):
+                # A name that is none is nothing to ask for.
+                with contextlib.suppress(BadName):
+                    image = parse_image_name(target.split("/")[1] if "/" in target else target)
+                    if target == index_target(image):
+                        found.add(image)
+        return found
 
     def channels(self, image: ImageName) -> Collection[ChannelName]:
         channels = (
