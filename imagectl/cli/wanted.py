@@ -64,7 +64,7 @@ _LOCATION = click.option(
     metavar="LOCATION",
     envvar="IMAGECTL_LOCATION",
     type=LOCATION,
-    help="Pull it from there. IMAGECTL_LOCATION says it too.",
+    help="Pull it from there. `location` in the build config and IMAGECTL_LOCATION say it too.",
 )
 
 _FORMAT = click.option(
@@ -72,7 +72,7 @@ _FORMAT = click.option(
     "disk_format",
     envvar="IMAGECTL_FORMAT",
     type=FORMAT,
-    help="In this format. IMAGECTL_FORMAT says it too.",
+    help="In this format. `format` in the build config and IMAGECTL_FORMAT say it too.",
 )
 
 _ARCHITECTURE = click.option(
@@ -221,6 +221,9 @@ class Wanted:
         """What the catalog is asked for."""
         from imagectl.policy.resolution import ResolutionRequest
 
+        options = self.options
+        written = {"location": options.location is None, "format": options.disk_format is None}
+        said = self.asked.where.said
         return ResolutionRequest(
             wish.image,
             wish.channel,
@@ -233,6 +236,7 @@ class Wanted:
             architecture=self.options.architecture,
             notices=self.notices,
             despite_brownout=self.despite_brownout,
+            said={key: said[key] for key in said if written.get(key)},
         )
 
     def open(self, now: datetime) -> PublishedTree:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,8 @@ class Where:
     """Where the catalog is, as was said: None where it was not; what is heard of it, and what is
     taken of all images.
 
-    ``catalog`` is an address or an absolute path; ``root`` an absolute path.
+    ``catalog`` is an address or an absolute path; ``root`` an absolute path. ``said`` is where each
+    of these was said, for people.
     """
 
     catalog: str | None
@@ -38,6 +39,7 @@ class Where:
     despite_brownout: bool = False
     location: LocationName | None = None
     disk_format: Format | None = None
+    said: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def _where(directory: Path, file: Path, config: BuildConfig | None, min_generati
         config.despite_brownout,
         config.location,
         config.format,
+        config.said,
     )
 
 

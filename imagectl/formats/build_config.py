@@ -171,7 +171,8 @@ def _of(name: ImageName, make: Callable[[ImageName], Wish], values: Values) -> W
 
 
 BUILD_CONFIG: Record[BuildConfig] = Record(
-    "A consumer's build config: .imagectl.yaml.",
+    "A consumer's build config: .imagectl.yaml. In a CI service's file, variables say the same of "
+    "one image: IMAGECTL_CHANNEL, IMAGECTL_LOCATION and so on.",
     (
         *(_IMAGE, *_OF_AN_IMAGE, _IMAGES, _LOCATION, _FORMAT),
         *(_CATALOG, _ROOT, _GENERATION, _NOTICES, _DESPITE),
@@ -229,4 +230,8 @@ def _as_config(variables: Variables, file: str) -> BuildConfig:
         variables.min_generation or 0,
         variables=True,
         said=variables.said,
+        notices=variables.notices or False,
+        despite_brownout=variables.despite_brownout or False,
+        location=variables.location,
+        format=variables.format,
     )

@@ -1,8 +1,10 @@
 """What a consumer asks for as variables: ``IMAGECTL_IMAGE``, ``IMAGECTL_CHANNEL`` and so on.
 
 They are read from the environment, and from the files of CI services that set it: ``env`` of a
-GitHub Actions workflow, ``variables`` of a GitLab pipeline. Promise: what is misspelt, empty, known
-only while the pipeline runs, or set where it is not read is an error with its line.
+GitHub Actions workflow, ``variables`` of a GitLab pipeline. In such a file there is a variable for
+each key that a build config of one image has, but for ``branches``; in the environment, those that
+are options as well (``policy.opting.OTHERS``) are read as these. Promise: what is misspelt, empty,
+known only while the pipeline runs, or set where it is not read is an error with its line.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from collections.abc import Mapping
 
 from imagectl.errors import Problem
 from imagectl.formats.reading import Unfit, read_document
-from imagectl.formats.scalars import ONE_LINE, Duration, Text
+from imagectl.formats.scalars import ONE_LINE, Choice, Duration, Text
 from imagectl.formats.schema import Record, Values, optional
-from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME
+from imagectl.formats.words import CHANNEL_NAME, IMAGE_NAME, LOCATION_NAME
 from imagectl.formats.yaml_foreign import Found, find_keys
 from imagectl.formats.yaml_strict import (
     Document,
@@ -23,7 +25,7 @@ from imagectl.formats.yaml_strict import (
     shown,
 )
 from imagectl.model.consumer import Variables
-from imagectl.model.names import parse_version_id
+from imagectl.model.names import Format, parse_version_id
 from imagectl.policy.opting import OTHERS, PREFIX
 
 SECTIONS = {"env": "GitHub Actions", "variables": "GitLab"}
@@ -41,6 +43,22 @@ def _generation(text: str) -> int:
     return int(text)
 
 
+_FLAGS = {
+    **dict.fromkeys(("1", "true", "yes", "on", "t", "y"), True),
+    **dict.fromkeys(("0", "false", "no", "off", "f", "n"), False),
+}
+"""What the command line takes from the environment for an option without a value."""
+
+
+def _flag(text: str) -> bool:
+    found = _FLAGS.get(text.lower())
+    if found is None:
+        raise Unfit(f"{shown(text)} is neither 1 nor 0")
+    return found
+
+
+_FLAG = Text(_flag, "1 or 0")
+
 VERSION = Text(parse_version_id, "a version", r"^[0-9]{8}\.[1-9][0-9]{0,5}$")
 CATALOG = Text(str, "an address or a path", longest=2000)
 ROOT = Text(str, "the path of a file", longest=2000)
@@ -56,8 +74,15 @@ _GENERATION = optional(
     Text(_generation, "the generation of a catalog", ONE_LINE),
     "A catalog that is older is not believed.",
 )
-_ELSEWHERE = OTHERS - {_CATALOG.key, _ROOT.key}
-_FIELDS = (_IMAGE, _CHANNEL, _VERSION, _MAX_AGE, _CATALOG, _ROOT, _GENERATION)
+_LOCATION = optional("IMAGECTL_LOCATION", LOCATION_NAME, "Which location to pull from.")
+_FORMAT = optional("IMAGECTL_FORMAT", Choice(Format), "Which format to use.")
+_NOTICES = optional("IMAGECTL_NOTICES", _FLAG, "Whether to say what was announced.")
+_DESPITE = optional("IMAGECTL_DESPITE_BROWNOUT", _FLAG, "Whether to go on in brownouts.")
+_FIELDS = (
+    *(_IMAGE, _CHANNEL, _VERSION, _MAX_AGE, _LOCATION, _FORMAT),
+    *(_CATALOG, _ROOT, _GENERATION, _NOTICES, _DESPITE),
+)
+_ELSEWHERE = OTHERS - {each.key for each in _FIELDS}
 
 
 def _check(values: Values) -> None:
@@ -75,6 +100,10 @@ def _build(values: Values) -> Variables:
         catalog=values[_CATALOG],
         root=values[_ROOT],
         min_generation=values[_GENERATION],
+        location=values[_LOCATION],
+        format=values[_FORMAT],
+        notices=values[_NOTICES],
+        despite_brownout=values[_DESPITE],
         said={name.removeprefix(PREFIX).lower(): values.place(name) for name in typed},
     )
 

@@ -62,7 +62,8 @@ class BuildConfig:
 
 @dataclass(frozen=True, slots=True)
 class Variables:
-    """The same as environment variables have it; each is None where it is not set."""
+    """The same as environment variables have it; each is None where it is not set. The last four
+    are read so from the files of CI services only: in the environment they are options."""
 
     image: ImageName | None = None
     channel: ChannelName | None = None
@@ -72,6 +73,10 @@ class Variables:
     root: str | None = None
     min_generation: int | None = None
     said: Mapping[str, str] = field(default_factory=dict, compare=False)
+    location: LocationName | None = None
+    format: Format | None = None
+    notices: bool | None = None
+    despite_brownout: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,8 @@ class ResolutionRequest:
     ``branches`` says which channel to take on some branches of the consumer's repository, and
     ``branch`` which one it is on. Format, architecture and location may be left open where there is
     one only. ``notices``: the consumer wants to be told of what is coming; ``despite_brownout``: it
-    is not refused in a brownout.
+    is not refused in a brownout. ``said`` is where the location and the format were said, for
+    people.
     """
 
     image: ImageName
@@ -60,6 +61,7 @@ class ResolutionRequest:
     location: LocationName | None = None
     notices: bool = False
     despite_brownout: bool = False
+    said: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,7 @@ def _placement(version: PublishedVersion, request: ResolutionRequest) -> Publish
         wishes = [f"{trait} {wish}" for trait, wish in asked.items() if wish is not None]
         raise NotFound(
             f"{version.ref} is not to be had with {listed(wishes)}",
+            where=", ".join(filter(None, map(request.said.get, asked))),
             why=f"there is: {'; '.join(map(_described, version.placements))}",
             hint=_nearest_wish(version.placements, asked),
         )

@@ -89,6 +89,35 @@ def test_a_channel_that_is_not_there_is_an_error_with_its_line(
     assert place in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "place"),
+    [
+        (".imagectl.yaml", "image: debian-base\nchannel: beta\nlocation: {}\n", "3:11"),
+        (
+            ".gitlab-ci.yml",
+            "variables:\n  IMAGECTL_IMAGE: debian-base\n  IMAGECTL_CHANNEL: beta\n"
+            "  IMAGECTL_LOCATION: {}\n",
+            "4:22",
+        ),
+    ],
+)
+def test_the_location_is_that_of_the_file(
+    project: Project, imagectl: Run, file: str, text: str, place: str
+) -> None:
+    write(text.format("local"), file)
+    said = answer(imagectl("resolve", "--config", file, "--json"), Resolved)
+    assert said["location"] == "local"
+    write(text.format("dc9"), file)
+    result = imagectl("resolve", "--config", file, "--json")
+    failure = answer(result, Failure)["error"]
+    assert result.exit_code == 6
+    assert "is not to be had with location dc9" in failure["what"]
+    assert failure["where"] == f"{file}:{place}"
+    result = imagectl("resolve", "--config", file, "--location", "local")
+    assert result.exit_code == 0
+    assert "the location is local, and not dc9 as the build config has" in result.stderr
+
+
 def test_the_environment_says_what_is_wanted(
     project: Project, imagectl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

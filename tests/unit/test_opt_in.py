@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from imagectl.errors import BadInput, BadUsage, NotFound
-from imagectl.formats.build_config import parse_build_config
-from imagectl.formats.ci_variables import parse_environment
+from imagectl.formats.build_config import BUILD_CONFIG, parse_build_config
+from imagectl.formats.ci_variables import VARIABLES, parse_environment
 from imagectl.model.channel import Channel, Move, MoveKind
 from imagectl.model.consumer import BuildConfig, Variables, Wish
 from imagectl.model.names import ChannelName, ImageName, parse_image_ref, parse_version_id
@@ -115,6 +116,33 @@ def test_a_ci_services_own_file_may_have_it_among_its_variables(section: str) ->
     assert read.images[0].said["channel"] == ".github/workflows/ci.yml:5:21"
 
 
+@pytest.mark.parametrize("section", ["env", "variables"])
+def test_its_variables_say_whatever_a_build_config_says_of_all_its_images(section: str) -> None:
+    keys = {
+        "location": "dc1",
+        "format": "qcow2",
+        "catalog": "https://images.example",
+        "root": "keys/root.json",
+        "min_generation": "7",
+        "notices": "true",
+        "despite_brownout": "true",
+    }
+    own = config("".join(f"{key}: {value}\n" for key, value in {"image": "web", **keys}.items()))
+    lines = [f"  IMAGECTL_{key.upper()}: {value}\n" for key, value in keys.items()]
+    text = f"{section}:\n  IMAGECTL_IMAGE: web\n{''.join(lines)}"
+    read = config(text, "ci.yml")
+    assert read == replace(own, variables=True)
+    assert read.said["location"] == "ci.yml:3:22"
+    told = config(text.replace(": true", ': "0"'), "ci.yml")
+    assert (told.notices, told.despite_brownout) == (False, False)
+
+
+def test_every_key_of_a_build_config_has_its_variable() -> None:
+    """But for what is of one of several images, and for those that would need a list."""
+    keys = {field.key for field in BUILD_CONFIG.fields} - {"images", "branches"}
+    assert {f"IMAGECTL_{key.upper()}" for key in keys} == {field.key for field in VARIABLES.fields}
+
+
 def test_gitlab_may_describe_its_variables() -> None:
     text = "variables:\n  IMAGECTL_IMAGE: {value: web, description: which}\n"
     assert config(text, ".gitlab-ci.yml").images == (Wish(WEB),)
@@ -130,6 +158,16 @@ def test_gitlab_may_describe_its_variables() -> None:
         ("beta", "*x", "ci.yml:5:21: an alias (*x)"),
         ("beta", "[beta]", "ci.yml:5:21: IMAGECTL_CHANNEL: a list where"),
         ("beta", "beta\n  IMAGECTL_CHANNEL: stable", "ci.yml:6:3: 'IMAGECTL_CHANNEL' a second"),
+        ("CHANNEL: beta", "LOCATION: DC1", "ci.yml:5:22: IMAGECTL_LOCATION: 'DC1' is not a locat"),
+        ("CHANNEL: beta", "LOCATON: a", "ci.yml:5:3: unknown key 'IMAGECTL_LOCATON' (did you mean"),
+        ("CHANNEL: beta", "LOCATION: $DC", "ci.yml:5:22: IMAGECTL_LOCATION: '$DC' is known only"),
+        ("CHANNEL: beta", "FORMAT: qcow", "ci.yml:5:20: IMAGECTL_FORMAT: 'qcow' is not known here"),
+        ("CHANNEL: beta", "NOTICES: maybe", "ci.yml:5:21: IMAGECTL_NOTICES: 'maybe' is neither 1"),
+        (
+            "steps: *x",
+            "env: {IMAGECTL_LOCATION: a}",
+            "ci.yml:9:28: 'IMAGECTL_LOCATION' is not read",
+        ),
         ("debian-ci", "debian-ci:beta", "ci.yml:4:19: IMAGECTL_IMAGE: 'debian-ci:beta' is not"),
         ("IMAGECTL_IMAGE: debian-ci", "A: b", "ci.yml:1:1: IMAGECTL_IMAGE is missing"),
         ("'12'", "'x'", ""),
