@@ -183,6 +183,50 @@ def test_a_root_that_is_none_is_put_right(public: Path, damage: Damage, version:
     assert directory_tree(public, NOW).head(CI, STABLE) is not None
 
 
+def test_nobody_takes_a_tree_over_with_a_root_of_their_own(public: Path, tmp_path: Path) -> None:
+    """Whoever may write there puts it after ours, and signs all else by it."""
+    theirs = tmp_path / "theirs"
+    later = NOW + timedelta(seconds=1)
+    shutil.copytree(public, theirs)
+    for each in (theirs / METADATA).iterdir():
+        each.unlink()
+    directory_publisher(theirs, lambda: later).publish(book(ONE, TWO).snapshot)
+    root = root_after(theirs, 2)
+    (theirs / METADATA / "1.root.json").unlink()
+    shutil.copytree(theirs, public, dirs_exist_ok=True)
+    (public / METADATA / "2.root.json").write_bytes(root)
+    trust = trusted(public).read_bytes()
+    publisher = directory_publisher(public, lambda: later)
+    publisher.publish(book(ONE).snapshot)
+    assert trusted(public).read_bytes() == trust
+    head = directory_tree(public, later).head(CI, STABLE)
+    assert head is not None
+    assert head.version == VersionId("20261120", 1)
+    assert any("2.root.json was damaged, or written" in each for each in publisher.mended)
+
+
+def root_after(tree: Path, version: int) -> bytes:
+    """The first root of a tree, under that number, signed with its key."""
+    path = tree / METADATA / "1.root.json"
+    key = CryptoSigner.from_priv_key_uri(
+        f"file2:{trusted(tree).parents[1] / 'keys' / 'root.pem'}", key_of(path)
+    )
+    metadata = Metadata[Root].from_bytes(path.read_bytes())
+    metadata.signed.version = version
+    metadata.sign(key)
+    return metadata.to_bytes()
+
+
+def test_a_root_in_anothers_place_is_nobodys(public: Path) -> None:
+    """Our key has signed it, as the one after the next: no consumer takes it for the next."""
+    path = public / METADATA / "2.root.json"
+    path.write_bytes(root_after(public, 3))
+    trust = trusted(public).read_bytes()
+    directory_publisher(public).publish(book(ONE).snapshot)
+    assert trusted(public).read_bytes() == trust
+    assert not path.exists()
+
+
 def test_a_tree_of_others_is_not_taken_for_a_damaged_one(public: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     directory_publisher(other).publish(book(ONE).snapshot)

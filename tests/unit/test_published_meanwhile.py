@@ -11,7 +11,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from support.examples import CI, NOW, STABLE
 from support.signed_trees import DirectoryPublisher, directory_tree, signing
-from support.signed_world import FIRST, ONE, SECOND, World, sign_pending, sign_targets
+from support.signed_world import FIRST, ONE, SECOND, TWO, World, sign_pending, sign_targets
 from tuf.api.metadata import Metadata, Targets
 
 from imagectl.adapters.published.ceremony import Ceremony
@@ -21,7 +21,8 @@ from imagectl.adapters.published.rotating import Edit
 from imagectl.adapters.published.waiting import parse_waiting
 from imagectl.consumer import open_catalog
 from imagectl.consumer.tree import SignedTree
-from imagectl.errors import Conflict
+from imagectl.errors import Conflict, Refused
+from imagectl.formats.tuf_roles import CATALOG_ROLE, TIMESTAMP_PATH
 
 
 class Meanwhile(DirectoryPlace):
@@ -79,6 +80,23 @@ def test_a_signature_stays_that_is_given_while_something_else_is_published(world
     publisher.publish(world.book.excerpt(shown.generation))
     waits = Metadata[Targets].from_bytes(world.pending("channel-stable").read_bytes())
     assert list(waits.signatures) == [alice.public_key.keyid]
+
+
+def test_nobody_signs_what_came_in_place_of_what_they_were_shown(world: World) -> None:
+    """While somebody reads it, or looks for a token, the catalog may go on."""
+    alice, _ = world.hand_over("channel-stable", 2)
+    world.promote()
+    world.publish()
+    path = world.pending("channel-stable")
+    shown = parse_waiting(path.read_bytes(), str(path), NOW)
+    world.book.rolled_back(STABLE, ONE)
+    world.book.moved(STABLE, TWO)
+    world.publish()
+    before = path.read_bytes()
+    ceremony = Ceremony(signing(world.signing), (world.publisher,), NOW)
+    with pytest.raises(Conflict, match="has changed meanwhile"):
+        ceremony.sign("channel-stable", [alice], shown)
+    assert path.read_bytes() == before
 
 
 def test_a_tree_does_not_go_back_to_what_waited_for_its_lock(world: World) -> None:
@@ -224,6 +242,29 @@ def test_a_list_that_a_replaced_key_has_signed_does_not_count_however_new(
     assert tree.head(CI, STABLE) is not None
     kept = (world.signing / "trust" / "targets.json").read_bytes()
     assert key.public_key.keyid.encode() not in kept
+
+
+def test_what_a_thief_said_keeps_nobody_from_mending_a_tree(world: World) -> None:
+    """It was signed with a key that is replaced by now; of the timestamp, nothing is left."""
+    ours = world.book.snapshot
+    thief = former_checkout(world)
+    world.book.revoked(ONE, reason="not true")
+    DirectoryPublisher(world.root, signing(thief), world.clock).publish(world.book.snapshot)
+    (world.root / TIMESTAMP_PATH).write_bytes(b"")
+    replace_key(world, "online", "online")
+    world.publisher.publish(ours)
+    tree = directory_tree(world.root, NOW)
+    assert tree.catalog().generation == ours.generation
+    assert tree.warnings(CI) == {}
+
+
+def test_what_the_catalog_itself_says_is_signed_by_nobody_who_looks_at_it(world: World) -> None:
+    world.delegate(CATALOG_ROLE, 1)
+    world.publish()
+    assert world.pending(CATALOG_ROLE).exists()
+    ceremony = Ceremony(signing(world.signing), (world.publisher,), NOW)
+    with pytest.raises(Refused, match="signed by its online key alone"):
+        ceremony.waiting([CATALOG_ROLE], world.book.snapshot)
 
 
 def test_where_no_tree_has_it_either_it_is_said_where_it_is(world: World) -> None:

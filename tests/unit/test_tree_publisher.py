@@ -345,6 +345,62 @@ def test_a_channel_that_is_new_can_wait_for_the_offline_key(world: World) -> Non
     assert signing(world.signing).waiting() == (TARGETS,)
 
 
+def resigned(data: bytes) -> bytes:
+    """The same list, which nobody has signed who may."""
+    metadata = Metadata[Targets].from_bytes(data)
+    metadata.sign(CryptoSigner.generate_ed25519())
+    return metadata.to_bytes()
+
+
+def newest(world: World, role: str) -> Path:
+    found = (world.root / METADATA).glob(f"*.{role}.json")
+    return max(found, key=lambda each: int(each.name.partition(".")[0]))
+
+
+def test_another_tree_is_not_given_what_nobody_has_signed_who_may(
+    world: World, tmp_path: Path
+) -> None:
+    """Consumers would get nothing of that channel, and nobody be asked to sign it."""
+    world.hand_over("channel-stable", 2)
+    kept = world.signing / "signed" / "channel-stable.json"
+    kept.write_bytes(resigned(kept.read_bytes()))
+    other = DirectoryPublisher(tmp_path / "other", signing(world.signing), world.clock)
+    other.publish(world.book.snapshot)
+    assert world.pending("channel-stable").exists()
+    assert not list((tmp_path / "other" / METADATA).glob("*.channel-stable.json"))
+
+
+def test_a_damaged_tree_is_not_mended_with_what_nobody_has_signed_who_may(world: World) -> None:
+    world.hand_over("channel-stable", 2)
+    (world.signing / "signed" / "channel-stable.json").unlink()
+    path = newest(world, "channel-stable")
+    path.write_bytes(resigned(path.read_bytes()))
+    newest(world, SNAPSHOT).write_bytes(b"")
+    with pytest.raises(Corrupt) as caught:
+        world.publish()
+    assert "`imagectl sign channel-stable`" in caught.value.hint
+
+
+def test_a_damaged_tree_is_not_mended_with_an_older_list(world: World) -> None:
+    """Of the same content, signed anew since: consumers take no list that goes back."""
+    alice, bob = world.hand_over("channel-stable", 2)
+    kept = world.signing / "signed" / "channel-stable.json"
+    former = kept.read_bytes()
+    world.clock.now = NOW + 60 * DAY
+    world.publish()
+    world.sign_pending("channel-stable", alice, bob)
+    world.publish()
+    assert kept.read_bytes() != former
+    world.clock.now += DAY
+    world.publish()
+    kept.write_bytes(former)
+    newest(world, "channel-stable").write_bytes(b"")
+    newest(world, SNAPSHOT).write_bytes(b"")
+    with pytest.raises(Corrupt) as caught:
+        world.publish()
+    assert "`imagectl sign channel-stable`" in caught.value.hint
+
+
 class Failing(DirectoryPlace):
     """A directory on a disk that is full after some files."""
 

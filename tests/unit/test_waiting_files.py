@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 from securesystemslib.signer import CryptoSigner, Key
 from support.cli import command_line
-from support.teams import Team
+from support.teams import TWO, Team
 from tuf.api.metadata import Metadata, Targets
 
 from imagectl.adapters.signing_keys import read_private_key
@@ -270,6 +270,38 @@ def test_a_file_is_carried_to_another_machine(team: Team, tmp_path: Path) -> Non
     assert team.stable() == "20261120.1"
     team.done("sign", str(carried[1]))
     assert team.stable() == "20261120.2"
+
+
+def test_signatures_of_what_does_not_wait_any_more_are_not_taken_over(
+    team: Team, tmp_path: Path
+) -> None:
+    """Beside one of something else, nobody could sign what waits now."""
+    team.two_people()
+    team.next_version()
+    team.done("promote", "stable")
+    carried = tmp_path / "channel-stable.json"
+    shutil.copy(team.pending("channel-stable"), carried)
+    signed = team.imagectl(
+        *("-C", str(tmp_path), "sign", str(carried), "--key", str(team.key["alice"]), "--yes")
+    )
+    assert signed.exit_code == 0, signed.stderr
+    team.done("rollback", "stable", "--reason", "it was bad")
+    team.done("promote", "stable", TWO, "--reason", "it was not")
+    before = team.pending("channel-stable").read_bytes()
+    said = team.refused("sign", str(carried))
+    assert "is not what waits for signatures of channel-stable now" in " ".join(said.split())
+    assert team.pending("channel-stable").read_bytes() == before
+
+
+def test_nobody_signs_what_can_be_compared_with_no_tree(team: Team) -> None:
+    path = let_wait(team, "channel-stable")
+    before = path.read_bytes()
+    public = team.root / "catalog" / "public"
+    public.rename(team.folder / "elsewhere")
+    public.symlink_to(public)  # not mounted
+    said = team.refused("sign", "channel-stable", "--key", str(team.key["alice"]), "--yes", code=5)
+    assert "cannot be read" in " ".join(said.split())
+    assert path.read_bytes() == before
 
 
 class Away:
