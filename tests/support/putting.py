@@ -1,4 +1,9 @@
-"""Locations and a catalog that others, and accidents, change while something is published."""
+"""Locations and a catalog that others, and accidents, change while something is published.
+
+Its fixtures are those of tests that name this file as a plugin.
+
+PYTEST_DONT_REWRITE: these import names from here too, before pytest loads it as a plugin.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+
+import pytest
 
 from imagectl.errors import (
     Denied,
@@ -19,7 +26,10 @@ from imagectl.services.ports.catalog import Committed
 from imagectl.services.ports.locations import Credential, Moved
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
+from imagectl.testing.published import MemoryPublisher
+from imagectl.testing.store import MemoryStore
 from support.examples import ref
+from support.releases import DC1, LOCAL
 from support.world import World
 
 ONE = "debian-ci@20261120.1"
@@ -90,6 +100,23 @@ class Place(MemoryLocation):
 
     def view(self, now: Callable[[], datetime]) -> View:
         return replace(super().view(now), gaps=self.gaps)
+
+
+@pytest.fixture
+def busy() -> Busy:
+    return Busy()
+
+
+@pytest.fixture
+def places(busy: Busy) -> dict[LocationName, Place]:
+    return {name: Place(name, busy) for name in (LOCAL, DC1, S3)}
+
+
+@pytest.fixture
+def world(tmp_path: Path, busy: Busy, places: dict[LocationName, Place]) -> World:
+    (tmp_path / "store").mkdir()
+    store = MemoryStore(tmp_path / "store")
+    return World(busy, list(places.values()), [MemoryPublisher()], store, tmp_path)
 
 
 def intents(world: World) -> list[tuple[LocationName, str]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from support.examples import NOW, ref
-from support.putting import ONE, S3, Busy, Place, intents, placed
-from support.releases import DC1, LOCAL
+from support.putting import ONE, S3, Place, intents, placed
+from support.releases import DC1
 from support.world import World
 
 from imagectl.errors import (
@@ -19,25 +18,8 @@ from imagectl.errors import (
 from imagectl.model.names import LocationName
 from imagectl.model.version import VersionRef
 from imagectl.services import publish
-from imagectl.testing.published import MemoryPublisher
-from imagectl.testing.store import MemoryStore
 
-
-@pytest.fixture
-def catalog() -> Busy:
-    return Busy()
-
-
-@pytest.fixture
-def places(catalog: Busy) -> dict[LocationName, Place]:
-    return {name: Place(name, catalog) for name in (LOCAL, DC1, S3)}
-
-
-@pytest.fixture
-def world(tmp_path: Path, catalog: Busy, places: dict[LocationName, Place]) -> World:
-    (tmp_path / "store").mkdir()
-    store = MemoryStore(tmp_path / "store")
-    return World(catalog, list(places.values()), [MemoryPublisher()], store, tmp_path)
+pytest_plugins = ["support.putting"]
 
 
 @pytest.fixture

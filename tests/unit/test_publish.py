@@ -30,27 +30,11 @@ from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.services import publish
 from imagectl.services.ports.locations import Credential, Moved
 from imagectl.testing.build import RecordingProgress
-from imagectl.testing.published import MemoryPublisher
 from imagectl.testing.store import MemoryStore
 
+pytest_plugins = ["support.putting"]
+
 GCE = LocationName("gce-prod")
-
-
-@pytest.fixture
-def catalog() -> Busy:
-    return Busy()
-
-
-@pytest.fixture
-def places(catalog: Busy) -> dict[LocationName, Place]:
-    return {name: Place(name, catalog) for name in (LOCAL, DC1, S3)}
-
-
-@pytest.fixture
-def world(tmp_path: Path, catalog: Busy, places: dict[LocationName, Place]) -> World:
-    (tmp_path / "store").mkdir()
-    store = MemoryStore(tmp_path / "store")
-    return World(catalog, list(places.values()), [MemoryPublisher()], store, tmp_path)
 
 
 def test_each_location_s_intents_are_written_before_anything_is_made_there(
@@ -248,11 +232,11 @@ def test_only_the_locations_named_are_filled(
 
 
 def test_each_location_gets_what_it_takes(
-    tmp_path: Path, catalog: Busy, places: dict[LocationName, Place]
+    tmp_path: Path, busy: Busy, places: dict[LocationName, Place]
 ) -> None:
     (tmp_path / "store").mkdir()
-    gce = Place(GCE, catalog, frozenset({Format.GCE}))
-    world = World(catalog, [*places.values(), gce], [], MemoryStore(tmp_path / "store"), tmp_path)
+    gce = Place(GCE, busy, frozenset({Format.GCE}))
+    world = World(busy, [*places.values(), gce], [], MemoryStore(tmp_path / "store"), tmp_path)
     made = world.recorded(ONE, formats=(Format.QCOW2, Format.GCE))
     done = world.place(made.ref, GCE)
     assert [(each.location, each.format) for each in done.placements] == [
@@ -261,11 +245,11 @@ def test_each_location_gets_what_it_takes(
         (GCE, Format.GCE),
     ]
     plain = world.recorded("debian-ci@20261120.2")
-    before = catalog.snapshot()
+    before = busy.snapshot()
     with pytest.raises(BadUsage, match="gce-prod takes no artifact") as caught:
         world.place(plain.ref, GCE)
     assert caught.value.why == "it has qcow2, and gce-prod takes gce"
-    assert catalog.snapshot() == before
+    assert busy.snapshot() == before
 
 
 def test_an_artifact_that_is_gone_from_the_store_begins_nothing(world: World) -> None:
@@ -327,32 +311,32 @@ def test_an_intent_under_another_name_stays_until_it_is_given_up(
     assert intents(world) == []
 
 
-def test_the_ledger_is_written_on_top_of_other_changes(world: World, catalog: Busy) -> None:
+def test_the_ledger_is_written_on_top_of_other_changes(world: World, busy: Busy) -> None:
     made = world.recorded(ONE, needs=(LOCAL, DC1))
     serials = iter(range(1, 100))
-    catalog.change = lambda: world.recorded(f"debian-base@20261120.{next(serials)}")
-    catalog.meanwhile = 7
+    busy.change = lambda: world.recorded(f"debian-base@20261120.{next(serials)}")
+    busy.meanwhile = 7
     world.place(made.ref)
     assert placed(world) == {LOCAL, DC1}
-    assert catalog.meanwhile == 0
-    assert catalog.verify() == ()
+    assert busy.meanwhile == 0
+    assert busy.verify() == ()
 
 
-def test_a_catalog_that_never_stands_still_is_a_conflict(world: World, catalog: Busy) -> None:
+def test_a_catalog_that_never_stands_still_is_a_conflict(world: World, busy: Busy) -> None:
     made = world.recorded(ONE)
     serials = iter(range(1, 1000))
-    catalog.change = lambda: world.recorded(f"debian-base@20261120.{next(serials)}")
-    catalog.meanwhile = 1000
+    busy.change = lambda: world.recorded(f"debian-base@20261120.{next(serials)}")
+    busy.meanwhile = 1000
     with pytest.raises(Conflict):
         world.place(made.ref)
 
 
 def test_two_at_the_same_time_begin_once(
-    world: World, places: dict[LocationName, Place], catalog: Busy
+    world: World, places: dict[LocationName, Place], busy: Busy
 ) -> None:
     made = world.recorded(ONE)
     other = World(
-        catalog,
+        busy,
         list(places.values()),
         [],
         world.store,
@@ -368,7 +352,7 @@ def test_two_at_the_same_time_begin_once(
     world.place(made.ref)
     begun = [
         each
-        for event in catalog.events()
+        for event in busy.events()
         for each in event.change.operations
         if isinstance(each, RecordIntent)
     ]
