@@ -1,11 +1,16 @@
-"""A build's supply with an upstream of its own, on sockets of this machine."""
+"""A build's supply with an upstream of its own, on sockets of this machine.
+
+Its fixture is that of tests that name this file as a plugin.
+
+PYTEST_DONT_REWRITE: these import names from here too, before pytest loads it as a plugin.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,10 +99,10 @@ class Shop:
         self.web.put(f"/debian/{POOL}", deb)
 
 
-@contextmanager
-def open_shop(folder: Path) -> Iterator[Shop]:
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
     with site() as web:
-        yield Shop(folder, web, InputStore(folder / "inputs"))
+        yield Shop(tmp_path, web, InputStore(tmp_path / "inputs"))
 
 
 def mirror(path: str) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import http.client
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from support.upstream import (
@@ -19,7 +17,6 @@ from support.upstream import (
     POOL,
     Shop,
     mirror,
-    open_shop,
     sha256,
     trouble,
 )
@@ -28,11 +25,7 @@ from support.web import Page, get
 from imagectl.adapters.inputs.store import EMPTY, InputStore
 from imagectl.model.lock import Access, Archive, Download, Package
 
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with open_shop(tmp_path) as made:
-        yield made
+pytest_plugins = ["support.upstream"]
 
 
 def test_what_a_build_downloads_is_listed_by_what_it_is(shop: Shop) -> None:

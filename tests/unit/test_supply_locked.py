@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support.upstream import (
@@ -17,7 +15,6 @@ from support.upstream import (
     Shop,
     damage,
     mirror,
-    open_shop,
     sha256,
     trouble,
 )
@@ -28,11 +25,7 @@ from imagectl.adapters.inputs.store import InputStore
 from imagectl.errors import CannotTell, NotFound
 from imagectl.model.lock import Access, Archive
 
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with open_shop(tmp_path) as made:
-        yield made
+pytest_plugins = ["support.upstream"]
 
 
 # Locked and offline

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from support.upstream import (
     NOW,
     Shop,
-    open_shop,
     sha256,
     trouble,
 )
@@ -22,11 +19,7 @@ from imagectl.adapters.inputs.supply import open_supply
 from imagectl.errors import BuildFailed, CannotTell
 from imagectl.model.lock import Access, Inputs
 
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with open_shop(tmp_path) as made:
-        yield made
+pytest_plugins = ["support.upstream"]
 
 
 @pytest.mark.parametrize("ranges", [True, False])
