@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 
 import pytest
+from peers.serving import serving
 from support import disks
 from support.children import Child, become_nobody
 from support.real_inside import check_inside
@@ -520,12 +520,9 @@ def forged() -> Iterator[Mirror]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
         yield Mirror(f"http://127.0.0.1:{server.server_port}", None)
-        server.shutdown()
-        thread.join()
 
 
 def test_a_mirror_that_forges_is_not_believed(forged: Mirror, tmp_path: Path) -> None:

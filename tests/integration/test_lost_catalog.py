@@ -6,13 +6,13 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from peers.serving import serving
 from support.cli import Run, command_line
 from support.lost import Lost, about_to_be_lost
 from support.postbox import certified
@@ -95,13 +95,9 @@ def https(lost: Lost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     handler = functools.partial(Quiet, directory=str(lost.public))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    yield f"https://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"https://127.0.0.1:{server.server_address[1]}"
 
 
 def test_from_a_web_server(

@@ -21,6 +21,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from peers.serving import serving
+
 KEPT = ("content-type", "cache-control")
 
 
@@ -58,14 +60,8 @@ class GcsServer:
 
     @contextmanager
     def running(self) -> Iterator[GcsServer]:
-        thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
 
 def gcs_environment(endpoint: str, folder: Path) -> dict[str, str]:

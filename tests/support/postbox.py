@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from peers.serving import serving
 
 from imagectl.adapters.clock import SystemClock
 
@@ -83,15 +84,11 @@ def postbox(tls: ssl.SSLContext | None = None) -> Iterator[Postbox]:
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
         box.scheme = "https"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield box
-    finally:
-        over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server):
+        try:
+            yield box
+        finally:
+            over.set()
 
 
 @dataclass

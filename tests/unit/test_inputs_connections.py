@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from peers.serving import serving
 from support.web import Site, site
 
 from imagectl.adapters.inputs.connections import Connections, Unreachable, address_of, is_near
@@ -108,14 +108,9 @@ class _Forwarding(http.server.BaseHTTPRequestHandler):
 def forwarding() -> Iterator[tuple[str, list[tuple[str, str, str | None]]]]:
     asked: list[tuple[str, str, str | None]] = []
     handler = type("Handler", (_Forwarding,), {"asked": asked})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with serving(server):
+        yield f"127.0.0.1:{server.server_address[1]}", asked
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import Result
+from peers.serving import serving
 from support.examples import digest, version
 from support.insides import described, record
 from support.security import CVES, DATA, document, packed, snapshot
@@ -305,15 +305,9 @@ def site() -> Iterator[Site]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     served.url = f"http://127.0.0.1:{server.server_port}/release/1"
-    try:
+    with serving(server):
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def settle(project: Project, url: str) -> None:
