@@ -12,7 +12,6 @@ import pytest
 SLOWEST = (
     "integration/test_readme.py",  # 450 s
     "integration/test_build_faults.py",  # 400 s
-    "integration/test_rebuild.py",  # 380 s
     "integration/test_equipment.py",  # 220 s
     "integration/test_disk.py",  # 250 s
     "unit/test_exhaustive.py",  # 120 s

@@ -25,10 +25,10 @@ TIMESTAMP = "/metadata/timestamp.json"
 PATIENCE = 0.3
 """Seconds that a server gets here."""
 
-BOUND = 10.0
+BOUND = 6.0
 """Within so many it has to be over, also on a machine that has much to do."""
 
-DRIPPING = 20.0
+DRIPPING = 12.0
 """For so many it goes on dripping: longer than ``BOUND``, or nobody would see who waits for it."""
 
 

@@ -125,7 +125,7 @@ def test_who_says_nothing_is_not_waited_for(box: Postbox, sender: TargetSender) 
 
 def test_who_says_a_byte_now_and_then_is_not_waited_for(box: Postbox, sender: TargetSender) -> None:
     """No time limit of a socket sees that."""
-    box.slow = 0.3
+    box.slow = 0.1
     hurried = replace(sender, patience=2)
     with pytest.raises(CannotTell, match="not known after 2 s"):
         hurried.send("hook", hook(box), NOTICE)
