@@ -2,6 +2,9 @@
 
 The tests share one project and one image. The first build of it makes the base and the lock; those
 that follow go wrong later than that, and start from these.
+
+Its VMs have one processor, as those of all tests that run beside others: emulated processors that
+share real ones wait for each other, and the same work takes a quarter more.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ IMAGE = """
 summary: {name}
 base: {{debian: {{suite: bookworm}}}}
 disk_size: 2G
+build: {{cpus: 1}}
 provision: {{playbook: playbooks/{name}.yml}}
 suites: [tests/images/test_{name}.py]
 """

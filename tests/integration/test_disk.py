@@ -396,7 +396,7 @@ def look(disk: Path, place: Path, firmware: qemu.Firmware, form: Format = Format
             keys=guest.make_keys(run.folder),
             accelerator=qemu.Accelerator.TCG,
             memory=1 << 30,
-            cpus=2,
+            cpus=1,
             seconds=BOOT_SECONDS,
             firmware=firmware,
         ) as machine,

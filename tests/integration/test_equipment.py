@@ -39,6 +39,7 @@ DEFINITION = """\
 summary: a small image
 base: {debian: {suite: bookworm, packages: [sudo]}}
 disk_size: 2G
+build: {cpus: 1}
 provision: {playbook: playbooks/small.yml, roles: [asks]}
 suites: [tests/images/test_small.py]
 formats: [qcow2]

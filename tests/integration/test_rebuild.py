@@ -34,6 +34,7 @@ SMALL = """\
 summary: a small image whose playbook also fetches
 base: {debian: {suite: bookworm}}
 disk_size: 2G
+build: {cpus: 1}
 provision: {playbook: playbooks/small.yml}
 suites: [tests/images/test_small.py]
 formats: [qcow2, gce]

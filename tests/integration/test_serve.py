@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support.processes import alive, ends
 from support.programs import running
 from support.served import PROGRAM, Running, a_tree, fill, serving
 from support.tuf_trees import TufTree
@@ -220,10 +221,7 @@ def test_workers_do_not_outlive_the_server(folder: Path, tmp_path: Path) -> None
         workers = workers_of(server)
         server.process.kill()
         server.process.wait()
-    until = time.monotonic() + 60
-    while any(alive(each) for each in workers):
-        assert time.monotonic() < until, "a worker lives"
-        time.sleep(0.05)
+    assert all(ends(each) for each in workers), "a worker lives"
 
 
 def test_a_worker_that_dies_is_replaced(folder: Path, tmp_path: Path) -> None:
@@ -281,11 +279,3 @@ def test_two_servers_do_not_share_an_address(server: Running, folder: Path) -> N
 def workers_of(server: Running) -> list[int]:
     found = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
     return [each for each in map(int, found.split()) if alive(each)]
-
-
-def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"

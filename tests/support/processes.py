@@ -1,4 +1,4 @@
-"""Child processes that tests start in order to kill them.
+"""Child processes that tests start in order to kill them, and whether they have ended.
 
 They are forked, not started anew: everything is imported already, so that a hundred of them cost
 what one start of Python does.
@@ -12,6 +12,26 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs. One that has ended does not, though nobody may have asked yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def ends(pid: int, seconds: float = 60) -> bool:
+    """Whether the process, which has been told to, ends within that time."""
+    until = time.monotonic() + seconds
+    while alive(pid):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def fork(action: Callable[[], object]) -> int:

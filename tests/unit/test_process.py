@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.processes import ends
 
 from imagectl.adapters import process
 from imagectl.errors import NoSpace, ToolFailed, ToolMissing, ToolTimedOut
@@ -50,7 +51,7 @@ def test_a_program_that_takes_too_long_ends_with_all_its_children(tmp_path: Path
     pid_file = tmp_path / "pid"
     with pytest.raises(ToolTimedOut):
         process.run(["sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"], timeout=0.5)
-    assert not alive(int(pid_file.read_text()))
+    assert ends(int(pid_file.read_text()))
 
 
 def test_leaving_the_block_ends_the_whole_group(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_leaving_the_block_ends_the_whole_group(tmp_path: Path) -> None:
         while not pid_file.exists() or not pid_file.read_text():
             time.sleep(0.01)
         assert os.getpgid(child.pid) == child.pid
-    assert not alive(int(pid_file.read_text()))
+    assert ends(int(pid_file.read_text()))
 
 
 def test_a_child_sees_a_fixed_language_and_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,20 +70,6 @@ def test_a_child_sees_a_fixed_language_and_time_zone(monkeypatch: pytest.MonkeyP
     assert "LC_ALL=C.UTF-8" in output
     assert "TZ=UTC" in output
     assert "LC_MESSAGES" not in output
-
-
-def alive(pid: int) -> bool:
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (ProcessLookupError, FileNotFoundError):
-            return False
-        if state == "Z":
-            return False
-        time.sleep(0.02)
-    os.kill(pid, signal.SIGKILL)
-    return True
 
 
 def test_input_may_come_piece_by_piece() -> None:
