@@ -12,7 +12,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 DEBIAN := $(shell sed 's/\#.*//' requirements/debian.txt)
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup system demo test test-long test-guards check format bench docs requirements clean
+.PHONY: help setup system demo test test-histories test-long test-guards check format bench docs requirements clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | column -t -s $$'\t'
@@ -49,9 +49,12 @@ test: setup ## The whole test suite, but for the cases that take too long for ev
 	$(PYTEST) -m "not long" --numprocesses=3 --dist=loadfile --no-loadscope-reorder \
 	  --durations=15 $(ARGS)
 
-# LIVES=1000000 FIRST_LIFE=400: how many random histories of a catalog, and from which seed on; see
-# tests/integration/test_upheaval_sqlite.py.
-test-long: setup ## The slow cases: both example images, built for real; many random histories
+# LIVES=1000000 FIRST_LIFE=10100: how many, and from which seed on.
+HISTORIES := tests/integration/test_upheaval_sqlite.py
+test-histories: setup ## 10,000 random histories of a catalog: nothing needed is ever deleted
+	$(PYTEST) -m long --numprocesses=$(shell nproc) --dist=worksteal --verbose $(HISTORIES) $(ARGS)
+
+test-long: setup ## The slow cases: both example images, built for real; the histories again
 	$(PYTEST) -m long $(ARGS)
 
 test-guards: setup ## Take out each safety guard in turn, and see that a test fails

@@ -16,7 +16,6 @@ SLOWEST = (
     "integration/test_disk.py",  # 250 s
     "unit/test_exhaustive.py",  # 120 s
     "unit/test_upheaval.py",  # 90 s
-    "integration/test_upheaval_sqlite.py",  # 90 s
     "integration/test_release_everywhere.py",  # 60 s
     "incidents/test_gce_images_2016.py",  # 60 s
 )

@@ -4,7 +4,7 @@ Each life is 30 steps of two people, cleanups, clocks, failures and kills. Lives
 their seed; a failing one prints all that happened in it, and is the same each time.
 
 Here are 1,500 lives, which take one processor about a minute (0.04 s each). Others are on SQLite,
-in ``tests/integration/test_upheaval_sqlite.py``: any number of them with ``make test-long``.
+in ``tests/integration/test_upheaval_sqlite.py``: any number of them with ``make test-histories``.
 """
 
 from __future__ import annotations
