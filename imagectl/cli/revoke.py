@@ -12,7 +12,6 @@ from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import BehindDocument, behind_document, tell_behind, watched
 from imagectl.cli.text import stamp
 from imagectl.cli.verb import Verb
-from imagectl.errors import CannotTell
 
 if TYPE_CHECKING:
     from imagectl.model.version import VersionRef
@@ -76,9 +75,9 @@ def command(invocation: Invocation, ref: VersionRef, reason: str, even_if_releas
     revoked = revoke(releasing, ref, reason, even_if_released=even_if_released)
     document = _document(revoked)
     invocation.out.answer(document, _lines(document))
-    if isinstance(revoked.children, CannotTell):
+    if revoked.untold is not None:
         invocation.out.warn(f"{ref} IS revoked; what was built on it cannot be told:")
-        invocation.out.tell_error(revoked.children)
+        invocation.out.tell_error(revoked.untold)
     tell_behind(invocation.out, revoked.behind)
 
 
@@ -90,9 +89,7 @@ def _document(revoked: Revoked) -> RevokedDocument:
         reason=revoked.revocation.reason,
         generation=revoked.generation,
         pointing=list(revoked.pointing),
-        children=None
-        if isinstance(revoked.children, CannotTell)
-        else [str(each) for each in revoked.children],
+        children=None if revoked.children is None else [str(each) for each in revoked.children],
         behind=behind_document(revoked.behind),
     )
 

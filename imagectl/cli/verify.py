@@ -233,7 +233,7 @@ def _lines(verified: Verified) -> Iterator[str]:
     for reason in dict.fromkeys(reasons):
         yield f"    - {reason}"
     if verified.beside:
-        yield f"not looked at, since no channel requires it there: {_beside(verified)}"
+        yield f"not verified: the copies in {_beside(verified)}, which no channel requires"
 
 
 def _beside(verified: Verified) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -26,19 +25,18 @@ from imagectl.formats.tuf_roles import (
     IMAGES_ROLE,
     channel_role,
     channel_target,
+    image_of_index,
     index_target,
     waits,
     warnings_target,
 )
 from imagectl.model.announcement import Announcement
 from imagectl.model.names import (
-    BadName,
     ChannelName,
     ImageName,
     Sha256,
     VersionId,
     parse_channel_name,
-    parse_image_name,
 )
 from imagectl.model.published import (
     PublishedCatalog,
@@ -103,16 +101,14 @@ class SignedTree:
 
     @cached_property
     def _images(self) -> frozenset[ImageName]:
-        found = set()
-        for role in self._files.roles():
-            if role == IMAGES_ROLE or role.startswith("image-"):
-                for name in self._files.names(role):
-                    # A name that is none, or that the role may not sign, is nothing to ask for.
-                    with contextlib.suppress(BadName):
-                        image = parse_image_name(name.split("/")[1] if "/" in name else name)
-                        if name == index_target(image) and self._files.signed(name):
-                            found.add(image)
-        return frozenset(found)
+        return frozenset(
+            image
+            for role in self._files.roles()
+            if role == IMAGES_ROLE or role.startswith("image-")
+            for target in self._files.names(role)
+            # A role may list what it may not sign.
+            if (image := image_of_index(target)) is not None and self._files.signed(target)
+        )
 
     def channels(self, image: ImageName) -> Collection[ChannelName]:
         return {

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from imagectl.model.names import ChannelName, ImageName, Sha256
+from imagectl.model.names import BadName, ChannelName, ImageName, Sha256, parse_image_name
 
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP = "root", "targets", "snapshot", "timestamp"
 """The roles that TUF itself gives names to."""
@@ -78,6 +78,19 @@ def image_role(image: ImageName) -> str:
 def index_target(image: ImageName) -> str:
     """An image's index, as targets are named."""
     return f"images/{image}/index.json"
+
+
+def image_of_index(target: str) -> ImageName | None:
+    """Whose index that target is; None where it is none's: a name that is no image's is nothing to
+    ask for."""
+    match target.split("/"):
+        case ["images", name, "index.json"]:
+            try:
+                return parse_image_name(name)
+            except BadName:
+                return None
+        case _:
+            return None
 
 
 def warnings_target(image: ImageName) -> str:

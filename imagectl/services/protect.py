@@ -46,14 +46,15 @@ class Revoked:
 
     ``pointing`` are the channels that point to it, whose consumers get an error until they are
     moved; ``children`` the versions that were built on it, directly or not, and are not revoked;
-    or why these cannot be told.
+    None where they cannot be told, which ``untold`` says why.
     """
 
     revocation: Revocation
     generation: int | None
     pointing: tuple[ChannelName, ...]
-    children: tuple[VersionRef, ...] | CannotTell
+    children: tuple[VersionRef, ...] | None
     behind: tuple[Behind, ...]
+    untold: CannotTell | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +160,12 @@ def revoke(
     revocation = releasing.catalog.snapshot((ref.image,)).revoked.get(ref)
     if revocation is None:
         raise NotFound(f"{ref} was revoked, and somebody has restored it meanwhile")
-    return Revoked(
-        revocation,
-        committed.generation if committed else None,
-        pointing,
-        _children(releasing.catalog, ref),
-        behind,
-    )
+    generation = committed.generation if committed else None
+    try:
+        children = _descendants(releasing.catalog, ref)
+    except CannotTell as untold:  # it is revoked, which that does not undo
+        return Revoked(revocation, generation, pointing, None, behind, untold)
+    return Revoked(revocation, generation, pointing, children, behind)
 
 
 def restore(releasing: Releasing, ref: VersionRef, reason: str) -> Restored:
@@ -275,18 +275,8 @@ def _pointing(snapshot: Snapshot, ref: VersionRef) -> tuple[ChannelName, ...]:
     )
 
 
-def _children(catalog: Catalog, ref: VersionRef) -> tuple[VersionRef, ...] | CannotTell:
-    """What was built on *ref*, and on that, and so on, without what is revoked or deleted.
-
-    It is asked once *ref* is revoked, so what cannot be read is no reason to call that undone.
-    """
-    try:
-        return _descendants(catalog, ref)
-    except CannotTell as error:
-        return error
-
-
 def _descendants(catalog: Catalog, ref: VersionRef) -> tuple[VersionRef, ...]:
+    """What was built on *ref*, and on that, and so on, without what is revoked or deleted."""
     born: dict[VersionRef, list[VersionRef]] = {}
     gone: set[VersionRef] = set()
     with catalog.stock() as stock:

@@ -75,10 +75,10 @@ def test_what_was_gone_is_said_to_be_put_there_again(project: Project, imagectl:
 
 def test_verify_names_where_it_does_not_look(project: Project, imagectl: Run) -> None:
     release(project, OTHER)
-    assert "not looked at" not in imagectl("verify").stdout
+    assert "not verified" not in imagectl("verify").stdout
     assert imagectl("publish", OTHER, "--to", "dc1").exit_code == 0
     last = imagectl("verify").stdout.splitlines()[-1]
-    assert last == "not looked at, since no channel requires it there: dc1"
+    assert last == "not verified: the copies in dc1, which no channel requires"
 
 
 def test_who_publishes_in_one_more_place_is_told_what_that_means_for_consumers(

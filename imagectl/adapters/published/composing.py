@@ -170,10 +170,14 @@ class Composer:
     def _compose_role(
         self, role: str, documents: Mapping[str, bytes], desired: Desired | None
     ) -> None:
-        before, damage = self._before(role, documents, refreshing=desired is None)
-        if desired is None and damage is not None:
-            self._leave(role, damage)
-            return
+        before, damage = self._published(role)
+        if damage is not None:
+            if desired is None:
+                self._leave_to_its_signers(role, damage)
+                return
+            if not self._repairing:
+                raise damage
+            before = self._intact(role, documents)
         wanted: dict[str, TargetFile] = {}
         if desired is None:
             wanted |= {} if before is None else before.signed.targets
@@ -237,28 +241,28 @@ class Composer:
         except Corrupt:  # its list is damaged, and written again by whom consumers know
             return True
 
-    def _before(
-        self, role: str, documents: Mapping[str, bytes], *, refreshing: bool
-    ) -> tuple[Signed[Targets] | None, Corrupt | None]:
-        """What the tree has of a role, and why that is not to be had. Raises Corrupt where it has
-        to be published to be mended; *refreshing*: and not where that has been, and it waits for
-        its signers."""
+    def _published(self, role: str) -> tuple[Signed[Targets] | None, Corrupt | None]:
+        """What the tree has of a role; or why that is not to be had."""
         if self._tree is None:
             return None, None
         try:
             return self._tree.role(role), None
         except Corrupt as damage:
-            waits = refreshing and self._pending(role) is not None
-            if not (self._repairing or waits):
-                raise
-            wanted = {target: _target_file(target, data) for target, data in documents.items()}
-            number = self._numbers.get(role, 0)
-            found = intact(
-                self._tree, role, wanted, number, self._targets.signed, self._elsewhere(role)
-            )
-            if refreshing and found is not None:
-                raise
-            return found, damage
+            return None, damage
+
+    def _intact(self, role: str, documents: Mapping[str, bytes]) -> Signed[Targets] | None:
+        """What a damaged list is mended with, where there is such a thing: see ``intact``."""
+        assert self._tree is not None
+        wanted = {target: _target_file(target, data) for target, data in documents.items()}
+        number = self._numbers.get(role, 0)
+        return intact(self._tree, role, wanted, number, self._targets.signed, self._elsewhere(role))
+
+    def _leave_to_its_signers(self, role: str, damage: Corrupt) -> None:
+        """Refresh all but a damaged list, which a publish has left to its signers. Raises Corrupt
+        where none has, or where it need not wait for them."""
+        if self._pending(role) is None or self._intact(role, {}) is not None:
+            raise damage
+        self._leave(role, damage)
 
     def _leave(self, role: str, damage: Corrupt) -> None:
         """Have all else go on while a damaged list waits for its signers: until then, consumers get

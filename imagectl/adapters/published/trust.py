@@ -7,8 +7,7 @@ them one by one, also in a tree that was lost and written anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ from tuf.api.metadata import Metadata, Root, Targets
 
 from imagectl.adapters.durable import make_folder, naming_failures, write
 from imagectl.adapters.published.verified import (
-    REPAIR,
     SHOWN,
     Signed,
     check_signed,
     parse_metadata,
     trusted_root,
 )
-from imagectl.errors import CannotTell, Corrupt, NotFound
+from imagectl.errors import CannotTell, NotFound
 from imagectl.formats.tuf_roles import ROOT, TARGETS
 
 ROOT_FILE, TARGETS_FILE, ROOTS = "root.json", "targets.json", "roots"
@@ -37,8 +35,7 @@ def read_root(trust: Path) -> Signed[Root]:
     data = read(path)
     if data is None:
         raise _nothing(path)
-    with kept_in_git(path):
-        return trusted_root(data, str(path))
+    return trusted_root(data, str(path), back_from_git(path))
 
 
 def read_targets(trust: Path, root: Root) -> Signed[Targets]:
@@ -47,22 +44,15 @@ def read_targets(trust: Path, root: Root) -> Signed[Targets]:
     data = read(path)
     if data is None:
         raise _nothing(path)
-    with kept_in_git(path):
-        found = parse_metadata(Targets, data, str(path))
-        check_signed(root, TARGETS, found, str(path))
+    hint = back_from_git(path)
+    found = parse_metadata(Targets, data, str(path), hint)
+    check_signed(root, TARGETS, found, str(path), hint)
     return found
 
 
-@contextmanager
-def kept_in_git(path: Path) -> Iterator[None]:
-    """Have whoever reads that damaged file of the project be told where to have it back from: no
-    publish writes it again."""
-    try:
-        yield
-    except Corrupt as damage:
-        if damage.hint == REPAIR:
-            damage.hint = f"bring {path.parent.name}/{path.name} back from git"
-        raise
+def back_from_git(path: Path) -> str:
+    """The hint where that file of the project is damaged: no publish writes it again."""
+    return f"bring {path.parent.name}/{path.name} back from git"
 
 
 def earlier_roots(trust: Path) -> Mapping[int, bytes]:
@@ -82,8 +72,8 @@ def keep_root(trust: Path, root: Signed[Root]) -> None:
     if before == root.data:
         return
     if before is not None:
-        with kept_in_git(trust / ROOT_FILE):
-            version = trusted_root(before, str(trust / ROOT_FILE)).signed.version
+        path = trust / ROOT_FILE
+        version = trusted_root(before, str(path), back_from_git(path)).signed.version
         put(trust / ROOTS / f"{version}.{ROOT}.json", before)
     put(trust / ROOT_FILE, root.data)
 

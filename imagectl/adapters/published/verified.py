@@ -54,15 +54,15 @@ class Signed(Generic[T]):
         self.data = data
 
 
-def parse_metadata(kind: type[T], data: bytes, where: str) -> Signed[T]:
-    """Metadata of that kind; whether anybody signed it is not asked. Raises Corrupt, also where one
-    person would count as two by it, or be taken for another one."""
+def parse_metadata(kind: type[T], data: bytes, where: str, hint: str = REPAIR) -> Signed[T]:
+    """Metadata of that kind; whether anybody signed it is not asked. Raises Corrupt, with that
+    *hint*; also where one person would count as two by it, or be taken for another one."""
     try:
         metadata: Metadata[Any] = Metadata.from_bytes(data)
     except (DeserializationError, RecursionError) as problem:
-        raise _changed(where, f"it is not signed metadata: {problem}") from problem
+        raise _changed(where, f"it is not signed metadata: {problem}", hint) from problem
     if not isinstance(metadata.signed, kind):
-        raise _changed(where, f"it says that it is {metadata.signed.type}")
+        raise _changed(where, f"it says that it is {metadata.signed.type}", hint)
     if isinstance(metadata.signed, (Root, Targets)):
         why = under_a_strange_id(metadata.signed) or counted_twice(metadata.signed)
         if why:
@@ -77,10 +77,10 @@ def parse_metadata(kind: type[T], data: bytes, where: str) -> Signed[T]:
     return Signed(metadata, data)
 
 
-def trusted_root(data: bytes, where: str) -> Signed[Root]:
+def trusted_root(data: bytes, where: str, hint: str = REPAIR) -> Signed[Root]:
     """The root that is trusted because of where it is. Raises Corrupt where it is none."""
-    root = parse_metadata(Root, data, where)
-    check_signed(root.signed, ROOT, root, where)
+    root = parse_metadata(Root, data, where, hint)
+    check_signed(root.signed, ROOT, root, where, hint)
     return root
 
 
@@ -312,19 +312,23 @@ class VerifiedTree:
         return f"{self.where}/{path}"
 
 
-def check_signed(delegator: Root | Targets, role: str, found: Signed[T], where: str) -> None:
+def check_signed(
+    delegator: Root | Targets, role: str, found: Signed[T], where: str, hint: str = REPAIR
+) -> None:
     """Raise Corrupt where too few of those have signed whose keys count for the role."""
     metadata = found.metadata
     try:
         delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except (UnsignedMetadataError, ValueError) as problem:
-        raise _changed(where, f"it is not signed by those whose keys count: {problem}") from problem
+        raise _changed(
+            where, f"it is not signed by those whose keys count: {problem}", hint
+        ) from problem
 
 
-def _changed(where: str, why: str) -> Corrupt:
+def _changed(where: str, why: str, hint: str = REPAIR) -> Corrupt:
     return Corrupt(
         f"{where} was changed after it was signed, or somebody else has signed it",
         where=where,
         why=why,
-        hint=REPAIR,
+        hint=hint,
     )

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 
 def trusted_here(trust: Path) -> Signed[Root] | None:
     """The root that the project trusts; None where there is none yet."""
-    from imagectl.adapters.published.trust import kept_in_git, read
+    from imagectl.adapters.published.trust import back_from_git, read
     from imagectl.adapters.published.verified import trusted_root
 
     path = trust / ROOT_FILE
     data = read(path)
-    with kept_in_git(path):
-        return None if data is None else trusted_root(data, str(path))
+    return None if data is None else trusted_root(data, str(path), back_from_git(path))
 
 
 def whose_keys(
@@ -86,7 +85,7 @@ def _known_targets(
     from tuf.api.metadata import Targets
 
     from imagectl.adapters.published.authority import is_signed
-    from imagectl.adapters.published.trust import earlier_roots, kept_in_git, read
+    from imagectl.adapters.published.trust import back_from_git, earlier_roots, read
     from imagectl.adapters.published.verified import check_signed, parse_metadata, trusted_root
 
     found: list[Signed[Targets]] = []
@@ -100,8 +99,8 @@ def _known_targets(
     path = signing.trust / TARGETS_FILE
     data = read(path)
     if data is not None:
-        with kept_in_git(path):
-            kept = parse_metadata(Targets, data, str(path))
+        hint = back_from_git(path)
+        kept = parse_metadata(Targets, data, str(path), hint)
         former = (
             trusted_root(each, str(signing.trust)).signed
             for each in earlier_roots(signing.trust).values()
@@ -109,8 +108,7 @@ def _known_targets(
         if is_signed(TARGETS, kept.metadata, root.signed):
             found.append(kept)
         elif not any(is_signed(TARGETS, kept.metadata, each) for each in former):
-            with kept_in_git(path):
-                check_signed(root.signed, TARGETS, kept, str(path))
+            check_signed(root.signed, TARGETS, kept, str(path), hint)
         elif not found:
             raise Conflict(
                 "keys were replaced, and who may sign what since then is not known here",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, TypeVar
@@ -17,6 +16,7 @@ from imagectl.formats.tuf_roles import (
     IMAGES_ROLE,
     channel_role,
     channel_target,
+    image_of_index,
     index_target,
     version_path,
     warnings_target,
@@ -25,7 +25,6 @@ from imagectl.model.announcement import Announcement
 from imagectl.model.channel import MoveKind
 from imagectl.model.names import (
     Architecture,
-    BadName,
     ChannelName,
     Format,
     ImageName,
@@ -107,15 +106,12 @@ class TreeReader:
         return parse_catalog(*found)
 
     def images(self) -> Collection[ImageName]:
-        found = set()
-        for role in filter(_signs_indexes, self._targets.roles()):
-            for target in self._targets.names(role):
-                # A name that is none is nothing to ask for.
-                with contextlib.suppress(BadName):
-                    image = parse_image_name(target.split("/")[1] if "/" in target else target)
-                    if target == index_target(image):
-                        found.add(image)
-        return found
+        return {
+            image
+            for role in filter(_signs_indexes, self._targets.roles())
+            for target in self._targets.names(role)
+            if (image := image_of_index(target)) is not None
+        }
 
     def channels(self, image: ImageName) -> Collection[ChannelName]:
         channels = (
