@@ -126,6 +126,10 @@ class Book:
         where = replace(placement(text, LOCAL), reference=f"elsewhere-{serial}")
         self._append([RecordPlacement(where)], at, "")
 
+    def placed_as_at_first(self, text: str, *, at: float = 0) -> None:
+        """And have their first name again."""
+        self._append([RecordPlacement(placement(text, LOCAL))], at, "")
+
     def channel(self, text: str, channel: ChannelName) -> Channel:
         found = self.snapshot.channel(ref(text + "@20260101.1").image, channel)
         assert found is not None

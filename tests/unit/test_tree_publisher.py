@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -345,6 +346,29 @@ def test_a_channel_that_is_new_can_wait_for_the_offline_key(world: World) -> Non
     assert signing(world.signing).waiting() == (TARGETS,)
 
 
+def test_a_channel_that_is_new_is_shown_with_the_next_change(world: World) -> None:
+    late = ChannelName("late")
+    world.book.moved(late, ONE)
+    world.publish_changes()
+    head = directory_tree(world.root, NOW).head(CI, late)
+    assert head is not None
+    assert head.version == FIRST
+
+
+def test_who_has_to_sign_is_not_taken_back_by_what_waited_before(world: World) -> None:
+    """Such as where a backup of the folder of what waits was brought back."""
+    trust = world.signing / "trust" / "targets.json"
+    former = trust.read_bytes()
+    world.hand_over("channel-stable", 2)
+    now = trust.read_bytes()
+    world.pending(TARGETS).parent.mkdir(exist_ok=True)
+    world.pending(TARGETS).write_bytes(former)
+    world.promote()
+    world.publish()
+    assert trust.read_bytes() == now
+    assert world.stable() == FIRST
+
+
 def resigned(data: bytes) -> bytes:
     """The same list, which nobody has signed who may."""
     metadata = Metadata[Targets].from_bytes(data)
@@ -368,6 +392,68 @@ def test_another_tree_is_not_given_what_nobody_has_signed_who_may(
     other.publish(world.book.snapshot)
     assert world.pending("channel-stable").exists()
     assert not list((tmp_path / "other" / METADATA).glob("*.channel-stable.json"))
+
+
+def test_another_tree_is_not_given_what_is_due_to_be_signed_again(
+    world: World, tmp_path: Path
+) -> None:
+    """Consumers would believe it for days at most, and nobody be asked to sign it."""
+    world.hand_over("channel-stable", 2)
+    world.clock.now = NOW + 60 * DAY
+    other = DirectoryPublisher(tmp_path / "other", signing(world.signing), world.clock)
+    other.publish(world.book.snapshot)
+    assert world.pending("channel-stable").exists()
+    assert not list((tmp_path / "other" / METADATA).glob("*.channel-stable.json"))
+
+
+def there_and_back(world: World) -> tuple[CryptoSigner, bytes, bytes]:
+    """The index says one thing, another one, and then the first again, in lists that Carol has
+    signed. Her key, what she was asked to sign first, and the list that this became."""
+    carol, _ = world.delegate(IMAGES_ROLE, 1)
+    world.publish()
+    asked = world.pending(IMAGES_ROLE).read_bytes()
+    deeds: tuple[Callable[[], None], ...] = (
+        lambda: None,
+        lambda: world.book.placed_elsewhere(ONE),
+        lambda: world.book.placed_as_at_first(ONE),
+    )
+    said = []
+    for deed in deeds:
+        deed()
+        world.publish()
+        if world.pending(IMAGES_ROLE).exists():
+            world.sign_pending(IMAGES_ROLE, carol)
+            world.publish()
+        said.append(newest(world, IMAGES_ROLE).read_bytes())
+    first, second, third = (Metadata[Targets].from_bytes(each).signed for each in said)
+    assert first.version < second.version < third.version
+    assert first.targets == third.targets != second.targets
+    return carol, asked, said[0]
+
+
+def test_a_damaged_tree_is_not_mended_with_an_older_list_that_says_the_same(world: World) -> None:
+    _, _, former = there_and_back(world)
+    (world.signing / "signed" / f"{IMAGES_ROLE}.json").write_bytes(former)
+    newest(world, IMAGES_ROLE).write_bytes(b"")
+    newest(world, SNAPSHOT).write_bytes(b"")
+    with pytest.raises(Corrupt) as caught:
+        world.publish()
+    assert f"`imagectl sign {IMAGES_ROLE}`" in caught.value.hint
+
+
+def test_what_waited_before_what_is_published_is_not_taken_up_again(world: World) -> None:
+    carol, asked, _ = there_and_back(world)
+    last = Metadata[Targets].from_bytes(newest(world, IMAGES_ROLE).read_bytes()).signed.version
+    world.book.placed_elsewhere(ONE)
+    world.publish()
+    world.sign_pending(IMAGES_ROLE, carol)
+    world.publish()
+    world.book.placed_as_at_first(ONE)
+    world.pending(IMAGES_ROLE).parent.mkdir(exist_ok=True)
+    world.pending(IMAGES_ROLE).write_bytes(asked)
+    world.publish()
+    waiting = Metadata[Targets].from_bytes(world.pending(IMAGES_ROLE).read_bytes()).signed
+    assert waiting.version > last + 1
 
 
 def test_a_damaged_tree_is_not_mended_with_what_nobody_has_signed_who_may(world: World) -> None:
