@@ -316,7 +316,7 @@ def test_it_says_who_we_are(place: Place, made: tuple[Artifact, Path]) -> None:
 def test_a_listing_is_complete_whatever_its_size(place: Place, count: int) -> None:
     """P3."""
     reason = place.fill(count)
-    if reason is not None:
+    if reason is not None:  # its peer takes too long for so many: the place itself says why
         pytest.skip(reason)
     shown = view(place)
     assert shown.complete, shown.gaps
@@ -329,7 +329,7 @@ def test_a_listing_is_complete_whatever_its_size(place: Place, count: int) -> No
 def happening(place: Place, fault: Fault) -> Iterator[None]:
     """The fault, where it can happen to that place."""
     injected = place.fault(fault)
-    if isinstance(injected, str):
+    if isinstance(injected, str):  # such a place has no such fault: it says itself why
         pytest.skip(injected)
     with injected:
         yield
@@ -428,6 +428,7 @@ def test_a_part_that_is_not_reached_is_a_gap(place: Place, made: tuple[Artifact,
 
 def test_a_page_that_is_not_reached_is_a_gap(place: Place) -> None:
     """P3: never the first page as if it were everything."""
+    # A place that is not read in pages, or whose peer cannot hold so many, says so itself.
     if place.fill(1200) is not None and (reason := place.fill(501)) is not None:
         pytest.skip(f"there are too few for a second page: {reason}")
     with happening(place, Fault.UNAVAILABLE_PAGE_2):

@@ -60,7 +60,7 @@ class Yard(Protocol):
         """A part of the place cannot be read."""
         ...
 
-    def down(self) -> AbstractContextManager[None] | str:
+    def down(self) -> AbstractContextManager[None]:
         """Nothing of the place can be read."""
         ...
 
