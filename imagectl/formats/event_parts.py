@@ -59,11 +59,18 @@ class NewerEvent(BadEvent):
         super().__init__(f"{what}: written by a newer imagectl")
 
 
+_CANONICAL = json.JSONEncoder(
+    check_circular=False,
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=False,
+    allow_nan=False,
+)
+
+
 def canonical(value: object) -> str:
     """JSON in its one form: keys sorted, no spaces, no floats, text as it is."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return _CANONICAL.encode(value)
 
 
 # --- writing ---

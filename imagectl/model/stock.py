@@ -68,6 +68,15 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where one version is, and at which stage."""
+
+    version: VersionRef
+    stage: Stage
+    placed: tuple[Kept, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """How many there are of each in the catalog, counted by itself in another way than reading
     them: a reading that shows fewer is not everything (P3)."""
@@ -81,10 +90,12 @@ class Counted:
 @dataclass(frozen=True, slots=True)
 class Stock:
     """The catalog as cleanups read it. ``shelves`` gives them anew each time, sorted by image;
-    ``event`` the hash of the event that made a generation, None where there is no such event."""
+    ``whereabouts`` less of the same versions in less time, sorted by version; ``event`` the hash of
+    the event that made a generation, None where there is no such event."""
 
     catalog_id: str
     generation: int
     counted: Counted
     shelves: Callable[[], Iterator[Shelf]]
+    whereabouts: Callable[[], Iterator[Whereabouts]]
     event: Callable[[int], Sha256 | None]

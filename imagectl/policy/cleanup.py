@@ -9,7 +9,7 @@ evidence is not complete there is no plan, but CannotTell.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
@@ -30,9 +30,9 @@ from imagectl.model.stock import Kept, Shelf, Shelved, Stock
 from imagectl.model.version import VersionRef
 from imagectl.model.view import View
 from imagectl.policy.doubts import insist
-from imagectl.policy.evidence import Evidence, check_published
+from imagectl.policy.evidence import Evidence, check_entries, check_published
 from imagectl.policy.lineage import Lineage
-from imagectl.policy.retention import cap, judge, went_lately
+from imagectl.policy.retention import ALL_GONE, cap, judge, went_lately
 from imagectl.policy.wording import counted, listed, moment
 
 
@@ -70,17 +70,10 @@ def plan_cleanup(
     evidence.check(sheltered)
     needed = evidence.lineage.needed
     going = _going(read, sheltered, needed, policy)
+    went = f"{counted(read.went, 'version')} went since {moment(now - policy.retention.expires)}"
+    capped = (Reason(Because.CAPPED, went if read.went else ""),)
     entries = _Entries(
-        stock,
-        policy,
-        resolved,
-        request,
-        now,
-        read.missing,
-        sheltered,
-        needed,
-        going,
-        read.went,
+        stock, request.scope, read.count, read.kept, read.missing, sheltered, needed, going, capped
     )
     return CleanupPlan(
         stock.catalog_id,
@@ -108,30 +101,37 @@ class _Read:
         """What protected versions were built on, each with one of them."""
         self.due = _Due()
         """What is in the scope, and kept by no reason of its own."""
+        self.kept: dict[VersionRef, tuple[Reason, ...]] = {}
+        """What is in the scope and not deleted, and kept by reasons of its own."""
         self.missing: dict[VersionRef, tuple[Kept, ...]] = {}
         self.unfinished: list[Tombstone] = []
+        self.count = 0
+        """How many are in the scope."""
         self.alive = 0
-        """How many are in the scope and not deleted."""
+        """How many of them are not deleted."""
         self.went = 0
         """How many of all images have gone down lately."""
         self.went_inside = 0
         self.died_inside = 0
 
-    def add(self, ref: VersionRef, version: Shelved, reasons: Sequence[Reason]) -> None:
+    def add(self, ref: VersionRef, version: Shelved, reasons: tuple[Reason, ...]) -> None:
+        inside = covers(self._scope, ref.image, version.placed)
+        self.count += inside
         if went_lately(version, self._retention, self._now):
-            inside = covers(self._scope, ref.image, version)
             self.went += 1
             self.went_inside += inside
             self.died_inside += inside and version.stage is Stage.DELETED
         if version.stage is Stage.DELETED:
             return
-        if version.parent is not None and any(each.because.protects for each in reasons):
+        if reasons and version.parent and any(each.because.protects for each in reasons):
             self.sheltering.setdefault(version.parent, ref)
-        if covers(self._scope, ref.image, version):
+        if inside:
             self.alive += 1
             due = not reasons and not elsewhere(version.stage, version.placed, self._scope)
             if due and (self._only is None or ref in self._only):
                 self.due.add(ref, version)
+            if reasons:
+                self.kept[ref] = reasons
 
 
 class _Due:
@@ -169,12 +169,13 @@ def _sheltered(
     return found
 
 
-def covers(scope: Scope, image: ImageName, version: Shelved) -> bool:
-    """Whether the version is in the scope. Where locations were named, it has to be in one of them:
-    what is nowhere, or only elsewhere, is none of this plan's business (INCIDENTS D)."""
+def covers(scope: Scope, image: ImageName, placed: Iterable[Kept]) -> bool:
+    """Whether a version that is placed there is in the scope. Where locations were named, it has to
+    be in one of them: what is nowhere, or only elsewhere, is none of this plan's business
+    (INCIDENTS D)."""
     if scope.images and image not in scope.images:
         return False
-    return not scope.narrowed or any(each.location in scope.locations for each in version.placed)
+    return not scope.narrowed or any(each.location in scope.locations for each in placed)
 
 
 def elsewhere(stage: Stage, placed: Iterable[Kept], scope: Scope) -> tuple[Reason, ...]:
@@ -216,51 +217,41 @@ def _going(
 @dataclass(frozen=True, slots=True)
 class _Entries:
     """The entries of a plan, made anew each time from what the catalog has: there may be more of
-    them than fit into memory beside the rest."""
+    them than fit into memory beside the rest. ``count``: how many there have to be."""
 
     stock: Stock
-    policy: ReleasePolicy
-    resolved: Mapping[VersionRef, datetime]
-    request: CleanupRequest
-    now: datetime
+    scope: Scope
+    count: int
+    kept: Mapping[VersionRef, tuple[Reason, ...]]
     missing: Mapping[VersionRef, tuple[Kept, ...]]
     sheltered: Mapping[VersionRef, VersionRef]
     needed: Mapping[VersionRef, VersionRef]
     going: frozenset[VersionRef]
-    went: int
+    capped: tuple[Reason]
 
     def __iter__(self) -> Iterator[Entry]:
-        scope, shown = self.request.scope, self.request.shown
-        for shelf in self.stock.shelves():
-            if not scope.images or shelf.image in scope.images:
-                for version, reasons in judge(shelf, self.policy, self.resolved, self.now, shown):
-                    if covers(scope, shelf.image, version):
-                        yield self._entry(VersionRef(shelf.image, version.id), version, reasons)
+        made = 0
+        for each in self.stock.whereabouts():
+            if covers(self.scope, each.version.image, each.placed):
+                made += 1
+                yield self._entry(each.version, each.stage, each.placed)
+        insist(tuple(check_entries(made, self.count)))
 
-    def _entry(self, ref: VersionRef, version: Shelved, reasons: tuple[Reason, ...]) -> Entry:
-        goes = ref in self.going
-        if not goes and version.stage is not Stage.DELETED:
-            reasons = (*reasons, *self._further(ref, version)) or (self._capped(),)
-        return Entry(
-            ref,
-            version.stage,
-            version.stage.below if goes else None,
-            reasons,
-            version.placed,
-            self.missing.get(ref, ()),
-        )
+    def _entry(self, ref: VersionRef, stage: Stage, placed: tuple[Kept, ...]) -> Entry:
+        to: Stage | None = None
+        reasons: tuple[Reason, ...] = ()
+        if stage is Stage.DELETED:
+            reasons = ALL_GONE
+        elif ref in self.going:
+            to = stage.below
+        else:
+            reasons = (*self.kept.get(ref, ()), *self._further(ref, stage, placed)) or self.capped
+        return Entry(ref, stage, to, reasons, placed, self.missing.get(ref, ()))
 
-    def _capped(self) -> Reason:
-        since = self.now - self.policy.retention.expires
-        return Reason(
-            Because.CAPPED,
-            f"{counted(self.went, 'version')} went since {moment(since)}" if self.went else "",
-        )
-
-    def _further(self, ref: VersionRef, version: Shelved) -> Iterator[Reason]:
+    def _further(self, ref: VersionRef, stage: Stage, placed: tuple[Kept, ...]) -> Iterator[Reason]:
         """What keeps it beside what its own image knows."""
         if ref in self.sheltered:
             yield Reason(Because.PARENT, f"of {self.sheltered[ref]}")
-        if version.stage is Stage.QUARANTINED and ref in self.needed:
+        if stage is Stage.QUARANTINED and ref in self.needed:
             yield Reason(Because.NEEDED, f"for {self.needed[ref]}")
-        yield from elsewhere(version.stage, version.placed, self.request.scope)
+        yield from elsewhere(stage, placed, self.scope)

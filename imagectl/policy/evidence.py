@@ -92,6 +92,17 @@ def check_scope(scope: Scope, views: Iterable[LocationName]) -> Iterator[Doubt]:
         yield Doubt(f"{name} was read more than once", name, "which view holds is not known", "")
 
 
+def check_entries(made: int, judged: int) -> Iterator[Doubt]:
+    """A plan has each version that it is about once, and what was judged is what it is about."""
+    if made != judged:
+        yield Doubt(
+            f"saw {made} of {judged} versions of the catalog",
+            "the catalog",
+            "it was read twice, and what was read was not the same",
+            CHECK_CATALOG,
+        )
+
+
 def check_same_sights(plan: CleanupPlan, fresh: CleanupPlan) -> None:
     """Raise CannotTell where a location means another place than when the plan was made: what was
     judged there was something else.

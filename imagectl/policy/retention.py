@@ -24,7 +24,8 @@ from imagectl.policy.readiness import rule_of
 from imagectl.policy.standing import Standing, standing
 from imagectl.policy.wording import counted, listed, moment
 
-_DELETED = (Reason(Because.DELETED),)
+ALL_GONE = (Reason(Because.DELETED),)
+"""Of what is deleted."""
 
 Judged = tuple[Shelved, tuple[Reason, ...]]
 """A version, and each reason to keep it where it is; none: it is due for a step down."""
@@ -51,7 +52,7 @@ def judge(
     unrested = now - rule.grace
     for version in shelf.versions:
         if version.stage is Stage.DELETED:
-            yield version, _DELETED
+            yield version, ALL_GONE
             continue
         reasons = released.get(version.id, ())
         for name in sorted(shown.get(VersionRef(shelf.image, version.id), ())) if shown else ():

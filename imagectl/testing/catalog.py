@@ -17,8 +17,8 @@ from imagectl.model.excerpt import Excerpt, excerpt_of
 from imagectl.model.fold import apply_change, fold
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.snapshot import Snapshot
-from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Stock
-from imagectl.model.version import Version
+from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Stock, Whereabouts
+from imagectl.model.version import Version, VersionRef
 from imagectl.services.ports.catalog import Committed
 
 
@@ -80,6 +80,7 @@ class MemoryCatalog:
             now.generation,
             counted,
             lambda: _shelves(now),
+            lambda: _whereabouts(now),
             lambda generation: _hash(events, generation),
         )
 
@@ -124,6 +125,12 @@ def _shelves(now: Snapshot) -> Iterator[Shelf]:
                 if isinstance(each, AnnouncedMove)
             },
         )
+
+
+def _whereabouts(now: Snapshot) -> Iterator[Whereabouts]:
+    for shelf in _shelves(now):
+        for each in shelf.versions:
+            yield Whereabouts(VersionRef(shelf.image, each.id), each.stage, each.placed)
 
 
 def _shelved(now: Snapshot, version: Version) -> Shelved:

@@ -38,12 +38,13 @@ from support.examples import (
 )
 from support.strategies import histories
 
-from imagectl.adapters.catalog_sql import SqlCatalog, stock
+from imagectl.adapters.catalog_sql import SqlCatalog, streams
 from imagectl.errors import CannotTell
 from imagectl.model.change import Change, RecordVersion
 from imagectl.model.names import LocationName, Sha256
 from imagectl.model.retention import DELETING, Stage
-from imagectl.model.stock import Counted, Kept, Shelf, Shelved
+from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Whereabouts
+from imagectl.model.version import VersionRef
 from imagectl.services.ports.catalog import Catalog
 from imagectl.testing.catalog import MemoryCatalog
 
@@ -74,6 +75,7 @@ def test_an_empty_catalog_has_no_shelves(catalog: Catalog) -> None:
         assert (stock.catalog_id, stock.generation) == (ID, 0)
         assert stock.counted == Counted(0, 0, 0, 0)
         assert list(stock.shelves()) == []
+        assert list(stock.whereabouts()) == []
 
 
 def test_everything_that_a_cleanup_asks_of_a_version_is_there(catalog: Catalog) -> None:
@@ -146,6 +148,8 @@ def test_shelves_are_in_order_and_can_be_had_again(catalog: Catalog) -> None:
                 ids = [each.id for each in shelf.versions]
                 assert ids == sorted(ids)
                 assert len(ids) == 4
+        everything = [each.version for each in stock.whereabouts()]
+        assert everything == sorted(map(ref, refs))
 
 
 def test_everything_is_counted(catalog: Catalog) -> None:
@@ -164,6 +168,7 @@ def test_what_is_committed_meanwhile_is_not_seen(catalog: Catalog) -> None:
         before = list(stock.shelves())
         commit(catalog, change("b", 1, record(TWO), hold(ONE)))
         assert list(stock.shelves()) == before
+        assert [each.version for each in stock.whereabouts()] == [ref(ONE)]
         assert stock.generation == 1
     assert shelves(catalog) != before
 
@@ -181,7 +186,13 @@ def test_it_says_what_a_snapshot_says(fresh: Fresh, history: list[Change]) -> No
         plain.commit(each)
     with catalog.stock() as stock, plain.stock() as expected:
         assert stock.counted == expected.counted
-        assert list(stock.shelves()) == list(expected.shelves())
+        shelves = list(stock.shelves())
+        assert shelves == list(expected.shelves())
+        assert list(stock.whereabouts()) == [
+            Whereabouts(VersionRef(shelf.image, each.id), each.stage, each.placed)
+            for shelf in shelves
+            for each in shelf.versions
+        ]
 
 
 def test_trouble_of_whoever_reads_is_left_as_it_is(catalog: Catalog) -> None:
@@ -269,6 +280,26 @@ def test_what_does_not_fit_together_is_not_guessed(
 @pytest.mark.parametrize(
     ("statement", "why"),
     [
+        ("DELETE FROM placements WHERE position = 1", "row 1 of placements is missing"),
+        ("UPDATE stages SET stage = 'gone'", f"{PARENT}: 'gone'"),
+        ("UPDATE placements SET serial = 7", "a row of placements is of a version that is not"),
+        ("UPDATE placements SET image = 'ghost'", "a row of placements is of a version that is"),
+        ("UPDATE stages SET image = 'ghost'", "a row of stages is of a version that is not"),
+    ],
+)
+def test_nor_is_where_a_version_is(
+    damaged: Callable[[str], SqlCatalog], statement: str, why: str
+) -> None:
+    catalog = damaged(statement)
+    with catalog.stock() as stock, pytest.raises(CannotTell, match="cannot be read") as caught:
+        list(stock.whereabouts())
+    assert why in caught.value.why
+    assert "catalog verify" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
         ("DELETE FROM holds WHERE by = 'bob'", f"in holds, {ONE} by bob is missing"),
         ("DELETE FROM leases", f"in leases, {ONE} by ci-7 is missing"),
         ("UPDATE holds SET serial = 2 WHERE by = 'bob'", f"in holds, {ONE} by bob is missing"),
@@ -302,17 +333,16 @@ def test_what_protects_a_version_is_not_lost_unseen(
         assert why in caught.value.why
 
 
-def test_what_looks_like_an_operation_inside_a_text_is_not_counted(tmp_path: Path) -> None:
-    with SqlCatalog(f"sqlite:///{tmp_path}/catalog.sqlite3", new_id=lambda: ID) as catalog:
-        tricky = '"op":"record-version" \\"op\\":\\"move-channel\\" "op":"move-channel"'
-        commit(catalog, change("a", 0, record(ONE), reason=tricky))
-        assert [each.image for each in shelves(catalog)] == [CI]
+def test_what_looks_like_an_operation_inside_a_text_is_not_counted(catalog: Catalog) -> None:
+    tricky = '"op":"record-version" \\"op\\":\\"move-channel\\" "op":"move-channel", déjà vu'
+    commit(catalog, change("a", 0, record(ONE), record(TWO), reason=tricky))
+    assert [each.image for each in shelves(catalog)] == [CI]
 
 
 def test_pages_of_rows_are_read_to_their_end(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stock, "PAGE", 2)
+    monkeypatch.setattr(streams, "PAGE", 2)
     refs = [f"{image}@20261120.{serial}" for image in ("a", "b") for serial in range(1, 6)]
     commit(
         catalog,

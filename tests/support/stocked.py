@@ -19,7 +19,7 @@ from imagectl.model.names import (
 )
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.retention import RetentionPolicy, RetentionRule, Stage, Tombstone
-from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Stock
+from imagectl.model.stock import Counted, Kept, Shelf, Shelved, Stock, Whereabouts
 from imagectl.model.version import Placement, VersionRef
 from imagectl.model.view import Found, Ownership, View
 from imagectl.policy.cleanup import plan_cleanup
@@ -119,7 +119,14 @@ def stock(*shelves: Shelf, catalog: str = CATALOG, generation: int = 1000) -> St
         sum(len(each.moves) for one in shelves for each in one.channels.values()),
         generation,
     )
-    return Stock(catalog, generation, counted, lambda: iter(shelves), event_of)
+    everywhere = [
+        Whereabouts(VersionRef(one.image, each.id), each.stage, each.placed)
+        for one in shelves
+        for each in one.versions
+    ]
+    return Stock(
+        catalog, generation, counted, lambda: iter(shelves), lambda: iter(everywhere), event_of
+    )
 
 
 def event_of(generation: int) -> Sha256:

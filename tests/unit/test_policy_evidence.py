@@ -97,6 +97,16 @@ def test_what_the_catalog_counts_is_what_was_read(what: str, more: int) -> None:
     assert f"saw {there} of {there + more} {what} of the catalog" in doubt(other).what
 
 
+def test_what_is_read_a_second_time_is_as_much_as_was_judged() -> None:
+    catalog = many(3)
+    less = list(catalog.whereabouts())[1:]
+    made = plan(replace(catalog, whereabouts=lambda: iter(less)))
+    with pytest.raises(CannotTell) as caught:
+        list(made.entries)
+    assert caught.value.what == "saw 2 of 3 versions of the catalog; nothing was done"
+    assert "it was read twice" in caught.value.why
+
+
 def test_every_image_is_read_once() -> None:
     one = shelf(old(1))
     assert "debian-ci was read twice" in doubt(stock(one, one)).why

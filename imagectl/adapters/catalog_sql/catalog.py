@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, update
 
-from imagectl.adapters.catalog_sql import rows, schema, stock, tables
+from imagectl.adapters.catalog_sql import counting, rows, schema, stock, tables
 from imagectl.adapters.catalog_sql.audit import audit
 from imagectl.adapters.catalog_sql.database import database, make_durable
 from imagectl.adapters.catalog_sql.failures import explained
@@ -31,9 +31,11 @@ from imagectl.model.excerpt import Excerpt, concerned
 from imagectl.model.fold import apply_change, fold
 from imagectl.model.names import ImageName, Sha256
 from imagectl.model.snapshot import Snapshot
-from imagectl.model.stock import Shelf, Stock
+from imagectl.model.stock import Stock
 from imagectl.model.version import VersionRef
 from imagectl.services.ports.catalog import Committed
+
+T = TypeVar("T")
 
 PATIENCE = 10.0
 """How long to wait for another process's lock, in seconds. A commit holds it for milliseconds."""
@@ -206,21 +208,22 @@ class SqlCatalog:
                 connection = opened.enter_context(self._database.reading.begin())
                 head = self._head(connection)
                 try:
-                    counted = stock.counted(connection, head.generation)
+                    counted = counting.counted(connection, head.generation)
                 except rows.Unreadable as error:
                     self._unreadable(str(error))
             yield Stock(
                 head.catalog,
                 head.generation,
                 counted,
-                lambda: self._shelves(connection),
+                lambda: self._readable(stock.shelves(connection)),
+                lambda: self._readable(stock.whereabouts(connection)),
                 lambda generation: self._hash(connection, generation),
             )
 
-    def _shelves(self, connection: Connection) -> Iterator[Shelf]:
+    def _readable(self, facts: Iterator[T]) -> Iterator[T]:
         with explained(self.where):
             try:
-                yield from stock.shelves(connection)
+                yield from facts
             except rows.Unreadable as error:
                 self._unreadable(str(error))
 

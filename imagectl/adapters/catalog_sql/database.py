@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    create_engine,
+    event,
+    func,
+    literal,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError
 
 from imagectl.errors import BadUsage, ToolMissing
@@ -82,6 +94,8 @@ def sqlite_file(path: Path, patience: float) -> Database:
         try:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            # SQLite's own way takes twice as long: take it all out, and measure what is left.
+            connection.create_function("occurrences", 2, str.count, deterministic=True)
         except sqlite3.Error:
             connection.close()
             raise
@@ -127,6 +141,15 @@ def _postgresql(url: URL, patience: float) -> Database:
 
 def _shown(url: URL) -> str:
     return url.difference_update_query(["password", "sslpassword"]).render_as_string()
+
+
+def occurrences(of: ColumnElement[str], part: str, dialect: str) -> ColumnElement[int]:
+    """How often a text has that part, counted by the database."""
+    if dialect == "sqlite":
+        return func.occurrences(of, part, type_=Integer())
+    without = func.replace(of, literal(part), literal(""))
+    length, shorter = (func.octet_length(each, type_=Integer()) for each in (of, without))
+    return (length - shorter) // len(part.encode())
 
 
 def make_durable(connection: Connection, patience: float) -> None:
