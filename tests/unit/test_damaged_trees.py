@@ -395,6 +395,20 @@ def test_what_the_project_keeps_itself_is_brought_back_from_git(
     assert f"hint: bring catalog/{name} back from git" in said
 
 
+@pytest.mark.parametrize("verb", ["publish", "refresh"])
+def test_so_is_a_root_of_before(team: Team, verb: str) -> None:
+    """Else consumers who have it would be given what they cannot follow."""
+    team.done(
+        *("catalog", "rotate-keys", "online", "--new", "--remove", "online"),
+        *("--reason", "stolen"),
+    )
+    path = team.root / "catalog" / "roots" / "1.root.json"
+    path.write_bytes(cut_off(path))
+    said = " ".join(team.refused("catalog", verb, code=1).split())
+    assert str(path) in said.replace(" ", "")
+    assert "hint: bring catalog/roots/1.root.json back from git" in said
+
+
 def test_nobody_has_an_older_list_published_by_removing_the_newest(team: Team) -> None:
     """What people have signed before is signed, too."""
     signed_again(team, keep=True)

@@ -204,15 +204,14 @@ class TreePublisher:
             )
         from imagectl.adapters.published.recovering import later_roots, recover
         from imagectl.adapters.published.trust import earlier_roots
-        from imagectl.adapters.published.verified import VerifiedTree, trusted_root
+        from imagectl.adapters.published.verified import VerifiedTree
 
         if repairing:
             root = (root, *later_roots(self._place, root))[-1]
         read = partial(VerifiedTree, self.where, self._place.read)
         # Keys may have been replaced, and this tree not have been signed by the new ones yet. What
         # is taken from one of before is said anew: see ``_may_show``.
-        earlier = earlier_roots(self._signing.trust).values()
-        before = [trusted_root(each, self.where) for each in earlier]
+        before = earlier_roots(self._signing.trust)
         for each in (root, *before) if before else ():
             try:
                 tree = read(each, data, follow=each is root and not repairing)
@@ -397,23 +396,21 @@ class TreePublisher:
             remove_what_is_no_root,
         )
         from imagectl.adapters.published.trust import earlier_roots
-        from imagectl.adapters.published.verified import trusted_root
 
-        roots = {root.signed.version: root.data, **earlier_roots(self._signing.trust)}
+        roots = {each.signed.version: each for each in (root, *earlier_roots(self._signing.trust))}
         before: Root | None = None
-        for version, data in sorted(roots.items()):
+        for version, ours in sorted(roots.items()):
             path = metadata_path(ROOT, version)
             there = self._place.read(path)
-            ours = trusted_root(data, path).signed
             if before is not None:
                 insist_on_those_between(self._place, before.version, version)
             if there is None:
-                self._place.claim(path, data)
-            elif there != data:
-                insist_is_no_root(self._place, there, before, ours)
-                self._place.write(path, data)
+                self._place.claim(path, ours.data)
+            elif there != ours.data:
+                insist_is_no_root(self._place, there, before, ours.signed)
+                self._place.write(path, ours.data)
                 self._mend(path)
-            before = ours
+            before = ours.signed
         if repairing and (removed := remove_what_is_no_root(self._place, root.signed)):
             self._mend(removed)
 

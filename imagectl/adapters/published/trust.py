@@ -7,7 +7,6 @@ them one by one, also in a tree that was lost and written anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +51,18 @@ def read_targets(trust: Path, root: Root) -> Signed[Targets]:
 
 def back_from_git(path: Path) -> str:
     """The hint where that file of the project is damaged: no publish writes it again."""
-    return f"bring {path.parent.name}/{path.name} back from git"
+    trust = path.parent.parent if path.parent.name == ROOTS else path.parent
+    return f"bring {path.relative_to(trust.parent)} back from git"
 
 
-def earlier_roots(trust: Path) -> Mapping[int, bytes]:
-    """The roots before the newest, by their numbers, the latest first."""
-    found: dict[int, bytes] = {}
+def earlier_roots(trust: Path) -> tuple[Signed[Root], ...]:
+    """The roots before the newest, the latest first. Raises Corrupt or CannotTell."""
+    found = []
     for path in (trust / ROOTS).glob(f"*.{ROOT}.json"):
-        number = path.name.partition(".")[0]
         data = read(path)
-        if number.isdecimal() and data is not None:
-            found[int(number)] = data
-    return dict(sorted(found.items(), reverse=True))
+        if path.name.partition(".")[0].isdecimal() and data is not None:
+            found.append(trusted_root(data, str(path), back_from_git(path)))
+    return tuple(sorted(found, key=lambda each: -each.signed.version))
 
 
 def keep_root(trust: Path, root: Signed[Root]) -> None:

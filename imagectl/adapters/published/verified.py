@@ -55,8 +55,11 @@ class Signed(Generic[T]):
 
 
 def parse_metadata(kind: type[T], data: bytes, where: str, hint: str = REPAIR) -> Signed[T]:
-    """Metadata of that kind; whether anybody signed it is not asked. Raises Corrupt, with that
-    *hint*; also where one person would count as two by it, or be taken for another one."""
+    """Metadata of that kind; whether anybody signed it is not asked.
+
+    Raises Corrupt: with that *hint* where it cannot be read; with one of its own where one person
+    would count as two by it, or be taken for another one, since somebody may have made it so.
+    """
     try:
         metadata: Metadata[Any] = Metadata.from_bytes(data)
     except (DeserializationError, RecursionError) as problem:

@@ -86,7 +86,7 @@ def _known_targets(
 
     from imagectl.adapters.published.authority import is_signed
     from imagectl.adapters.published.trust import back_from_git, earlier_roots, read
-    from imagectl.adapters.published.verified import check_signed, parse_metadata, trusted_root
+    from imagectl.adapters.published.verified import check_signed, parse_metadata
 
     found: list[Signed[Targets]] = []
     if tree is not None:
@@ -101,10 +101,7 @@ def _known_targets(
     if data is not None:
         hint = back_from_git(path)
         kept = parse_metadata(Targets, data, str(path), hint)
-        former = (
-            trusted_root(each, str(signing.trust)).signed
-            for each in earlier_roots(signing.trust).values()
-        )
+        former = (each.signed for each in earlier_roots(signing.trust))
         if is_signed(TARGETS, kept.metadata, root.signed):
             found.append(kept)
         elif not any(is_signed(TARGETS, kept.metadata, each) for each in former):
