@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 from imagectl.adapters.inputs.store import InputStore
@@ -244,12 +245,19 @@ class WatchedCatalog:
         with self._inner.stock() as stock:
             if self._life.trouble(self._life.chance, "stock") == "part":
                 self._life.count["catalogs cut short"] += 1
-                whole = stock.shelves
-                stock = replace(stock, shelves=lambda: map(_without_the_last, whole()))
+                stock = _cut_short(stock, self._life.chance)
             yield stock
 
     def verify(self) -> tuple[str, ...]:
         return self._inner.verify()
+
+
+def _cut_short(stock: Stock, chance: random.Random) -> Stock:
+    """Either of its two readings shows less than there is."""
+    if chance.random() < 0.5:
+        return replace(stock, shelves=lambda: map(_without_the_last, stock.shelves()))
+    less = max(0, stock.counted.versions - 1)
+    return replace(stock, whereabouts=lambda: islice(stock.whereabouts(), less))
 
 
 def _without_the_last(shelf: Shelf) -> Shelf:
