@@ -270,11 +270,8 @@ def test_fewer_than_were_recorded_is_not_the_catalog(
 def test_what_does_not_fit_together_is_not_guessed(
     damaged: Callable[[str], SqlCatalog], statement: str, why: str
 ) -> None:
-    catalog = damaged(statement)
-    with catalog.stock() as stock, pytest.raises(CannotTell, match="cannot be read") as caught:
-        list(stock.shelves())
-    assert why in caught.value.why
-    assert "catalog verify" in caught.value.hint
+    with damaged(statement).stock() as stock:
+        check_unreadable(stock.shelves(), why)
 
 
 @pytest.mark.parametrize(
@@ -290,9 +287,13 @@ def test_what_does_not_fit_together_is_not_guessed(
 def test_nor_is_where_a_version_is(
     damaged: Callable[[str], SqlCatalog], statement: str, why: str
 ) -> None:
-    catalog = damaged(statement)
-    with catalog.stock() as stock, pytest.raises(CannotTell, match="cannot be read") as caught:
-        list(stock.whereabouts())
+    with damaged(statement).stock() as stock:
+        check_unreadable(stock.whereabouts(), why)
+
+
+def check_unreadable(facts: Iterator[object], why: str) -> None:
+    with pytest.raises(CannotTell, match="cannot be read") as caught:
+        list(facts)
     assert why in caught.value.why
     assert "catalog verify" in caught.value.hint
 
