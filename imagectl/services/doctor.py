@@ -264,11 +264,10 @@ def count_placed(catalog: Catalog, names: Collection[LocationName]) -> Mapping[L
     if not counts:
         return counts
     with catalog.stock() as stock:
-        for shelf in stock.shelves():
-            for version in shelf.versions:
-                for kept in version.placed:
-                    if kept.location in counts:
-                        counts[kept.location] += 1
+        for each in stock.whereabouts():
+            for kept in each.placed:
+                if kept.location in counts:
+                    counts[kept.location] += 1
     return counts
 
 

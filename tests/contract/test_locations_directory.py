@@ -113,6 +113,31 @@ def test_what_is_in_the_folder_before_is_not_gone(tmp_path: Path, source: Path) 
     assert not Path(placed.reference).exists()
 
 
+@pytest.mark.parametrize("mount_point", [True, False])
+def test_nothing_is_put_into_a_folder_that_is_not_mounted(
+    tmp_path: Path, source: Path, mount_point: bool
+) -> None:
+    """P2: it would be gone as soon as that is, and what was there be taken for gone until then."""
+    root = tmp_path / "d"
+    before = put(directory(root), source)
+    root.rename(tmp_path / "elsewhere")
+    if mount_point:
+        root.mkdir()
+    with pytest.raises(CannotTell, match="not there, or not mounted") as raised:
+        put(directory(root, placed=[before]), source)
+    assert not list(tmp_path.glob("d/*"))
+    assert f"`mkdir -p {root}/sha256` says so" in raised.value.hint
+    (root / "sha256").mkdir(parents=True)
+    there = directory(root, placed=[before])
+    assert there.verify(put(there, source), LATER).verified == LATER
+
+
+def test_a_folder_may_be_new_where_nothing_was_placed_in_it(tmp_path: Path, source: Path) -> None:
+    before = put(directory(tmp_path / "d"), source)
+    there = directory(tmp_path / "e", placed=[before])
+    assert there.verify(put(there, source), LATER).verified == LATER
+
+
 def test_a_folder_that_is_not_mounted_is_not_another_one(tmp_path: Path, source: Path) -> None:
     """P2: neither under the name of a link, nor after the whole project has moved."""
     for project in ("one", "two"):

@@ -73,6 +73,26 @@ def test_what_was_gone_is_said_to_be_put_there_again(project: Project, imagectl:
     assert imagectl("publish", NEW).stdout.splitlines()[0].endswith(": is there, verified")
 
 
+@pytest.mark.parametrize("mount_point", [True, False])
+def test_nothing_is_published_into_a_disk_that_is_not_mounted(
+    project: Project, imagectl: Run, mount_point: bool
+) -> None:
+    record_version(project, OTHER)
+    (placed,) = answer(imagectl("publish", NEW, "--json"), Published)["placements"]
+    root = Path(placed["reference"]).parents[2]
+    root.rename(project.root / "unmounted")
+    if mount_point:
+        root.mkdir()
+    result = imagectl("publish", OTHER, "--json")
+    error = answer(result, Failure)["error"]
+    assert (result.exit_code, error["what"]) == (5, "location local is not there, or not mounted")
+    assert not list(root.glob("*"))
+    shutil.rmtree(root, ignore_errors=True)
+    (project.root / "unmounted").rename(root)
+    assert imagectl("publish", OTHER).exit_code == 0
+    assert imagectl("publish", NEW).stdout.splitlines()[0].endswith(": is there, verified")
+
+
 def test_verify_names_where_it_does_not_look(project: Project, imagectl: Run) -> None:
     release(project, OTHER)
     assert "not verified" not in imagectl("verify").stdout

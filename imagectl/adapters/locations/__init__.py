@@ -6,7 +6,7 @@ take seconds to import.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from imagectl.adapters.secrets import read_secret
 from imagectl.model.image import SecretRef
 from imagectl.model.names import LocationName
 from imagectl.model.place import LocationSettings
+from imagectl.model.version import Placement
 from imagectl.services.ports.janitor import Leasing
 from imagectl.services.ports.locations import Location
 
@@ -36,13 +37,15 @@ class Surroundings:
 
     ``state`` is a private folder for what is remembered between commands (limits, broken-off
     uploads); losing it loses nothing but time. ``catalog`` gives the id of the catalog, which goes
-    into ownership marks. ``leasing`` gives leases for what is made to be thrown away. ``patience``,
-    in seconds: how long a call is tried again (``calls.py``).
+    into ownership marks; ``placed`` what the catalog has in a location, for which it reads all of
+    it. ``leasing`` gives leases for what is made to be thrown away. ``patience``, in seconds: how
+    long a call is tried again (``calls.py``).
     """
 
     project: Path
     state: Path
     catalog: Callable[[], str]
+    placed: Callable[[LocationName], Iterator[Placement]]
     leasing: Callable[[], Leasing]
     patience: float = 300.0
 

@@ -2,8 +2,9 @@
 
 The artifacts are below it as ``sha256/ab/abcd...``, read-only, and beside them the records of who
 needs them (``owners.py``). Verifying hashes them again. Where there is nothing at all, nothing is
-concluded from it: the file system may not be mounted (P2). Only what was placed in another folder,
-before the settings named this one, is certainly not in this one yet; nor is it gone.
+concluded from it, and nothing is put there where anything was: the file system may not be mounted
+(P2). Only what was placed in another folder, before the settings named this one, is certainly not
+in this one yet; nor is it gone.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class DirectoryLocation:
         self._project = around.project
         self._path = settings.path
         self._catalog = around.catalog
+        self._placed = around.placed
 
     @property
     def name(self) -> LocationName:
@@ -94,6 +96,7 @@ class DirectoryLocation:
     ) -> Placement:
         path = self._files.path(artifact.sha256)
         with self._naming_denial():
+            self._check_mounted()
             self._keep_record(owner_of(self._catalog(), version, artifact))
             self._files.add(source, artifact.sha256)
         size = path.stat().st_size
@@ -280,9 +283,21 @@ class DirectoryLocation:
                 return None
         return before
 
+    def _check_mounted(self) -> None:
+        """Raises CannotTell where there is nothing at all, and something was placed here: put into
+        a folder that is not mounted, it would be gone as soon as that is."""
+        if not self._holds_anything() and any(
+            self._other_root(each) is None for each in self._placed(self._name)
+        ):
+            raise self._not_mounted()
+
     def _require_mounted(self) -> None:
+        if not self._holds_anything():
+            raise self._not_mounted()
+
+    def _holds_anything(self) -> bool:
         try:
-            mounted = any((self._files.root / each).is_dir() for each in ("sha256", OWNERS))
+            return any((self._files.root / each).is_dir() for each in ("sha256", OWNERS))
         except OSError as problem:
             raise CannotTell(
                 f"location {self._name} cannot be read",
@@ -290,13 +305,15 @@ class DirectoryLocation:
                 why=problem.strerror or str(problem),
                 hint="check that it is mounted, and who may read it",
             ) from problem
-        if not mounted:
-            raise CannotTell(
-                f"location {self._name} is not there, or not mounted",
-                where=str(self._files.root),
-                why="it holds nothing at all, although artifacts were placed in it",
-                hint="mount it; where it is to be a new folder, make the folder",
-            )
+
+    def _not_mounted(self) -> CannotTell:
+        return CannotTell(
+            f"location {self._name} is not there, or not mounted",
+            where=str(self._files.root),
+            why="it holds nothing at all, although artifacts were placed in it",
+            hint=f"mount it; where it is to be a new folder, or all that it had is lost, `mkdir -p "
+            f"{self._files.root / 'sha256'}` says so, and `imagectl publish --backfill` fills it",
+        )
 
     def _keep_record(self, owner: Ownership) -> None:
         """Have the owner's record there before its file. What is there already says whether it was

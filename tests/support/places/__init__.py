@@ -7,6 +7,7 @@ are session fixtures, which it asks *request* for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ from imagectl.adapters.locations import Surroundings, open_location
 from imagectl.adapters.locations.directory import DirectoryLocation
 from imagectl.model.names import LocationName
 from imagectl.model.place import DirectoryLocation as Settings
+from imagectl.model.version import Placement
 from imagectl.services.ports.janitor import Resources
 from imagectl.testing.resources import MemoryResources
 from support.places.place import CATALOG_ID, LOCAL, Fault, Place
@@ -39,18 +41,29 @@ def surroundings(
     catalog: str = CATALOG_ID,
     patience: float = 3.0,
     ledger: Resources | None = None,
+    placed: Iterable[Placement] = (),
 ) -> Surroundings:
     """A project in *folder* as far as locations know it. Its ledger is in memory where none is
-    given."""
+    given; *placed* is what its catalog has there."""
     leasing = LedgerLeasing(
         ledger or MemoryResources(), lambda: catalog, "somebody", SystemClock().now
     )
-    return Surroundings(folder, folder / "state", lambda: catalog, lambda: leasing, patience)
+    return Surroundings(
+        folder,
+        folder / "state",
+        lambda: catalog,
+        lambda _: iter(placed),
+        lambda: leasing,
+        patience,
+    )
 
 
-def directory(root: Path, name: str = "local") -> DirectoryLocation:
-    """The folder *root* as a location."""
+def directory(
+    root: Path, name: str = "local", placed: Iterable[Placement] = ()
+) -> DirectoryLocation:
+    """The folder *root* as a location; *placed* is what the catalog has there."""
     settings = Settings(PurePosixPath(root))
-    location = open_location(LocationName(name), settings, surroundings(root.parent))
+    around = surroundings(root.parent, placed=placed)
+    location = open_location(LocationName(name), settings, around)
     assert isinstance(location, DirectoryLocation)
     return location
