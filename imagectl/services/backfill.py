@@ -17,7 +17,7 @@ from imagectl.errors import ImagectlError, NotFound, Refused
 from imagectl.model.channel import ReleasePolicy
 from imagectl.model.names import ImageName, LocationName
 from imagectl.model.snapshot import Snapshot
-from imagectl.model.version import Artifact, VersionRef
+from imagectl.model.version import Artifact, Placement, VersionRef
 from imagectl.policy.promotion import find_image
 from imagectl.policy.readiness import NO_WAY_BACK, due, untested
 from imagectl.policy.wording import listed
@@ -132,19 +132,22 @@ def bring_back(
     ref: VersionRef,
     scratch: Path,
     progress: Progress | None,
+    gone: Collection[Placement] = (),
 ) -> None:
-    """Have every artifact of the version in the store again, where a location still has it."""
+    """Have every artifact of the version in the store again, where a location still has it. *gone*:
+    placements that are recorded no more, and may be there all the same."""
+    placed = (*snapshot.placed(ref), *gone)
     for artifact in snapshot.versions[ref].artifacts:
         try:
             store.path(artifact.sha256)
         except NotFound:
-            _fetch(releasing, store, snapshot, ref, artifact, scratch, progress)
+            _fetch(releasing, store, placed, ref, artifact, scratch, progress)
 
 
 def _fetch(
     releasing: Releasing,
     store: ArtifactStore,
-    snapshot: Snapshot,
+    placed: Collection[Placement],
     ref: VersionRef,
     artifact: Artifact,
     scratch: Path,
@@ -154,7 +157,7 @@ def _fetch(
     if copy.exists() and store.adopt(copy) == artifact.sha256:  # fetched before a kill
         return
     said = []
-    for placement in snapshot.placed(ref):
+    for placement in placed:
         location = releasing.locations.get(placement.location)
         if location is None or placement.sha256 != artifact.sha256:
             continue

@@ -64,11 +64,11 @@ def undelete(
     """Bring back a deleted version: to QUARANTINED, into its locations, and to ACTIVE.
 
     What still is in a location is verified and recorded again. What is gone is put there from the
-    store, which gets it from another location into *scratch*, or from *remake*. *undisturbed*: see
-    ``Cleaning``; only while it is held the version ceases to be deleted, so that nobody is just
-    clearing the store of it. Raises NotFound; Refused where it is not deleted, or none of its
-    locations is in the project any more; and what failed: then it stays quarantined, with what is
-    back recorded, and the same command goes on.
+    store, which gets it from any location that has its bytes into *scratch*, or from *remake*.
+    *undisturbed*: see ``Cleaning``; only while it is held the version ceases to be deleted, so that
+    nobody is just clearing the store of it. Raises NotFound; Refused where it is not deleted, or
+    none of its locations is in the project any more; and what failed: then it stays quarantined,
+    with what is back recorded, and the same command goes on.
     """
     with _while_nothing_is_cleared(undisturbed, ref):
         _unbury(releasing, ref, reason)
@@ -260,7 +260,8 @@ def _have_in_store(
     if _all_stored(store, artifacts):
         return False
     try:
-        bring_back(releasing, store, snapshot, ref, scratch, progress)
+        # Somebody may have put it there again themselves, out of a backup of the location.
+        bring_back(releasing, store, snapshot, ref, scratch, progress, gone=lost)
     except NotFound:
         if progress is not None:
             progress.note(f"{ref} is nowhere any more: it is made again")

@@ -137,6 +137,19 @@ def test_the_store_is_asked_before_anything_is_made_again(cleanups: Cleanups) ->
     assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
 
 
+def test_what_somebody_put_there_again_need_not_be_made_again(
+    cleanups: Cleanups, local: MemoryLocation
+) -> None:
+    """Out of a backup of the location."""
+    (was, _) = cleanups.catalog.snapshot().placed(ref(OLD))
+    cleanups.bring_down(ref(OLD), to=Stage.DELETED)
+    local.keep(was.provider_id, f"disk of {OLD}".encode(), None)
+    undeleted = bring_back(cleanups)
+    assert not undeleted.remade
+    assert {each.location for each in undeleted.put} == {LOCAL, DC1}
+    assert cleanups.stage(ref(OLD)) is Stage.ACTIVE
+
+
 def test_what_is_still_there_is_found_again(cleanups: Cleanups, local: MemoryLocation) -> None:
     """A cleanup was stopped after the first of two locations."""
     cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
