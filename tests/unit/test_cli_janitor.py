@@ -244,9 +244,24 @@ def test_what_was_on_a_host_that_is_no_more_can_be_forgotten(
     assert imagectl("janitor", "forget", gone).exit_code == 6
     for what, place in (("janitor", gone), ("machines", gone), ("janitor", here), ("build", gone)):
         project.outcomes.note(what, place, now, ok=True)
-    assert imagectl("janitor", "forget", gone).exit_code == 0
+    answer = imagectl("janitor", "forget", gone)
+    assert answer.exit_code == 0
+    assert "forgotten: how earlier rounds" in answer.stdout, "not without a word"
     assert set(project.outcomes.all()) == {("janitor", here), ("build", gone)}
     assert imagectl("janitor", "forget", gone).exit_code == 6
+
+
+def test_a_location_that_is_still_configured_is_not_forgotten(
+    project: Project, imagectl: Run
+) -> None:
+    """P8: it has no machines, but metrics know when it was last read, and would not any more."""
+    for what in ("credential", "images"):
+        project.outcomes.note(what, "local", SystemClock().now(), ok=True)
+    known = project.outcomes.all()
+    answer = imagectl("janitor", "forget", "local")
+    assert answer.exit_code == 3
+    assert "local is not gone" in answer.stderr
+    assert project.outcomes.all() == known
 
 
 @contextmanager

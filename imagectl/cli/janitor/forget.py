@@ -13,9 +13,12 @@ from imagectl.errors import NotFound, Refused
 
 
 class ForgottenDocument(TypedDict):
-    """What the ledger does not know any more."""
+    """What is not known any more of a place."""
 
-    forgotten: Annotated[list[EntryDocument], "each entry"]
+    forgotten: Annotated[list[EntryDocument], "each entry of the ledger"]
+    outcomes_forgotten: Annotated[
+        bool, "true where it was known how rounds and measurements had ended there, for metrics"
+    ]
 
 
 @click.command(
@@ -23,7 +26,7 @@ class ForgottenDocument(TypedDict):
     cls=Verb,
     answers=ForgottenDocument,
     exits={
-        3: "refused: the place can be looked at from here; `imagectl janitor apply` does",
+        3: "refused: the place can be looked at from here: it is in imagectl.yaml, or this host",
         5: "cannot tell: the ledger cannot be read or written",
         6: "there is no project here, or nothing to forget in that place",
     },
@@ -37,18 +40,19 @@ def command(invocation: Invocation, place: str) -> None:
     """Forget what was made in a place that is no more: a host that was scrapped, a location that
     is not in imagectl.yaml any more.
 
-    Only the ledger changes, and only what has no lease any more is forgotten; and how earlier
-    rounds have ended there. Should the place come back, its things still say themselves whose they
-    are.
+    Only what has no lease any more is forgotten, from the ledger alone; and how earlier rounds and
+    measurements have ended there. Should the place come back, its things still say themselves whose
+    they are.
     """
     from imagectl.services import janitor
 
     project = invocation.open_project()
-    if place in project.machines():
+    if place in {*project.machines(), *project.settings.locations}:
         raise Refused(
             f"{place} is not gone",
             reasons=["it can be looked at from here, so nobody has to take your word for it"],
-            hint="`imagectl janitor apply` ends what is not there any more",
+            hint="`imagectl janitor apply` ends what is not there any more; a location is gone "
+            "once it is taken out of imagectl.yaml",
         )
     forgotten = janitor.forget(project.resources, place, project.clock.now())
     noted = project.outcomes.forget(place)
@@ -58,7 +62,12 @@ def command(invocation: Invocation, place: str) -> None:
             why="the ledger has nothing there whose lease is over",
             hint="`imagectl janitor plan` tells which places were not looked at",
         )
+    lines = [f"forgotten: {each.name}, made by {each.by} for {each.purpose}" for each in forgotten]
+    if noted:
+        lines.append(f"forgotten: how earlier rounds and measurements have ended in {place}")
     invocation.out.answer(
-        ForgottenDocument(forgotten=[entry_document(each) for each in forgotten]),
-        (f"forgotten: {each.name}, made by {each.by} for {each.purpose}" for each in forgotten),
+        ForgottenDocument(
+            forgotten=[entry_document(each) for each in forgotten], outcomes_forgotten=noted
+        ),
+        lines,
     )
