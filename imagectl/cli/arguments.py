@@ -79,6 +79,13 @@ def _duration(text: str) -> timedelta:
         raise BadName(str(problem)) from None
 
 
+def _pause(text: str) -> timedelta:
+    pause = _duration(text)
+    if not pause:
+        raise BadName(f"{text!r} is no pause: 1s is the shortest")
+    return pause
+
+
 def _version_ref(text: str) -> VersionRef:
     ref = parse_image_ref(text)
     if ref.version is None:
@@ -133,6 +140,8 @@ VERSION: _Named[VersionId] = _Named("version", parse_version_id)
 IMAGE_REF: _Named[ImageRef] = _Named("image", parse_image_ref, _published)
 PROMOTABLE: _Named[ImageRef] = _Named("image", parse_image_ref, _promotable)
 DURATION: _Named[timedelta] = _Named("duration", _duration)
+PAUSE: _Named[timedelta] = _Named("duration", _pause)
+"""From the beginning of one round to that of the next: without any, rounds would never rest."""
 VERSION_REF: _Named[VersionRef] = _Named("image@version", _version_ref, _published_versions)
 PLAN_FILE = click.Path(dir_okay=False, path_type=Path)
 """Where a cleanup's plan is, or is to be."""

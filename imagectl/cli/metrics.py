@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import click
 
-from imagectl.cli.arguments import DURATION, insist_on, listen_address
+from imagectl.cli.arguments import PAUSE, insist_on, listen_address
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.moves import watched
 from imagectl.cli.text import stamp, table
@@ -83,10 +83,10 @@ class MetricsDocument(TypedDict):
 @click.option(
     "--every",
     metavar="DURATION",
-    type=DURATION,
+    type=PAUSE,
     default="5m",
     show_default=True,
-    help="How often to measure, with --listen.",
+    help="How often to measure, with --listen; 1s at least.",
 )
 @click.option(
     "--verify/--no-verify",

@@ -209,6 +209,19 @@ def test_options_that_would_do_nothing_are_refused(project: Project, imagectl: R
         assert "--every goes with" in answer.stderr
 
 
+@pytest.mark.parametrize("none", ["0s", "00m"])
+@pytest.mark.parametrize(
+    "verb", [("janitor", "apply", "--watch"), ("metrics", "--listen", "127.0.0.1:0")]
+)
+def test_rounds_have_a_pause_between_them(
+    tmp_path: Path, imagectl: Run, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...], none: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no project is, and no round would begin
+    answer = imagectl(*verb, "--every", none)
+    assert answer.exit_code == 2
+    assert f"{none!r} is no pause: 1s is the shortest" in answer.stderr
+
+
 def test_this_host_can_be_left_out(project: Project, imagectl: Run) -> None:
     folder = leak(project, "over", SystemClock().now() - 3 * HOUR)
     answer = imagectl("janitor", "apply", "--not-here", "--json")

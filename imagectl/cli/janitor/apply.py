@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import click
 
-from imagectl.cli.arguments import DURATION, insist_on
+from imagectl.cli.arguments import PAUSE, insist_on
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.janitor.places import HERE, LOCATIONS, NOT_HERE, host_asked_for, places_asked_for
 from imagectl.cli.janitor.trouble import tell_error, tell_gaps
@@ -107,10 +107,10 @@ def _rate(_context: click.Context, _parameter: click.Parameter, value: str) -> f
 @click.option(
     "--every",
     metavar="TIME",
-    type=DURATION,
+    type=PAUSE,
     default="5m",
     show_default=True,
-    help="With --watch: from the beginning of one round to that of the next.",
+    help="With --watch: from the beginning of one round to that of the next; 1s at least.",
 )
 @pass_invocation
 def command(
