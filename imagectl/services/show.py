@@ -54,7 +54,8 @@ class Behind:
 def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
     """Show consumers what the catalog has and a killed process did not publish any more.
 
-    How many trees were behind. Cheap where none is. Every tree is tried before an error is raised:
+    How many trees were behind: one that is not there yet is not, where nothing was ever recorded.
+    Cheap where none is. Every tree is tried before an error is raised:
     CannotTell where one shows a later generation than the catalog has, or another catalog; it is
     left as it is. Where there are several trees it is one error for all (see ``errors.summed_up``)
     that says how many of them were shown it.
@@ -67,7 +68,10 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
             shown = publisher.shown()
             if shown is not None and (trouble := against(catalog, publisher, shown)) is not None:
                 raise trouble
-            if shown is None or shown.generation != catalog.snapshot(()).generation:
+            head = catalog.snapshot(()).generation
+            if shown is None and not head:
+                continue  # nothing was ever recorded: whoever looks makes no keys for that
+            if shown is None or shown.generation != head:
                 _publish(catalog, publisher, shown)
                 behind += 1
         except ImagectlError as error:

@@ -13,6 +13,7 @@ from support.projects import (
     CI,
     NEW,
     OLD,
+    new_project,
     release,
     three_in_beta,
 )
@@ -116,6 +117,20 @@ def test_metrics_are_of_everything_or_not_written(
     assert result.exit_code == 2
     assert f"`imagectl verify --metrics {file}`" in result.stderr
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "verb", [("verify",), ("promote", "stable"), ("publish", "--backfill"), ("catalog", "refresh")]
+)
+def test_nothing_is_signed_where_nothing_was_ever_recorded(
+    imagectl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    """No keys are made by somebody who looks, maybe on another machine than that of the keys."""
+    fresh = new_project(tmp_path / "fresh")
+    monkeypatch.chdir(fresh.root)
+    assert imagectl(*verb).exit_code == 0
+    assert not (fresh.state / "keys").exists()
+    assert not list((fresh.root / "catalog").rglob("*.json"))
 
 
 def test_metrics_are_emptied_where_the_catalog_cannot_be_read(

@@ -75,6 +75,16 @@ def beta(public: MemoryPublisher, image: ImageName) -> VersionId:
     return head.version
 
 
+def test_a_tree_begins_with_the_first_change() -> None:
+    """P10: keys are made for it then, and not by whoever looks at a new project."""
+    catalog, public = Shared(), Strict()
+    assert catch_up(catalog, [public]) == 0
+    assert public.shown() is None
+    enter(catalog, "debian-ci@20261120.1")
+    assert catch_up(catalog, [public]) == 1
+    assert catch_up(catalog, [public]) == 0
+
+
 def test_only_what_changed_is_read(catalog: Shared, public: Strict) -> None:
     enter(catalog, "debian-ci@20261120.2")
     assert catch_up(catalog, [public]) == 1
