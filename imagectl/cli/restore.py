@@ -14,6 +14,7 @@ from imagectl.cli.verb import Verb
 
 if TYPE_CHECKING:
     from imagectl.model.version import VersionRef
+    from imagectl.services.protect import Restored
 
 
 class RestoredDocument(TypedDict):
@@ -55,12 +56,16 @@ def command(invocation: Invocation, ref: VersionRef, reason: str) -> None:
         generation=restored.generation,
         behind=behind_document(restored.behind),
     )
-    invocation.out.answer(document, _lines(document))
+    invocation.out.answer(document, _lines(restored))
     tell_behind(invocation.out, restored.behind)
 
 
-def _lines(document: RestoredDocument) -> Iterator[str]:
-    if document["generation"] is None:
-        yield f"{document['version']} is not revoked"
+def _lines(restored: Restored) -> Iterator[str]:
+    if restored.generation is None:
+        yield f"{restored.version} is not revoked"
+    elif restored.still:
+        yield f"{restored.version} is no longer revoked"
     else:
-        yield f"{document['version']} can be had again"
+        yield f"{restored.version} can be had again"
+    if restored.still:
+        yield f"    nobody gets it yet: {restored.still}"

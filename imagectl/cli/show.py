@@ -18,8 +18,10 @@ from imagectl.cli.text import age, duration, size, stamp
 from imagectl.cli.verb import Verb
 from imagectl.errors import ImagectlError
 from imagectl.model.announcement import AnnouncedMove
+from imagectl.model.retention import Stage
 from imagectl.policy.announced import concerns, notice_of
 from imagectl.policy.announcing import standing_announcements
+from imagectl.policy.readiness import brings_back
 from imagectl.policy.wording import counted, listed, moment
 
 if TYPE_CHECKING:
@@ -167,7 +169,12 @@ def command(invocation: Invocation, ref: ImageRef) -> None:
     version = version_of(snapshot, ref, "show")
     now = project.clock.now()
     document = _document(version, snapshot, project.store, now, _next(project, version.ref, now))
-    invocation.out.answer(document, _lines(document, now))
+    back = (
+        brings_back(snapshot, version.ref, project.settings.locations)
+        if snapshot.stage(version.ref) is not Stage.ACTIVE
+        else ""
+    )
+    invocation.out.answer(document, _lines(document, back, now))
 
 
 def _next(project: Project, ref: VersionRef, now: datetime) -> NextDocument:
@@ -305,7 +312,9 @@ def _announced(snapshot: Snapshot, ref: VersionRef, now: datetime) -> list[str]:
     ]
 
 
-def _lines(shown: Shown, now: datetime) -> Iterator[str]:
+def _lines(shown: Shown, back: str, now: datetime) -> Iterator[str]:
+    """*back*: what makes it active again; empty where it is."""
+
     def ago(at: str) -> str:
         return age(datetime.fromisoformat(at), now)
 
@@ -314,7 +323,7 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
     yield ""
     for name, fact in in_full(shown["keeping"]):
         yield f"{name:<9} {fact}"
-    if back := _way_back(shown):
+    if back:
         yield f"{'way back':<9} {back}"
     if ahead := _ahead(shown, now):
         yield f"{'next':<9} {ahead}"
@@ -385,15 +394,6 @@ def _lines(shown: Shown, now: datetime) -> Iterator[str]:
         *((document["name"], document["file"]) for document in shown["documents"]),
     ):
         yield f"  {name:<10} {_near(path) if path else 'gone from the store'}"
-
-
-def _way_back(shown: Shown) -> str:
-    """What makes it active again; empty where it is."""
-    stage = shown["keeping"]["stage"]["stage"]
-    if stage == "active":
-        return ""
-    verb = "undelete" if stage == "deleted" else "undo"
-    return f"imagectl cleanup {verb} {shown['image']}@{shown['version']}"
 
 
 def _ahead(shown: Shown, now: datetime) -> str:

@@ -85,12 +85,38 @@ def taken_away(ref: VersionRef, snapshot: Snapshot) -> tuple[str, ...]:
         )
     staged = snapshot.stages.get(ref)
     if staged is not None and staged.stage is not Stage.ACTIVE:
-        undo = "undelete" if staged.stage is Stage.DELETED else "undo"
         reasons.append(
             f"{ref.version} is {staged.stage.value} since {moment(staged.at)}, by {staged.by}; "
-            f"`imagectl cleanup {undo} {ref}` brings it back"
+            f"`{brings_back(snapshot, ref)}` brings it back"
         )
     return tuple(reasons)
+
+
+def brings_back(
+    snapshot: Snapshot, ref: VersionRef, locations: Collection[LocationName] = ()
+) -> str:
+    """The command that makes *ref* active again, which is on its way down or deleted. Without
+    *locations*, those of the project, one that is back in some of them only counts as back."""
+    stage = snapshot.stage(ref)
+    gone = stage is Stage.DELETED or (
+        stage is Stage.QUARANTINED and not_back(snapshot, ref, locations)
+    )
+    return f"imagectl cleanup {'undelete' if gone else 'undo'} {ref}"
+
+
+def not_back(
+    snapshot: Snapshot, ref: VersionRef, locations: Collection[LocationName]
+) -> tuple[LocationName, ...]:
+    """Where *ref* was deleted from, and is not again: of *locations*, since an undelete is over
+    without what the project has no more; all of them where it is nowhere."""
+    placed = {each.key for each in snapshot.placed(ref)}
+    buried = [each.placement for each in snapshot.buried(ref)]
+    lacking = {
+        each.location
+        for each in buried
+        if each.key not in placed and (each.location in locations or not placed)
+    }
+    return tuple(sorted(lacking))
 
 
 def due(

@@ -186,7 +186,7 @@ def find_document(
     ref = VersionRef(image, version)
     warning = warning or index.deleted.get(version)
     if warning is not None and warning.warned.taken_away:
-        raise _taken_away(ref, warning)
+        raise _taken_away(ref, warning, there=version in index.versions)
     found = index.versions.get(version)
     if found is None:
         newest = f"its newest is {max(index.versions)}" if index.versions else "it has none yet"
@@ -198,7 +198,9 @@ def find_document(
     return found
 
 
-def _taken_away(ref: VersionRef, warning: PublishedWarning) -> ImagectlError:
+def _taken_away(ref: VersionRef, warning: PublishedWarning, *, there: bool) -> ImagectlError:
+    """*there*: it is in its places, as far as is published. One that is quarantined and is not was
+    deleted, and only begun to be brought back; or it never got there."""
     said = _warned(ref, warning)
     match warning.warned:
         case Warned.DELETED:
@@ -210,7 +212,13 @@ def _taken_away(ref: VersionRef, warning: PublishedWarning) -> ImagectlError:
                 f"`imagectl resolve {ref.image}` says what its channel has",
             )
         case Warned.QUARANTINED:
-            undo = f"`imagectl cleanup undo {ref}` brings it back, as long as it is not deleted"
+            undo = (
+                f"`imagectl cleanup undo {ref}` brings it back; or, where it was deleted, "
+                f"`imagectl cleanup undelete {ref}`"
+                if there
+                else f"`imagectl cleanup undelete {ref}` brings it back, as it is not in all its "
+                f"places; or, where it never was deleted, `imagectl cleanup undo {ref}`"
+            )
         case _:
             undo = f"take another version: `imagectl resolve {ref.image}`"
     return Refused(f"{ref} cannot be had", reasons=(said,), where=str(ref), hint=undo)

@@ -8,7 +8,7 @@ anew where another change came in between, on what is there then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,13 +23,13 @@ from imagectl.model.change import (
     RevokeVersion,
     UnholdVersion,
 )
-from imagectl.model.names import ChannelName, ImageName
+from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.retention import Hold, Lease, Revocation, Stage
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import find_version
-from imagectl.policy.readiness import can_be_had, taken_away
-from imagectl.policy.wording import listed, span
+from imagectl.policy.readiness import brings_back, can_be_had, taken_away
+from imagectl.policy.wording import listed, moment, span
 from imagectl.services.ledger import Author, write_down
 from imagectl.services.ports.catalog import Catalog
 from imagectl.services.releasing import Releasing
@@ -59,11 +59,16 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored. ``generation`` is None where it was not revoked."""
+    """What was restored. ``generation`` is None where it was not revoked.
+
+    ``still`` says why nobody gets it all the same, with what takes that back; empty where
+    consumers do.
+    """
 
     version: VersionRef
     generation: int | None
     behind: tuple[Behind, ...]
+    still: str = ""
 
 
 def hold(releasing: Releasing, ref: VersionRef, reason: str) -> tuple[Hold, int]:
@@ -181,7 +186,20 @@ def restore(releasing: Releasing, ref: VersionRef, reason: str) -> Restored:
 
     committed = write_down(releasing, ref.image, "restore", reason, operations)
     behind = _shown(releasing, ref, "IS restored")
-    return Restored(ref, committed.generation if committed else None, behind)
+    snapshot = releasing.catalog.snapshot((ref.image,))
+    still = "" if can_be_had(ref, snapshot) else _taken_down(snapshot, ref, releasing.locations)
+    return Restored(ref, committed.generation if committed else None, behind, still)
+
+
+def _taken_down(snapshot: Snapshot, ref: VersionRef, locations: Collection[LocationName]) -> str:
+    if ref in snapshot.revoked:
+        return "it was revoked again meanwhile"
+    staged = snapshot.stages[ref]
+    because = f": {staged.reason}" if staged.reason else ""
+    return (
+        f"it is {staged.stage.value} since {moment(staged.at)}, by {staged.by}{because}; "
+        f"`{brings_back(snapshot, ref, locations)}` brings it back"
+    )
 
 
 def take_lease(

@@ -18,6 +18,7 @@ from imagectl.model.signature import plan_name
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import find_version
+from imagectl.policy.readiness import not_back
 from imagectl.policy.wording import listed
 from imagectl.services.current import check_newest
 from imagectl.services.ledger import ATTEMPTS, commit
@@ -163,7 +164,7 @@ def _down(
         stage = snapshot.stage(ref)
         if stage is Stage.DELETED:
             gone[ref] = f"{ref} is deleted"
-        elif stage is Stage.QUARANTINED and (away := _not_back(snapshot, ref, locations)):
+        elif stage is Stage.QUARANTINED and (away := not_back(snapshot, ref, locations)):
             gone[ref] = (
                 f"{ref} was deleted, and is not back in {listed(away)}: that was interrupted"
             )
@@ -176,22 +177,6 @@ def _down(
             hint=f"`imagectl cleanup undelete {next(iter(gone))}` makes it again where it has to",
         )
     return tuple(down)
-
-
-def _not_back(
-    snapshot: Snapshot, ref: VersionRef, locations: Collection[LocationName]
-) -> list[LocationName]:
-    """Where it was deleted from, and is not again: of *locations*, since an undelete is over
-    without what the project has no more; all of them where it is nowhere."""
-    placed = {each.key for each in snapshot.placed(ref)}
-    buried = [each.placement for each in snapshot.buried(ref)]
-    return sorted(
-        {
-            each.location
-            for each in buried
-            if each.key not in placed and (each.location in locations or not placed)
-        }
-    )
 
 
 def _check_there(

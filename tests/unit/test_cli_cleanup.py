@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from support import projects
 from support.cli import Run, answer
 from support.examples import ref
@@ -21,6 +22,7 @@ from imagectl.cli.cleanup.key import KeyDocument
 from imagectl.cli.cleanup.plan_document import PlanDocument
 from imagectl.cli.cleanup.undelete import UndeletedDocument
 from imagectl.cli.cleanup.undo import UndoneDocument
+from imagectl.model.change import Change, Operation, RecordPlacement, StepVersion
 from imagectl.model.retention import Stage
 
 OLD, MIDDLE, BEFORE, NEW = (f"debian-ci@2026010{day}.1" for day in (1, 2, 3, 4))
@@ -281,6 +283,86 @@ def test_undo_of_a_plan_brings_back_what_that_plan_took_down_and_nothing_else(
     down(imagectl, clock, 1)
     assert imagectl("cleanup", "undo", "plan.json").stdout.count("is active again") == 2
     assert undone() == ([], [])
+
+
+def said_by(result: Result) -> str:
+    """What people are told beside the answer, without its lines' ends."""
+    return " ".join(result.stderr.split())
+
+
+def change(project: Project, *operations: Operation) -> None:
+    """Somebody else's change, which consumers are shown."""
+    head = project.catalog.snapshot(())
+    key = f"test {head.generation}"
+    made = Change(key, head.generation, "bob@desk", "test", "", project.clock.now(), operations)
+    project.catalog.commit(made)
+    project.publishers[0].publish(project.catalog.snapshot())
+
+
+def test_an_undelete_that_was_interrupted_is_undeleted_say_all_who_are_asked(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    """They named `cleanup undo`, which refuses it."""
+    down(imagectl, clock, 4)
+    change(project, StepVersion(ref(OLD), Stage.QUARANTINED))
+    goes_on = f"imagectl cleanup undelete {OLD}"
+    shown = imagectl("show", OLD)
+    assert f"way back  {goes_on}\n" in shown.stdout
+    resolved = imagectl("resolve", OLD)
+    assert resolved.exit_code == 3
+    assert f"`{goes_on}` brings it back" in said_by(resolved)
+    leased = imagectl("lease", "take", OLD, "--for", "1h", "--consumer", "ci")
+    assert f"`{goes_on}` brings it back" in said_by(leased)
+    assert imagectl("cleanup", "undelete", OLD).exit_code == 0
+    assert imagectl("resolve", OLD).exit_code == 0
+
+
+def test_what_is_quarantined_is_undone(project: Project, imagectl: Run, clock: Clock) -> None:
+    down(imagectl, clock, 3)
+    assert f"way back  imagectl cleanup undo {OLD}\n" in imagectl("show", OLD).stdout
+    said = said_by(imagectl("resolve", OLD))
+    assert f"hint: `imagectl cleanup undo {OLD}` brings it back" in said
+
+
+def test_what_is_back_in_one_of_two_locations_is_undeleted_too(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    settings = project.root / "imagectl.yaml"
+    more = "locations:\n  other: {type: directory, path: .imagectl/locations/other}\n"
+    settings.write_text(settings.read_text().replace("locations:\n", more))
+    assert imagectl("publish", OLD, "--to", "other").exit_code == 0
+    down(imagectl, clock, 4)
+    stones = project.catalog.snapshot().buried(ref(OLD))
+    (local,) = (each.placement for each in stones if each.placement.location == "local")
+    change(project, StepVersion(ref(OLD), Stage.QUARANTINED), RecordPlacement(local))
+    assert f"way back  imagectl cleanup undelete {OLD}\n" in imagectl("show", OLD).stdout
+    assert f"`imagectl cleanup undelete {OLD}`" in said_by(imagectl("resolve", OLD))
+
+
+def test_what_a_cleanup_took_down_is_not_to_be_had_when_it_is_restored(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    """It was said to be had again, and was not."""
+    down(imagectl, clock, 3)
+    imagectl("revoke", OLD, "--reason", "a hole")
+    result = imagectl("restore", OLD, "--reason", "no hole")
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
+    assert first == f"{OLD} is no longer revoked"
+    assert "nobody gets it yet: it is quarantined since 20" in second
+    assert second.endswith(f"`imagectl cleanup undo {OLD}` brings it back")
+    again = imagectl("restore", OLD, "--reason", "no hole").stdout.splitlines()
+    assert again == [f"{OLD} is not revoked", second]
+    imagectl("revoke", OLD, "--reason", "a hole")
+    down(imagectl, clock, 1)
+    result = imagectl("restore", OLD, "--reason", "no hole")
+    assert "nobody gets it yet: it is deleted since 20" in result.stdout
+    assert f"`imagectl cleanup undelete {OLD}` brings it back" in result.stdout
+    assert imagectl("cleanup", "undelete", OLD).exit_code == 0
+    imagectl("revoke", OLD, "--reason", "a hole")
+    result = imagectl("restore", OLD, "--reason", "no hole")
+    assert result.stdout == f"{OLD} can be had again\n"
+    assert imagectl("resolve", OLD).exit_code == 0
 
 
 def test_undo_of_a_plan_takes_back_marks_that_a_killed_undo_has_left(
