@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,13 @@ class Signature:
 def plan_name(digest: str) -> str:
     """See ``SignedPlan.name``. Of a shorter text than a digest: the name that it is the end of."""
     return f"plan {digest[:12]}"
+
+
+def named_plan(reason: str) -> str | None:
+    """What ``plan_name`` has after the word, where *reason* is such a name: ``cleanup undo`` takes
+    it."""
+    name = reason.removeprefix("plan ")
+    return name if name != reason and re.fullmatch("[0-9a-f]{12}", name) else None
 
 
 def oldest_first(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -17,6 +17,7 @@ from imagectl.policy.evidence import SKEW
 from imagectl.policy.retention import check_signed
 from imagectl.policy.wording import moment
 from imagectl.services.cleanup import Cleaning
+from imagectl.services.ports.catalog import Catalog
 
 AGAIN = "`imagectl cleanup plan --out FILE` makes a new one"
 
@@ -49,26 +50,31 @@ def check_plan(cleaning: Cleaning, policy: ReleasePolicy, signed: SignedPlan) ->
             ],
             hint=AGAIN,
         )
-    catalog = releasing.catalog.snapshot(())
-    if catalog.catalog_id != plan.catalog_id:
-        raise CannotTell(
-            "the plan is of another catalog; nothing was done",
-            why=f"it is of catalog {plan.catalog_id}, and this is {catalog.catalog_id}",
-            hint="see `catalog.url` in imagectl.yaml",
-        )
-    if catalog.generation < plan.generation:
-        raise CannotTell(
-            "the catalog is older than the plan; nothing was done",
-            why=f"the plan was made at generation {plan.generation}, and the catalog is at "
-            f"{catalog.generation}: it may be a backup that was brought back",
-            hint="bring back the newest copy of the catalog",
-        )
+    check_same_catalog(releasing.catalog, plan)
     if wrong := releasing.catalog.verify():
         raise CannotTell(
             "the catalog is not sound; nothing was done",
             why="\n".join(wrong[:10]),
             hint="`imagectl catalog verify` lists everything; change nothing until it is known how "
             "that came about",
+        )
+
+
+def check_same_catalog(catalog: Catalog, plan: CleanupPlan) -> None:
+    """See that the plan is of that catalog, and that this is no older copy. Raises CannotTell."""
+    head = catalog.snapshot(())
+    if head.catalog_id != plan.catalog_id:
+        raise CannotTell(
+            "the plan is of another catalog; nothing was done",
+            why=f"it is of catalog {plan.catalog_id}, and this is {head.catalog_id}",
+            hint="see `catalog.url` in imagectl.yaml",
+        )
+    if head.generation < plan.generation:
+        raise CannotTell(
+            "the catalog is older than the plan; nothing was done",
+            why=f"the plan was made at generation {plan.generation}, and the catalog is at "
+            f"{head.generation}: it may be a backup that was brought back",
+            hint="bring back the newest copy of the catalog",
         )
 
 

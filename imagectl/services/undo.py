@@ -14,12 +14,12 @@ from imagectl.errors import Conflict, NotFound, Refused
 from imagectl.model.change import Change, StepVersion
 from imagectl.model.names import ImageName, LocationName
 from imagectl.model.retention import Stage, Staged
-from imagectl.model.signature import plan_name
+from imagectl.model.signature import named_plan, plan_name
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import find_version
 from imagectl.policy.readiness import not_back
-from imagectl.policy.wording import listed
+from imagectl.policy.wording import counted, listed, moment
 from imagectl.services.current import check_newest
 from imagectl.services.ledger import ATTEMPTS, commit
 from imagectl.services.marking import Unmarked, remark
@@ -27,6 +27,9 @@ from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.progress import Progress
 from imagectl.services.releasing import Releasing
 from imagectl.services.show import show_consumers
+
+NAMED = 8
+"""How many versions or plans a hint names: it must still be possible to read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,41 @@ def taken_by(catalog: Catalog, plan: str, *, since: int = 0) -> TakenDown:
         else:
             further.append((ref, snapshot.stages[ref]))
     return TakenDown(tuple(still), tuple(deleted), tuple(further))
+
+
+def check_took_down(releasing: Releasing, name: str, where: str) -> None:
+    """See that nothing is on its way down at all, where the plan of that name has taken nothing
+    down. Else raises NotFound, which names the plans that have. Raises CannotTell where the catalog
+    may be one from before the plan was applied."""
+    check_newest(releasing.catalog, releasing.publishers)
+    snapshot = releasing.catalog.snapshot()
+    if taken_down(snapshot):
+        raise NotFound(
+            f"{name} has taken nothing down; nothing was done",
+            where=where,
+            why="it was not applied, or nothing of it held any more when it was",
+            hint=plans_to_undo(snapshot),
+        )
+
+
+def plans_to_undo(snapshot: Snapshot) -> str:
+    """A hint: the plans that have taken down what is on its way down, the last one first."""
+    by_plan: dict[str, list[Staged]] = {}
+    for ref in taken_down(snapshot):
+        staged = snapshot.stages[ref]
+        if (plan := named_plan(staged.reason)) is not None:
+            by_plan.setdefault(plan, []).append(staged)
+    last = {plan: max(each.at for each in those) for plan, those in by_plan.items()}
+    plans = sorted(by_plan, key=lambda plan: (last[plan], plan), reverse=True)
+    if not plans:
+        return "`imagectl list IMAGE` shows what is on its way down"
+    said = [
+        f"`imagectl cleanup undo {plan}` ({counted(len(by_plan[plan]), 'version')}, "
+        f"{moment(last[plan])})"
+        for plan in plans[:NAMED]
+    ]
+    more = f"; and {counted(len(plans) - NAMED, 'earlier plan')}" if plans[NAMED:] else ""
+    return f"what is on its way down comes back with {' or '.join(said)}{more}"
 
 
 def undo(
@@ -174,9 +212,20 @@ def _down(
         raise Refused(
             f"{listed(gone)} cannot be brought back by an undo; nothing was done",
             reasons=list(gone.values()),
-            hint=f"`imagectl cleanup undelete {next(iter(gone))}` makes it again where it has to",
+            hint=f"`imagectl cleanup undelete {next(iter(gone))}` makes it again where it has to"
+            + _the_others(refs, gone),
         )
     return tuple(down)
+
+
+def _the_others(refs: Collection[VersionRef], without: Collection[VersionRef]) -> str:
+    """What to type for those of *refs* that nothing speaks against, after another hint."""
+    others = sorted(set(refs).difference(without))
+    if not others:
+        return ""
+    command = " ".join(["imagectl cleanup undo", *map(str, others[:NAMED])])
+    count = f"the first {NAMED} of the {len(others)} others" if others[NAMED:] else "the others"
+    return f"; `{command}` brings back {count if others[1:] else 'the other one'}"
 
 
 def _check_there(
@@ -185,6 +234,7 @@ def _check_there(
     """See that what nobody could have for a while is still there (P6). Raises Refused, and what a
     location raises that cannot tell."""
     missing = []
+    without = set()
     hint = ""
     for ref, staged in down:
         placed = snapshot.placed(ref) if staged.stage is Stage.QUARANTINED else ()
@@ -192,6 +242,7 @@ def _check_there(
         if placed and not here:
             where = listed(sorted({each.location for each in placed}))
             missing.append(f"{ref} is in {where} only, which imagectl.yaml has no more")
+            without.add(ref)
             hint = hint or f"add {where} to imagectl.yaml again"
         for each in here:
             if progress is not None:
@@ -200,10 +251,11 @@ def _check_there(
                 releasing.locations[each.location].verify(each, releasing.clock.now())
             except NotFound:
                 missing.append(f"{each.provider_id} is not in {each.location} any more")
+                without.add(ref)
                 hint = hint or f"`imagectl publish {ref} --to {each.location}` puts it there again"
     if missing:
         raise Refused(
             "consumers would be given what is not there; nothing was done",
             reasons=missing,
-            hint=hint,
+            hint=hint + _the_others([ref for ref, _ in down], without),
         )

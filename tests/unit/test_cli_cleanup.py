@@ -16,6 +16,7 @@ from support.examples import ref
 from support.projects import new_project, release
 
 from imagectl.adapters.clock import SystemClock
+from imagectl.adapters.plan_file import read_plan
 from imagectl.bootstrap.project import Project
 from imagectl.cli.cleanup.apply import AppliedDocument
 from imagectl.cli.cleanup.key import KeyDocument
@@ -273,21 +274,104 @@ def test_undo_of_a_plan_brings_back_what_that_plan_took_down_and_nothing_else(
     down(imagectl, clock, 1)
     clock.ahead += timedelta(days=2)
     imagectl("cleanup", "plan", "--out", "never-applied.json")
-
-    def undone() -> tuple[list[str], list[str]]:
-        said = answer(imagectl("cleanup", "undo", "never-applied.json", "--json"), UndoneDocument)
-        return said["versions"], said["already"]
-
-    assert undone() == ([], [])
-    assert stage(project, OLD) is stage(project, MIDDLE) is Stage.DEPRECATED
+    for arguments in ([], ["--dry-run"], [OLD]):
+        assert imagectl("cleanup", "undo", "never-applied.json", *arguments).exit_code == 6
+        assert stage(project, OLD) is stage(project, MIDDLE) is Stage.DEPRECATED
     down(imagectl, clock, 1)
     assert imagectl("cleanup", "undo", "plan.json").stdout.count("is active again") == 2
-    assert undone() == ([], [])
+    said = answer(imagectl("cleanup", "undo", "never-applied.json", "--json"), UndoneDocument)
+    assert (said["versions"], said["already"]) == ([], [])
+    lines = imagectl("cleanup", "undo", "never-applied.json").stdout.splitlines()
+    assert lines == [
+        f"plan {plan_of('never-applied.json')} has taken nothing down",
+        "nothing is on its way down",
+    ]
+
+
+def plan_of(file: str) -> str:
+    """The name of the plan in that file, as people type it."""
+    return read_plan(Path(file)).digest[:12]
 
 
 def said_by(result: Result) -> str:
     """What people are told beside the answer, without its lines' ends."""
     return " ".join(result.stderr.split())
+
+
+def test_undo_of_a_plan_that_took_nothing_down_names_those_that_did(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    """Nothing was said to be on its way down, with exit code 0, and a tired person believed it."""
+    assert imagectl("hold", OLD, "--reason", "a look").exit_code == 0
+    down(imagectl, clock, 1)
+    first = plan_of("plan.json")
+    assert imagectl("unhold", OLD, "--reason", "seen").exit_code == 0
+    assert imagectl("hold", MIDDLE, "--reason", "a look").exit_code == 0
+    down(imagectl, clock, 1)
+    second = plan_of("plan.json")
+    imagectl("cleanup", "plan", "--out", "plan.json")
+    result = imagectl("cleanup", "undo", "plan.json")
+    assert (result.exit_code, result.stdout) == (6, "")
+    said = said_by(result)
+    assert f"plan {plan_of('plan.json')} has taken nothing down; nothing was done" in said
+    assert said.index(f"`imagectl cleanup undo {second}` (1 version, 20") < said.index(
+        f"`imagectl cleanup undo {first}` (1 version, 20"
+    )
+    unknown = said_by(imagectl("cleanup", "undo", "52ab78d622e5"))
+    assert f"`imagectl cleanup undo {second}` (1 version" in unknown
+    assert stage(project, OLD) is stage(project, MIDDLE) is Stage.DEPRECATED
+    assert "is active again" in imagectl("cleanup", "undo", second).stdout
+    assert stage(project, OLD) is Stage.ACTIVE
+
+
+def test_what_no_plan_took_down_is_shown_by_the_list(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    down(imagectl, clock, 4)
+    change(project, StepVersion(ref(OLD), Stage.QUARANTINED))
+    imagectl("cleanup", "plan", "--out", "other.json")
+    result = imagectl("cleanup", "undo", "other.json")
+    assert result.exit_code == 6
+    assert "`imagectl list IMAGE` shows what is on its way down" in said_by(result)
+
+
+def test_undo_of_a_plan_of_another_catalog_cannot_tell(
+    project: Project, imagectl: Run, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down(imagectl, clock, 1)
+    other = new_project(tmp_path / "others")
+    (other.root / "catalog/channels.yaml").write_text(POLICY)
+    for each in (OLD, MIDDLE, BEFORE, NEW):
+        release(other, each)
+    other.close()
+    theirs = str(project.root / "plan.json")
+    monkeypatch.chdir(other.root)
+    result = imagectl("cleanup", "undo", theirs)
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert "the plan is of another catalog; nothing was done" in said_by(result)
+    own = tmp_path / "own.json"
+    assert imagectl("cleanup", "plan", "--out", theirs).exit_code == 0
+    assert imagectl("cleanup", "plan", "--out", str(own)).exit_code == 0
+    assert imagectl("cleanup", "undo", str(own)).stdout.splitlines()[0].endswith("nothing down")
+
+
+def test_an_older_catalog_does_not_say_that_a_plan_has_taken_nothing_down(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    """P3: the plan was applied after the copy was made."""
+    down(imagectl, clock, 1)
+    clock.ahead += timedelta(days=2)
+    imagectl("cleanup", "plan", "--out", "later.json")
+    project.close()
+    catalog = project.root / ".imagectl/catalog.sqlite3"
+    before = catalog.read_bytes()
+    assert imagectl("cleanup", "apply", "later.json").exit_code == 0
+    for each in catalog.parent.glob("catalog.sqlite3-*"):
+        each.unlink()
+    catalog.write_bytes(before)
+    result = imagectl("cleanup", "undo", "later.json")
+    assert result.exit_code == 5, result.output
+    assert "older than what was published from it" in said_by(result)
 
 
 def change(project: Project, *operations: Operation) -> None:
@@ -311,6 +395,9 @@ def test_an_undelete_that_was_interrupted_is_undeleted_say_all_who_are_asked(
     resolved = imagectl("resolve", OLD)
     assert resolved.exit_code == 3
     assert f"`{goes_on}` brings it back" in said_by(resolved)
+    of_plan = imagectl("cleanup", "undo", "plan.json")
+    assert of_plan.exit_code == 3
+    assert f"{OLD} is quarantined since, by bob@desk: {goes_on}" in " ".join(of_plan.stdout.split())
     leased = imagectl("lease", "take", OLD, "--for", "1h", "--consumer", "ci")
     assert f"`{goes_on}` brings it back" in said_by(leased)
     assert imagectl("cleanup", "undelete", OLD).exit_code == 0
@@ -337,6 +424,22 @@ def test_what_is_back_in_one_of_two_locations_is_undeleted_too(
     change(project, StepVersion(ref(OLD), Stage.QUARANTINED), RecordPlacement(local))
     assert f"way back  imagectl cleanup undelete {OLD}\n" in imagectl("show", OLD).stdout
     assert f"`imagectl cleanup undelete {OLD}`" in said_by(imagectl("resolve", OLD))
+
+
+def test_what_is_no_case_for_an_undo_keeps_nothing_else_down(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    down(imagectl, clock, 4)
+    change(project, StepVersion(ref(OLD), Stage.QUARANTINED))
+    for each in (Stage.DEPRECATED, Stage.OBSOLETE):
+        change(project, StepVersion(ref(BEFORE), each))
+    result = imagectl("cleanup", "undo", "--all")
+    assert result.exit_code == 3
+    said = said_by(result)
+    assert f"`imagectl cleanup undelete {OLD}` makes it again" in said
+    assert f"; `imagectl cleanup undo {BEFORE}` brings back the other one" in said
+    assert stage(project, BEFORE) is Stage.OBSOLETE
+    assert imagectl("cleanup", "undo", BEFORE).exit_code == 0
 
 
 def test_what_a_cleanup_took_down_is_not_to_be_had_when_it_is_restored(
@@ -381,7 +484,10 @@ def test_undo_of_everything(project: Project, imagectl: Run, clock: Clock) -> No
 
 def test_undo_wants_to_know_of_what(project: Project, imagectl: Run) -> None:
     assert imagectl("cleanup", "undo").exit_code == 2
-    assert imagectl("cleanup", "undo", "--all", OLD).exit_code == 2
+    both = imagectl("cleanup", "undo", "--all", OLD)
+    assert both.exit_code == 2
+    assert f"{OLD} and --all cannot both be said" in both.stderr
+    assert "say what to bring back" not in both.stderr
     assert imagectl("cleanup", "undo", "no-such-file.json").exit_code == 6
 
 

@@ -96,6 +96,7 @@ MUTATING = [
     ("lease", "take", OLD, "--for", "1h", "--consumer", "ci"),
     ("lease", "end", OLD, "--consumer", "ci"),
     ("cleanup", "undo", OLD),
+    ("cleanup", "undo", "52ab78d622e5"),
     ("verify",),
 ]
 

@@ -104,9 +104,33 @@ def test_an_undo_is_repeated_for_the_marks(cleanups: Cleanups, local: MemoryLoca
 def test_what_is_deleted_is_not_undone_nor_anything_with_it(cleanups: Cleanups) -> None:
     cleanups.bring_down(ref(OLD), ref(MIDDLE), to=Stage.QUARANTINED)
     cleanups.commit_deleted(ref(OLD))
-    with pytest.raises(Refused, match="undo"):
+    with pytest.raises(Refused, match="undo") as caught:
         undo(cleanups.world.releasing, [ref(OLD), ref(MIDDLE)], "")
+    assert f"; `imagectl cleanup undo {MIDDLE}` brings back the other one" in caught.value.hint
     assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
+
+
+def test_of_many_others_so_many_are_named_as_can_be_read(tmp_path: Path) -> None:
+    cleanups, _, _ = open_cleanups(tmp_path)
+    others = [ref(f"debian-ci@20261112.{number}") for number in range(1, 11)]
+    cleanups.add(OLD, LOCAL)
+    for each in others:
+        cleanups.add(str(each), LOCAL)
+    cleanups.commit(*(StepVersion(each, Stage.DEPRECATED) for each in (ref(OLD), *others)))
+    for stage in (Stage.OBSOLETE, Stage.QUARANTINED, Stage.DELETED):
+        cleanups.commit(StepVersion(ref(OLD), stage))
+    with pytest.raises(Refused, match="nothing was done") as caught:
+        undo(cleanups.world.releasing, [ref(OLD), *others], "")
+    named = " ".join(map(str, others[:8]))
+    assert caught.value.hint.endswith(
+        f"; `imagectl cleanup undo {named}` brings back the first 8 of the 10 others"
+    )
+    undo(cleanups.world.releasing, others[:8], "")
+    with pytest.raises(Refused) as caught:
+        undo(cleanups.world.releasing, [ref(OLD), *others[8:]], "")
+    assert caught.value.hint.endswith(
+        f"; `imagectl cleanup undo {others[8]} {others[9]}` brings back the others"
+    )
 
 
 def test_an_unknown_version_is_not_found(cleanups: Cleanups) -> None:
@@ -438,6 +462,7 @@ def test_consumers_are_not_given_what_is_not_there(
     with pytest.raises(Refused, match="what is not there; nothing was done") as caught:
         undo(cleanups.world.releasing, [ref(OLD), ref(MIDDLE)], "", dry_run=dry_run)
     assert f"imagectl publish {OLD} --to local" in caught.value.hint
+    assert f"`imagectl cleanup undo {MIDDLE}` brings back the other one" in caught.value.hint
     assert cleanups.stage(ref(MIDDLE)) is Stage.QUARANTINED
     cleanups.world.place(ref(OLD), LOCAL)
     undo(cleanups.world.releasing, [ref(OLD)], "")
