@@ -14,7 +14,7 @@ from imagectl.errors import Conflict, NotFound, Refused
 from imagectl.model.change import Change, StepVersion
 from imagectl.model.names import ImageName, LocationName
 from imagectl.model.retention import Stage, Staged
-from imagectl.model.signature import named_plan, plan_name
+from imagectl.model.signature import SignedPlan, named_plan, plan_name
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import VersionRef
 from imagectl.policy.promotion import find_version
@@ -89,6 +89,13 @@ def taken_by(catalog: Catalog, plan: str, *, since: int = 0) -> TakenDown:
         else:
             further.append((ref, snapshot.stages[ref]))
     return TakenDown(tuple(still), tuple(deleted), tuple(further))
+
+
+def still_down(catalog: Catalog, signed: SignedPlan) -> tuple[VersionRef, ...]:
+    """What is at its stage because of that plan, and can be brought back with ``undo``."""
+    snapshot = catalog.snapshot(sorted({each.version.image for each in signed.steps}))
+    down = taken_down(snapshot)
+    return tuple(ref for ref in down if snapshot.stages[ref].reason == signed.name)
 
 
 def check_took_down(releasing: Releasing, name: str, where: str) -> None:

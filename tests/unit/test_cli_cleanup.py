@@ -374,6 +374,27 @@ def test_an_older_catalog_does_not_say_that_a_plan_has_taken_nothing_down(
     assert "older than what was published from it" in said_by(result)
 
 
+def test_a_plan_in_the_place_of_one_that_was_applied_is_a_warning(
+    project: Project, imagectl: Run, clock: Clock
+) -> None:
+    """The file was what people would undo by."""
+    assert "warning" not in imagectl("cleanup", "plan", "--out", "plan.json").stderr
+    assert "warning" not in imagectl("cleanup", "plan", "--out", "plan.json").stderr
+    down(imagectl, clock, 1)
+    name = plan_of("plan.json")
+    assert "warning" not in imagectl("cleanup", "plan", "--out", "other.json").stderr
+    result = imagectl("cleanup", "plan", "-q", "--out", "plan.json")
+    assert result.exit_code == 0
+    assert (
+        f"warning: plan.json was plan {name}, which took down 2 versions that are not back; "
+        f"`imagectl cleanup undo {name}` still takes that back"
+    ) in said_by(result)
+    assert imagectl("cleanup", "undo", name).stdout.count("is active again") == 2
+    assert "warning" not in imagectl("cleanup", "plan", "--out", "plan.json").stderr
+    Path("plan.json").write_text("no plan")
+    assert "warning" not in imagectl("cleanup", "plan", "--out", "plan.json").stderr
+
+
 def change(project: Project, *operations: Operation) -> None:
     """Somebody else's change, which consumers are shown."""
     head = project.catalog.snapshot(())

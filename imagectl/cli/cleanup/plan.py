@@ -17,8 +17,11 @@ from imagectl.cli.exceptions import strangers
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.noting import noting
 from imagectl.cli.verb import Verb
+from imagectl.errors import ImagectlError
+from imagectl.policy.wording import counted
 
 if TYPE_CHECKING:
+    from imagectl.bootstrap.project import Project
     from imagectl.model.names import ImageName, LocationName
 
 
@@ -78,6 +81,7 @@ def command(
     from imagectl.services.cleanup import planned, scope_of
 
     project = invocation.open_project()
+    replaced = _still_needed(project, out) if out is not None else ""
     tally = Tally()
     with (
         noting(invocation.out, project, "cleanup-plan"),
@@ -101,8 +105,32 @@ def command(
     steps = oldest_first(tally.steps)
     page = page_of(project, replace(made, entries=()), steps, tally, out, signed)
     invocation.out.answer(page.document(), page.lines(verbose=invocation.verbose))
+    if replaced:
+        invocation.out.warn(replaced)
     if steps or made.unfinished:
         if out is None:
             invocation.out.say("next: the same with --out FILE, which can be applied")
         else:
             say_next(invocation, page, out)
+
+
+def _still_needed(project: Project, file: Path) -> str:
+    """A warning where that file has a plan that has taken down what still is on its way: to undo
+    it, it has to be named from now on. Else nothing."""
+    from imagectl.adapters.plan_file import read_plan
+    from imagectl.services.undo import still_down
+
+    if not file.is_file():
+        return ""
+    try:
+        before = read_plan(file)
+    except ImagectlError:
+        return ""
+    down = still_down(project.catalog, before)
+    if not down:
+        return ""
+    return (
+        f"{file} was {before.name}, which took down {counted(len(down), 'version')} that "
+        f"{'are' if down[1:] else 'is'} not back; `imagectl cleanup undo {before.digest[:12]}` "
+        "still takes that back"
+    )
