@@ -122,13 +122,14 @@ class Project:
     def open_locations(self, patience: float | None = None) -> Mapping[LocationName, Location]:
         """The same, new. *patience*, in seconds: how long a call is tried again."""
         from imagectl.adapters.locations import Surroundings, open_location
-        from imagectl.services.placed_in import placed_in
+        from imagectl.services.placed_in import is_used, placed_in
 
         around = Surroundings(
             self.root,
             self.state / "locations",
             self._catalog_id,
             lambda name: placed_in(self.catalog, name),
+            lambda name: is_used(self.catalog, name),
             lambda: self.leasing,
         )
         if patience is not None:

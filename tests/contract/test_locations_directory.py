@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -136,6 +137,66 @@ def test_a_folder_may_be_new_where_nothing_was_placed_in_it(tmp_path: Path, sour
     before = put(directory(tmp_path / "d"), source)
     there = directory(tmp_path / "e", placed=[before])
     assert there.verify(put(there, source), LATER).verified == LATER
+
+
+def in_project(root: Path, path: str, used: Callable[[], bool]) -> DirectoryLocation:
+    return DirectoryLocation(LOCAL, Settings(PurePosixPath(path)), surroundings(root, used=used))
+
+
+def unused() -> bool:
+    return False
+
+
+def unreadable() -> bool:
+    raise CannotTell("the catalog cannot be read")
+
+
+def test_a_folder_of_the_project_that_nobody_has_used_is_empty(tmp_path: Path) -> None:
+    view = in_project(tmp_path, "state/images", unused).view(lambda: NOW)
+    assert (view.complete, list(view.found)) == (True, [])
+    assert not list(tmp_path.iterdir()), "looking makes nothing"
+
+
+@pytest.mark.parametrize(
+    ("path", "used"),
+    [
+        ("images", lambda: True),  # the catalog has something there, or began to
+        ("images", unreadable),
+        ("link", unused),  # to a disk that is not mounted
+        ("linked/images", unused),
+        ("mounted/images", unused),  # it may be below a disk that is not mounted
+        ("../images", unused),
+    ],
+)
+def test_a_folder_that_is_not_there_is_not_empty(
+    tmp_path: Path, path: str, used: Callable[[], bool]
+) -> None:
+    """P3: a scope that was not read is unknown."""
+    root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    (root / "link").symlink_to(tmp_path / "nowhere")
+    (root / "linked").symlink_to(tmp_path / "nowhere")
+    (root / "mounted").symlink_to(elsewhere)
+    with pytest.raises(CannotTell):
+        in_project(root, path, used).view(lambda: NOW)
+
+
+@pytest.mark.parametrize("foreign", [(), ("lost+found",)])
+def test_an_empty_folder_may_not_be_mounted(tmp_path: Path, foreign: tuple[str, ...]) -> None:
+    """P3: whoever has made it, has made it for something."""
+    for name in ("", *foreign):
+        (tmp_path / "images" / name).mkdir()
+    assert not in_project(tmp_path, "images", unused).view(lambda: NOW).complete
+
+
+def test_what_a_new_folder_has_to_be_given_is_said(tmp_path: Path) -> None:
+    elsewhere = in_project(tmp_path / "project", str(tmp_path / "new"), unused)
+    with pytest.raises(CannotTell) as raised:
+        elsewhere.view(lambda: NOW)
+    assert f"`mkdir -p {tmp_path}/new/sha256` says so" in raised.value.hint
+    (tmp_path / "new" / "sha256").mkdir(parents=True)
+    assert elsewhere.view(lambda: NOW).complete
 
 
 def test_a_folder_that_is_not_mounted_is_not_another_one(tmp_path: Path, source: Path) -> None:

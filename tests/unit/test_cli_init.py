@@ -32,6 +32,20 @@ def test_writes_every_file_of_the_scaffold(imagectl: Run, tmp_path: Path) -> Non
     assert f"cd {tmp_path / 'new'} && imagectl doctor" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "verb", [("metrics",), ("cleanup", "plan"), ("adopt", "local"), ("janitor", "plan")]
+)
+def test_what_timers_run_ends_well_in_a_new_project(
+    imagectl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    """Nothing was built yet: that is no reason to wake anybody."""
+    assert imagectl("init", str(tmp_path / "new")).exit_code == 0
+    monkeypatch.chdir(tmp_path / "new")
+    result = imagectl(*verb)
+    assert (result.exit_code, "warning" in result.stderr) == (0, False)
+    assert not (tmp_path / "new/.imagectl/locations/local").exists()
+
+
 def test_leaves_a_readme_and_a_gitignore_alone(imagectl: Run, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / ".gitignore").write_text("mine too")

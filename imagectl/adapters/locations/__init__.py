@@ -37,15 +37,16 @@ class Surroundings:
 
     ``state`` is a private folder for what is remembered between commands (limits, broken-off
     uploads); losing it loses nothing but time. ``catalog`` gives the id of the catalog, which goes
-    into ownership marks; ``placed`` what the catalog has in a location, for which it reads all of
-    it. ``leasing`` gives leases for what is made to be thrown away. ``patience``, in seconds: how
-    long a call is tried again (``calls.py``).
+    into ownership marks; ``placed`` what the catalog has in a location, and ``used`` whether it has
+    anything to do with it, for which they read all of it. ``leasing`` gives leases for what is made
+    to be thrown away. ``patience``, in seconds: how long a call is tried again (``calls.py``).
     """
 
     project: Path
     state: Path
     catalog: Callable[[], str]
     placed: Callable[[LocationName], Iterator[Placement]]
+    used: Callable[[LocationName], bool]
     leasing: Callable[[], Leasing]
     patience: float = 300.0
 

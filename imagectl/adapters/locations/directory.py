@@ -4,7 +4,8 @@ The artifacts are below it as ``sha256/ab/abcd...``, read-only, and beside them 
 needs them (``owners.py``). Verifying hashes them again. Where there is nothing at all, nothing is
 concluded from it, and nothing is put there where anything was: the file system may not be mounted
 (P2). Only what was placed in another folder, before the settings named this one, is certainly not
-in this one yet; nor is it gone.
+in this one yet; nor is it gone. And a folder of the project itself that is not there is a new one
+where the catalog has nothing to do with it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class DirectoryLocation:
         self._path = settings.path
         self._catalog = around.catalog
         self._placed = around.placed
+        self._used = around.used
 
     @property
     def name(self) -> LocationName:
@@ -159,6 +161,16 @@ class DirectoryLocation:
         gaps: list[str] = []
         try:
             names = os.listdir(root)
+        except FileNotFoundError as problem:
+            if self._is_to_be_made():
+                return View(self._name, f"folder {root}", (), (), 1, began, now())
+            raise CannotTell(
+                f"location {self._name} cannot be read",
+                where=str(root),
+                why=problem.strerror or str(problem),
+                hint=f"check that it is mounted; where it is to be a new folder, `mkdir -p "
+                f"{root / 'sha256'}` says so",
+            ) from problem
         except OSError as problem:
             raise CannotTell(
                 f"location {self._name} cannot be read",
@@ -282,6 +294,18 @@ class DirectoryLocation:
             if before.samefile(self._files.root):
                 return None
         return before
+
+    def _is_to_be_made(self) -> bool:
+        """Whether the folder, which is not there, is one that the first ``put`` makes. What is not
+        in the project itself may be on a disk that is not mounted (P3). Raises CannotTell where the
+        catalog cannot be read."""
+        root = self._files.root
+        if os.path.lexists(root):
+            return False  # a link to nowhere
+        nearest = next(each for each in root.parents if os.path.lexists(each))
+        if not nearest.resolve().is_relative_to(self._project.resolve()) or not nearest.is_dir():
+            return False
+        return not self._used(self._name)
 
     def _check_mounted(self) -> None:
         """Raises CannotTell where there is nothing at all, and something was placed here: put into

@@ -7,7 +7,7 @@ are session fixtures, which it asks *request* for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
@@ -42,9 +42,11 @@ def surroundings(
     patience: float = 3.0,
     ledger: Resources | None = None,
     placed: Iterable[Placement] = (),
+    used: Callable[[], bool] = lambda: True,
 ) -> Surroundings:
     """A project in *folder* as far as locations know it. Its ledger is in memory where none is
-    given; *placed* is what its catalog has there."""
+    given; *placed* is what its catalog has there, *used* whether that has anything to do with it.
+    """
     leasing = LedgerLeasing(
         ledger or MemoryResources(), lambda: catalog, "somebody", SystemClock().now
     )
@@ -53,6 +55,7 @@ def surroundings(
         folder / "state",
         lambda: catalog,
         lambda _: iter(placed),
+        lambda _: used(),
         lambda: leasing,
         patience,
     )
