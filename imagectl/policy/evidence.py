@@ -33,8 +33,9 @@ SKEW = timedelta(minutes=5)
 
 CHECK_CATALOG = "`imagectl catalog verify` says what is wrong with it"
 ANOTHER_CATALOG = (
-    "bring back a backup of the catalog, or mend `catalog.url` in imagectl.yaml. To begin anew, "
-    "build: what is there stays another catalog's, and is never touched"
+    "mend `catalog.url` in imagectl.yaml, or bring the catalog back: from a backup, or move this "
+    "one aside and `imagectl catalog rebuild --from TREE`, a published tree with its history. To "
+    "begin anew, build: what is there stays another catalog's, and is never touched"
 )
 
 

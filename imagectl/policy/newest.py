@@ -13,13 +13,18 @@ from imagectl.model.names import Sha256
 from imagectl.model.published import PublishedCatalog
 from imagectl.policy.doubts import Doubt
 
-BRING_BACK = (
-    "bring back the newest copy of the catalog. If there is none: `imagectl adopt LOCATION` first, "
-    "which records again what locations have; last, remove the published tree, and type `imagectl "
-    "catalog publish`. What was released, held, revoked or deleted since that copy was made is "
-    "forgotten then"
+NEWEST_COPY = (
+    "bring back the newest copy of the catalog; or move this database aside, and `imagectl catalog "
+    "rebuild --from TREE` makes the newest again from a published tree with its history"
 )
-"""The published tree is the last thing that knows of it: so it is removed last."""
+BRING_BACK = (
+    f"{NEWEST_COPY}. Only if there is neither: `imagectl adopt LOCATION` first, which records "
+    "again what locations have; last, remove the published tree, and type `imagectl catalog "
+    "publish`. What was released, held, revoked or deleted since that copy was made is forgotten "
+    "then"
+)
+"""The published tree is the last thing that knows of it, and may know all: so it is removed last,
+and only where nothing can be made from it."""
 
 
 def why_not_the_newest(

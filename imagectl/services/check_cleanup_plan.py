@@ -14,6 +14,7 @@ from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import CleanupPlan
 from imagectl.model.signature import SignedPlan
 from imagectl.policy.evidence import SKEW
+from imagectl.policy.newest import NEWEST_COPY
 from imagectl.policy.retention import check_signed
 from imagectl.policy.wording import moment
 from imagectl.services.cleanup import Cleaning
@@ -74,7 +75,7 @@ def check_same_catalog(catalog: Catalog, plan: CleanupPlan) -> None:
             "the catalog is older than the plan; nothing was done",
             why=f"the plan was made at generation {plan.generation}, and the catalog is at "
             f"{head.generation}: it may be a backup that was brought back",
-            hint="bring back the newest copy of the catalog",
+            hint=NEWEST_COPY,
         )
 
 

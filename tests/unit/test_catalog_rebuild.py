@@ -81,6 +81,25 @@ def test_where_there_is_a_catalog_it_stays(lost: Lost, imagectl: Run) -> None:
     assert lost.database.read_bytes() == before
 
 
+@pytest.mark.parametrize("content", [b"", b"no database at all " * 1000])
+def test_in_place_of_a_catalog_that_is_damaged_another_can_be_made(
+    lost: Lost, imagectl: Run, tmp_path: Path, content: bytes
+) -> None:
+    """Its error says how, as that of a missing one does."""
+    before = imagectl("catalog", "verify", "--json").stdout
+    lost.lose()
+    lost.database.write_bytes(content)
+    result = imagectl("list")
+    assert result.exit_code == 5, result.output
+    said = " ".join(result.stderr.split())
+    assert "move it aside, and `imagectl catalog rebuild --from TREE`" in said
+    assert rebuild(imagectl)[0] == 5, "it is nothing to write over"
+    assert lost.database.read_bytes() == content
+    lost.database.rename(tmp_path / "aside")
+    assert rebuild(imagectl)[0] == 0
+    assert imagectl("catalog", "verify", "--json").stdout == before
+
+
 def test_what_is_left_of_a_catalog_is_not_mixed_with_another(lost: Lost, imagectl: Run) -> None:
     lost.lose()
     log = lost.database.with_name("catalog.sqlite3-wal")

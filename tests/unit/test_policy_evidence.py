@@ -136,6 +136,7 @@ def test_an_empty_catalog_beside_things_of_any_catalog_is_a_doubt() -> None:
     assert "the catalog is empty, and gce-prod has 1 thing that a catalog knows" in error.what
     assert "backup" in error.hint
     assert "catalog.url" in error.hint
+    assert "`imagectl catalog rebuild --from" in error.hint
     assert "adopt" not in error.hint, "it leaves things of another catalog"
 
 

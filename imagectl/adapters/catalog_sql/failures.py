@@ -19,8 +19,9 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 from imagectl.errors import CannotTell, Failed, ImagectlError, NoSpace
 
 RESTORE = (
-    "restore the database from a backup, then run `imagectl catalog verify`; "
-    "published trees keep working meanwhile"
+    "restore the database from a backup; or move it aside, and `imagectl catalog rebuild --from "
+    "TREE` makes it again from a published tree with its history. Then run `imagectl catalog "
+    "verify`; published trees keep working meanwhile"
 )
 SPACE = "`imagectl doctor` shows the free space of each folder that imagectl writes to"
 
