@@ -18,6 +18,7 @@ from imagectl.model.stock import Kept
 from imagectl.model.version import VersionRef
 from imagectl.model.view import NOT_THERE, Found, View
 from imagectl.policy.doubts import Doubt, some_of
+from imagectl.policy.wording import listed
 
 OLDER_COPY = (
     "bring back the newest copy of the catalog, or let `imagectl adopt` record again what no copy "
@@ -98,7 +99,7 @@ class Seen:
         if self.take(ref, kept.provider_id):
             return True
         self._missing += 1
-        self._lost.append((ref, next((each for each in reasons if each.because.protects), None)))
+        self._lost.append((ref, _gravest(reasons)))
         return False
 
     def buried(self, ref: VersionRef) -> None:
@@ -176,6 +177,15 @@ class Seen:
                 yield Unknown(
                     self._view[0], each.provider_id, each.name, why, each.size, each.created
                 )
+
+
+def _gravest(reasons: Sequence[Reason]) -> Reason | None:
+    """What to say of a protected version in a few words: that channels point to it, and which; else
+    the first thing that protects it. None where nothing does."""
+    heads = [each for each in reasons if each.because is Because.CHANNEL]
+    if len(heads) > 1:
+        return Reason(Because.CHANNEL, listed(each.detail for each in heads))
+    return next((each for each in (*heads, *reasons) if each.because.protects), None)
 
 
 def _several(one_or_more: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from support.stocked import (
     CLOUD,
     EVERYWHERE,
     LOCAL,
+    POLICY,
     a_ref,
     channel,
     event_of,
@@ -31,6 +32,7 @@ from support.stocked import (
 )
 
 from imagectl.errors import CannotTell
+from imagectl.model.channel import ReleasePolicy
 from imagectl.model.cleanup import Scope
 from imagectl.model.names import LocationName
 from imagectl.model.published import PublishedCatalog
@@ -303,6 +305,25 @@ def test_whatever_is_protected_has_to_be_seen(protected: dict[str, object], said
     catalog = stock(shelf(version))
     error = doubt(catalog, views(catalog, without=[a_ref(1)]))
     assert error.why == f"missing debian-ci@20250101.1 ({said})"
+
+
+def test_all_channels_that_point_to_what_is_missing_are_named() -> None:
+    """Of beta alone somebody might think little."""
+    catalog = stock(shelf(old(1), channels=[channel(BETA, 1), channel(STABLE, 1)]))
+    error = doubt(catalog, views(catalog, without=[a_ref(1)]))
+    assert error.why == "missing debian-ci@20250101.1 (beta and stable)"
+
+
+def test_that_a_channel_points_to_what_is_missing_goes_before_a_window() -> None:
+    channels = [channel(BETA, 1, 2), channel(STABLE, 1)]
+    policy = ReleasePolicy(
+        tuple(replace(each, rollback_window=1) for each in POLICY.channels),
+        retention=POLICY.retention,
+    )
+    catalog = stock(shelf(old(1), old(2), channels=channels))
+    with pytest.raises(CannotTell) as caught:
+        plan(catalog, policy=policy, seen=views(catalog, without=[a_ref(1)]))
+    assert caught.value.why == "missing debian-ci@20250101.1 (stable)"
 
 
 def test_the_parent_of_a_protected_version_has_to_be_seen() -> None:
