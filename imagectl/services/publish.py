@@ -12,6 +12,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from imagectl.errors import (
     BadUsage,
@@ -234,7 +235,7 @@ class _Filling:
         location, artifacts = _fitting(self._releasing, self._version, name)
         for artifact in artifacts:
             if self._recorded(location, artifact) is None:
-                self._store.path(artifact.sha256)
+                self._source(artifact)
         return location, artifacts
 
     def _fill_one(self, location: Location, artifacts: Sequence[Artifact]) -> tuple[Placement, ...]:
@@ -271,10 +272,10 @@ class _Filling:
                 return location.verify(known, releasing.clock.now())
             except NotFound:  # it was there once: put it there again
                 self.again.add(known.key)
-                source = self._store.path(artifact.sha256)
+                source = self._source(artifact)
                 self._ledger.begin([(location, artifact)])
         else:
-            source = self._store.path(artifact.sha256)
+            source = self._source(artifact)
         what = f"{location.name}: {artifact.format.value}"
 
         def moved(count: int) -> None:
@@ -292,6 +293,21 @@ class _Filling:
                 where=missing.where or location.name,
                 why=missing.why,
                 hint=missing.hint,
+            ) from missing
+
+    def _source(self, artifact: Artifact) -> Path:
+        """Where it is in the store. Raises NotFound with the way to have it again."""
+        try:
+            return self._store.path(artifact.sha256)
+        except NotFound as missing:
+            version = self._version
+            can = version.origin is not None and version.tree is not None  # else a build refuses
+            raise NotFound(
+                f"the {artifact.format.value} of {version.ref} is not in the artifact store",
+                where=missing.where or str(version.ref),
+                why="what a location does not have is copied from there",
+                hint=(f"`imagectl rebuild {version.ref}` makes it again; or " if can else "")
+                + "bring the store back from a backup",
             ) from missing
 
     def _recorded(self, location: Location, artifact: Artifact) -> Placement | None:

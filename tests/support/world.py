@@ -74,9 +74,10 @@ class World:
         failed: int = 0,
         needs: Collection[LocationName] = (LOCAL,),
         formats: Collection[Format] = (Format.QCOW2,),
+        of: Callable[[str], Version] = version,
     ) -> Version:
         """A build that has ended: its artifacts are in the store, its version in the catalog."""
-        made = version(text)
+        made = of(text)
         made = replace(
             made,
             created=self.clock.now(),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.examples import NOW
+from support.examples import NOW, locked, opaque
 from support.putting import ONE, S3, Busy, Place, intents, placed
 from support.releases import DC1, LOCAL
 from support.world import World
@@ -256,9 +256,35 @@ def test_an_artifact_that_is_gone_from_the_store_begins_nothing(world: World) ->
     made = world.recorded(ONE)
     world.store.path(made.artifacts[0].sha256).unlink()
     before = world.catalog.snapshot()
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as caught:
         world.place(made.ref)
     assert world.catalog.snapshot() == before
+    assert caught.value.what == f"the qcow2 of {made.ref} is not in the artifact store"
+    assert caught.value.where
+    assert caught.value.why
+    assert caught.value.hint == "bring the store back from a backup"
+
+
+def test_what_can_be_made_again_is_said_to_be_where_the_store_has_lost_it(
+    world: World, places: dict[LocationName, Place]
+) -> None:
+    """At first, and where it was in a location and is gone from there too."""
+    made = world.recorded(ONE, of=locked)
+    (known,) = world.place(made.ref).placements
+    places[LOCAL].lose(known)
+    world.store.path(made.artifacts[0].sha256).unlink()
+    for to in (LOCAL, S3):
+        with pytest.raises(NotFound, match=f"the qcow2 of {ONE} is not in the") as caught:
+            publish.place(world.releasing, world.store, made.ref, (to,), only=True)
+        assert f"`imagectl rebuild {ONE}` makes it again" in caught.value.hint
+
+
+def test_what_packer_left_is_not_said_to_be_made_again(world: World) -> None:
+    made = world.recorded(ONE, of=opaque)
+    world.store.path(made.artifacts[0].sha256).unlink()
+    with pytest.raises(NotFound) as caught:
+        world.place(made.ref)
+    assert "rebuild" not in caught.value.hint
 
 
 def test_what_is_put_back_is_in_the_ledger_before(
