@@ -113,8 +113,9 @@ class Unknown:
 class Sight:
     """One location's view as a plan relies on it (P3). ``digest`` is over all that was found;
     ``expected`` counts the placements that the catalog has there, ``seen`` those that were found,
-    ``found`` all things, foreign ones too: those of all images, whatever the scope says, since a
-    listing is complete for all of them or proves nothing. ``at``: when the listing began."""
+    ``found`` all things, foreign ones too, but no notes of what is gone: those of all images,
+    whatever the scope says, since a listing is complete for all of them or proves nothing. ``at``:
+    when the listing began."""
 
     location: LocationName
     scope: str

@@ -34,7 +34,7 @@ class Seen:
     def __init__(self, view: View, catalog_id: str) -> None:
         self._view = (view.location, view.scope, view.requests, view.began)
         self.digest = digest(view.found)
-        self._count = len(view.found)
+        self._count = 0
         self._ours: dict[VersionRef, str | tuple[str, ...]] = {}
         self._others: dict[str, list[Found]] = {}
         self._expected = 0
@@ -47,7 +47,8 @@ class Seen:
             owner = each.owner
             self.owned += owner is not None
             if each.state == NOT_THERE:
-                continue  # a note of ours is no artifact
+                continue  # a note of ours is no artifact, and nothing that is there
+            self._count += 1
             if owner is None or owner.catalog != catalog_id:
                 self._others.setdefault(each.provider_id, []).append(each)
             else:

@@ -20,10 +20,12 @@ from imagectl.adapters.plan_file import read_plan
 from imagectl.bootstrap.project import Project
 from imagectl.cli.cleanup.apply import AppliedDocument
 from imagectl.cli.cleanup.key import KeyDocument
+from imagectl.cli.cleanup.page import MEANINGS
 from imagectl.cli.cleanup.plan_document import PlanDocument
 from imagectl.cli.cleanup.undelete import UndeletedDocument
 from imagectl.cli.cleanup.undo import UndoneDocument
 from imagectl.model.change import Change, Operation, RecordPlacement, StepVersion
+from imagectl.model.cleanup import Because
 from imagectl.model.retention import Stage
 
 OLD, MIDDLE, BEFORE, NEW = (f"debian-ci@2026010{day}.1" for day in (1, 2, 3, 4))
@@ -105,6 +107,52 @@ def test_the_page_tells_what_goes_what_stays_and_how_to_take_it_back(
         max(len(line) for line in result.stdout.splitlines() if str(project.root) not in line)
         <= 100
     )
+
+
+def test_each_reason_to_keep_a_version_has_a_place_on_the_page() -> None:
+    assert [*MEANINGS, Because.DELETED] == list(Because)
+
+
+def totals(page: str) -> dict[str, int]:
+    """The numbers at the top, by the words behind them."""
+    top = page.partition("SEEN, ")[0]
+    found = re.findall(r"^ +(\d+)  (.+)$", top, re.MULTILINE)
+    return {what: int(number) for number, what in found}
+
+
+def test_deleted_versions_are_counted_apart(project: Project, imagectl: Run, clock: Clock) -> None:
+    """In the end most of all versions are deleted; they are in no location, and nobody's turn."""
+    down(imagectl, clock, 4)
+    assert stage(project, OLD) is stage(project, MIDDLE) is Stage.DELETED
+    plan = ("cleanup", "plan", "--out", "plan.json")
+    page = imagectl(*plan).stdout
+    said = totals(page)
+    assert said["versions, in local"] == 2
+    assert said["go: there is nothing to do"] == 0
+    assert said["are protected: nothing may delete them now"] == 2
+    assert said["are kept for now: it is not their turn"] == 0
+    assert said["more are deleted already: their history stays"] == 2
+    assert "KEPT FOR NOW" not in page
+    assert OLD not in page
+    document = answer(imagectl(*plan, "--json"), PlanDocument)
+    assert (document["versions"], document["deleted"]) == (4, 2)
+    assert ("deleted", 2) in {(each["because"], each["versions"]) for each in document["kept"]}
+    narrow = totals(imagectl("cleanup", "plan", "--location", "local").stdout)
+    assert narrow["versions, in local"] == said["versions, in local"]
+    assert "more are deleted already: their history stays" not in narrow
+
+
+def test_what_was_listed_and_what_is_not_known_add_up(project: Project, imagectl: Run) -> None:
+    """Also where a file is gone and the record of whose it was is there."""
+    local = project.root / ".imagectl/locations/local"
+    for name in ("a", "b", "c"):
+        (local / name).write_text("somebody's")
+    Path(project.catalog.snapshot().placed(ref(OLD))[0].reference).unlink()
+    page = imagectl("cleanup", "plan").stdout
+    assert totals(page)["things are not known to the catalog: never touched"] == 3
+    (row,) = (each.split() for each in page.splitlines() if re.match(r"  local +\d+ of", each))
+    assert row[1:5] == ["3", "of", "4", "3"]
+    assert f"{OLD} in local" in page
 
 
 def test_when_it_could_be_deleted_is_told_to_the_minute(project: Project, imagectl: Run) -> None:

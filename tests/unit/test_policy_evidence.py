@@ -38,7 +38,7 @@ from imagectl.model.names import LocationName
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.retention import Stage
 from imagectl.model.stock import Stock
-from imagectl.model.view import Found, View
+from imagectl.model.view import NOT_THERE, Found, View
 from imagectl.policy.evidence import FRESH, SKEW, check_same_sights
 from imagectl.policy.seen import digest
 
@@ -324,6 +324,18 @@ def test_that_a_channel_points_to_what_is_missing_goes_before_a_window() -> None
     with pytest.raises(CannotTell) as caught:
         plan(catalog, policy=policy, seen=views(catalog, without=[a_ref(1)]))
     assert caught.value.why == "missing debian-ci@20250101.1 (stable)"
+
+
+def test_a_note_of_what_is_gone_is_not_counted_among_what_was_found() -> None:
+    """Whoever adds up what a page says would look for one thing more."""
+    catalog = stock(shelf(old(1), old(2)))
+    lost, there = (found(a_ref(each), kept(a_ref(each))) for each in (1, 2))
+    things = [replace(lost, state=NOT_THERE), there, Found("x", "x", None)]
+    made = plan(catalog, seen=[view(LOCAL, things), view(CLOUD, ())])
+    sight = next(each for each in made.sights if each.location == LOCAL)
+    assert (sight.expected, sight.seen, sight.found) == (2, 1, 2)
+    assert len(made.unknown) == sight.found - sight.seen
+    assert sight.digest == digest(things), "what is noted still counts there"
 
 
 def test_the_parent_of_a_protected_version_has_to_be_seen() -> None:

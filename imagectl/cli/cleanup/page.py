@@ -57,8 +57,8 @@ MEANINGS: Mapping[Because, str] = {
     Because.ELSEWHERE: "it is also in locations that this plan does not look at; of one that is "
     "closed for good, see `imagectl catalog forget-location`",
     Because.CAPPED: "it would go, but so many at once are enough (retention.max_count, max_share)",
-    Because.DELETED: "it is deleted already; its history stays",
 }
+"""What the lists of the page say. What is deleted already is in none of them, but in the totals."""
 
 STAGES: Mapping[Stage, str] = {
     Stage.DEPRECATED: "consumers still get it, and are told to move on",
@@ -108,6 +108,7 @@ class Page:
             versions=tally.versions,
             placements=tally.placements,
             protected=tally.protected,
+            deleted=tally.deleted,
             sights=[
                 SightDocument(
                     location=each.location,
@@ -181,12 +182,15 @@ class Page:
         deleted = sum(each.to is Stage.DELETED for each in self.steps)
         about = f" of {listed(plan.scope.images)}" if plan.scope.images else ""
         yield ""
-        yield f"  {tally.versions:>7}  versions{about}, in {listed(plan.scope.locations)}"
+        there = tally.versions - tally.deleted
+        yield f"  {there:>7}  versions{about}, in {listed(plan.scope.locations)}"
         what = f"go down by one stage; {deleted or 'none'} of them {_are(deleted)} DELETED"
         yield f"  {len(self.steps):>7}  {what if self.steps else 'go: there is nothing to do'}"
         yield f"  {tally.protected:>7}  are protected: nothing may delete them now"
         rest = tally.kept - tally.protected
         yield f"  {rest:>7}  are kept for now: it is not their turn"
+        if tally.deleted:
+            yield f"  {tally.deleted:>7}  more are deleted already: their history stays"
         yield f"  {len(plan.unknown):>7}  things are not known to the catalog: never touched"
         yield f"  {plan.resolved:>7}  were resolved by consumers, say receipts in {plan.receipts}"
         if plan.unfinished:
@@ -252,7 +256,7 @@ class Page:
     def _protected(self) -> Iterator[str]:
         for title, protects in (("PROTECTED, and why", True), ("KEPT FOR NOW, and why", False)):
             those = [
-                each for each in Because if each.protects is protects and self.tally.reasons[each]
+                each for each in MEANINGS if each.protects is protects and self.tally.reasons[each]
             ]
             if those:
                 yield ""

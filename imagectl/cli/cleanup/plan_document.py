@@ -63,7 +63,7 @@ class SightDocument(TypedDict):
     at: Annotated[str, "when"]
     expected: Annotated[int, "placements that the catalog has there"]
     seen: Annotated[int, "those of them that were seen"]
-    found: Annotated[int, "all things that are there, foreign ones too"]
+    found: Annotated[int, "all things that are there, foreign ones too; no notes of what is gone"]
     requests: Annotated[int, "how many requests it took"]
     digest: Annotated[str, "over all that was found"]
 
@@ -115,6 +115,7 @@ class PlanDocument(TypedDict):
     versions: Annotated[int, "how many it is about"]
     placements: Annotated[int, "how many of these there are, as the catalog has them"]
     protected: Annotated[int, "versions that nothing may delete now"]
+    deleted: Annotated[int, "versions that are deleted already: only their history is left"]
     sights: Annotated[list[SightDocument], "what was seen"]
     steps: Annotated[list[StepDocument], "what goes, oldest first"]
     kept: Annotated[list[KeptDocument], "why the others are kept"]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from imagectl.model.retention import Stage
+
 if TYPE_CHECKING:
     from imagectl.model.cleanup import Because, Entry
     from imagectl.model.names import ImageName, LocationName
@@ -21,6 +23,8 @@ class Tally:
     """Counts the entries of a plan while somebody reads them."""
 
     versions: int = 0
+    deleted: int = 0
+    """Those of them that are deleted already."""
     placements: int = 0
     kept: int = 0
     protected: int = 0
@@ -36,7 +40,9 @@ class Tally:
             self.versions += 1
             self.images.add(entry.version.image)
             self.placements += len(entry.placed)
-            if entry.to is None:
+            if entry.stage is Stage.DELETED:
+                self.deleted += 1
+            elif entry.to is None:
                 self.kept += 1
             else:
                 self.steps.append(entry)
