@@ -155,6 +155,15 @@ def test_what_was_listed_and_what_is_not_known_add_up(project: Project, imagectl
     assert f"{OLD} in local" in page
 
 
+def test_no_folder_is_made_for_a_plan(project: Project, imagectl: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "nonexistent" / "deep"
+    result = imagectl("cleanup", "plan", "--out", str(folder / "plan.json"))
+    assert result.exit_code == 2
+    assert "there is no such folder" in " ".join(result.stderr.split())
+    assert str(folder) in result.stderr
+    assert not folder.parent.exists()
+
+
 def test_when_it_could_be_deleted_is_told_to_the_minute(project: Project, imagectl: Run) -> None:
     step = answer(imagectl("cleanup", "plan", "--json"), PlanDocument)["steps"][0]
     told = datetime.fromisoformat(step["deleted_earliest"])

@@ -17,7 +17,7 @@ from imagectl.cli.exceptions import strangers
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.noting import noting
 from imagectl.cli.verb import Verb
-from imagectl.errors import ImagectlError
+from imagectl.errors import BadUsage, ImagectlError
 from imagectl.policy.wording import counted
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     answers=PlanDocument,
     exits={
         0: "here is the plan; it may be to do nothing",
+        2: "bad usage, such as a file in a folder that is not there, or a bad input file",
         3: "refused by policy; every reason is listed",
         5: "cannot tell: a location, the catalog or a published tree could not be read, or does "
         "not show everything that must be there; there is no plan",
@@ -81,7 +82,10 @@ def command(
     from imagectl.services.cleanup import planned, scope_of
 
     project = invocation.open_project()
-    replaced = _still_needed(project, out) if out is not None else ""
+    replaced = ""
+    if out is not None:
+        _check_folder(out)
+        replaced = _still_needed(project, out)
     tally = Tally()
     with (
         noting(invocation.out, project, "cleanup-plan"),
@@ -112,6 +116,17 @@ def command(
             invocation.out.say("next: the same with --out FILE, which can be applied")
         else:
             say_next(invocation, page, out)
+
+
+def _check_folder(out: Path) -> None:
+    """See that the plan's file has a folder, before all locations are listed. Raises BadUsage."""
+    folder = out.absolute().parent
+    if not folder.is_dir():
+        raise BadUsage(
+            f"{out} cannot be written: there is no such folder",
+            where=str(folder),
+            hint="make the folder, or name a file in another one",
+        )
 
 
 def _still_needed(project: Project, file: Path) -> str:
