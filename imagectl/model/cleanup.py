@@ -93,6 +93,10 @@ class Entry:
         return any(each.because.protects for each in self.reasons)
 
 
+UNMARKED = "it has no marks of imagectl's"
+"""Why a thing is not known that does not say whose it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """Something in a location that the catalog does not know: never touched (P2).

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from imagectl.model.cleanup import Because, Reason, Sight, Unknown
+from imagectl.model.cleanup import UNMARKED, Because, Reason, Sight, Unknown
 from imagectl.model.names import LocationName, Sha256
 from imagectl.model.stock import Kept
 from imagectl.model.version import VersionRef
@@ -174,7 +174,7 @@ class Seen:
         for provider_id in sorted(self._others):
             for each in self._others[provider_id]:
                 owner = each.owner
-                why = f"of catalog {owner.catalog}" if owner else "it has no marks of imagectl's"
+                why = f"of catalog {owner.catalog}" if owner else UNMARKED
                 yield Unknown(
                     self._view[0], each.provider_id, each.name, why, each.size, each.created
                 )

@@ -57,7 +57,7 @@ def adopt(
             hint=f"`imagectl adopt {location.name} --dry-run` lists what is there",
         )
     snapshot = releasing.catalog.snapshot(images_of(found, request.wanted))
-    builds = isinstance(location, Workshop) and Format.NATIVE in location.takes
+    builds = takes_from_others(location)
     sort = sort_found(found, snapshot, location.name, request.wanted, builds=builds)
     # An older catalog may learn what it has forgotten, although a published tree knows better: what
     # is shown stays as it is.
@@ -71,6 +71,11 @@ def adopt(
         take_described(adopting)
     taken, failed = tuple(adopting.taken), tuple(adopting.failed)
     return Adoption(view.scope, taken, sort.known, sort.left, failed)
+
+
+def takes_from_others(location: Location) -> bool:
+    """Whether others may make images there that imagectl can describe, and so adopt."""
+    return isinstance(location, Workshop) and Format.NATIVE in location.takes
 
 
 def _find(releasing: Releasing, name: LocationName) -> Location:

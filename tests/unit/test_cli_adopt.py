@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -70,6 +71,23 @@ def test_a_dry_run_changes_nothing_and_says_the_same(world: GoogleAdopter) -> No
     assert world.snapshot().generation == 0
     done = world.adopt("gce-prod")
     assert done["adopted"] == would["adopted"]
+
+
+def test_a_cleanup_s_plan_names_adopt_for_what_it_could_take(world: GoogleAdopter) -> None:
+    """Of a folder, adopt could take nobody's files."""
+    world.made("ci-20170301")
+    with closing(open_project(world.root)) as project:
+        release(project, "debian-base@20261120.1")
+    (world.root / ".imagectl/locations/local/notes.txt").write_text("somebody's")
+    page = world.run("cleanup", "plan")
+    assert page.exit_code == 0, page.output
+    assert "local  notes.txt: it has no marks of imagectl's" in page.stdout
+    offered = "`imagectl adopt gce-prod --dry-run` says which could be made known"
+    assert offered in page.stdout
+    assert "imagectl adopt local" not in page.stdout
+    assert world.adopt("local", "--dry-run")["adopted"] == []
+    world.adopt("gce-prod")
+    assert "imagectl adopt" not in world.run("cleanup", "plan").stdout
 
 
 def test_what_is_adopted_is_no_ones_to_promote_or_to_get(world: GoogleAdopter) -> None:

@@ -24,7 +24,7 @@ from imagectl.cli.cleanup.plan_document import (
 from imagectl.cli.cleanup.tally import Tally
 from imagectl.cli.invocation import Invocation
 from imagectl.cli.text import stamp, table
-from imagectl.model.cleanup import Because
+from imagectl.model.cleanup import UNMARKED, Because
 from imagectl.model.retention import Stage
 from imagectl.policy.wording import counted, listed, moment
 
@@ -73,7 +73,8 @@ class Page:
     """What there is to say of a plan.
 
     ``file`` is where it is, None where it was only shown. ``final`` says of versions why they could
-    not be made again; ``never`` why nobody's approval makes this plan count, if so.
+    not be made again; ``never`` why nobody's approval makes this plan count, if so. ``makers``: the
+    locations where others may have made what `adopt` could take.
     """
 
     plan: CleanupPlan
@@ -85,6 +86,7 @@ class Page:
     approved_by: tuple[str, ...]
     final: Mapping[VersionRef, str]
     never: str = ""
+    makers: frozenset[LocationName] = frozenset()
 
     @property
     def lacking(self) -> int:
@@ -278,9 +280,10 @@ class Page:
             yield f"  {each.location}  {each.name}: {each.why}"
         if len(unknown) > shown:
             yield f"  ... and {len(unknown) - shown} more (-v shows all)"
-        where = sorted({each.location for each in unknown})
-        says = f"`imagectl adopt {where[0]} --dry-run` says"
-        yield f"  {says} which could be made known, held from the start"
+        where = self.makers.intersection(each.location for each in unknown if each.why == UNMARKED)
+        for name in sorted(where):
+            says = f"`imagectl adopt {name} --dry-run` says"
+            yield f"  {says} which could be made known, held from the start"
 
     def _undoing(self) -> Iterator[str]:
         if not self.steps:
@@ -345,7 +348,19 @@ def page_of(
         tuple(each.by for each in signed.approvals) if signed else (),
         final_ones(project.catalog, steps),
         stranger(project.policy.retention, author.key) if author else "",
+        _makers(project, plan),
     )
+
+
+def _makers(project: Project, plan: CleanupPlan) -> frozenset[LocationName]:
+    """The locations with things of nobody, in which others may make what `adopt` takes."""
+    names = {each.location for each in plan.unknown if each.why == UNMARKED}
+    if not names:  # to open locations takes a while
+        return frozenset()
+    from imagectl.services.adopt import takes_from_others
+
+    opened = project.locations
+    return frozenset(name for name in names if name in opened and takes_from_others(opened[name]))
 
 
 def say_next(invocation: Invocation, page: Page, file: Path) -> None:
