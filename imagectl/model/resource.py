@@ -58,7 +58,9 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class FoundResource:
     """One thing in a place. ``claim`` is None where it is not imagectl's, or does not say so: then
-    it is nobody's business here.
+    it is nobody's business here. ``copied`` is the claim of another thing, by name or id, that it
+    carries in place of its own: it came along when that was cloned. Nothing is decided by it, but
+    people are told.
 
     ``state`` is the provider's own word, for people: nothing is decided by it. ``created`` is
     aware, in UTC; None where the provider does not tell.
@@ -70,6 +72,7 @@ class FoundResource:
     claim: Claim | None
     state: str = ""
     created: datetime | None = None
+    copied: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,9 @@ def sort_resources(
     genuine = _genuine(view.found, entries, catalog)
     for number, found in enumerate(view.found):
         claim = found.claim
-        if claim is None:
+        if claim is None and found.copied is not None and found.copied.catalog == catalog:
+            copies.append(found)
+        elif claim is None:
             foreign += 1
         elif claim.catalog != catalog:
             others.append(found)

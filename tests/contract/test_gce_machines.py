@@ -155,6 +155,7 @@ def test_a_copy_with_all_labels_makes_no_claim(place: OnGoogle, yard: InProject)
     found = view(place).found
     assert {each.name for each in found} >= {"somebodys-copy", "imagectl/copy.tar.gz"}
     assert [each.claim for each in found] == [None] * len(found)
+    assert [each.copied for each in found] == [OVER] * len(found)
 
 
 @pytest.mark.parametrize("wrong", ["", "yesterday", "2026-11-21", "2026-13-21t00-00-00z"])

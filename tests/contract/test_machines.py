@@ -10,8 +10,8 @@ from support.machines import CATALOG, MACHINES, Cannot, Yard, opened
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.errors import CannotTell, Conflict
-from imagectl.model.resource import Claim, FoundResource, ResourceKind, ResourceView
-from imagectl.policy.leases import SLACK
+from imagectl.model.resource import Claim, FoundResource, Resource, ResourceKind, ResourceView
+from imagectl.policy.leases import SLACK, sort_resources
 from imagectl.services.ports.janitor import Machines
 
 NOW = SystemClock().now().replace(microsecond=0)
@@ -104,6 +104,25 @@ def test_what_is_not_imagectls_is_left_alone(yard: Yard) -> None:
     if isinstance(foreign, Cannot):  # nothing of others can be there: the place says itself why
         pytest.skip(foreign.why)
     refused(yard, found(yard, foreign))
+
+
+def test_a_copy_of_ours_is_told_as_one_and_left_alone(yard: Yard) -> None:
+    """Whether the ledger knows what was copied or not, nothing of a copy is collected."""
+    ours = yard.make("imagectl-due", Claim(CATALOG, ONE, OVER))
+    others = yard.make("imagectl-others", Claim(ANOTHER, TWO, OVER))
+    copy, theirs = yard.copy(ours, "somebodys-copy"), yard.copy(others, "somebodys-other-copy")
+    place = yard.machines.place
+    name = found(yard, ours).name
+    entry = Resource(ONE, ResourceKind.MACHINE, place, name, "a test", "ann", OVER, OVER)
+    seen = sort_resources(view(yard), [entry], CATALOG, NOW)
+    assert [each.found.provider_id for each in seen.due] == [ours]
+    assert [each.provider_id for each in seen.copies] == [copy]
+    yard.machines.collect(seen.due[0].found, NOW)
+    assert yard.there() == {others, copy, theirs}
+    if found(yard, copy).claim is None:  # it says itself whose claim it carries
+        refused(yard, found(yard, copy))
+        seen = sort_resources(view(yard), [], CATALOG, NOW)
+        assert (seen.due, [each.provider_id for each in seen.copies]) == ((), [copy])
 
 
 def test_what_could_not_be_read_is_a_gap(yard: Yard) -> None:

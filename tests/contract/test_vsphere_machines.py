@@ -21,7 +21,6 @@ from imagectl.adapters.leasing import LedgerLeasing
 from imagectl.adapters.locations import open_location, vsphere_boot
 from imagectl.adapters.locations.vsphere_claims import show_claim
 from imagectl.adapters.locations.vsphere_inventory import PRIVILEGES
-from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.errors import CannotTell, Conflict, Denied, Failed, ImagectlError, Refused
 from imagectl.model.resource import Claim, FoundResource, ResourceKind, ResourceView
 from imagectl.model.version import Placement
@@ -207,24 +206,14 @@ def test_a_template_is_no_machine_whatever_it_says(yard: InFolder) -> None:
     assert names(yard) == ["left"]
 
 
-def clone(place: InVcenter, source: str, name: str) -> None:
-    """Somebody clones a machine, with all that it says of itself."""
-    vim = sdk().vim
-    folder = place.at(f"{place.datacenter}/vm/{place.settings.folder}")
-    machine = place.at(f"{place.datacenter}/vm/{place.settings.folder}/{source}")
-    spec = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(), powerOn=False, template=False)
-    place.admin.wait("cloning", machine.CloneVM_Task(folder, name, spec))
-
-
 def test_a_clone_of_ours_is_not_ours(yard: InFolder) -> None:
     """It has the same notes and custom attributes."""
-    yard.make("left", OVER)
-    clone(yard.place, "left", "theirs")
+    yard.copy(yard.make("left", OVER), "theirs")
     (theirs,) = yard.place.peer.machines("theirs")
     assert "imagectl-claim" in theirs.annotation
     assert "imagectl-claim" in theirs.custom
-    assert seen(yard, "theirs").claim is None
-    assert seen(yard, "left").claim == OVER
+    assert (seen(yard, "theirs").claim, seen(yard, "theirs").copied) == (None, OVER)
+    assert (seen(yard, "left").claim, seen(yard, "left").copied) == (OVER, None)
 
 
 def test_an_artifact_s_template_that_became_a_machine_is_not_ours(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,12 +25,13 @@ from imagectl.bootstrap.project import STATE, Project, open_project
 from imagectl.cli.documents import schema
 from imagectl.cli.janitor.apply import JanitorDocument
 from imagectl.cli.janitor.forget import ForgottenDocument
-from imagectl.cli.janitor.page import SHOWN
+from imagectl.cli.janitor.page import SHOWN, plan_lines
 from imagectl.cli.janitor.plan_document import JanitorPlanDocument
 from imagectl.errors import Refused
 from imagectl.model.names import ImageName
-from imagectl.model.resource import Claim, Resource, ResourceKind
-from imagectl.policy.leases import STUCK
+from imagectl.model.resource import Claim, FoundResource, Resource, ResourceKind, ResourceView
+from imagectl.policy.leases import STUCK, sort_resources
+from imagectl.services.janitor import JanitorPlan, Looked
 from imagectl.testing.build import RecordingProgress
 
 HOUR = timedelta(hours=1)
@@ -131,6 +133,31 @@ def test_what_is_left_over_is_shown_and_collected(project: Project, imagectl: Ru
     assert not lost.exists()
     assert needed.exists()
     assert [each.name for each in project.resources.all()] == ["needed"]
+
+
+def test_copies_are_named_and_left_alone(project: Project, imagectl: Run) -> None:
+    machine = next(iter(project.machines()))
+    ours = leak(project, "ours", SystemClock().now() - 3 * HOUR)
+    shutil.copytree(ours, ours.with_name("copy"))
+    document = json.loads(imagectl("janitor", "plan", "--json").stdout)
+    assert [each["name"] for each in document["due"]] == ["ours"]
+    assert document["places"][0]["copies"] == ["copy"]
+    shown = imagectl("janitor", "plan").stdout
+    assert f"{machine}: copy carries the claim of another machine" in shown
+
+
+def test_what_is_copied_is_shown_once() -> None:
+    """A provider may say itself that a claim is another machine's."""
+    now = SystemClock().now()
+    claim = Claim("ours", "id", now - HOUR)
+    copy = FoundResource("vm-2", ResourceKind.MACHINE, "clone", None, copied=claim)
+    view = ResourceView("dc1", "a folder", (copy,), (), 1, now, now)
+    looked = Looked("dc1", view, sort_resources(view, [], "ours", now), None)
+    lines = [*plan_lines(JanitorPlan(now, (looked,), ()), None)]
+    assert [line for line in lines if "clone" in line] == [
+        "dc1: clone carries the claim of another machine, so somebody has copied that, or given it "
+        "another name or id; it is left alone"
+    ]
 
 
 def test_a_limit_leaves_the_rest(project: Project, imagectl: Run) -> None:

@@ -37,8 +37,11 @@ def thing(
     kind: ResourceKind = ResourceKind.MACHINE,
     state: str = "",
     created: datetime | None = None,
+    copied: bool = False,
 ) -> FoundResource:
     claim = None if until is None else Claim(catalog, resource or f"id-{name}", until)
+    if copied:
+        return FoundResource(f"vm-{name}", kind, name, None, state, created, claim)
     return FoundResource(f"vm-{name}", kind, name, claim, state, created)
 
 
@@ -117,6 +120,16 @@ def test_a_copy_of_a_machine_of_ours_is_never_due() -> None:
     assert seen.copies == (copied,)
 
 
+def test_what_carries_the_claim_of_another_thing_is_a_copy_whether_that_is_there_or_not() -> None:
+    copied = thing("copy", resource="id-a", copied=True)
+    others = thing("other", resource="id-b", catalog=THEIRS, copied=True)
+    for ledger in [(), (entry("a"),)]:
+        seen = sort(view(copied, others), *ledger)
+        assert (due(seen), seen.copies, seen.foreign) == ([], (copied,), 1)
+        assert [each.id for each in seen.gone] == [each.id for each in ledger]
+    assert may_collect(copied, OURS, NOW)
+
+
 def test_where_nobody_can_tell_which_is_the_copy_both_stay() -> None:
     seen = sort(view(thing("a"), thing("b", resource="id-a")))
     assert due(seen) == []
@@ -182,6 +195,7 @@ THINGS = st.builds(
     kind=st.sampled_from([ResourceKind.MACHINE, ResourceKind.DISK]),
     state=st.sampled_from(STATES),
     created=st.none() | TIMES,
+    copied=st.booleans(),
 )
 ENTRIES = st.builds(
     entry,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from imagectl.adapters.locations.vsphere_claims import first_claim, read_claim
+from imagectl.adapters.locations.vsphere_claims import copied_claim, first_claim, read_claim
 from imagectl.adapters.locations.vsphere_marks import read_marks
 from imagectl.model.resource import Claim
 
@@ -34,6 +34,14 @@ def test_it_is_about_the_machine_that_it_names() -> None:
     assert read_claim(line, "", "whatever", "vm-8") is None
     assert read_claim("", text(CLAIM, "id=vm-7"), "whatever", "vm-7") == CLAIM
     assert read_claim("", text(CLAIM, "id=vm-7"), "whatever", "vm-77") is None
+
+
+def test_a_claim_that_came_along_from_another_machine_is_told_apart() -> None:
+    line = first_claim(CLAIM, "a")
+    assert copied_claim(line, "", "a", "vm-7") is None, "its own"
+    assert copied_claim(line, text(LATER, "id=vm-7"), "b", "vm-8") == LATER
+    assert copied_claim(line, text(LATER, "id=vm-8"), "b", "vm-8") is None, "it has its own, too"
+    assert copied_claim("ask Eve", "", "b", "vm-8") is None
 
 
 def test_the_latest_counts() -> None:

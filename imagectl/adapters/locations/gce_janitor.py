@@ -5,6 +5,7 @@ what goes is read again just before, by the numeric id that Google never gives t
 where it then says that it is this catalog's and needed no more, whatever state it is in (P2).
 
 A disk that is attached to an instance of the same claim is no thing of its own: it goes with it.
+The disk of a copy of that instance is none either.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from imagectl.adapters.locations.gce_labels import claim_of
+from imagectl.adapters.locations.gce_labels import claim_of, copied_claim
 from imagectl.adapters.locations.gce_project import Project, Told, moment
 from imagectl.adapters.locations.gce_upload import OURS, Uploads
 from imagectl.adapters.locations.gce_zones import COLLECTIONS, Thing, Zones, parse_id
@@ -53,16 +54,16 @@ class Janitor:
         found: list[FoundResource] = []
         gaps: list[str] = []
         failed: list[ImagectlError] = []
-        machines: dict[str, str] = {}
+        machines: dict[str, _Said] = {}
         for kind, collection in COLLECTIONS.items():
             try:
                 for page in self._zones.pages(kind):
                     gaps += page.gaps
                     for each in page.things:
                         shown = self._shown(each)
-                        if shown.claim is not None and kind is ResourceKind.MACHINE:
-                            machines[f"{each.scope}/instances/{each.name}"] = shown.claim.resource
-                        if not _goes_with(each, shown.claim, machines):
+                        if kind is ResourceKind.MACHINE:
+                            machines[f"{each.scope}/instances/{each.name}"] = _said(shown)
+                        if not _goes_with(each, _said(shown), machines):
                             found.append(shown)
             except (CannotTell, Failed) as error:
                 failed.append(error)
@@ -93,6 +94,7 @@ class Janitor:
             claim_of(thing.labels, thing.name),
             thing.state,
             moment(thing.created),
+            copied_claim(thing.labels, thing.name),
         )
 
     def _upload(self, blob: Blob) -> FoundResource:
@@ -104,6 +106,7 @@ class Janitor:
             claim_of(blob.metadata or {}, blob.name),
             "uploaded",
             None if created is None else created.astimezone(UTC),
+            copied_claim(blob.metadata or {}, blob.name),
         )
 
     def collect(self, found: FoundResource, now: datetime) -> None:
@@ -155,12 +158,21 @@ class Janitor:
         )
 
 
-def _goes_with(thing: Thing, claim: Claim | None, machines: dict[str, str]) -> bool:
-    """Whether it is attached to instances with its own claim, and to nothing else."""
+_Said = tuple[str | None, str | None]
+"""Of which entry of the ledger a thing is, and of which it carries a copied claim."""
+
+
+def _said(shown: FoundResource) -> _Said:
+    claim, copied = shown.claim, shown.copied
+    return claim.resource if claim else None, copied.resource if copied else None
+
+
+def _goes_with(thing: Thing, said: _Said, machines: dict[str, _Said]) -> bool:
+    """Whether it is attached to instances that say the same as it does, and to nothing else."""
     return (
-        claim is not None
+        said != (None, None)
         and bool(thing.users)
-        and all(machines.get(each) == claim.resource for each in _paths(thing.users))
+        and all(machines.get(each) == said for each in _paths(thing.users))
     )
 
 

@@ -101,3 +101,9 @@ def claim_of(labels: Mapping[str, str], name: str) -> Claim | None:
         return Claim(labels[CATALOG], labels[RESOURCE], until)
     except (KeyError, ValueError):
         return None
+
+
+def copied_claim(labels: Mapping[str, str], name: str) -> Claim | None:
+    """The claim of another thing that the thing *name* carries; None where it carries none."""
+    of = labels.get(NAME, name)
+    return claim_of(labels, of) if of != name else None

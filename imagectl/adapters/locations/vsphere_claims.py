@@ -45,14 +45,14 @@ def first_claim(claim: Claim, name: str) -> str:
 def read_claim(annotation: str, attribute: str, name: str, reference: str) -> Claim | None:
     """The claim on the machine of that name and reference: the latest of those that are about it,
     since a renewal may have reached one place and not the other. None where there is none."""
-    here = (f"name={name}", f"id={reference}")
-    lines = [line.removeprefix(_LINE) for line in annotation.splitlines() if line.startswith(_LINE)]
-    claims = [
-        claim
-        for machine, claim in map(_parsed, [*lines, attribute])
-        if claim is not None and machine in here
-    ]
-    return max(claims, key=lambda each: each.until, default=None)
+    return _latest(_claims(annotation, attribute, name, reference)[0])
+
+
+def copied_claim(annotation: str, attribute: str, name: str, reference: str) -> Claim | None:
+    """The claim of another machine that the machine of that name and reference carries. None where
+    it has one of its own, or none at all."""
+    own, of_others = _claims(annotation, attribute, name, reference)
+    return None if own else _latest(of_others)
 
 
 def show_claim(session: Session, machine: Any, claim: Claim) -> None:
@@ -90,6 +90,24 @@ class ImportClaim:
         except (ImagectlError, sdk().vmodl.MethodFault):
             self._refused = True  # each refusal is shown to people among the vCenter's tasks
         self._shown = claim
+
+
+def _claims(
+    annotation: str, attribute: str, name: str, reference: str
+) -> tuple[list[Claim], list[Claim]]:
+    """Those that are about the machine, and those that are about others."""
+    here = (f"name={name}", f"id={reference}")
+    lines = [line.removeprefix(_LINE) for line in annotation.splitlines() if line.startswith(_LINE)]
+    own: list[Claim] = []
+    of_others: list[Claim] = []
+    for machine, claim in map(_parsed, [*lines, attribute]):
+        if claim is not None:
+            (own if machine in here else of_others).append(claim)
+    return own, of_others
+
+
+def _latest(claims: list[Claim]) -> Claim | None:
+    return max(claims, key=lambda each: each.until, default=None)
 
 
 def _note(session: Session, machine: Any, claim: Claim, within: float) -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imagectl.adapters.locations.vsphere_attributes import keys_of
-from imagectl.adapters.locations.vsphere_claims import attribute_of, read_claim
+from imagectl.adapters.locations.vsphere_claims import attribute_of, copied_claim, read_claim
 from imagectl.adapters.locations.vsphere_inventory import Inventory
 from imagectl.adapters.locations.vsphere_marks import read_marks, unfinished
 from imagectl.adapters.locations.vsphere_sdk import sdk
@@ -89,16 +89,17 @@ class VsphereMachines:
         if values.get("config.template", values.get("summary.config.template")):
             return None
         annotation, reference = values.get("config.annotation") or "", read.ref._moId
-        claim, kind = None, ResourceKind.MACHINE
+        claim, copied, kind = None, None, ResourceKind.MACHINE
         marks = read_marks(annotation)
         if marks is None:
-            claim = read_claim(annotation, attribute_of(values, keys), name, reference)
+            said = annotation, attribute_of(values, keys), name, reference
+            claim, copied = read_claim(*said), copied_claim(*said)
         elif unfinished(marks, name):
             claim, kind = read_claim(annotation, "", name, reference), ResourceKind.UPLOAD
         unknown = claim is None and "config.template" not in values
         if unknown and connection == "connected" and not read.missing:
             # What it says of itself comes with its configuration, a moment later.
-            power = "being made"
+            power, copied = "being made", None
         elif read.missing or unknown:
             why = "; ".join(read.missing) or f"it is {connection}"
             return f"{name}: nobody can tell whose it is: {why}"
@@ -110,6 +111,7 @@ class VsphereMachines:
             claim,
             power if connection == "connected" else connection,
             created.astimezone(UTC) if created is not None else None,
+            copied,
         )
 
     def _remove(self, found: FoundResource, now: datetime, keys: Mapping[str, int]) -> str | None:

@@ -72,7 +72,12 @@ def _staying(planned: JanitorPlan) -> Iterator[str]:
         ("another catalog's", [(at, each) for at, _, found in seen for each in found.of_others]),
         (
             "not imagectl's",
-            [(at, each) for at, view, _ in seen for each in view.found if each.claim is None],
+            [
+                (at, each)
+                for at, view, found in seen
+                for each in view.found
+                if each.claim is None and each not in set(found.copies)
+            ],
         ),
     ):
         if those:
@@ -110,8 +115,8 @@ def _due_row(place: str, due: Due, now: datetime) -> tuple[str, ...]:
 def _remarks(place: str, found: Sorted) -> Iterator[str]:
     for each in found.copies:
         yield (
-            f"{place}: {each.name} carries the claim of another machine, so somebody has copied "
-            "that; it is left alone"
+            f"{place}: {each.name} carries the claim of another {each.kind.value}, so somebody has "
+            "copied that, or given it another name or id; it is left alone"
         )
     for entry in found.silent:
         yield (

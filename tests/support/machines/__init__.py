@@ -48,6 +48,10 @@ class Yard(Protocol):
         """A machine of somebody who does not know imagectl; its provider id."""
         ...
 
+    def copy(self, provider_id: str, name: str) -> str:
+        """Somebody copies a machine, with all that it says of itself; the copy's provider id."""
+        ...
+
     def show(self, provider_id: str, claim: Claim) -> None:
         """The machine says that of itself from now on."""
         ...

@@ -38,6 +38,11 @@ class InProject:
         instance = self.peer.compute.add_instance(PROJECT, name, labels)
         return f"{instance['selfLink'][2:]}#{instance['id']}"
 
+    def copy(self, provider_id: str, name: str) -> str:
+        """ "Create similar"."""
+        path = provider_id.partition("#")[0]
+        return self._add(name, dict(self.peer.compute.resources[path]["labels"]))
+
     def show(self, provider_id: str, claim: Claim) -> None:
         path = provider_id.partition("#")[0]
         for each in (path, path.replace("/instances/", "/disks/")):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from imagectl.adapters.clock import SystemClock
 from imagectl.errors import CannotTell
 from imagectl.model.resource import Claim, FoundResource, ResourceKind
 from imagectl.testing.machines import MemoryMachines
@@ -29,6 +31,12 @@ class InMemory:
     def _add(self, name: str, claim: Claim | None) -> str:
         self.machines.make(FoundResource(f"id-{name}", ResourceKind.MACHINE, name, claim))
         return f"id-{name}"
+
+    def copy(self, provider_id: str, name: str) -> str:
+        seen = self.machines.resources(SystemClock().now).found
+        (source,) = (each for each in seen if each.provider_id == provider_id)
+        copy = replace(source, provider_id=f"id-{name}", name=name, claim=None, copied=source.claim)
+        return self.machines.make(copy).provider_id
 
     def show(self, provider_id: str, claim: Claim) -> None:
         self.machines.show(provider_id, claim)

@@ -16,6 +16,7 @@ from imagectl.adapters.leasing import EVERY, LedgerLeasing
 from imagectl.adapters.locations import open_location
 from imagectl.adapters.locations.vsphere import VsphereLocation
 from imagectl.adapters.locations.vsphere_claims import read_claim, show_claim
+from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.model.resource import Claim
 from imagectl.testing.resources import MemoryResources
 from support.places import surroundings, vsphere
@@ -44,6 +45,16 @@ class InFolder:
         place.peer.fill(1, name, datacenter=place.datacenter, folder=folder, template=False)
         (machine,) = (each for each in place.peer.machines(name) if each.folder == folder)
         return f"{place.admin.content.about.instanceUuid}/{machine.reference}"
+
+    def copy(self, provider_id: str, name: str) -> str:
+        place, vim = self.place, sdk().vim
+        vcenter, _, reference = provider_id.partition("/")
+        folder = place.at(f"{place.datacenter}/vm/{place.settings.folder}")
+        spec = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(), powerOn=False, template=False)
+        task = place.admin.machine(reference).CloneVM_Task(folder, name, spec)
+        place.admin.wait("cloning", task)
+        (copy,) = place.peer.machines(name)
+        return f"{vcenter}/{copy.reference}"
 
     def show(self, provider_id: str, claim: Claim) -> None:
         admin = self.place.admin
