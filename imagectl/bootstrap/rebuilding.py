@@ -48,7 +48,16 @@ def rebuild_catalog(project: Project, source: str, root: Path | None, now: datet
     trusted = read_root(project.root, root or project.root / ROOT_FILE)
     # A cache of its own: nothing is to come from what was seen before, and nothing stays.
     with tempfile.TemporaryDirectory(prefix="imagectl-rebuild-") as cache:
-        tree = open_catalog(source, root=trusted, cache=Path(cache), now=now)
+        try:
+            tree = open_catalog(source, root=trusted, cache=Path(cache), now=now)
+        except NotFound as missing:
+            raise NotFound(
+                missing.what,
+                where=missing.where,
+                why=missing.why,
+                hint="name another copy of what was published under --from: each tree of "
+                "`catalog.publish` that has `history: true` will do, and so will a mirror of one",
+            ) from missing
         try:
             events = read_history(tree)
             shown = tree.catalog()

@@ -204,6 +204,21 @@ def test_an_older_copy_makes_nothing_while_a_newer_tree_is_there(lost: Lost, ima
     assert not lost.database.exists()
 
 
+@pytest.mark.parametrize("source", ["nowhere", "catalog"])
+def test_where_nothing_is_published_it_says_what_else_to_name(
+    lost: Lost, imagectl: Run, source: str
+) -> None:
+    """Who has lost the catalog cannot publish it."""
+    lost.lose()
+    result = imagectl("catalog", "rebuild", "--from", source)
+    said = " ".join(result.stderr.split())
+    assert (result.exit_code, "there is no published catalog at" in said) == (6, True)
+    assert "under --from" in said
+    assert "--catalog" not in said
+    assert "catalog publish`" not in said
+    assert not lost.database.exists()
+
+
 def test_nobody_else_makes_the_catalog(lost: Lost, imagectl: Run, tmp_path: Path) -> None:
     """A tree that others have signed is not believed."""
     with closing(new_project(tmp_path / "other")) as other:
