@@ -57,7 +57,7 @@ def _folder(name: str, path: Path, needed: int) -> SeenFolder:
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        return SeenFolder(name, path, 0, f"{there} is not a folder", needed)
+        return SeenFolder(name, path, 0, "", needed, in_the_way=there)
     try:
         free = shutil.disk_usage(there).free
         with tempfile.TemporaryFile(dir=there):

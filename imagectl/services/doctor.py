@@ -111,7 +111,7 @@ class SeenFolder:
     """A folder of the project. ``free`` in bytes; ``trouble`` says why it cannot be written to,
     empty where it can. Where it does not exist yet, its nearest parent was looked at. ``empty``:
     there is nothing in it, or it is not there; ``placed`` is how many placements the catalog has in
-    one that is empty."""
+    one that is empty. ``in_the_way``: what is there in place of it, or of a folder above it."""
 
     name: str
     path: Path
@@ -120,6 +120,7 @@ class SeenFolder:
     space_needed: int
     empty: bool = False
     placed: int = 0
+    in_the_way: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +371,13 @@ def _folder(seen: SeenFolder) -> Finding:
             Level.FAIL,
             f"nothing is in {seen.path}, where the catalog has {counted(seen.placed, 'placement')}",
             "mount it, or bring it back; `imagectl verify` says what is missing then",
+        )
+    if seen.in_the_way is not None:
+        return Finding(
+            seen.name,
+            Level.FAIL,
+            f"{seen.path}: {seen.in_the_way} is not a folder",
+            f"see what that is, and move it away: mv {seen.in_the_way} {seen.in_the_way}.away",
         )
     if seen.trouble:
         return Finding(

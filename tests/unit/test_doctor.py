@@ -135,6 +135,15 @@ def _folder(free: int, trouble: str) -> Seen:
         (_folder(GIB, ""), Level.FAIL, "1.0 GiB free; 8.0 GiB are needed", "df -h /s"),
         (_folder(0, "cannot be written to"), Level.FAIL, "cannot be written", "chown"),
         (
+            replace(
+                GOOD,
+                folders=(replace(GOOD.folders[0], in_the_way=Path("/p/.imagectl")),),
+            ),
+            Level.FAIL,
+            "/p/.imagectl is not a folder",
+            "mv /p/.imagectl /p/.imagectl.away",
+        ),
+        (
             replace(GOOD, catalog=SeenCatalog(None, CannotTell("it is damaged", why="page 3"))),
             Level.FAIL,
             "it is damaged: page 3",
@@ -202,7 +211,7 @@ def test_a_folder_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) 
 def test_a_folder_below_a_file_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (seen,) = host.see_folders([("store", tmp_path / "file" / "b", GIB)])
-    assert "not a folder" in seen.trouble
+    assert seen.in_the_way == tmp_path / "file"
 
 
 @pytest.fixture
@@ -223,6 +232,15 @@ def test_it_says_that_the_catalog_is_as_consumers_are_shown_it(project: Path) ->
     found = _found(project)["catalog"]
     assert (found.level, found.fix) == (Level.OK, "")
     assert found.what.startswith("generation ")
+
+
+def test_a_file_in_place_of_a_folder_is_moved_away_and_not_given_to_somebody(project: Path) -> None:
+    folder = project / ".imagectl" / "locations" / "local"
+    folder.rename(folder.with_name("away"))
+    folder.write_text("a backup")
+    (found,) = (each for each in _found(project).values() if "is not a folder" in each.what)
+    assert (found.level, str(folder) in found.what) == (Level.FAIL, True)
+    assert found.fix.endswith(f": mv {folder} {folder}.away")
 
 
 def test_a_project_without_a_catalog_is_not_given_one(
