@@ -16,7 +16,7 @@ from imagectl.cli.text import size, stamp
 from imagectl.cli.verb import Verb
 from imagectl.cli.waiting import tell_waiting
 from imagectl.errors import BadUsage, ImagectlError, Interrupted, NotFound, summed_up
-from imagectl.policy.wording import counted, listed
+from imagectl.policy.wording import counted, has_to, listed
 
 if TYPE_CHECKING:
     from imagectl.bootstrap.project import Project
@@ -178,7 +178,8 @@ def _backfill(invocation: Invocation, project: Project, images: Collection[Image
     tell_waiting(invocation.out, project)
     if done.failed:
         raise summed_up(
-            f"{counted(len(done.failed), 'version')} could not be put where it has to be",
+            f"{counted(len(done.failed), 'version')} could not be put where "
+            f"{has_to(len(done.failed))} be",
             {str(ref): error for ref, error in done.failed.items()},
             counting=[str(ref) for ref in done.failed],
             hint=f"the others ({len(done.placed)}) are there; mend that, and type it again"

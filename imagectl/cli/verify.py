@@ -15,14 +15,14 @@ from imagectl.cli.moves import BehindDocument, behind_document, tell_behind, wat
 from imagectl.cli.text import stamp, table
 from imagectl.cli.verb import Verb
 from imagectl.errors import BadUsage, CannotTell, ImagectlError
-from imagectl.policy.wording import counted, listed
+from imagectl.policy.wording import counted, has_to, listed
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from imagectl.model.names import ChannelName, ImageName, LocationName
     from imagectl.services.show import Behind
-    from imagectl.services.verify import ChannelChecked, Verified
+    from imagectl.services.verify import ChannelChecked, Checked, Verified
 
 
 class CheckedDocument(TypedDict):
@@ -143,19 +143,24 @@ def command(
         raise
     _write(metrics, verified, verified.at)
     behind = show(project.releasing)
-    bad = verified.having(State.MISSING, State.CORRUPT)
+    missing, corrupt = verified.having(State.MISSING), verified.having(State.CORRUPT)
     revoked = verified.having(State.REVOKED)
     unknown = verified.having(State.UNKNOWN)
     late = [each.error for each in behind if each.required]
-    ok = not bad and not revoked and not unknown and not late
+    ok = not missing and not corrupt and not revoked and not unknown and not late
     quiet = ok and invocation.out.quiet  # cron sends a mail for each line
     invocation.out.answer(_document(verified, behind, ok=ok), () if quiet else _lines(verified))
     tell_behind(invocation.out, behind)
-    if bad:
-        affected = sorted({each.version.image for each in bad})
+    if missing:
         invocation.out.warn(
-            f"{counted(len(bad), 'version')} not where it has to be; "
-            f"`imagectl publish --backfill {' '.join(affected)}` puts there what is missing"
+            f"{counted(len(missing), 'version')} not where {has_to(len(missing))} be; "
+            f"{_backfill(missing)} puts there what is missing"
+        )
+    if corrupt:
+        invocation.out.warn(
+            f"{counted(len(corrupt), 'version')} corrupt where {has_to(len(corrupt))} be, and "
+            "nothing is put over what is there: move that away for a look, or mend it as its "
+            f"location says, then {_backfill(corrupt)}"
         )
     for ref in dict.fromkeys(each.version for each in revoked):
         invocation.out.warn(
@@ -165,9 +170,15 @@ def command(
     if unknown:
         where = listed(sorted({each.location for each in unknown}))
         invocation.out.warn(f"it cannot be told what is in {where}: `imagectl doctor` says why")
-    if bad or revoked or any(not isinstance(each, CannotTell) for each in late):
+    if missing or corrupt or revoked or any(not isinstance(each, CannotTell) for each in late):
         return 1
     return 5 if unknown or late else 0
+
+
+def _backfill(wrong: Sequence[Checked]) -> str:
+    return (
+        f"`imagectl publish --backfill {' '.join(sorted({each.version.image for each in wrong}))}`"
+    )
 
 
 def _write(metrics: Path | None, verified: Verified | None, now: datetime) -> None:

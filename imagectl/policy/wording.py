@@ -62,6 +62,11 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def has_to(number: int) -> str:
+    """``it has to``, ``they have to``: after a word of as many things."""
+    return "it has to" if number == 1 else "they have to"
+
+
 def stamp(at: datetime) -> str:
     """The form that JSON documents carry: RFC 3339 in UTC, such as ``2026-11-20T14:03:22Z``."""
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -105,6 +105,33 @@ def test_verify_exits_for_cron(project: Project, imagectl: Run, tmp_path: Path) 
     assert imagectl("verify", "stable", "--image", "nothing").exit_code == 6
 
 
+def test_what_is_corrupt_is_moved_away_before_it_is_put_there_again(
+    project: Project, imagectl: Run
+) -> None:
+    """Typed as told: nothing is ever put over what is there."""
+    snapshot = project.catalog.snapshot()
+    (placed,), (other,) = snapshot.placed(ref(OLD)), snapshot.placed(ref(NEW))
+    Path(placed.reference).write_bytes(b"something else")
+    result = imagectl("verify")
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 1
+    assert "1 version corrupt where it has to be, and nothing is put over what is there" in said
+    assert "move that away" in said
+    assert "puts there what is missing" not in said
+    backfill = ("publish", "--backfill", "debian-base")
+    assert f"then `imagectl {' '.join(backfill)}`" in said
+    failed = imagectl(*backfill)
+    assert failed.exit_code != 0
+    assert "1 version could not be put where it has to be" in " ".join(failed.stderr.split())
+    Path(other.reference).write_bytes(b"something else")
+    failed = imagectl(*backfill)
+    assert "2 versions could not be put where they have to be" in " ".join(failed.stderr.split())
+    for each in (placed, other):
+        Path(each.reference).rename(project.root / each.sha256)
+    assert imagectl(*backfill).exit_code == 0
+    assert imagectl("verify").exit_code == 0
+
+
 @pytest.mark.parametrize("some", [("beta",), ("--image", "debian-ci")])
 def test_metrics_are_of_everything_or_not_written(
     project: Project, imagectl: Run, tmp_path: Path, some: tuple[str, ...]
