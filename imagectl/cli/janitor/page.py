@@ -76,7 +76,7 @@ def _staying(planned: JanitorPlan) -> Iterator[str]:
                 (at, each)
                 for at, view, found in seen
                 for each in view.found
-                if each.claim is None and each not in set(found.copies)
+                if each.claim is None and each not in found.copies
             ],
         ),
     ):
