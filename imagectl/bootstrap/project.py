@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,8 @@ class Project:
         self.patience: float | None = None
         """Seconds for which a location that does not answer is asked again; None: as long as an
         upload is worth. To be set before the locations are used."""
+        self.remark: Callable[[str], None] = lambda _: None
+        """Is told, for people, what a location is asked again and again. To be set as early."""
 
     @property
     def state(self) -> Path:
@@ -131,6 +133,7 @@ class Project:
             lambda name: placed_in(self.catalog, name),
             lambda name: is_used(self.catalog, name),
             lambda: self.leasing,
+            remark=self.remark,
         )
         if patience is not None:
             around = replace(around, patience=patience)

@@ -12,6 +12,7 @@ from imagectl.cli.output import Output
 
 if TYPE_CHECKING:
     from imagectl.bootstrap.project import Project
+    from imagectl.services.ports.progress import Progress
 
 
 @dataclass(slots=True)
@@ -25,17 +26,19 @@ class Invocation:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    _showing: list[Progress] = field(default_factory=list)
 
     @property
     def out(self) -> Output:
         """Where this run speaks."""
-        return Output(json=self.json, quiet=self.quiet, verbose=self.verbose)
+        return Output(json=self.json, quiet=self.quiet, verbose=self.verbose, showing=self._showing)
 
     def open_project(self) -> Project:
         """The project that this run is about, open until the run ends. Raises NotFound."""
         from imagectl.bootstrap.project import open_project
 
         project = open_project(self.directory)
+        project.remark = self.out.remark
         context = click.get_current_context()
         context.call_on_close(project.close)
         context.call_on_close(lambda: self._tell_keys(project))

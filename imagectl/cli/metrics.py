@@ -119,8 +119,10 @@ def command(
 
 
 def _measure(invocation: Invocation, project: Project, *, verify: bool) -> Measurement:
+    from imagectl.services.live import LIVE_PATIENCE
     from imagectl.services.measure import measure
 
+    project.patience = LIVE_PATIENCE  # the next measuring is due in a few minutes
     return measure(
         lambda: project.catalog,
         project.locations,
@@ -210,6 +212,7 @@ def _serve(invocation: Invocation, host: str, port: int, every: timedelta, *, ve
         for _ in rounds(every, clock, time.sleep):
             try:
                 with contextlib.closing(open_project(invocation.directory)) as project:
+                    project.remark = invocation.out.remark
                     measured = _measure(invocation, project, verify=verify)
             except ImagectlError as problem:  # the next round may know; the numbers go meanwhile
                 invocation.out.tell_error(problem)

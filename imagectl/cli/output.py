@@ -98,10 +98,19 @@ class Failure(TypedDict):
 class Output:
     """Where one run of imagectl speaks."""
 
-    def __init__(self, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        showing: list[Progress] | None = None,
+    ) -> None:
+        """*showing* is the progress that is shown at present, of whatever output of this run."""
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
+        self._showing = [] if showing is None else showing
 
     def answer(self, document: Document, lines: Iterable[str]) -> None:
         """The verb's answer: *document* with ``--json``, else *lines*."""
@@ -124,6 +133,13 @@ class Output:
     def warn(self, text: str) -> None:
         """Something that the user should know though it went well. Also with ``-q``."""
         self._tell(f"{self._paint(_YELLOW, 'warning:')} {hanging(text)}")
+
+    def remark(self, text: str) -> None:
+        """Talk, from any thread: among the progress where that is shown."""
+        if self._showing:
+            self._showing[-1].note(text)
+        else:
+            self.say(text)
 
     def error(self, error: errors.ImagectlError) -> None:
         """The end of the run: what went wrong, where, why, and what to type next."""
@@ -152,12 +168,16 @@ class Output:
         from imagectl.cli import progress
 
         with contextlib.ExitStack() as stack:
+            shown: Progress
             if self.quiet:
-                yield progress.Silent()
+                shown = progress.Silent()
             elif live(sys.stderr):
-                yield stack.enter_context(progress.live(sys.stderr, clock, title))
+                shown = stack.enter_context(progress.live(sys.stderr, clock, title))
             else:
-                yield progress.Plain(self._tell, clock, title)
+                shown = progress.Plain(self._tell, clock, title)
+            self._showing.append(shown)
+            stack.callback(self._showing.remove, shown)
+            yield shown
 
     def urgent(self, text: str) -> None:
         """Talk from a signal handler, where the streams may be in the middle of a write."""

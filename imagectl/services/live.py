@@ -27,7 +27,8 @@ its whole deadline."""
 
 LIVE_PATIENCE = 45.0
 """Seconds for which a location that does not answer is asked again where somebody waits for the
-answer in order to roll back: long enough for a hiccup, and short enough for a bad night."""
+answer in order to roll back, or metrics do: long enough for a hiccup, and short enough for a bad
+night."""
 
 TOLD_AGAIN = 5.0
 """Seconds between two words about what is being waited for."""

@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from jsonschema import validate
@@ -21,6 +23,7 @@ from support.projects import new_project
 
 from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.host_machines import RUNS, write_claim
+from imagectl.adapters.locations import calls
 from imagectl.bootstrap.project import STATE, Project, open_project
 from imagectl.cli.documents import schema
 from imagectl.cli.janitor.apply import JanitorDocument
@@ -31,6 +34,7 @@ from imagectl.errors import Refused
 from imagectl.model.names import ImageName
 from imagectl.model.resource import Claim, FoundResource, Resource, ResourceKind, ResourceView
 from imagectl.policy.leases import STUCK, sort_resources
+from imagectl.services import live
 from imagectl.services.janitor import JanitorPlan, Looked
 from imagectl.testing.build import RecordingProgress
 
@@ -247,6 +251,40 @@ def test_rounds_have_a_pause_between_them(
     answer = imagectl(*verb, "--every", none)
     assert answer.exit_code == 2
     assert f"{none!r} is no pause: 1s is the shortest" in answer.stderr
+
+
+class Down(BaseHTTPRequestHandler):
+    """A registry on a bad night."""
+
+    def do_GET(self) -> None:
+        self.send_error(503)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_metrics_do_not_wait_long_and_say_for_what(
+    project: Project, imagectl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next measuring would begin before this one has ended."""
+    monkeypatch.setattr(live, "LIVE_PATIENCE", 1.0)
+    monkeypatch.setattr(calls, "SILENCE", 0.2)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Down) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        (project.root / "imagectl.yaml").write_text(
+            f"locations:\n  dc1: {{type: oci, insecure: true, "
+            f"url: '127.0.0.1:{server.server_port}/images'}}\n"
+        )
+        began = time.monotonic()
+        loud, quiet = imagectl("metrics"), imagectl("-q", "metrics")
+        server.shutdown()
+    assert time.monotonic() - began < 60
+    for result in (loud, quiet):
+        assert result.exit_code == 5
+        assert 'imagectl_source_ok{place="dc1",source="images"} 0.0' in result.stdout
+    assert "location dc1: " in loud.stderr
+    assert "and is tried again in " in loud.stderr
+    assert "is tried again" not in quiet.stderr
 
 
 def test_this_host_can_be_left_out(project: Project, imagectl: Run) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imagectl.adapters.locations import calls
 from imagectl.adapters.locations.calls import (
     LONGEST_LINE,
     Again,
@@ -41,26 +42,41 @@ def passing(error: Exception) -> Again | None:
 
 
 def test_what_passes_is_tried_again_and_counted(tmp_path: Path) -> None:
-    calls = Calls(HERE, tmp_path, per_second=1000, deadline=10)
-    assert calls.run("reading", Fails(2), passing) == "done"
-    assert calls.requests == 3
+    here = Calls(HERE, tmp_path, per_second=1000, deadline=10)
+    assert here.run("reading", Fails(2), passing) == "done"
+    assert here.requests == 3
+
+
+def test_what_takes_long_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    here = Calls(HERE, tmp_path, per_second=1000, deadline=10, remark=said.append)
+    here.run("reading", Fails(2), passing)
+    assert not said, "nobody has waited yet"
+    monkeypatch.setattr(calls, "SILENCE", 0.1)
+    here.run("reading", Fails(2), passing)
+    assert said
+    assert all(
+        each.startswith("location here: reading did not work yet, and is tried again in ")
+        and each.endswith(" s: not now")
+        for each in said
+    )
 
 
 def test_what_does_not_pass_goes_through(tmp_path: Path) -> None:
-    calls = Calls(HERE, tmp_path, per_second=1000)
+    here = Calls(HERE, tmp_path, per_second=1000)
     with pytest.raises(OSError, match="not now"):
-        calls.run("reading", Fails(1), lambda _: None)
-    assert calls.requests == 1
+        here.run("reading", Fails(1), lambda _: None)
+    assert here.requests == 1
 
 
 @pytest.mark.parametrize(("throttled", "kind"), [(True, Throttled), (False, CannotTell)])
 def test_patience_ends_at_the_deadline_and_says_what_and_how_often(
     tmp_path: Path, throttled: bool, kind: type[CannotTell]
 ) -> None:
-    calls = Calls(HERE, tmp_path, per_second=1000, deadline=0.5)
+    here = Calls(HERE, tmp_path, per_second=1000, deadline=0.5)
     began = time.monotonic()
     with pytest.raises(CannotTell) as raised:
-        calls.run("listing images", Fails(99), lambda e: Again(None, throttled, str(e)))
+        here.run("listing images", Fails(99), lambda e: Again(None, throttled, str(e)))
     assert type(raised.value) is kind
     assert time.monotonic() - began < 20
     assert raised.value.what == "listing images did not work"
@@ -68,10 +84,10 @@ def test_patience_ends_at_the_deadline_and_says_what_and_how_often(
 
 
 def test_a_wait_that_would_be_longer_than_the_deadline_is_not_begun(tmp_path: Path) -> None:
-    calls = Calls(HERE, tmp_path, per_second=1000, deadline=50)
+    here = Calls(HERE, tmp_path, per_second=1000, deadline=50)
     began = time.monotonic()
     with pytest.raises(Throttled, match="reading did not work"):
-        calls.run("reading", Fails(1), lambda _: Again(60.0, True, "Retry-After: 60"))
+        here.run("reading", Fails(1), lambda _: Again(60.0, True, "Retry-After: 60"))
     assert time.monotonic() - began < 40
 
 

@@ -12,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from imagectl import errors
+from imagectl.adapters.clock import SystemClock
 from imagectl.cli import documents, progress, text
 from imagectl.cli.crash import InternalError
 from imagectl.cli.output import Failure, Output, error_lines, failure
 from imagectl.errors import Problem
+from imagectl.services.ports.progress import Progress
 from imagectl.testing.clock import FixedClock
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
@@ -373,3 +375,18 @@ def test_a_live_display_ends_as_the_work_does(
     with pytest.raises(type(problem)):
         work()
     assert said in stream.getvalue()
+
+
+def test_remarks_go_where_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another line in the middle of a display that redraws itself would spoil it."""
+    showing: list[Progress] = []
+    one, other = (Output(showing=showing) for _ in range(2))
+    with one.progress(SystemClock()):
+        other.remark("it takes long")
+    other.remark("it is over")
+    beside, alone = capsys.readouterr().err.splitlines()
+    assert beside.endswith("Z    it takes long")
+    assert alone == "it is over"
+    with Output(quiet=True, showing=showing).progress(SystemClock()):
+        other.remark("not a word")
+    assert capsys.readouterr().err == ""

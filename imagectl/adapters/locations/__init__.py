@@ -39,7 +39,8 @@ class Surroundings:
     uploads); losing it loses nothing but time. ``catalog`` gives the id of the catalog, which goes
     into ownership marks; ``placed`` what the catalog has in a location, and ``used`` whether it has
     anything to do with it, for which they read all of it. ``leasing`` gives leases for what is made
-    to be thrown away. ``patience``, in seconds: how long a call is tried again (``calls.py``).
+    to be thrown away. ``patience``, in seconds: how long a call is tried again (``calls.py``), and
+    ``remark`` is told when that takes long.
     """
 
     project: Path
@@ -49,6 +50,7 @@ class Surroundings:
     used: Callable[[LocationName], bool]
     leasing: Callable[[], Leasing]
     patience: float = 300.0
+    remark: Callable[[str], None] = lambda _: None
 
     def secret(self, ref: SecretRef) -> str:
         """Its value. Raises NotFound or Failed."""

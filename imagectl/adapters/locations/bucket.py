@@ -368,4 +368,10 @@ class BucketLocation:
 
 def calls_of(name: LocationName, around: Surroundings) -> Calls:
     """How a bucket is called."""
-    return Calls(name, around.state, per_second=CALLS_PER_SECOND, deadline=around.patience)
+    return Calls(
+        name,
+        around.state,
+        per_second=CALLS_PER_SECOND,
+        deadline=around.patience,
+        remark=around.remark,
+    )

@@ -40,6 +40,9 @@ LONGEST_PAUSE = 20.0
 """Seconds between two attempts, where the provider does not say: doubled each time, plus or minus
 half."""
 
+SILENCE = 5.0
+"""Seconds for which nothing is said of what is tried again, since it last was."""
+
 BURST_SECONDS = 1.0
 """What may be used at once of a limit after a rest: this many seconds' worth."""
 
@@ -64,11 +67,19 @@ class Again:
 
 
 class Calls:
-    """How one location is called. Any number of threads and processes may share it."""
+    """How one location is called. Any number of threads and processes may share it. *remark* is
+    told, in a line for people, what is being tried again, where that takes long."""
 
     def __init__(
-        self, location: LocationName, state: Path, *, per_second: float, deadline: float = 300.0
+        self,
+        location: LocationName,
+        state: Path,
+        *,
+        per_second: float,
+        deadline: float = 300.0,
+        remark: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._remark = remark
         self._location = location
         self._line = Line(state / "limits" / f"{location}.json", per_second)
         self._deadline = deadline
@@ -96,7 +107,7 @@ class Calls:
         ``progressed()``, where that is later: when the attempts last got further than any before
         (of the monotonic clock), for those that may take longer than the deadline themselves.
         """
-        began = self._clock.monotonic()
+        began = said = self._clock.monotonic()
         tries = 0
         last: Again | None = None
 
@@ -104,7 +115,7 @@ class Calls:
             return max(began, progressed()) + self._deadline
 
         def pause_after(error: Exception) -> float | bool:
-            nonlocal last
+            nonlocal last, said
             if isinstance(error, _Held):
                 last = Again(error.seconds, True, str(error))
                 return False
@@ -112,10 +123,17 @@ class Calls:
             if last is None:
                 return False
             pause = pause_before(tries + 1, last.after)
-            soon = self._clock.monotonic() + pause < until()
+            now = self._clock.monotonic()
+            soon = now + pause < until()
             # A pause that is only our guess, and at which we give up, binds nobody else.
             if last.throttled and (soon or last.after is not None):
                 self._line.hold(pause)
+            if soon and now + pause >= said + SILENCE:
+                said = now
+                self._remark(
+                    f"location {self._location}: {what} did not work yet, and is tried again in "
+                    f"{max(pause, 1.0):.0f} s: {last.why}"
+                )
             return pause if soon else False
 
         try:

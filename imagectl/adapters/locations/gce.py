@@ -81,7 +81,13 @@ class GceLocation:
         self._name = name
         self._settings = settings
         self._around = around
-        self._calls = Calls(name, around.state, per_second=PER_SECOND, deadline=around.patience)
+        self._calls = Calls(
+            name,
+            around.state,
+            per_second=PER_SECOND,
+            deadline=around.patience,
+            remark=around.remark,
+        )
 
     @cached_property
     def _project(self) -> Project:

@@ -38,7 +38,11 @@ class Session:
         self.host = settings.url.split("/", 1)[0]
         self._base = f"{'http' if settings.insecure else 'https'}://{self.host}/v2/"
         self._calls = Calls(
-            name, around.state, per_second=CALLS_PER_SECOND, deadline=around.patience
+            name,
+            around.state,
+            per_second=CALLS_PER_SECOND,
+            deadline=around.patience,
+            remark=around.remark,
         )
         self._login = Login(name, settings, around, self.host, self._calls)
         self._opening = threading.Lock()

@@ -67,7 +67,13 @@ class Session:
         self._name = name
         self._settings = settings
         self._around = around
-        self._calls = Calls(name, around.state, per_second=PER_SECOND, deadline=around.patience)
+        self._calls = Calls(
+            name,
+            around.state,
+            per_second=PER_SECOND,
+            deadline=around.patience,
+            remark=around.remark,
+        )
         self._lock = threading.Lock()
         self._counting = threading.Lock()
         self._requests = 0

@@ -158,6 +158,7 @@ def _round(
     from imagectl.services import janitor
 
     with contextlib.closing(open_project(invocation.directory)) as project:
+        project.remark = invocation.out.remark
         places = places_asked_for(project, locations, here)
         pace = janitor.Pace(rate, project.clock, time.sleep)
         with contextlib.ExitStack() as stack:
