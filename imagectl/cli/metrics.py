@@ -159,8 +159,11 @@ def _tell(invocation: Invocation, measured: Measurement) -> None:
     for (source, place), trouble in measured.sources().items():
         if trouble is not None:
             where = f" of {place}" if place else ""
+            lacking = f"no numbers about the {source}{where}"
+            if source == "verify":
+                lacking = "not all numbers about what channels point to and their ways back"
             mend = f" ({trouble.where}): {trouble.hint}" if source == "outcomes" else ""
-            invocation.out.warn(f"no numbers about the {source}{where}: {trouble.said}{mend}")
+            invocation.out.warn(f"{lacking}: {trouble.said}{mend}")
 
 
 def _document(measured: Measurement, out: Path | None, text: str) -> MetricsDocument:

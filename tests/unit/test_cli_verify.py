@@ -132,6 +132,17 @@ def test_what_is_corrupt_is_moved_away_before_it_is_put_there_again(
     assert imagectl("verify").exit_code == 0
 
 
+def test_metrics_say_of_what_there_are_not_all_numbers(project: Project, imagectl: Run) -> None:
+    folder = project.root / ".imagectl/locations/local"
+    folder.rename(folder.with_name("away"))
+    folder.mkdir()
+    result = imagectl("metrics")
+    assert result.exit_code == 5
+    said = " ".join(result.stderr.split())
+    assert "not all numbers about what channels point to and their ways back: it cannot be" in said
+    assert "imagectl_rollback_versions{" in result.stdout
+
+
 @pytest.mark.parametrize("some", [("beta",), ("--image", "debian-ci")])
 def test_metrics_are_of_everything_or_not_written(
     project: Project, imagectl: Run, tmp_path: Path, some: tuple[str, ...]
