@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import click
@@ -53,7 +54,7 @@ def test_a_service_runs_a_command_that_there_is(unit: Path) -> None:
     program, *arguments = shlex.split(service["ExecStart"])
     assert Path(program).name == "imagectl"
     verb, options = parsed(arguments)
-    goes_on = verb.name == "serve" or options.get("watch", False)
+    goes_on = options.get("watch", False) or options.get("listen") is not None
     assert goes_on is (service["Type"] != "oneshot")
     assert 130 in verb.exits, "being stopped is no failure"
     assert service["SuccessExitStatus"] == "130"
@@ -97,6 +98,13 @@ def test_what_faces_the_network_has_no_key_and_writes_nowhere() -> None:
     assert not {"User", "WorkingDirectory", "ReadWritePaths", "StateDirectory"} & {*service}
     page = (REPOSITORY / "docs/how-to/serve.md").read_text()
     assert f"cp packaging/systemd/{SERVE.name} /etc/systemd/system/" in page
+
+
+@pytest.mark.parametrize("name", ["janitor", "janitor-round", "refresh", "serve", "metrics"])
+def test_a_page_tells_how_to_install_it(name: str) -> None:
+    pages = "".join(each.read_text() for each in (REPOSITORY / "docs/how-to").glob("*.md"))
+    copied = re.findall(r"^cp packaging/systemd/(\S+) /etc/systemd/system/$", pages, re.MULTILINE)
+    assert any(fnmatch(f"imagectl-{name}.service", each) for each in copied)
 
 
 def test_systemd_understands_every_unit(tmp_path: Path) -> None:
