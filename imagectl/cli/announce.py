@@ -11,7 +11,7 @@ import click
 from imagectl.cli.arguments import DURATION, IMAGE_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
-from imagectl.cli.verb import Verb
+from imagectl.cli.verb import Family, Verb
 from imagectl.formats.sizes import BadSize, parse_duration
 from imagectl.model.announcement import AnnouncedDeprecation, AnnouncedMove, Brownout
 from imagectl.policy.announced import notice_of
@@ -84,7 +84,7 @@ _EXITS = {
 }
 
 
-@click.group("announce")
+@click.group("announce", cls=Family)
 def command() -> None:
     """Tell consumers what is coming, and take that back.
 

@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli import forget_location, rebuild_catalog, refresh, rotate_keys
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.verb import Verb
+from imagectl.cli.verb import Family, Verb
 from imagectl.cli.waiting import publish_anew, tell_waiting
 from imagectl.errors import summed_up
 from imagectl.policy.wording import counted
@@ -36,7 +36,7 @@ class PublishedTree(TypedDict):
     waiting: Annotated[list[str], "roles whose new content waits for signatures of others"]
 
 
-@click.group("catalog")
+@click.group("catalog", cls=Family)
 def command() -> None:
     """Look after the catalog itself."""
 

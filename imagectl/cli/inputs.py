@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import size, table
-from imagectl.cli.verb import Verb
+from imagectl.cli.verb import Family, Verb
 from imagectl.policy.wording import counted
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class VerifiedInputs(TypedDict):
     damaged: Annotated[list[DamagedInput], "those that are not what their names say"]
 
 
-@click.group("inputs")
+@click.group("inputs", cls=Family)
 def command() -> None:
     """Look at what builds were made from."""
 

@@ -11,7 +11,7 @@ import click
 from imagectl.cli.arguments import DURATION, IMAGE, VERSION_REF
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
-from imagectl.cli.verb import Verb
+from imagectl.cli.verb import Family, Verb
 from imagectl.policy.wording import moment
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _EXITS = {
 }
 
 
-@click.group("lease")
+@click.group("lease", cls=Family)
 def command() -> None:
     """Have versions kept for a consumer for a while.
 

@@ -9,7 +9,7 @@ import click
 
 from imagectl.cli.invocation import Invocation, pass_invocation
 from imagectl.cli.text import stamp
-from imagectl.cli.verb import Verb
+from imagectl.cli.verb import Family, Verb
 from imagectl.errors import BadUsage, Failed, ImagectlError, NotFound, summed_up
 from imagectl.policy.wording import counted, listed
 
@@ -40,7 +40,7 @@ class Tested(TypedDict):
     arrived: Annotated[list[str], "the targets that have taken the notice"]
 
 
-@click.group("notify")
+@click.group("notify", cls=Family)
 def command() -> None:
     """Tell people and programs what happened: webhooks, Slack, mail.
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from imagectl.cli.invocation import Invocation, pass_invocation
-from imagectl.cli.verb import Verb
+from imagectl.cli.verb import Family, Verb
 from imagectl.errors import BadUsage
 from imagectl.policy.wording import counted
 
@@ -28,7 +28,7 @@ class Site(TypedDict):
     changed: Annotated[int, "how many of them are new, or others than before"]
 
 
-@click.group("site")
+@click.group("site", cls=Family)
 def command() -> None:
     """Show the catalog to people: pages, feeds and badges for any web server or bucket."""
 

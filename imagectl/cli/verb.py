@@ -1,4 +1,5 @@
-"""A verb of the command line: its help tells its exit codes, and shows it in use."""
+"""A verb of the command line: its help tells its exit codes, and shows it in use. And a family of
+verbs."""
 
 from __future__ import annotations
 
@@ -75,10 +76,25 @@ class Verb(click.Command):
         }
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.examples:
-            with formatter.section("Examples"):
-                for command, what in self.examples:
-                    formatter.write_text(f"# {what}")
-                    formatter.write(f"{'':{formatter.current_indent}}{command}\n")
+        _write_examples(formatter, self.examples)
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), meaning) for code, meaning in self.exits.items()])
+
+
+class Family(click.Group):
+    """Verbs with a first word in common. Its help shows the first example of each."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        members = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
+        _write_examples(
+            formatter,
+            [each for verb in members if isinstance(verb, Verb) for each in verb.examples[:1]],
+        )
+
+
+def _write_examples(formatter: click.HelpFormatter, examples: Sequence[tuple[str, str]]) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            for command, what in examples:
+                formatter.write_text(f"# {what}")
+                formatter.write(f"{'':{formatter.current_indent}}{command}\n")

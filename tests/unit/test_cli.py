@@ -64,6 +64,17 @@ def test_help_shows_examples_exit_codes_and_every_argument(
         assert getattr(parameter, "help", None), f"{parameter.name} is not explained"
 
 
+@pytest.mark.parametrize("family", sorted({name.split()[0] for name, _ in VERBS if " " in name}))
+def test_help_of_a_family_shows_an_example_of_each_of_its_verbs(imagectl: Run, family: str) -> None:
+    result = imagectl(family, "--help")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for name, verb in VERBS:
+        if name.startswith(f"{family} "):
+            assert f"  {verb.examples[0][0]}" in lines
+
+
 @each_verb
 def test_help_fits_80_columns(imagectl: Run, name: str, verb: Verb) -> None:
     lines = imagectl(*name.split(), "--help").stdout.splitlines()

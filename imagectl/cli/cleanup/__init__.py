@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from imagectl.cli.cleanup import apply, approve, key, plan, undelete, undo
+from imagectl.cli.verb import Family
 
 
 @click.group(
     "cleanup",
+    cls=Family,
     commands=[
         plan.command,
         apply.command,

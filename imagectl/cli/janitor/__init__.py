@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from imagectl.cli.janitor import apply, forget, plan
+from imagectl.cli.verb import Family
 
 
-@click.group("janitor", commands=[plan.command, apply.command, forget.command])
+@click.group("janitor", cls=Family, commands=[plan.command, apply.command, forget.command])
 def command() -> None:
     """Collect machines, disks and other things that builds and tests have left.
 
