@@ -112,7 +112,11 @@ def sweep(root: Path) -> tuple[Swept, ...]:
 
 
 def _sweep_one(folder: Path) -> Swept | None:
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """None where the run lives, or has just gone: runs remove themselves when they end."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return Swept(folder.name, _remove(folder, folder.name))

@@ -145,6 +145,14 @@ def test_a_process_without_environment_is_nobody_s(tmp_path: Path) -> None:
         stranger.wait()
 
 
+def test_a_run_that_ends_while_others_sweep_stops_nobody(tmp_path: Path) -> None:
+    """Builds that begin sweep, and one that ends removes its folder itself at any moment."""
+    going = tmp_path / "0123456789ab"
+    going.mkdir()
+    (going / "lock").symlink_to(tmp_path / "gone" / "lock")  # as one that went after it was seen
+    assert runs.sweep(tmp_path) == ()
+
+
 def test_nothing_to_sweep_where_nothing_ran(tmp_path: Path) -> None:
     assert runs.sweep(tmp_path / "none") == ()
 
