@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.children import Child, Say
+from support.processes import Killer
 from support.releasing import begin, check_race, check_together, release
 
 from imagectl.adapters.catalog_sql import SqlCatalog
@@ -82,23 +83,19 @@ def test_kill_9_while_promoting_and_rolling_back(url: str, tmp_path: Path) -> No
     assert outcomes["after"] > 0, outcomes
 
 
-def make(url: str, say: Say) -> None:
-    SqlCatalog(url, new_id=lambda: "first").close()
-    say("made")
+def make(path: Path) -> None:
+    SqlCatalog(f"sqlite:///{path}", new_id=lambda: "first").close()
 
 
 def test_kill_9_while_making_a_catalog(tmp_path: Path) -> None:
-    dice = random.Random(20261121)
+    killer = Killer(5, partial(make, tmp_path / "whole" / "catalog.sqlite3"))
     made = 0
     for number in range(40):
         path = tmp_path / str(number) / "catalog.sqlite3"
-        url = f"sqlite:///{path}"
-        child = Child(partial(make, url))
-        time.sleep(dice.uniform(0, 0.12))
-        child.kill()
+        killer.kill(partial(make, path))
         existed = path.exists()
         made += existed
-        with SqlCatalog(url, new_id=lambda: "second") as catalog:
+        with SqlCatalog(f"sqlite:///{path}", new_id=lambda: "second") as catalog:
             assert catalog.snapshot().catalog_id == ("first" if existed else "second")
             assert catalog.verify() == ()
     assert 0 < made < 40
