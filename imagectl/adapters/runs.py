@@ -95,7 +95,9 @@ def open_run(root: Path, run_id: str = "") -> Iterator[Run]:
             os.environ.pop(VARIABLE, None)
         else:
             os.environ[VARIABLE] = before
-        _remove(folder, run_id)
+        _empty(folder, run_id)
+        with _serial(root):  # nor may it find the folder of one that is just going
+            remove_tree(folder)
         os.close(lock)
 
 
@@ -112,14 +114,13 @@ def sweep(root: Path) -> tuple[Swept, ...]:
 
 
 def _sweep_one(folder: Path) -> Swept | None:
-    """None where the run lives, or has just gone: runs remove themselves when they end."""
-    try:
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        return None
+    """None where the run lives."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return Swept(folder.name, _remove(folder, folder.name))
+        ended = _empty(folder, folder.name)
+        remove_tree(folder)
+        return Swept(folder.name, ended)
     except BlockingIOError:
         return None
     finally:
@@ -135,8 +136,7 @@ def look(root: Path) -> tuple[Seen, ...]:
 
 
 def _seen(folder: Path) -> Seen | None:
-    """What is there; None where that is no run, or has just gone: runs remove themselves when they
-    end, and their lock last."""
+    """What is there; None where that is no run, or is gone."""
     try:
         began = folder.stat().st_mtime
     except FileNotFoundError:
@@ -177,7 +177,7 @@ def collect(root: Path, run_id: str, check: Callable[[Seen], None]) -> tuple[int
 
 @contextlib.contextmanager
 def _serial(root: Path) -> Iterator[None]:
-    """One process at a time creates or sweeps runs in *root*."""
+    """One process at a time makes or removes folders of runs in *root*."""
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -186,16 +186,16 @@ def _serial(root: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _remove(folder: Path, run_id: str) -> tuple[int, ...]:
+def _empty(folder: Path, run_id: str) -> tuple[int, ...]:
+    """End what runs there and remove what is there, but not the lock: as long as anything else is
+    there, the folder can be recognised. The processes that were ended."""
     ended = _end_processes(run_id)
     shutil.rmtree(_sockets(run_id), ignore_errors=True)
     for entry in folder.iterdir():
-        # The lock goes last: while anything else is there, the folder can be recognised.
         if entry.is_dir() and not entry.is_symlink():
             remove_tree(entry)
         elif entry.name != "lock":
             entry.unlink()
-    remove_tree(folder)
     return ended
 
 

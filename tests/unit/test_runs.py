@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from imagectl.adapters import process, runs
+from imagectl.adapters.namespaces import remove_tree
 from imagectl.errors import Conflict
 
 BUILD = """
@@ -132,7 +134,10 @@ def test_a_process_that_is_starting_a_program_is_ended_too(tmp_path: Path) -> No
         assert not run.folder.exists()
 
 
-def test_a_process_without_environment_is_nobody_s(tmp_path: Path) -> None:
+def test_a_process_without_environment_is_nobody_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "DEATH_SECONDS", 60.0)  # more than a busy machine can take
     stranger = subprocess.Popen(["sleep", "60"], env={})
     try:
         began = time.monotonic()
@@ -145,12 +150,24 @@ def test_a_process_without_environment_is_nobody_s(tmp_path: Path) -> None:
         stranger.wait()
 
 
-def test_a_run_that_ends_while_others_sweep_stops_nobody(tmp_path: Path) -> None:
-    """Builds that begin sweep, and one that ends removes its folder itself at any moment."""
-    going = tmp_path / "0123456789ab"
-    going.mkdir()
-    (going / "lock").symlink_to(tmp_path / "gone" / "lock")  # as one that went after it was seen
-    assert runs.sweep(tmp_path) == ()
+def test_nobody_sweeps_while_a_run_that_ends_removes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would find half of it, and its lock made anew would keep the folder from going."""
+    with ThreadPoolExecutor() as pool:
+        sweeps: list[Future[tuple[runs.Swept, ...]]] = []
+
+        def removed_while_others_begin(folder: Path) -> None:
+            sweeps.append(pool.submit(runs.sweep, tmp_path))
+            with pytest.raises(TimeoutError):
+                sweeps[-1].result(0.2)
+            remove_tree(folder)
+
+        monkeypatch.setattr(runs, "remove_tree", removed_while_others_begin)
+        with runs.open_run(tmp_path):
+            pass
+        assert [each.result(60) for each in sweeps] == [()]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_to_sweep_where_nothing_ran(tmp_path: Path) -> None:
