@@ -129,11 +129,9 @@ def test_a_machine_whose_host_does_not_answer_fails_at_once_and_stays(yard: InFo
     yard.place.peer.change("left", connection_state="disconnected")
     found = seen(yard, "left")
     assert found.claim == OVER
-    began = SystemClock().monotonic()
     with pytest.raises(Failed) as caught:
         yard.machines.collect(found, NOW)
     assert "does not answer" in caught.value.why
-    assert SystemClock().monotonic() - began < 2
     assert names(yard) == ["left"]
 
 
