@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from imagectl.adapters.content import relative
-from imagectl.adapters.locations.calls import Calls
 from imagectl.adapters.locations.fetching import fetch
 from imagectl.adapters.locations.owners import (
     DELETING,
@@ -364,14 +363,3 @@ class BucketLocation:
     def _found(self, owner: Ownership) -> bool:
         text = self._objects.read(record_of(owner))
         return text is not None and parse_record(owner, text).found
-
-
-def calls_of(name: LocationName, around: Surroundings) -> Calls:
-    """How a bucket is called."""
-    return Calls(
-        name,
-        around.state,
-        per_second=CALLS_PER_SECOND,
-        deadline=around.patience,
-        remark=around.remark,
-    )

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import stamina
 import stamina.instrumentation
@@ -28,6 +28,9 @@ from imagectl.adapters.clock import SystemClock
 from imagectl.adapters.durable import make_folder, naming_failures
 from imagectl.errors import CannotTell, Throttled
 from imagectl.model.names import LocationName
+
+if TYPE_CHECKING:
+    from imagectl.adapters.locations import Surroundings
 
 T = TypeVar("T")
 
@@ -161,6 +164,17 @@ class Calls:
             why=f"{tried}{last.why}",
             hint="type the command again later: it goes on where it stopped",
         )
+
+
+def calls_of(name: LocationName, around: Surroundings, per_second: float) -> Calls:
+    """How a location is called with so many calls a second at most."""
+    return Calls(
+        name,
+        around.state,
+        per_second=per_second,
+        deadline=around.patience,
+        remark=around.remark,
+    )
 
 
 def pause_before(attempt: int, after: float | None) -> float:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagectl.adapters.durable import write
-from imagectl.adapters.locations.calls import Calls
+from imagectl.adapters.locations.calls import calls_of
 from imagectl.adapters.locations.gce_boot import Login, booted
 from imagectl.adapters.locations.gce_changes import (
     again_where_changed,
@@ -81,13 +81,7 @@ class GceLocation:
         self._name = name
         self._settings = settings
         self._around = around
-        self._calls = Calls(
-            name,
-            around.state,
-            per_second=PER_SECOND,
-            deadline=around.patience,
-            remark=around.remark,
-        )
+        self._calls = calls_of(name, around, PER_SECOND)
 
     @cached_property
     def _project(self) -> Project:

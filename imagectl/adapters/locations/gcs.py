@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagectl.adapters.locations.bucket import BucketLocation, Page, Stored, calls_of
+from imagectl.adapters.locations.bucket import CALLS_PER_SECOND, BucketLocation, Page, Stored
+from imagectl.adapters.locations.calls import calls_of
 from imagectl.adapters.locations.gce_project import Told
 from imagectl.adapters.locations.gce_upload import Uploads
 from imagectl.adapters.locations.google_account import Account, again, log_in, translated
@@ -67,7 +68,7 @@ class GcsObjects:
         self._settings = settings
         self._prefix = f"{settings.bucket.prefix}/" if settings.bucket.prefix else ""
         self._around = around
-        self._calls = calls_of(name, around)
+        self._calls = calls_of(name, around, CALLS_PER_SECOND)
         self._opening = threading.Lock()
         self._opened: _Opened | None = None
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from imagectl.adapters.locations.calls import Calls
+from imagectl.adapters.locations.calls import calls_of
 from imagectl.adapters.locations.oci_answers import Answer, again, meaning
 from imagectl.adapters.locations.oci_login import TIMEOUT, Login, as_it_is
 from imagectl.errors import CannotTell, Failed
@@ -37,13 +37,7 @@ class Session:
         self.url = settings.url
         self.host = settings.url.split("/", 1)[0]
         self._base = f"{'http' if settings.insecure else 'https'}://{self.host}/v2/"
-        self._calls = Calls(
-            name,
-            around.state,
-            per_second=CALLS_PER_SECOND,
-            deadline=around.patience,
-            remark=around.remark,
-        )
+        self._calls = calls_of(name, around, CALLS_PER_SECOND)
         self._login = Login(name, settings, around, self.host, self._calls)
         self._opening = threading.Lock()
         self._opened: requests.Session | None = None

@@ -10,7 +10,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagectl.adapters.locations.bucket import calls_of
+from imagectl.adapters.locations.bucket import CALLS_PER_SECOND
+from imagectl.adapters.locations.calls import calls_of
 from imagectl.adapters.locations.s3_answers import again, meaning, unanswered
 from imagectl.errors import Denial, Denied, NotFound
 from imagectl.model.image import SecretRef
@@ -32,7 +33,7 @@ class Client:
         self._settings = settings
         self._prefix = f"{settings.bucket.prefix}/" if settings.bucket.prefix else ""
         self._around = around
-        self._calls = calls_of(name, around)
+        self._calls = calls_of(name, around, CALLS_PER_SECOND)
         self._opening = threading.Lock()
         self._opened: Any = None  # botocore makes its clients' classes while it runs
         self.identity = "nobody"

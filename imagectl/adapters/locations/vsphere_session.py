@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from xml.parsers.expat import ExpatError
 
 from imagectl.adapters.clock import SystemClock
-from imagectl.adapters.locations.calls import Again, Calls
+from imagectl.adapters.locations.calls import Again, calls_of
 from imagectl.adapters.locations.vsphere_faults import again, meaning, says, unreachable
 from imagectl.adapters.locations.vsphere_sdk import sdk
 from imagectl.errors import CannotTell, Denial, Denied, Failed, ImagectlError, NotFound
@@ -67,13 +67,7 @@ class Session:
         self._name = name
         self._settings = settings
         self._around = around
-        self._calls = Calls(
-            name,
-            around.state,
-            per_second=PER_SECOND,
-            deadline=around.patience,
-            remark=around.remark,
-        )
+        self._calls = calls_of(name, around, PER_SECOND)
         self._lock = threading.Lock()
         self._counting = threading.Lock()
         self._requests = 0
