@@ -120,11 +120,12 @@ def _catalog(
 
 
 def _locations(project: Project | None) -> tuple[SeenLocation, ...]:
+    from imagectl.bootstrap.locations import open_locations
     from imagectl.services import doctor
 
     if project is None:
         return ()
-    return doctor.probe_locations(project.open_locations(doctor.PROBE_PATIENCE))
+    return doctor.probe_locations(open_locations(project, doctor.PROBE_PATIENCE))
 
 
 def _accelerator(project: Project | None, state: Path) -> SeenAccelerator:

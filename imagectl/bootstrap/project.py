@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,30 +118,12 @@ class Project:
     @cached_property
     def locations(self) -> Mapping[LocationName, Location]:
         """Every location of ``imagectl.yaml``."""
-        return self.open_locations(self.patience)
+        from imagectl.bootstrap.locations import open_locations
 
-    def open_locations(self, patience: float | None = None) -> Mapping[LocationName, Location]:
-        """The same, new. *patience*, in seconds: how long a call is tried again."""
-        from imagectl.adapters.locations import Surroundings, open_location
-        from imagectl.services.placed_in import is_used, placed_in
+        return open_locations(self, self.patience)
 
-        around = Surroundings(
-            self.root,
-            self.state / "locations",
-            self._catalog_id,
-            lambda name: placed_in(self.catalog, name),
-            lambda name: is_used(self.catalog, name),
-            lambda: self.leasing,
-            remark=self.remark,
-        )
-        if patience is not None:
-            around = replace(around, patience=patience)
-        return {
-            name: open_location(name, each, around)
-            for name, each in self.settings.locations.items()
-        }
-
-    def _catalog_id(self) -> str:
+    def catalog_id(self) -> str:
+        """Of the catalog, which is opened for that."""
         return self.catalog.snapshot(()).catalog_id
 
     @cached_property
@@ -153,36 +134,16 @@ class Project:
     @cached_property
     def leasing(self) -> Leasing:
         """Gives leases to whoever makes such things."""
-        from imagectl.adapters.leasing import LedgerLeasing
-        from imagectl.bootstrap.identity import actor
-        from imagectl.services.room import Ceilings
+        from imagectl.bootstrap.locations import leasing
 
-        ceilings = Ceilings(self._limits(), self._machines, self.resources, self.clock.now)
-        return LedgerLeasing(
-            self.resources, self._catalog_id, actor(), self.clock.now, ceilings.check
-        )
-
-    def _limits(self) -> Mapping[str, int]:
-        """How many machines there may be in each place that has a limit."""
-        from imagectl.adapters.host_machines import place_of
-        from imagectl.model.place import GceLocation, VsphereLocation
-
-        limits: dict[str, int | None] = {
-            place_of(self.state): self.settings.build.max_build_vms,
-            **{
-                name: each.max_build_vms
-                for name, each in self.settings.locations.items()
-                if isinstance(each, GceLocation | VsphereLocation)
-            },
-        }
-        return {place: limit for place, limit in limits.items() if limit is not None}
+        return leasing(self)
 
     @cached_property
     def host_machines(self) -> HostMachines:
         """What builds and tests have running on this host."""
         from imagectl.adapters.host_machines import HostMachines
 
-        return HostMachines(self.state, self._catalog_id)
+        return HostMachines(self.state, self.catalog_id)
 
     def machines(self) -> Mapping[str, Machines]:
         """Every place in which things are made to be thrown away: this host first."""
@@ -192,14 +153,11 @@ class Project:
         places += [each for each in self.locations.values() if isinstance(each, Machines)]
         return {each.place: each for each in places}
 
-    def _machines(self, place: str) -> Machines:
-        return self.machines()[place]
-
     def janitoring(self, places: Sequence[Machines]) -> Janitoring:
         """What the janitor needs to look after these places."""
         from imagectl.services.janitor import Janitoring
 
-        return Janitoring(self.resources, places, self._catalog_id(), self.clock)
+        return Janitoring(self.resources, places, self.catalog_id(), self.clock)
 
     @cached_property
     def outcomes(self) -> Outcomes:
