@@ -118,8 +118,8 @@ def _verdict(generation: int, wrong: tuple[str, ...]) -> Iterator[str]:
 def publish(invocation: Invocation) -> None:
     """Write and sign the trees that consumers read anew, and the locations' own pointers.
 
-    Every command that changes a channel does this by itself. Needed where it could not, or where
-    files of a tree were lost or changed.
+    Every command that changes a channel does this by itself. Needed where it could not, where files
+    of a tree were lost or changed, and to begin one where channels have moved before.
     """
     from imagectl.services.show import point
 

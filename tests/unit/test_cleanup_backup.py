@@ -10,7 +10,7 @@ from support.cleanups import Cleanups, open_cleanups
 from support.examples import ref
 from support.releases import LOCAL
 
-from imagectl.errors import CannotTell
+from imagectl.errors import CannotTell, Failed
 from imagectl.model.change import HoldVersion
 from imagectl.model.retention import Receipt, Stage
 from imagectl.services.protect import hold
@@ -47,6 +47,17 @@ def test_a_published_tree_that_is_not_mounted_is_no_published_tree(restored: Cle
         restored.plan()
     assert "mount it" in caught.value.hint
     assert restored.stage(ref(OLD)) is Stage.QUARANTINED
+
+
+def test_nobody_publishes_a_backup_where_the_tree_is_not_mounted(restored: Cleanups) -> None:
+    """It would show the backup's generation, and the backup pass for the newest."""
+    restored.published.files.clear()
+    with pytest.raises(Failed, match="IS held, but its generation is not published yet") as caught:
+        hold(restored.world.releasing, ref(NEW), "to be sure")
+    assert "may not be mounted" in caught.value.why
+    assert restored.published.files == {}
+    with pytest.raises(CannotTell, match="consumers are shown nothing"):
+        restored.plan()
 
 
 def test_where_nothing_was_ever_released_nothing_need_be_published(tmp_path: Path) -> None:

@@ -189,6 +189,22 @@ def test_a_tree_that_cannot_be_read_keeps_nobody_from_holding(
         assert ref(OLD) in project.catalog.snapshot().holds
 
 
+def test_where_the_tree_is_not_mounted_an_older_copy_does_not_begin_another(
+    restored: Restored, imagectl: Run
+) -> None:
+    public = restored.root / "catalog" / "public"
+    disk = public.rename(restored.root / "disk")
+    public.mkdir()
+    result = imagectl("hold", OLD, "--reason", "x")
+    assert result.exit_code == 1
+    assert "IS held, but its generation is not published yet" in result.stderr
+    assert "may not be mounted" in " ".join(result.stderr.split())
+    assert list(public.iterdir()) == []
+    public.rmdir()
+    disk.rename(public)
+    assert imagectl("promote", "stable").exit_code == 5, "it is found out once it is mounted"
+
+
 def test_when_the_newer_one_is_given_up_all_works_again(restored: Restored, imagectl: Run) -> None:
     shutil.rmtree(restored.root / "catalog" / "public")
     assert imagectl("catalog", "publish").exit_code == 0

@@ -37,8 +37,8 @@ from imagectl.policy.readiness import NO_WAY_BACK
 from imagectl.policy.resolution import Resolution, ResolutionRequest
 from imagectl.policy.standing import standing
 from imagectl.services.ports.catalog import Catalog
+from imagectl.services.publish import publish_catalog
 from imagectl.services.release import Released
-from imagectl.services.show import catch_up
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.locations import MemoryLocation
 from imagectl.testing.published import MemoryPublisher
@@ -228,7 +228,7 @@ class ReleaseMachine(RuleBasedStateMachine):
     @rule()
     def the_published_tree_is_lost_and_made_good(self) -> None:
         self.public.files.clear()
-        catch_up(self.world.catalog, [self.public])
+        publish_catalog(self.world.catalog, [self.public])
 
     @invariant()
     def every_channel_resolves_to_what_works(self) -> None:

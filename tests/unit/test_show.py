@@ -9,13 +9,14 @@ from support.examples import BASE, BETA, CI, NOW, placement, ref, version
 from support.releases import LOCAL
 from support.troubled import FullDisk
 
-from imagectl.errors import Conflict, Failed
+from imagectl.errors import CannotTell, Conflict, Failed
 from imagectl.model.change import Change, MoveChannel, RecordPlacement, RecordVersion
 from imagectl.model.channel import MoveKind
 from imagectl.model.excerpt import Excerpt
 from imagectl.model.names import ImageName, VersionId
 from imagectl.model.snapshot import Snapshot
 from imagectl.services import show
+from imagectl.services.publish import publish_catalog
 from imagectl.services.show import catch_up, not_seen
 from imagectl.testing.catalog import MemoryCatalog
 from imagectl.testing.published import MemoryPublisher
@@ -53,7 +54,7 @@ def catalog() -> Shared:
 @pytest.fixture
 def public(catalog: Shared) -> Strict:
     public = Strict()
-    catch_up(catalog, [public])
+    publish_catalog(catalog, [public])
     catalog.wholes = 0
     return public
 
@@ -85,6 +86,29 @@ def test_a_tree_begins_with_the_first_change() -> None:
     assert catch_up(catalog, [public]) == 0
 
 
+def test_a_tree_that_is_not_mounted_is_not_begun_anew(catalog: Shared, public: Strict) -> None:
+    """P2: it is all that tells an older copy of the catalog from the newest."""
+    public.files.clear()
+    with pytest.raises(CannotTell, match="although channels have moved before") as caught:
+        catch_up(catalog, [public])
+    assert caught.value.where == public.where
+    assert caught.value.hint.startswith("mount it; ")
+    enter(catalog, "debian-ci@20261120.2")
+    with pytest.raises(CannotTell, match="although channels have moved before"):
+        catch_up(catalog, [public])
+    assert public.files == {}
+    publish_catalog(catalog, [public])  # a person says that it is lost
+    assert catch_up(catalog, [public]) == 0
+
+
+def test_what_a_killed_process_did_not_begin_is_begun() -> None:
+    catalog, public = Shared(), Strict()
+    recorded = RecordVersion(version("debian-ci@20261119.1"))
+    catalog.commit(Change("key", 0, "alice", "test", "", NOW, (recorded,)))
+    enter(catalog, "debian-ci@20261120.1")
+    assert catch_up(catalog, [public]) == 1
+
+
 def test_only_what_changed_is_read(catalog: Shared, public: Strict) -> None:
     enter(catalog, "debian-ci@20261120.2")
     assert catch_up(catalog, [public]) == 1
@@ -109,7 +133,7 @@ def test_where_that_is_not_enough_everything_is_read(
 
 def test_each_tree_that_is_not_shown_it_is_named(catalog: Shared, public: Strict) -> None:
     trees: list[MemoryPublisher] = [FullDisk(), public, FullDisk()]
-    catch_up(catalog, trees)
+    publish_catalog(catalog, trees)
     for number, tree in ((0, "/srv/one"), (2, "/srv/two")):
         full = trees[number]
         assert isinstance(full, FullDisk)
