@@ -7,6 +7,7 @@ that is not ok has a fix that can be pasted.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from imagectl.services.current import not_the_newest
 from imagectl.services.ports.catalog import Catalog
 from imagectl.services.ports.locations import Credential, Location
 from imagectl.services.ports.published import Publisher
+from imagectl.services.show import why_not_begun
 
 GIB = 1 << 30
 
@@ -245,6 +247,10 @@ def probe_locations(locations: Mapping[LocationName, Location]) -> tuple[SeenLoc
 def see_catalog(catalog: Catalog, publishers: Sequence[Publisher]) -> SeenCatalog:
     """Read it, and compare it with what consumers are shown. Raises CannotTell."""
     trouble = not_the_newest(catalog, publishers)
+    for each in publishers if trouble is None else ():
+        with contextlib.suppress(ImagectlError):  # that it cannot be read is told with signatures
+            if each.shown() is None:
+                trouble = trouble or why_not_begun(each, catalog.snapshot())
     return SeenCatalog(catalog.snapshot(()).generation, trouble)
 
 

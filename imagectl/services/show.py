@@ -55,7 +55,7 @@ def catch_up(catalog: Catalog, publishers: Sequence[Publisher]) -> int:
     """Show consumers what the catalog has and a killed process did not publish any more.
 
     How many trees were behind: one that is not there yet is not, where nothing was ever recorded.
-    One that is not there any more is not begun anew: see ``_check_it_was_never_there``.
+    One that is not there any more is not begun anew: see ``why_not_begun``.
     Cheap where none is. Every tree is tried before an error is raised:
     CannotTell where one shows a later generation than the catalog has, or another catalog; it is
     left as it is. Where there are several trees it is one error for all (see ``errors.summed_up``)
@@ -100,25 +100,28 @@ def _publish(catalog: Catalog, publisher: Publisher, shown: PublishedCatalog | N
         else:
             return
     snapshot = catalog.snapshot()
-    if shown is None:
-        _check_it_was_never_there(publisher, snapshot)
+    if shown is None and (trouble := why_not_begun(publisher, snapshot)) is not None:
+        raise trouble
     publisher.publish(snapshot)
 
 
-def _check_it_was_never_there(publisher: Publisher, snapshot: Snapshot) -> None:
-    """Raise CannotTell where channels had moved before the last change, and nothing is published:
-    what was may only not be mounted. Written anew, it would pass an older copy of the catalog for
-    the newest (P2), so that is for people to decide, by ``catalog publish``."""
+def why_not_begun(publisher: Publisher, snapshot: Snapshot) -> CannotTell | None:
+    """Why a tree that shows nothing is not written by whoever changes the catalog, if so: channels
+    had moved before the last change, so what was published may only not be mounted. Written anew,
+    it would pass an older copy of the catalog for the newest (P2): that is for people to decide, by
+    ``catalog publish``. None where the tree is only signed by nobody who counts. Raises as
+    ``Publisher.signatures`` does."""
     moves = (move for channel in snapshot.channels.values() for move in channel.moves)
-    if any(move.generation < snapshot.generation for move in moves) and not publisher.signatures():
-        raise CannotTell(
-            "nothing is published there, although channels have moved before",
-            where=publisher.where,
-            why="what was published may not be mounted, and it is the only thing that tells an "
-            "older copy of the catalog from the newest",
-            hint="mount it; where it is lost, or never was, and the catalog is the newest, "
-            "`imagectl catalog publish` begins it",
-        )
+    if publisher.signatures() or all(move.generation == snapshot.generation for move in moves):
+        return None
+    return CannotTell(
+        f"nothing is published in {publisher.where}, although channels have moved before",
+        where=publisher.where,
+        why="what was published may not be mounted, and it is the only thing that tells an older "
+        "copy of the catalog from the newest",
+        hint="mount it; where it is lost, or never was, and the catalog is the newest, "
+        "`imagectl catalog publish` begins it",
+    )
 
 
 def show(releasing: Releasing, first: Collection[ImageName] = ()) -> tuple[Behind, ...]:

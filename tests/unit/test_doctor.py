@@ -265,6 +265,18 @@ def test_an_older_catalog_than_the_published_one_is_told(project: Path, tmp_path
     assert "bring back the newest copy" in found.fix
 
 
+def test_a_tree_that_is_not_mounted_is_told(project: Path) -> None:
+    with closing(open_project(project)) as later:
+        release(later, "debian-base@20261120.1")
+    public = project / "catalog" / "public"
+    public.rename(project / "disk")
+    public.mkdir()
+    found = _found(project)["catalog"]
+    assert found.level is Level.FAIL
+    assert f"nothing is published in {public}, although channels have moved before" in found.what
+    assert found.fix.startswith("mount it; ")
+
+
 def test_a_lost_catalog_is_told(project: Path) -> None:
     (project / ".imagectl" / "catalog.sqlite3").unlink()
     found = _found(project)["catalog"]
