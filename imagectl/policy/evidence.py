@@ -19,7 +19,7 @@ from imagectl.model.version import VersionRef
 from imagectl.model.view import View
 from imagectl.policy.doubts import Doubt, insist, some_of
 from imagectl.policy.lineage import Lineage
-from imagectl.policy.newest import why_not_the_newest
+from imagectl.policy.newest import BEGIN, NOT_MOUNTED, why_not_the_newest
 from imagectl.policy.seen import Seen
 from imagectl.policy.wording import counted, moment, span
 
@@ -50,9 +50,8 @@ def check_published(
                 yield Doubt(
                     "consumers are shown nothing, although channels point to versions",
                     where,
-                    "what was published there is the only thing that tells an older copy of the "
-                    "catalog from the newest",
-                    "mount it; if nothing ever was published there, `imagectl catalog publish`",
+                    NOT_MOUNTED,
+                    BEGIN,
                 )
             continue
         doubt = why_not_the_newest(tree, where, stock.catalog_id, stock.generation, stock.event)

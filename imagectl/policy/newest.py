@@ -26,6 +26,16 @@ BRING_BACK = (
 """The published tree is the last thing that knows of it, and may know all: so it is removed last,
 and only where nothing can be made from it."""
 
+NOT_MOUNTED = (
+    "it may not be mounted: look first. It alone tells an older copy of the catalog, brought back "
+    "from a backup, from the newest"
+)
+BEGIN = (
+    "mount it; where it is lost, or never was, and the catalog is the newest, `imagectl catalog "
+    "publish` begins it"
+)
+"""Of a published tree that shows nothing, although channels have moved."""
+
 
 def why_not_the_newest(
     shown: PublishedCatalog,

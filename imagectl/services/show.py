@@ -17,6 +17,7 @@ from imagectl.model.names import ChannelName, ImageName, LocationName
 from imagectl.model.published import PublishedCatalog
 from imagectl.model.snapshot import Snapshot
 from imagectl.model.version import Placement, VersionRef
+from imagectl.policy.newest import BEGIN, NOT_MOUNTED
 from imagectl.policy.readiness import required_now, required_placements
 from imagectl.services.current import against, check_newest
 from imagectl.services.live import PATIENCE, takes_of
@@ -117,10 +118,8 @@ def why_not_begun(publisher: Publisher, snapshot: Snapshot) -> CannotTell | None
     return CannotTell(
         f"nothing is published in {publisher.where}, although channels have moved before",
         where=publisher.where,
-        why="what was published may not be mounted, and it is the only thing that tells an older "
-        "copy of the catalog from the newest",
-        hint="mount it; where it is lost, or never was, and the catalog is the newest, "
-        "`imagectl catalog publish` begins it",
+        why=NOT_MOUNTED,
+        hint=BEGIN,
     )
 
 
